@@ -1,0 +1,19 @@
+//! The one place that asks the machine for the time.
+//!
+//! Everything else takes time as an argument, so that schedules, retention and
+//! manifests are testable without waiting.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+/// Now, by the machine's clock.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the edge the ban points to")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the edge the ban points to")]
+pub(crate) fn new_uuid() -> Uuid {
+    Uuid::now_v7()
+}

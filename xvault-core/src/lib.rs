@@ -1,0 +1,47 @@
+//! The words that hub, worker, connectors and archive share.
+//!
+//! This crate is synchronous, does no I/O and pulls in no runtime. In reading order:
+//!
+//! - [`id`]: typed ids that are safe in paths by construction;
+//! - [`source`]: what a user saves about a source;
+//! - [`entry`]: what a source hands over ([`Entry`]), and where it goes ([`EntrySink`]);
+//! - [`snapshot`]: `manifest.json`, `meta.json` and the locator;
+//! - [`seal`]: age keys, and the envelope for small secrets;
+//! - [`secret`]: secrets that cannot be printed;
+//! - [`monitor`]: progress;
+//! - [`error`]: permanent, transient or cancelled?
+//!
+//! ```
+//! use xvault_core::secret::ExposeSecret;
+//! use xvault_core::{Identity, SourceSettings, seal};
+//!
+//! // A source as the API takes it. Unknown fields are refused.
+//! let settings: SourceSettings = serde_json::from_str(
+//!     r#"{"type": "ssh", "config": {"host": "web.example", "username": "web", "paths": ["/srv"]}}"#,
+//! )?;
+//! settings.validate()?;
+//!
+//! // Its credential, sealed to a worker's own key: only that worker can open it.
+//! let worker = Identity::generate();
+//! let sealed = seal::seal(&[worker.recipient()], b"the private key")?;
+//! assert_eq!(seal::open(&[worker], &sealed)?.expose_secret(), b"the private key");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod clock;
+pub mod entry;
+pub mod error;
+pub mod id;
+pub mod monitor;
+pub mod seal;
+pub mod secret;
+pub mod snapshot;
+pub mod source;
+
+pub use entry::{Entry, EntryKind, EntryPath, EntrySink, Metadata, Mtime, SinkError, Warning, WarningCode};
+pub use error::{Dispose, Disposition};
+pub use id::{JobId, SnapshotId, SourceId, TenantId, WorkerId};
+pub use monitor::{Phase, Progress, Silent};
+pub use seal::{Identity, Recipient};
+pub use snapshot::{Manifest, Meta, ReadBack, SnapshotKey};
+pub use source::{LocalSettings, SourceSettings, SshSettings};

@@ -1,0 +1,456 @@
+//! The two small files that stand beside an artifact, and where a snapshot lies.
+//!
+//! `docs/format.md` is the norm; this module is its JSON half.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Disposition, Dispose};
+use crate::id::{JobId, SnapshotId, SourceId, TenantId, WorkerId};
+use crate::seal::Recipient;
+
+/// The version of the artifact format that this code writes, and the only one it reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// Name of the encrypted tar stream.
+pub const ARTIFACT_NAME: &str = "backup.tar.zst.enc";
+/// Name of the encrypted index.
+pub const INDEX_NAME: &str = "index.zst.enc";
+/// Name of the file that says whose snapshot this is.
+pub const META_NAME: &str = "meta.json";
+/// Name of the file that makes a snapshot exist.
+pub const MANIFEST_NAME: &str = "manifest.json";
+/// The longest `meta.json` or `manifest.json` that is read.
+pub const MAX_JSON_LEN: u64 = 1 << 20;
+
+/// Which snapshot, of whom.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SnapshotKey {
+    /// The owner.
+    pub tenant_id: TenantId,
+    /// What was backed up.
+    pub source_id: SourceId,
+    /// The backup.
+    pub snapshot_id: SnapshotId,
+}
+
+impl SnapshotKey {
+    /// The directory or key prefix that holds the snapshot's four files, without a trailing `/`.
+    #[must_use]
+    pub fn prefix(&self) -> String {
+        let Self { tenant_id, source_id, snapshot_id } = self;
+        format!("tenants/{tenant_id}/sources/{source_id}/snapshots/{snapshot_id}")
+    }
+}
+
+/// `meta.json`: enough to find a snapshot's owner when the hub's database is lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Meta {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The owner.
+    pub tenant_id: TenantId,
+    /// What was backed up.
+    pub source_id: SourceId,
+    /// The backup.
+    pub snapshot_id: SnapshotId,
+    /// The job that made it.
+    pub job_id: JobId,
+    /// The worker that ran the job.
+    pub worker_id: WorkerId,
+}
+
+/// Length and SHA-256 of a file as it lies in the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileDigest {
+    /// Length in bytes.
+    pub size_bytes: u64,
+    /// SHA-256 in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// What a snapshot holds, in numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContentSummary {
+    /// Regular files; a dump in segments counts once.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Symbolic links.
+    pub symlinks: u64,
+    /// Second names of files.
+    pub hardlinks: u64,
+    /// Bytes of content, before compression.
+    pub bytes: u64,
+    /// Things that could not be read whole. More than 0: the snapshot is *partial*.
+    pub warnings: u64,
+    /// Sockets, pipes and device nodes: they have no content and are left out.
+    #[serde(default)]
+    pub skipped: u64,
+}
+
+/// The proof that a source was read to its end, as its connector saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Evidence {
+    /// Every directory was listed to the end that its system announced, and every body was read to the end of
+    /// its file (what could not be is among the warnings).
+    Walk {
+        /// Listings that ended properly.
+        directories: u64,
+        /// Bodies that ended properly.
+        files: u64,
+    },
+    /// A remote `tar` closed its stream with two zero blocks and then exited.
+    Tar {
+        /// 0: all well; 1: some files changed while they were read.
+        exit_status: u32,
+        /// Entries in the stream.
+        entries: u64,
+    },
+}
+
+/// How much of a stored snapshot is read back and compared after it was written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadBack {
+    /// Everything: decrypt, decompress, compare every content hash.
+    #[default]
+    Full,
+    /// First, last and random frames; and size and hash of the whole ciphertext where the store gives them.
+    Sample,
+    /// Nothing.
+    Off,
+}
+
+/// What read-back did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadBackReport {
+    /// How much was asked for, and done.
+    pub mode: ReadBack,
+    /// Entries whose content hash was compared.
+    pub entries: u64,
+    /// Frames that were decrypted and decompressed.
+    pub frames: u64,
+    /// Bytes of the tar stream that were compared.
+    pub bytes: u64,
+}
+
+/// Whether everything that was asked for is in a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Completeness {
+    /// Everything.
+    Whole,
+    /// Something could not be read: see the warnings in the index.
+    Partial,
+}
+
+/// `manifest.json`: a snapshot exists exactly when this file does. It holds no file names and no secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The owner.
+    pub tenant_id: TenantId,
+    /// What was backed up.
+    pub source_id: SourceId,
+    /// The backup.
+    pub snapshot_id: SnapshotId,
+    /// The job that made it.
+    pub job_id: JobId,
+    /// The worker that ran the job.
+    pub worker_id: WorkerId,
+    /// `local`, `sftp`, `ssh`…
+    pub source_type: String,
+    /// When the backup began.
+    pub started_at: Timestamp,
+    /// When the last byte was stored and proven.
+    pub finished_at: Timestamp,
+    /// The time between the two.
+    pub duration_ms: u64,
+    /// Length of the artifact; the same as `artifact.size_bytes`.
+    pub size_bytes: u64,
+    /// SHA-256 of the artifact; the same as `artifact.sha256`.
+    pub sha256: String,
+    /// [`crate::seal::ALGORITHM`].
+    pub encryption_algorithm: String,
+    /// [`Recipient::key_id`] of the first recipient.
+    pub encryption_key_id: String,
+    /// The first recipient of the artifact.
+    pub encryption_recipient: Recipient,
+    /// All who can read the artifact.
+    pub encryption_recipients: Vec<Recipient>,
+    /// All who can read the index.
+    pub index_recipients: Vec<Recipient>,
+    /// The artifact as stored.
+    pub artifact: FileDigest,
+    /// The index as stored.
+    pub index: FileDigest,
+    /// Length of the tar stream.
+    pub tar_size_bytes: u64,
+    /// Length of the zstd stream, before encryption.
+    pub compressed_size_bytes: u64,
+    /// Whole or partial.
+    pub completeness: Completeness,
+    /// What it holds.
+    pub content_summary: ContentSummary,
+    /// The proof that the source was read to its end.
+    pub evidence: Evidence,
+    /// The proof that the store gives back what was written.
+    pub read_back: ReadBackReport,
+    /// The version of the program that wrote it.
+    pub xvault_version: String,
+    /// `sha256:` and the SHA-256 of this file with these 64 digits replaced by zeros: tells damage, not forgery.
+    pub checksum: String,
+}
+
+const NO_DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const CHECKSUM_START: &[u8] = b"\"checksum\": \"sha256:";
+
+impl Manifest {
+    /// The file's bytes, with [`Manifest::checksum`] filled in.
+    ///
+    /// # Errors
+    /// Never in practice: every field has a JSON form.
+    pub fn to_json(&self) -> Result<Vec<u8>, DocumentError> {
+        let unsigned = Self { checksum: format!("sha256:{NO_DIGEST}"), ..self.clone() };
+        let mut json = to_json(MANIFEST_NAME, &unsigned)?;
+        let digest = hex(&Sha256::digest(&json));
+        let place = digest_place(&json).ok_or(DocumentError::Checksum)?;
+        json.splice(place, digest.bytes());
+        Ok(json)
+    }
+
+    /// Reads the file and checks its version and its checksum.
+    ///
+    /// # Errors
+    /// When it is cut, changed, of another version, or no manifest at all.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let manifest: Self = from_json(MANIFEST_NAME, bytes)?;
+        check_version(MANIFEST_NAME, manifest.format_version)?;
+        let place = digest_place(bytes).ok_or(DocumentError::Checksum)?;
+        let mut unsigned = bytes.to_vec();
+        unsigned.splice(place, NO_DIGEST.bytes());
+        if manifest.checksum == format!("sha256:{}", hex(&Sha256::digest(&unsigned))) {
+            Ok(manifest)
+        } else {
+            Err(DocumentError::Checksum)
+        }
+    }
+
+    /// Which snapshot this manifest speaks of.
+    #[must_use]
+    pub fn key(&self) -> SnapshotKey {
+        SnapshotKey {
+            tenant_id: self.tenant_id.clone(),
+            source_id: self.source_id.clone(),
+            snapshot_id: self.snapshot_id.clone(),
+        }
+    }
+}
+
+impl Meta {
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// Never in practice: every field has a JSON form.
+    pub fn to_json(&self) -> Result<Vec<u8>, DocumentError> {
+        to_json(META_NAME, self)
+    }
+
+    /// Reads the file and checks its version.
+    ///
+    /// # Errors
+    /// When it is cut, of another version, or no meta file at all.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, DocumentError> {
+        let meta: Self = from_json(META_NAME, bytes)?;
+        check_version(META_NAME, meta.format_version)?;
+        Ok(meta)
+    }
+
+    /// Which snapshot this meta file speaks of.
+    #[must_use]
+    pub fn key(&self) -> SnapshotKey {
+        SnapshotKey {
+            tenant_id: self.tenant_id.clone(),
+            source_id: self.source_id.clone(),
+            snapshot_id: self.snapshot_id.clone(),
+        }
+    }
+}
+
+/// The 64 digits of the last checksum field in a manifest's bytes.
+fn digest_place(json: &[u8]) -> Option<std::ops::Range<usize>> {
+    let at = json.windows(CHECKSUM_START.len()).rposition(|window| window == CHECKSUM_START)?;
+    let start = at + CHECKSUM_START.len();
+    let end = start + NO_DIGEST.len();
+    (json.get(end) == Some(&b'"')).then_some(start..end)
+}
+
+/// Lower-case hexadecimal digits of `bytes`.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn to_json<T: Serialize>(file: &'static str, value: &T) -> Result<Vec<u8>, DocumentError> {
+    let mut json =
+        serde_json::to_vec_pretty(value).map_err(|source| DocumentError::Json { file, source })?;
+    json.push(b'\n');
+    Ok(json)
+}
+
+fn from_json<T: for<'de> Deserialize<'de>>(file: &'static str, bytes: &[u8]) -> Result<T, DocumentError> {
+    /// Read first, so that a newer format is named as such and not as a missing field.
+    #[derive(Deserialize)]
+    struct Version {
+        format_version: u32,
+    }
+    if let Ok(version) = serde_json::from_slice::<Version>(bytes) {
+        check_version(file, version.format_version)?;
+    }
+    serde_json::from_slice(bytes).map_err(|source| DocumentError::Json { file, source })
+}
+
+fn check_version(file: &'static str, found: u32) -> Result<(), DocumentError> {
+    if found == FORMAT_VERSION { Ok(()) } else { Err(DocumentError::Version { file, found }) }
+}
+
+/// What can be wrong with `manifest.json` or `meta.json`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DocumentError {
+    /// Cut, changed, or something else altogether.
+    #[error("{file} is damaged: {source}")]
+    Json {
+        /// Which of the two.
+        file: &'static str,
+        /// What the parser says.
+        source: serde_json::Error,
+    },
+    /// Written by a newer xVault.
+    #[error("{file} has format version {found}, this program reads version 1: use a newer xvault")]
+    Version {
+        /// Which of the two.
+        file: &'static str,
+        /// The version in the file.
+        found: u32,
+    },
+    /// The manifest's text is not what was written.
+    #[error("manifest.json is damaged: its checksum does not match its text")]
+    Checksum,
+}
+
+impl Dispose for DocumentError {
+    fn disposition(&self) -> Disposition {
+        Disposition::Permanent
+    }
+}
+
+/// Where a snapshot lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "storage_backend", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Locator {
+    /// On the disk of one worker.
+    LocalFs {
+        /// Whose disk.
+        worker_id: WorkerId,
+        /// The snapshot's directory there.
+        local_path: String,
+    },
+    /// In a bucket.
+    S3 {
+        /// The bucket.
+        bucket: String,
+        /// The key prefix of the snapshot.
+        object_key: String,
+        /// The store's tag of the artifact, where it gives one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        etag: Option<String>,
+    },
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    pub(crate) fn manifest() -> Manifest {
+        let recipient = crate::seal::Identity::generate().recipient();
+        let digest = FileDigest { size_bytes: 7, sha256: hex(&[0xab; 32]) };
+        Manifest {
+            format_version: FORMAT_VERSION,
+            tenant_id: "local".parse().unwrap(),
+            source_id: SourceId::derive("x"),
+            snapshot_id: SnapshotId::generate(),
+            job_id: JobId::generate(),
+            worker_id: "worker-1".parse().unwrap(),
+            source_type: "local".into(),
+            started_at: "2026-11-24T10:00:00Z".parse().unwrap(),
+            finished_at: "2026-11-24T10:00:01Z".parse().unwrap(),
+            duration_ms: 1000,
+            size_bytes: 7,
+            sha256: digest.sha256.clone(),
+            encryption_algorithm: crate::seal::ALGORITHM.into(),
+            encryption_key_id: recipient.key_id(),
+            encryption_recipient: recipient.clone(),
+            encryption_recipients: vec![recipient.clone()],
+            index_recipients: vec![recipient],
+            artifact: digest.clone(),
+            index: digest,
+            tar_size_bytes: 1024,
+            compressed_size_bytes: 100,
+            completeness: Completeness::Whole,
+            content_summary: ContentSummary::default(),
+            evidence: Evidence::Walk { directories: 1, files: 0 },
+            read_back: ReadBackReport { mode: ReadBack::Full, entries: 0, frames: 1, bytes: 1024 },
+            xvault_version: "0.1.0".into(),
+            checksum: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_the_zeroed_text() {
+        let json = String::from_utf8(manifest().to_json().unwrap()).unwrap();
+        let read = Manifest::from_json(json.as_bytes()).unwrap();
+        let digest = read.checksum.strip_prefix("sha256:").unwrap();
+        let zeroed = json.replace(digest, NO_DIGEST);
+        assert_eq!(digest, hex(&Sha256::digest(zeroed)));
+    }
+
+    #[test]
+    fn a_newer_version_is_named() {
+        let json = String::from_utf8(manifest().to_json().unwrap()).unwrap();
+        let newer = json.replace("\"format_version\": 1", "\"format_version\": 2");
+        let error = Manifest::from_json(newer.as_bytes()).unwrap_err();
+        assert!(matches!(error, DocumentError::Version { found: 2, .. }), "{error}");
+        let error = Meta::from_json(br#"{"format_version": 3, "new_field": 1}"#).unwrap_err();
+        assert!(matches!(error, DocumentError::Version { found: 3, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_locator_has_the_seeds_fields() {
+        let locator = Locator::LocalFs { worker_id: "worker-1".parse().unwrap(), local_path: "/x".into() };
+        let json = serde_json::to_value(&locator).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({"storage_backend": "local_fs", "worker_id": "worker-1", "local_path": "/x"})
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_flipped_bit_and_no_cut_of_a_manifest_passes(at in 0usize..100_000, bit in 0u8..8) {
+            let json = manifest().to_json().unwrap();
+            let at = at % (json.len() - 1);
+            let mut flipped = json.clone();
+            flipped[at] ^= 1 << bit;
+            prop_assert!(Manifest::from_json(&flipped).is_err());
+            prop_assert!(Manifest::from_json(&json[..at]).is_err());
+        }
+    }
+}
