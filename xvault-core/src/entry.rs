@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Disposition, Dispose};
+use crate::error::{Dispose, Disposition};
 
 /// The longest path of an entry, in bytes: Linux's `PATH_MAX`, which no real source exceeds.
 pub const MAX_PATH_LEN: usize = 4096;

@@ -2,14 +2,14 @@
 //!
 //! This crate is synchronous, does no I/O and pulls in no runtime. In reading order:
 //!
-//! - [`id`]: typed ids that are safe in paths by construction;
-//! - [`source`]: what a user saves about a source;
-//! - [`entry`]: what a source hands over ([`Entry`]), and where it goes ([`EntrySink`]);
-//! - [`snapshot`]: `manifest.json`, `meta.json` and the locator;
-//! - [`seal`]: age keys, and the envelope for small secrets;
-//! - [`secret`]: secrets that cannot be printed;
-//! - [`monitor`]: progress;
-//! - [`error`]: permanent, transient or cancelled?
+//! - [`id`][]: typed ids that are safe in paths by construction;
+//! - [`source`][]: what a user saves about a source;
+//! - [`entry`][]: what a source hands over ([`Entry`]), and where it goes ([`EntrySink`]);
+//! - [`snapshot`][]: `manifest.json`, `meta.json` and the locator;
+//! - [`seal`][]: age keys, and the envelope for small secrets;
+//! - [`secret`][]: secrets that cannot be printed;
+//! - [`monitor`][]: progress;
+//! - [`error`][]: permanent, transient or cancelled?
 //!
 //! ```
 //! use xvault_core::secret::ExposeSecret;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::error::{Disposition, Dispose};
+use crate::error::{Dispose, Disposition};
 use crate::secret::SecretBytes;
 
 /// The word for this kind of encryption in manifests.
@@ -40,10 +40,8 @@ impl Recipient {
     /// # Errors
     /// Never for a `Recipient` made by this crate: its text was checked when it was parsed.
     pub fn to_age(&self) -> Result<age::x25519::Recipient, Error> {
-        age::x25519::Recipient::from_str(&self.text).map_err(|reason| Error::Recipient {
-            text: self.text.to_string(),
-            reason: reason.to_owned(),
-        })
+        age::x25519::Recipient::from_str(&self.text)
+            .map_err(|reason| Error::Recipient { text: self.text.to_string(), reason: reason.to_owned() })
     }
 }
 
@@ -206,13 +204,17 @@ pub enum Error {
         reason: String,
     },
     /// Somebody gave the private key where the public one belongs.
-    #[error("a private key (AGE-SECRET-KEY-…) was given where a recipient (age1…) belongs; it is not repeated here")]
+    #[error(
+        "a private key (AGE-SECRET-KEY-…) was given where a recipient (age1…) belongs; it is not repeated here"
+    )]
     IdentityAsRecipient,
     /// The text is no age identity.
     #[error("not an age identity (AGE-SECRET-KEY-1…)")]
     Identity,
     /// A line of a key file is no identity.
-    #[error("line {line} is no age identity (AGE-SECRET-KEY-1…); passphrase-protected key files are not read")]
+    #[error(
+        "line {line} is no age identity (AGE-SECRET-KEY-1…); passphrase-protected key files are not read"
+    )]
     IdentityLine {
         /// Counted from 1.
         line: usize,

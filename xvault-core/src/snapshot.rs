@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::error::{Disposition, Dispose};
+use crate::error::{Dispose, Disposition};
 use crate::id::{JobId, SnapshotId, SourceId, TenantId, WorkerId};
 use crate::seal::Recipient;
 
@@ -297,8 +297,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 fn to_json<T: Serialize>(file: &'static str, value: &T) -> Result<Vec<u8>, DocumentError> {
-    let mut json =
-        serde_json::to_vec_pretty(value).map_err(|source| DocumentError::Json { file, source })?;
+    let mut json = serde_json::to_vec_pretty(value).map_err(|source| DocumentError::Json { file, source })?;
     json.push(b'\n');
     Ok(json)
 }

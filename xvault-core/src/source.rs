@@ -107,7 +107,8 @@ impl SshSettings {
 
     fn validate(&self) -> Result<(), InvalidSettings> {
         let invalid = |field, reason: &str| Err(InvalidSettings::new(field, reason.into()));
-        let plain = |text: &str| !text.is_empty() && !text.chars().any(|c| c.is_control() || c.is_whitespace());
+        let plain =
+            |text: &str| !text.is_empty() && !text.chars().any(|c| c.is_control() || c.is_whitespace());
         if !plain(&self.host) || self.host.len() > 255 {
             return invalid("host", "a host name or address of 1 to 255 characters is needed");
         }
@@ -118,7 +119,10 @@ impl SshSettings {
             return invalid("username", "it must not be empty or contain spaces");
         }
         if self.host_key.as_deref().is_some_and(|key| !is_fingerprint(key)) {
-            return invalid("host_key", "a fingerprint as `ssh-keygen -l` prints is needed: SHA256: and 43 characters");
+            return invalid(
+                "host_key",
+                "a fingerprint as `ssh-keygen -l` prints is needed: SHA256: and 43 characters",
+            );
         }
         check_paths(&self.paths)
     }
@@ -186,7 +190,9 @@ mod tests {
         value["config"]["exlcudes"] = json!(["*"]);
         let error = serde_json::from_value::<SourceSettings>(value).unwrap_err().to_string();
         assert!(error.contains("exlcudes"), "{error}");
-        assert!(serde_json::from_value::<SourceSettings>(json!({"type": "ssh", "config": {}, "x": 1})).is_err());
+        assert!(
+            serde_json::from_value::<SourceSettings>(json!({"type": "ssh", "config": {}, "x": 1})).is_err()
+        );
     }
 
     #[test]

@@ -1,0 +1,167 @@
+//! What can go wrong between xVault and another system.
+
+use std::time::Duration;
+
+use xvault_core::source::InvalidSettings;
+use xvault_core::{Dispose, Disposition, SinkError};
+
+/// An error of a source or a store. No variant holds a secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The settings can't work, whatever the server says.
+    #[error(transparent)]
+    Settings(#[from] InvalidSettings),
+
+    /// Nobody has vouched for this server yet.
+    #[error(
+        "the host key of {server} is unknown: {fingerprint}; compare it with `ssh-keygen -lf` on the server, then pin it"
+    )]
+    UnknownHostKey {
+        /// `host:port`.
+        server: String,
+        /// `SHA256:…`, to be pinned once it has been compared.
+        fingerprint: String,
+    },
+
+    /// The server shows another key than the one it is known by.
+    #[error(
+        "the host key of {server} has CHANGED: expected {expected}, got {found}; somebody may be in between"
+    )]
+    ChangedHostKey {
+        /// `host:port`.
+        server: String,
+        /// The fingerprint or fingerprints it is known by.
+        expected: String,
+        /// What it showed.
+        found: String,
+    },
+
+    /// The server does not let us in.
+    #[error("log in as {account}: {reason}")]
+    Auth {
+        /// `user@host:port`.
+        account: String,
+        /// What was tried, and what the server offers.
+        reason: String,
+    },
+
+    /// A credential that can't be used: not a key, or a key whose passphrase is missing or wrong.
+    #[error("credential: {0}")]
+    Credential(String),
+
+    /// Something that was asked for by name is not there.
+    #[error("{0} does not exist")]
+    NotFound(String),
+
+    /// There is no way to the server, or it went away.
+    #[error("connection to {server}: {reason}")]
+    Connection {
+        /// `host:port`.
+        server: String,
+        /// One sentence.
+        reason: String,
+        /// The cause, where it is an I/O error.
+        #[source]
+        source: Option<std::io::Error>,
+    },
+
+    /// Nothing came for too long.
+    #[error("{what} did not answer within {after:?}")]
+    Timeout {
+        /// Who, and what was awaited.
+        what: String,
+        /// How long was waited.
+        after: Duration,
+    },
+
+    /// The other side breaks its protocol, by defect or on purpose.
+    #[error("{server} breaks the protocol: {detail}")]
+    Protocol {
+        /// Who.
+        server: String,
+        /// How.
+        detail: String,
+    },
+
+    /// The evidence that everything was read is missing, so there is no backup.
+    #[error("incomplete: {0}")]
+    Incomplete(String),
+
+    /// A command on the other side failed.
+    #[error("remote command `{command}` failed: {reason}")]
+    Remote {
+        /// The program, without its arguments.
+        command: String,
+        /// Exit status and the end of what it printed to standard error.
+        reason: String,
+    },
+
+    /// An operation of this machine's file system failed.
+    #[error("{action}")]
+    Io {
+        /// A verb phrase with the path: "read /srv/x".
+        action: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// An operation of a store failed.
+    #[error("{action}")]
+    Store {
+        /// A verb phrase with the key: "write tenants/…/backup.tar.zst.enc".
+        action: String,
+        /// Whether it may work later.
+        disposition: Disposition,
+        /// The cause.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// A file of a snapshot is damaged or is not what it should be.
+    #[error("{file}: {reason}")]
+    Damaged {
+        /// Its key in the store.
+        file: String,
+        /// One sentence.
+        reason: String,
+    },
+
+    /// The archive takes no more.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+
+    /// Somebody asked for the work to stop.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Error {
+    /// Wraps an I/O error with what was being done.
+    pub fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let action = action.into();
+        |source| Self::Io { action, source }
+    }
+}
+
+impl Dispose for Error {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Settings(_)
+            | Self::UnknownHostKey { .. }
+            | Self::ChangedHostKey { .. }
+            | Self::Auth { .. }
+            | Self::Credential(_)
+            | Self::NotFound(_)
+            | Self::Protocol { .. }
+            | Self::Remote { .. }
+            | Self::Damaged { .. } => Disposition::Permanent,
+            Self::Connection { .. } | Self::Timeout { .. } | Self::Incomplete(_) => Disposition::Transient,
+            Self::Io { source, .. } => source.disposition(),
+            Self::Store { disposition, .. } => *disposition,
+            Self::Sink(error) => error.disposition(),
+            Self::Cancelled => Disposition::Cancelled,
+        }
+    }
+}

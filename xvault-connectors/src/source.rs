@@ -1,0 +1,70 @@
+//! What a system we can pull a backup from looks like, whatever its protocol.
+
+mod emitter;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use xvault_core::EntrySink;
+use xvault_core::snapshot::{ContentSummary, Evidence};
+
+use crate::{Control, Error};
+
+pub use emitter::Emitter;
+
+/// One system we can pull a backup from.
+///
+/// A `Source` is used for one job: probe, or pull, or both in this order.
+#[async_trait]
+pub trait Source: Send {
+    /// The word for this kind of source in manifests: `local`, `sftp`, `ssh`…
+    fn kind(&self) -> &'static str;
+
+    /// Connects, authenticates and looks at the configured paths without reading content. What "test connection" runs.
+    ///
+    /// # Errors
+    /// When the system can't be reached or does not let us in. A missing path is no error here:
+    /// it is told in [`Probe::paths`].
+    async fn probe(&mut self) -> Result<Probe, Error>;
+
+    /// Pushes every entry, in a stable order, into `sink`; returns what was pulled and what could not be.
+    ///
+    /// Each path occurs once. What can't be read becomes a warning; a configured path that does not
+    /// exist, a listing that fails half-way or missing [`Evidence`] is an error.
+    ///
+    /// # Errors
+    /// After an error, or when the future is dropped, what `sink` holds is not a backup.
+    async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error>;
+}
+
+/// What a pull brought, with the proof that it came to the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullSummary {
+    /// What was handed to the sink.
+    pub content: ContentSummary,
+    /// How the connector knows that nothing is missing.
+    pub evidence: Evidence,
+}
+
+/// What a user needs to know before saving a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Probe {
+    /// The server's own name for itself (`SSH-2.0-OpenSSH_9.2`); `None` for this machine.
+    pub server: Option<String>,
+    /// The fingerprint the server proved itself with, to be pinned.
+    pub host_key: Option<String>,
+    /// One per configured path.
+    pub paths: Vec<ProbedPath>,
+    /// What else is worth knowing: "no remote tar, SFTP will be used".
+    pub notes: Vec<String>,
+}
+
+/// A configured path as found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProbedPath {
+    /// As configured.
+    pub path: String,
+    /// `directory`, `file`, `symlink`; `None` when it could not be looked at.
+    pub kind: Option<&'static str>,
+    /// Why it could not be looked at.
+    pub error: Option<String>,
+}

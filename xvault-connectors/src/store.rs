@@ -1,0 +1,138 @@
+//! Places that snapshots lie in.
+
+use std::fmt::Debug;
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use xvault_core::WorkerId;
+use xvault_core::snapshot::Locator;
+
+use crate::Error;
+
+/// A place that keeps objects under keys (`tenants/…/manifest.json`; parts separated by `/`).
+///
+/// Written through [`Store::stage`] only, so that a half-written set of objects never looks whole.
+/// Every implementation and every wrapper passes the conformance suite.
+#[async_trait]
+pub trait Store: Debug + Send + Sync {
+    /// One line for people, without secrets: `/var/lib/xvault/backups`, `s3://bucket/prefix`.
+    fn describe(&self) -> String;
+
+    /// Where the objects below `prefix` lie, for the database.
+    fn locator(&self, worker: &WorkerId, prefix: &str) -> Locator;
+
+    /// Opens a set of objects that will appear below `prefix`.
+    ///
+    /// # Errors
+    /// When `prefix` is taken, or the store refuses.
+    async fn stage(&self, prefix: &str) -> Result<Box<dyn Staging>, Error>;
+
+    /// The bytes of `range` of an object; fewer only where the object ends before the range does.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such object.
+    async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error>;
+
+    /// The length of an object; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the store can't say.
+    async fn size(&self, key: &str) -> Result<Option<u64>, Error>;
+
+    /// The keys below `prefix`, at any depth, in no promised order. Staged objects are not among them.
+    ///
+    /// # Errors
+    /// When the listing can't begin; items are errors when it breaks off.
+    async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<String, Error>>, Error>;
+
+    /// Deletes one object. Absent ones are fine.
+    ///
+    /// # Errors
+    /// When it may still be there.
+    async fn delete(&self, key: &str) -> Result<(), Error>;
+
+    /// Deletes everything below `prefix` and its empty directories. Absent ones are fine.
+    ///
+    /// # Errors
+    /// When something may still be there.
+    async fn delete_all(&self, prefix: &str) -> Result<(), Error>;
+
+    /// Removes what crashed runs left staged. Stagings of live runs stay where the store can tell
+    /// (local disk: a lock that dies with its process); elsewhere those older than `older_than` go.
+    ///
+    /// # Errors
+    /// When something could not be removed.
+    async fn sweep(&self, older_than: Duration) -> Result<Swept, Error>;
+}
+
+/// What [`Store::sweep`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Stagings removed.
+    pub removed: u64,
+    /// Stagings left alone because they may be in use.
+    pub in_use: u64,
+}
+
+/// A set of objects that is not there yet.
+///
+/// Dropping it without [`Staging::commit`] leaves nothing that looks like a snapshot; what lies
+/// around is removed at once where that is possible, else by [`Store::sweep`].
+#[async_trait]
+pub trait Staging: Debug + Send + Sync {
+    /// Writes an object as a stream.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    async fn writer(&self, name: &str) -> Result<Box<dyn StoreWriter>, Error>;
+
+    /// Reads back a staged object that was closed; as [`Store::read`], and from the same place:
+    /// nothing between store and caller remembers what was written.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when it was not written.
+    async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, Error>;
+
+    /// The length of a staged object that was closed.
+    ///
+    /// # Errors
+    /// When the store can't say.
+    async fn size(&self, name: &str) -> Result<Option<u64>, Error>;
+
+    /// Makes everything durable, then writes `last` as object `name`: the set now exists, all at once.
+    ///
+    /// # Errors
+    /// After an error the set may exist or not, but never in part.
+    async fn commit(self: Box<Self>, name: &str, last: Bytes) -> Result<(), Error>;
+
+    /// Removes what was staged.
+    ///
+    /// # Errors
+    /// When something is left for [`Store::sweep`].
+    async fn abandon(self: Box<Self>) -> Result<(), Error>;
+}
+
+/// Writes one object, front to back.
+#[async_trait]
+pub trait StoreWriter: Send {
+    /// Appends.
+    ///
+    /// # Errors
+    /// When the store is full or gone.
+    async fn write(&mut self, chunk: Bytes) -> Result<(), Error>;
+
+    /// Ends the object; it is durable when this returns.
+    ///
+    /// # Errors
+    /// When it may not be.
+    async fn close(self: Box<Self>) -> Result<(), Error>;
+
+    /// Gives the object up.
+    ///
+    /// # Errors
+    /// When something is left for [`Store::sweep`].
+    async fn abort(self: Box<Self>) -> Result<(), Error>;
+}
