@@ -105,6 +105,22 @@ ids! {
     WorkerId = "worker id";
 }
 
+impl TenantId {
+    /// The tenant of backups that are made without a hub.
+    #[must_use]
+    pub fn local() -> Self {
+        Self("local".into())
+    }
+}
+
+impl WorkerId {
+    /// The worker of backups that are made without a hub.
+    #[must_use]
+    pub fn local() -> Self {
+        Self("local".into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
