@@ -8,6 +8,7 @@
 //! - [`snapshot`][]: `manifest.json`, `meta.json` and the locator;
 //! - [`seal`][]: age keys, and the envelope for small secrets;
 //! - [`secret`][]: secrets that cannot be printed;
+//! - [`tar`][]: reading tar streams of any origin;
 //! - [`monitor`][]: progress;
 //! - [`error`][]: permanent, transient or cancelled?
 //!
@@ -37,6 +38,7 @@ pub mod seal;
 pub mod secret;
 pub mod snapshot;
 pub mod source;
+pub mod tar;
 
 pub use entry::{Entry, EntryKind, EntryPath, EntrySink, Metadata, Mtime, SinkError, Warning, WarningCode};
 pub use error::{Dispose, Disposition};
