@@ -3,6 +3,7 @@
 mod control;
 mod error;
 pub mod source;
+pub mod ssh;
 pub mod store;
 
 pub use control::Control;

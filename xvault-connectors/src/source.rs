@@ -1,6 +1,7 @@
 //! What a system we can pull a backup from looks like, whatever its protocol.
 
 mod emitter;
+pub(crate) mod excludes;
 
 use async_trait::async_trait;
 use serde::Serialize;

@@ -1,0 +1,20 @@
+//! SSH: one authenticated connection, and what runs over it.
+//!
+//! - [`SshOptions`]: where to, as whom, and whom to trust;
+//! - [`Session`]: the connection;
+//! - [`Exec`]: a command on the other side;
+//! - [`sftp`]: a byte-clean SFTP client.
+
+mod auth;
+mod exec;
+mod host_key;
+mod known_hosts;
+mod options;
+pub mod quote;
+mod session;
+pub mod sftp;
+
+pub use exec::{Exec, ExecEvent, Exit};
+pub use host_key::HostKeyPolicy;
+pub use options::{SshCredential, SshOptions, SshTimeouts};
+pub use session::Session;
