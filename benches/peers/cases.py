@@ -1,0 +1,230 @@
+"""The cases, by name: what is measured, against whom, and what xvault must reach."""
+
+from dataclasses import dataclass, field
+
+from bench import MIB, RTT_MS, TINY_FILE, need
+from contenders import Borg, Pipeline, Restic, Sftp, bytes_below, check_artifact, local_tar, read_event, remote_tar
+from meter import Row, interleave, measure, run, say
+
+PIPELINE = "tar | zstd | age"
+MEMORY_LIMIT = 96 * MIB
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One target: what was asked for, what was measured, and whether it was reached."""
+
+    text: str
+    measured: str
+    met: bool
+
+
+@dataclass
+class Outcome:
+    """What a case found out."""
+
+    title: str
+    rows: list = field(default_factory=list)
+    verdicts: list = field(default_factory=list)
+    notes: list = field(default_factory=list)
+    failed: bool = False
+
+
+def at_most(rows, peer, limit):
+    """xvault's median wall time is at most `limit` times that of `peer`."""
+    ours, theirs = (next(row for row in rows if row.name == name) for name in ("xvault", peer))
+    ratio = ours.median("wall") / theirs.median("wall")
+    best = ours.best("wall") / theirs.best("wall")
+    return Verdict(f"wall at most {limit:.2f} × {peer}", f"{ratio:.2f} × (of minima {best:.2f} ×)", ratio <= limit)
+
+
+def check_both(bench, tree, *contenders):
+    """One run of each that is not counted: warms up, and proves that the artifact holds the source."""
+    for contender in contenders:
+        place = bench.place()
+        place.mkdir()
+        try:
+            contender.prepare(place)
+            run(contender.command(place), place, contender.env(place))
+            check_artifact(contender.artifact(place), bench.keys, tree)
+        finally:
+            contender.clean(place)
+        say(f"  {contender.name}: age, zstd and tar find all {tree.files} files in its artifact")
+
+
+def read_back_cost(bench, tree, scheme, server=None):
+    """One run of each way to prove a snapshot after writing it."""
+    rows = []
+    for how in ("sample", "full"):
+        contender = bench.backup(tree, scheme, read_back=how)
+        rows.append(Row(contender.name, (measure(contender, bench.place(), server),)))
+    return rows
+
+
+def remote(bench, tree, scheme, title, limit):
+    """A source on the loopback server against `ssh … tar | zstd | age`."""
+    ours = bench.backup(tree, scheme)
+    pipeline = Pipeline(f"ssh {PIPELINE}", remote_tar(bench.sshd, "near", tree.path), bench.keys)
+    check_both(bench, tree, ours, pipeline)
+    peers = [ours, pipeline]
+    if tree.path.is_dir():
+        peers.append(Sftp(bench.sshd.config, "near", tree.path))
+    rows = interleave(peers, bench.place(), bench.runs, bench.sshd)
+    verdicts = [at_most(rows, pipeline.name, limit)]
+    rows += read_back_cost(bench, tree, scheme, bench.sshd)
+    return Outcome(title, rows, verdicts)
+
+
+def remote_file(bench, scheme, limit):
+    """One large random file."""
+    tree = bench.random_file(bench.sizes.file)
+    return remote(bench, tree, scheme, f"{scheme}://, random file of {tree.bytes // MIB} MiB, loopback", limit)
+
+
+def remote_tree(bench, scheme, limit):
+    """Many small files."""
+    tree = bench.small_files(bench.sizes.tree_files)
+    return remote(bench, tree, scheme, f"{scheme}://, {tree.files} random files of 8 KiB, loopback", limit)
+
+
+def local(bench, tree, title, limit, restic_limit=None):
+    """A local source against `tar | zstd | age`, restic and borg."""
+    need("restic", "restic")
+    need("borg", "borgbackup")
+    ours = bench.backup(tree)
+    pipeline = Pipeline(PIPELINE, local_tar(tree.path), bench.keys)
+    check_both(bench, tree, ours, pipeline)
+    rows = interleave([ours, pipeline, Restic(tree.path), Borg(tree.path)], bench.place(), bench.runs)
+    verdicts = [at_most(rows, PIPELINE, limit)]
+    if restic_limit:
+        verdicts.append(at_most(rows, "restic", restic_limit))
+    rows += read_back_cost(bench, tree, "local")
+    return Outcome(title, rows, verdicts)
+
+
+def local_text(bench):
+    """Text like source code."""
+    tree = bench.text_tree()
+    title = f"local, code-like text of {tree.bytes // MIB} MiB in {tree.files} files"
+    return local(bench, tree, title, 0.85, 1 / 3)
+
+
+def local_random(bench):
+    """What cannot be compressed."""
+    tree = bench.random_file(bench.sizes.file)
+    return local(bench, tree, f"local, random file of {tree.bytes // MIB} MiB", 1.0)
+
+
+def rtt50_file(bench):
+    """One file over a long path, against OpenSSH's own client."""
+    tree = bench.random_file(bench.sizes.far_file)
+    ours = bench.backup(tree, "sftp", far=True)
+    sftp = Sftp(bench.sshd.config, "far", tree.path)
+    rows = interleave([ours, sftp], bench.place(), bench.runs, bench.sshd)
+    title = f"sftp://, random file of {tree.bytes // MIB} MiB, {RTT_MS} ms round trip"
+    return Outcome(title, rows, [at_most(rows, "sftp", 1 / 3)])
+
+
+def rtt50_tree(bench):
+    """Small files over a long path; a sequential client is measured on a few of them only."""
+    tree = bench.small_files(bench.sizes.far_files)
+    few = bench.small_files(bench.sizes.far_sequential)
+    rows = interleave([bench.backup(tree, "sftp", far=True)], bench.place(), bench.runs, bench.sshd)
+    few_cost = measure(Sftp(bench.sshd.config, "far", few.path), bench.place(), bench.sshd)
+    rows.append(Row(f"sftp -r, {few.files} files only", (few_cost,)))
+    title = f"sftp://, {tree.files} random files of 8 KiB, {RTT_MS} ms round trip"
+    wall = rows[0].median("wall")
+    estimate = few_cost.wall / few.files * tree.files
+    note = (
+        f"An estimate, not a measurement: one file after the other, `sftp -r` would take {estimate:.0f} s for all "
+        f"{tree.files} files ({few_cost.wall:.2f} s for {few.files}, scaled)."
+    )
+    return Outcome(title, rows, [Verdict("in under 3 s", f"{wall:.2f} s", wall < 3)], [note])
+
+
+def memory(bench):
+    """Peak memory: it must not grow with the source."""
+    sizes, outcome = bench.sizes, Outcome("peak memory of `xvault backup`, read-back full")
+    for scheme in ("local", "sftp", "ssh"):
+        sources = {
+            f"{sizes.base // MIB} MiB file": lambda: bench.random_file(sizes.base),
+            f"{sizes.big // MIB} MiB file": lambda: bench.random_file(sizes.big),
+            f"{sizes.many} files": lambda: bench.small_files(sizes.many, TINY_FILE),
+        }
+        for what, make in sources.items():
+            # With the proof switched on: a user's peak is that of the whole command.
+            ours = bench.backup(make(), scheme, read_back="full")
+            row = Row(f"{scheme}, {what}", (measure(ours, bench.place(), server_of(bench, scheme)),))
+            say(f"  {row.name}: {row.worst('peak_bytes') / MIB:.1f} MiB")
+            outcome.rows.append(row)
+    worst = max(row.worst("peak_bytes") for row in outcome.rows)
+    text = f"at most {MEMORY_LIMIT // MIB} MiB everywhere"
+    outcome.verdicts.append(Verdict(text, f"{worst / MIB:.1f} MiB", worst <= MEMORY_LIMIT))
+    outcome.notes += growth(outcome.rows)
+    return outcome
+
+
+def server_of(bench, scheme):
+    """The server whose CPU is counted."""
+    return None if scheme == "local" else bench.sshd
+
+
+def growth(rows):
+    """How much more the large sources take than the small one of the same scheme; rows come in threes."""
+    for at in range(0, len(rows), 3):
+        base, *large = (row.worst("peak_bytes") for row in rows[at : at + 3])
+        scheme = rows[at].name.split(",")[0]
+        ratios = " and ".join(f"{peak / base:.2f} ×" for peak in large)
+        yield f"{scheme}: the larger sources take {ratios} the memory of the smallest."
+
+
+def cat_bytes(bench):
+    """How much of a large artifact is read for one small file."""
+    name = "wanted.txt"
+    content = b"One small file in a large snapshot.\n" * 20
+    big = bench.random_file(bench.sizes.big)
+    root = big.path.parent
+    (root / name).write_bytes(content)
+    place, cat_place = bench.place(), bench.place()
+    place.mkdir()
+    cat_place.mkdir()
+    try:
+        # The directory, so that the small file lies beside the large one.
+        ours = bench.backup(type(big)(root, 2, big.bytes + len(content)))
+        run(ours.command(place), place, ours.env(place))
+        artifact_bytes = ours.artifact(place).stat().st_size
+        path = str(root / name).lstrip("/")
+        argv = [bench.xvault, "cat", "latest", path, "--store", place / "out", "--identity", bench.keys, "--json"]
+        cost = run(argv, cat_place, {"HOME": str(cat_place)})
+        log = (cat_place / "log").read_text()
+        stored = bytes_below(place / "out")
+    finally:
+        ours.clean(place)
+        ours.clean(cat_place)
+        (root / name).unlink()
+    assert content.decode() in log, "xvault cat printed something else than the file"
+    event = read_event(log)
+    share = event["artifact_bytes"] / artifact_bytes
+    return Outcome(
+        f"`xvault cat` of a {len(content)}-byte file out of {bench.sizes.big // MIB} MiB",
+        verdicts=[Verdict("at most 1 % of the artifact's bytes", f"{share:.4%}", share <= 0.01)],
+        notes=[
+            f"{event['artifact_bytes']} of {artifact_bytes} bytes of the artifact and {event['index_bytes']} bytes of "
+            f"the index were read, in {cost['wall']:.2f} s; the snapshot has {stored} bytes."
+        ],
+    )
+
+
+#: Every case, in the order of the results.
+CASES = {
+    "ssh-random": lambda bench: remote_file(bench, "ssh", 1.0),
+    "ssh-tree": lambda bench: remote_tree(bench, "ssh", 1.0),
+    "sftp-random": lambda bench: remote_file(bench, "sftp", 1.1),
+    "sftp-tree": lambda bench: remote_tree(bench, "sftp", 1.3),
+    "local-text": local_text,
+    "local-random": local_random,
+    "rtt50-file": rtt50_file,
+    "rtt50-tree": rtt50_tree,
+    "memory": memory,
+    "cat-bytes": cat_bytes,
+}
