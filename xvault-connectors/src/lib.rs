@@ -1,7 +1,9 @@
 //! Every system xVault talks to.
 
+pub mod conformance;
 mod control;
 mod error;
+pub mod snapshot;
 pub mod source;
 pub mod ssh;
 pub mod store;
@@ -9,4 +11,4 @@ pub mod store;
 pub use control::Control;
 pub use error::Error;
 pub use source::{Emitter, Probe, ProbedPath, PullSummary, Source};
-pub use store::{Staging, Store, StoreWriter, Swept};
+pub use store::{FsStore, MemoryStore, Staging, Store, StoreWriter, Swept};

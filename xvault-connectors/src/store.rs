@@ -1,5 +1,11 @@
 //! Places that snapshots lie in.
 
+mod durable;
+mod fs;
+mod memory;
+mod objects;
+pub mod unreliable;
+
 use std::fmt::Debug;
 use std::ops::Range;
 use std::time::Duration;
@@ -12,10 +18,13 @@ use xvault_core::snapshot::Locator;
 
 use crate::Error;
 
+pub use fs::FsStore;
+pub use memory::MemoryStore;
+
 /// A place that keeps objects under keys (`tenants/…/manifest.json`; parts separated by `/`).
 ///
 /// Written through [`Store::stage`] only, so that a half-written set of objects never looks whole.
-/// Every implementation and every wrapper passes the conformance suite.
+/// Every implementation and every wrapper passes [`crate::conformance::store`].
 #[async_trait]
 pub trait Store: Debug + Send + Sync {
     /// One line for people, without secrets: `/var/lib/xvault/backups`, `s3://bucket/prefix`.
@@ -42,7 +51,8 @@ pub trait Store: Debug + Send + Sync {
     /// When the store can't say.
     async fn size(&self, key: &str) -> Result<Option<u64>, Error>;
 
-    /// The keys below `prefix`, at any depth, in no promised order. Staged objects are not among them.
+    /// The keys below `prefix`, at any depth, in no promised order. Where staged objects
+    /// have keys (object stores), they are among them: who looks for snapshots looks for manifests.
     ///
     /// # Errors
     /// When the listing can't begin; items are errors when it breaks off.

@@ -1,0 +1,145 @@
+//! Objects through opendal: what every store that rests on it shares.
+
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use opendal::{ErrorKind, Operator, Writer};
+use xvault_core::{Dispose, Disposition};
+
+use super::StoreWriter;
+use crate::Error;
+
+/// An operator with errors that name the operation and the key.
+#[derive(Debug, Clone)]
+pub(super) struct Objects {
+    operator: Operator,
+}
+
+impl Objects {
+    pub(super) fn new(operator: Operator) -> Self {
+        Self { operator }
+    }
+
+    pub(super) async fn writer(&self, key: &str) -> Result<Box<dyn StoreWriter>, Error> {
+        let writer = self.operator.writer(key).await.map_err(|error| failed("write", key, error))?;
+        let (objects, key) = (self.clone(), key.to_owned());
+        Ok(Box::new(ObjectWriter { writer, objects, key }))
+    }
+
+    pub(super) async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        match self.operator.read_with(key).range(range.clone()).await {
+            Ok(buffer) => Ok(buffer.to_bytes()),
+            // The object ends before the range does: what there is of it is the answer.
+            Err(error) if error.kind() == ErrorKind::RangeNotSatisfied => self.read_tail(key, range).await,
+            Err(error) => Err(failed("read", key, error)),
+        }
+    }
+
+    async fn read_tail(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        let size = self.size(key).await?.ok_or_else(|| Error::NotFound(key.to_owned()))?;
+        if range.start >= size {
+            return Ok(Bytes::new());
+        }
+        let clamped = range.start..range.end.min(size);
+        let read = self.operator.read_with(key).range(clamped).await;
+        Ok(read.map_err(|error| failed("read", key, error))?.to_bytes())
+    }
+
+    pub(super) async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
+        match self.operator.stat(key).await {
+            Ok(metadata) => Ok(Some(metadata.content_length())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed("look at", key, error)),
+        }
+    }
+
+    /// The keys of the objects below `prefix`; directories are not among them.
+    pub(super) async fn list(
+        &self,
+        prefix: &str,
+    ) -> Result<BoxStream<'static, Result<String, Error>>, Error> {
+        let prefix = format!("{}/", prefix.trim_end_matches('/'));
+        let listed = self.operator.lister_with(&prefix).recursive(true).await;
+        let lister = listed.map_err(|error| failed("list", &prefix, error))?;
+        let keys = lister.filter_map(move |entry| {
+            let key = match entry {
+                Ok(entry) => entry.metadata().is_file().then(|| Ok(entry.path().to_owned())),
+                Err(error) => Some(Err(failed("list", &prefix, error))),
+            };
+            std::future::ready(key)
+        });
+        Ok(keys.boxed())
+    }
+
+    pub(super) async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.operator.delete(key).await.map_err(|error| failed("delete", key, error))
+    }
+
+    pub(super) async fn delete_all(&self, prefix: &str) -> Result<(), Error> {
+        let prefix = format!("{}/", prefix.trim_end_matches('/'));
+        let deleted = self.operator.delete_with(&prefix).recursive(true).await;
+        deleted.map_err(|error| failed("delete", &prefix, error))
+    }
+}
+
+struct ObjectWriter {
+    writer: Writer,
+    objects: Objects,
+    key: String,
+}
+
+#[async_trait]
+impl StoreWriter for ObjectWriter {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), Error> {
+        self.writer.write(chunk).await.map_err(|error| failed("write", &self.key, error))
+    }
+
+    async fn close(mut self: Box<Self>) -> Result<(), Error> {
+        self.writer.close().await.map_err(|error| failed("finish", &self.key, error))?;
+        Ok(())
+    }
+
+    async fn abort(mut self: Box<Self>) -> Result<(), Error> {
+        match self.writer.abort().await {
+            Ok(()) => Ok(()),
+            // A file that was begun is a file: it goes as one.
+            Err(error) if error.kind() == ErrorKind::Unsupported => self.objects.delete(&self.key).await,
+            Err(error) => Err(failed("give up", &self.key, error)),
+        }
+    }
+}
+
+/// Names the operation and the key, and finds out whether time heals.
+pub(super) fn failed(verb: &str, key: &str, error: opendal::Error) -> Error {
+    if error.kind() == ErrorKind::NotFound {
+        return Error::NotFound(key.to_owned());
+    }
+    let action = format!("{verb} {key}");
+    match io_cause(&error) {
+        // The operating system's words are shorter than the library's, and say the same.
+        Some((disposition, source)) => Error::Store { action, disposition, source },
+        None => {
+            let temporary = error.is_temporary() || error.kind() == ErrorKind::RateLimited;
+            let disposition = if temporary { Disposition::Transient } else { Disposition::Permanent };
+            Error::Store { action, disposition, source: Box::new(error) }
+        }
+    }
+}
+
+fn io_cause(error: &opendal::Error) -> Option<(Disposition, Box<dyn std::error::Error + Send + Sync>)> {
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            let copy = match io.raw_os_error() {
+                Some(code) => std::io::Error::from_raw_os_error(code),
+                None => std::io::Error::new(io.kind(), io.to_string()),
+            };
+            return Some((io.disposition(), Box::new(copy)));
+        }
+        next = cause.source();
+    }
+    None
+}

@@ -1,0 +1,113 @@
+//! Every store keeps the contract, and a local one survives what happens to disks and processes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use xvault_connectors::store::unreliable::{Call, UnreliableStore};
+use xvault_connectors::{FsStore, MemoryStore, Store, Swept, conformance};
+use xvault_core::{Dispose, Disposition};
+
+const PREFIX: &str = "tenants/t/sources/s/snapshots/x";
+
+#[tokio::test]
+async fn local_disk_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    conformance::store(&FsStore::open(dir.path()).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn memory_conforms() {
+    conformance::store(&MemoryStore::new().unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_unreliable_wrapper_conforms_while_it_is_told_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = UnreliableStore::new(FsStore::open(dir.path()).unwrap());
+    conformance::store(&store).await.unwrap();
+    conformance::store(&UnreliableStore::new(MemoryStore::new().unwrap())).await.unwrap();
+}
+
+#[tokio::test]
+async fn told_failures_are_transient_and_end() {
+    let store = UnreliableStore::new(MemoryStore::new().unwrap()).failing(Call::Stage, 2);
+    for _ in 0..2 {
+        assert_eq!(store.stage(PREFIX).await.unwrap_err().disposition(), Disposition::Transient);
+    }
+    store.stage(PREFIX).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_corrupting_store_changes_exactly_one_bit() {
+    let store = UnreliableStore::new(MemoryStore::new().unwrap()).corrupting("body", 9);
+    let staging = store.stage(PREFIX).await.unwrap();
+    let mut writer = staging.writer("body").await.unwrap();
+    for _ in 0..4 {
+        writer.write(Bytes::from_static(b"aaaa")).await.unwrap();
+    }
+    writer.close().await.unwrap();
+    assert_eq!(staging.read("body", 0..16).await.unwrap(), "aaaaaaaaa`aaaaaa");
+}
+
+#[tokio::test]
+async fn nothing_is_visible_before_the_commit() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    let staging = store.stage(PREFIX).await.unwrap();
+    let mut writer = staging.writer("body").await.unwrap();
+    writer.write(Bytes::from_static(b"half")).await.unwrap();
+    assert!(!dir.path().join(PREFIX).exists());
+    writer.close().await.unwrap();
+    staging.commit("manifest.json", Bytes::from_static(b"{}")).await.unwrap();
+    let mut names: Vec<_> =
+        fs::read_dir(dir.path().join(PREFIX)).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["body", "manifest.json"]);
+}
+
+#[tokio::test]
+async fn two_runs_can_not_stage_the_same_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    let _first = store.stage(PREFIX).await.unwrap();
+    let error = store.stage(PREFIX).await.unwrap_err().to_string();
+    assert!(error.contains(PREFIX), "{error}");
+}
+
+#[tokio::test]
+async fn the_sweep_takes_the_dead_and_leaves_the_living() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    let living = store.stage(PREFIX).await.unwrap();
+    // What a killed process leaves: a staging that nobody holds a lock on.
+    let dead = dir.path().join("tenants/t/sources/s/snapshots/.y.staging");
+    fs::create_dir(&dead).unwrap();
+    fs::write(dead.join("backup.tar.zst.enc"), b"half").unwrap();
+
+    let swept = store.sweep(Duration::ZERO).await.unwrap();
+    assert_eq!(swept, Swept { removed: 1, in_use: 1 });
+    assert!(!dead.exists());
+    living.commit("manifest.json", Bytes::from_static(b"{}")).await.unwrap();
+    assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), Swept::default());
+    assert!(dir.path().join(PREFIX).join("manifest.json").exists());
+}
+
+#[tokio::test]
+async fn a_dropped_staging_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    drop(store.stage(PREFIX).await.unwrap());
+    assert_eq!(fs::read_dir(dir.path().join(PREFIX).parent().unwrap()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_store_that_can_not_be_made_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, b"").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let error = FsStore::open(file.join("store")).unwrap_err().to_string();
+    assert!(error.contains("file/store"), "{error}");
+}
