@@ -1,0 +1,44 @@
+//! What each fuzz target does with its bytes.
+//!
+//! A body takes bytes from anywhere, asserts what must hold for all bytes, and says whether the
+//! code under test took them. It lives here, in stable Rust, and is called from two places:
+//! `fuzz/fuzz_targets/` (libFuzzer, nightly, as long as you like) and this crate's tests (the
+//! committed corpus and a few thousand seeded mutations of it, in seconds).
+//!
+//! - [`tar_parser`]: the same events however the stream is cut, and none that contradict it;
+//! - [`entry_path`]: no path that leads out of a target directory;
+//! - [`manifest`]: what is read is what is written, and no changed byte passes.
+
+mod chunks;
+pub mod mutate;
+
+mod entry_path;
+mod manifest;
+mod tar_parser;
+
+pub use entry_path::entry_path;
+pub use manifest::manifest;
+pub use tar_parser::tar_parser;
+
+/// Whether the code under test took the bytes; either is right, as long as nothing was asserted wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It read them to the end.
+    Accepted,
+    /// It named an error.
+    Refused,
+}
+
+impl Verdict {
+    /// The verdict that a result stands for.
+    pub(crate) fn of<T, E>(result: &Result<T, E>) -> Self {
+        if result.is_ok() { Self::Accepted } else { Self::Refused }
+    }
+}
+
+/// A target's body.
+pub type Target = fn(&[u8]) -> Verdict;
+
+/// Every target, by the name that its corpus and its fuzz target bear.
+pub const TARGETS: &[(&str, Target)] =
+    &[("entry_path", entry_path), ("manifest", manifest), ("tar_parser", tar_parser)];
