@@ -98,14 +98,7 @@ impl Store for FsStore {
             let (target, staging) = (target.clone(), staging.clone());
             blocking(action, move || make_staging(&target, &staging)).await?
         };
-        Ok(Box::new(FsStaging {
-            objects: self.objects.clone(),
-            key,
-            staging,
-            target,
-            lock,
-            committed: false,
-        }))
+        Ok(Box::new(FsStaging { objects: self.objects.clone(), key, staging, target, lock, settled: false }))
     }
 
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
@@ -236,7 +229,7 @@ struct FsStaging {
     target: PathBuf,
     /// Held until the staging is committed or gone.
     lock: File,
-    committed: bool,
+    settled: bool,
 }
 
 impl FsStaging {
@@ -266,7 +259,7 @@ impl Staging for FsStaging {
         let (from, to) = (self.staging.clone(), self.target.clone());
         let action = format!("commit {}", to.display());
         blocking(action, move || durable::rename_dir(&from, &to)).await?;
-        self.committed = true;
+        self.settled = true;
         Ok(())
     }
 
@@ -275,14 +268,19 @@ impl Staging for FsStaging {
         let staging = self.staging.clone();
         let action = format!("remove {}", staging.display());
         let lock = self.lock.try_clone().map_err(Error::io(action.clone()))?;
-        self.committed = true;
-        blocking(action, move || fs::remove_dir_all(&staging).and(Ok(drop(lock)))).await
+        self.settled = true;
+        blocking(action, move || {
+            fs::remove_dir_all(&staging)?;
+            drop(lock);
+            Ok(())
+        })
+        .await
     }
 }
 
 impl Drop for FsStaging {
     fn drop(&mut self) {
-        if !self.committed {
+        if !self.settled {
             // Dropped in mid-backup: what can't be removed now is for the sweep.
             drop(fs::remove_dir_all(&self.staging));
         }
