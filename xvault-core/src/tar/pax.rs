@@ -99,9 +99,10 @@ fn time(value: &[u8]) -> Result<Option<Mtime>, Fault> {
         Some(dot) => (digits.get(..dot).unwrap_or_default(), digits.get(dot + 1..).unwrap_or_default()),
         None => (digits, &b""[..]),
     };
-    let secs = decimal(whole).and_then(|secs| i64::try_from(secs).ok()).ok_or(FAULT)?;
+    let secs = decimal(whole).ok_or(FAULT)?;
     let (nanos, inexact) = nanoseconds(fraction).ok_or(FAULT)?;
-    Ok(Some(if negative { before_epoch(secs, nanos, inexact) } else { Mtime { secs, nanos } }))
+    let (secs, nanos) = if negative { before_epoch(secs, nanos, inexact) } else { (i128::from(secs), nanos) };
+    Ok(Some(Mtime { secs: i64::try_from(secs).map_err(|_| FAULT)?, nanos }))
 }
 
 /// The first nine digits of a fraction, and whether more than zeros follow.
@@ -114,11 +115,12 @@ fn nanoseconds(fraction: &[u8]) -> Option<(u32, bool)> {
     Some((nanos, fraction.iter().skip(9).any(|digit| *digit != b'0')))
 }
 
-fn before_epoch(secs: i64, nanos: u32, inexact: bool) -> Mtime {
+fn before_epoch(secs: u64, nanos: u32, inexact: bool) -> (i128, u32) {
+    let secs = -i128::from(secs);
     match nanos + u32::from(inexact) {
-        0 => Mtime { secs: -secs, nanos: 0 },
-        1_000_000_000 => Mtime { secs: -secs - 1, nanos: 0 },
-        nanos => Mtime { secs: -secs - 1, nanos: 1_000_000_000 - nanos },
+        0 => (secs, 0),
+        1_000_000_000 => (secs - 1, 0),
+        nanos => (secs - 1, 1_000_000_000 - nanos),
     }
 }
 
@@ -153,6 +155,7 @@ mod tests {
             (b"0.0000000019", 0, 1),
             (b"-0.0000000019", -1, 999_999_998),
             (b"-0.9999999999", -1, 0),
+            (b"-9223372036854775808", i64::MIN, 0),
         ];
         for (text, secs, nanos) in cases {
             assert_eq!(time(text).unwrap(), Some(Mtime { secs, nanos }), "{}", text.escape_ascii());
