@@ -1,1 +1,32 @@
-//! TBD
+//! Starts private real servers for the tests of xVault, breaks connections on purpose, and
+//! builds and compares awkward trees.
+//!
+//! - [`Sshd`]: OpenSSH on a free loopback port, stopped on drop; [`SshAgent`] beside it;
+//! - [`FaultProxy`]: a TCP proxy that delays, cuts and stalls;
+//! - [`trees`]: trees with every oddity a file system has, and [`assert_same_tree`];
+//! - [`tools`]: the real `age`, `zstd`, `tar`; a small file system to fill up.
+//!
+//! Nothing here mocks. A missing program panics with the Debian package that holds it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code: a panic is a failed test, and says why"
+)]
+
+mod agent;
+mod compare;
+mod proxy;
+mod smallfs;
+mod sshd;
+pub mod tools;
+pub mod trees;
+mod user;
+
+pub use agent::SshAgent;
+pub use compare::{MtimeMatch, TreeOptions, assert_same_tree};
+pub use proxy::FaultProxy;
+pub use smallfs::SmallFs;
+pub use sshd::{HostKey, Sshd, SshdBuilder};
+pub use tools::tool;

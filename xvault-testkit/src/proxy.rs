@@ -1,0 +1,348 @@
+//! A TCP proxy on loopback that delays, cuts and stalls.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// Chunks in flight in one direction: with 64 KiB chunks up to 256 MiB, more than any window.
+const IN_FLIGHT: usize = 4096;
+
+/// Stands before a server on 127.0.0.1. All of its faults can be set while connections run.
+///
+/// Counts for cuts and stalls are of bytes from server to client, anew for each connection.
+#[derive(Debug)]
+pub struct FaultProxy {
+    /// The port on 127.0.0.1 to connect to.
+    pub port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    target: u16,
+    plan: Mutex<Plan>,
+    changed: Condvar,
+    stopped: AtomicBool,
+    to_server: AtomicU64,
+    to_client: AtomicU64,
+    connections: AtomicU64,
+    live: Mutex<Vec<TcpStream>>,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    delay: Duration,
+    cut: Option<Cut>,
+    stall_after: Option<u64>,
+    refuse: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    after: u64,
+    once: bool,
+}
+
+impl Shared {
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Plan)) {
+        change(&mut self.plan());
+        self.changed.notify_all();
+    }
+}
+
+impl FaultProxy {
+    /// Starts before `target`, without faults.
+    #[must_use]
+    pub fn start(target: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shared = Arc::new(Shared {
+            target,
+            plan: Mutex::default(),
+            changed: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            to_server: AtomicU64::new(0),
+            to_client: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            live: Mutex::default(),
+        });
+        let accepting = Arc::clone(&shared);
+        std::thread::spawn(move || accept(&listener, &accepting));
+        Self { port, shared }
+    }
+
+    /// Delivers every byte so much later, in each direction; bandwidth stays what it is. A round trip takes twice this.
+    pub fn set_delay(&self, one_way: Duration) {
+        self.shared.change(|plan| plan.delay = one_way);
+    }
+
+    /// Cuts the first connection that has delivered exactly `bytes`, then no other.
+    pub fn cut_once_after(&self, bytes: u64) {
+        self.shared.change(|plan| plan.cut = Some(Cut { after: bytes, once: true }));
+    }
+
+    /// Cuts every connection that has delivered exactly `bytes`.
+    pub fn cut_each_after(&self, bytes: u64) {
+        self.shared.change(|plan| plan.cut = Some(Cut { after: bytes, once: false }));
+    }
+
+    /// Delivers no more than `bytes`, and keeps the connection open.
+    pub fn stall_after(&self, bytes: u64) {
+        self.shared.change(|plan| plan.stall_after = Some(bytes));
+    }
+
+    /// Takes back cuts and stalls; stalled connections go on.
+    pub fn heal(&self) {
+        self.shared.change(|plan| (plan.cut, plan.stall_after, plan.refuse) = (None, None, false));
+    }
+
+    /// Closes new connections at once.
+    pub fn refuse(&self) {
+        self.shared.change(|plan| plan.refuse = true);
+    }
+
+    /// Cuts all connections now.
+    pub fn cut_now(&self) {
+        for stream in self.shared.live.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Bytes delivered to the server so far, over all connections.
+    #[must_use]
+    pub fn bytes_to_server(&self) -> u64 {
+        self.shared.to_server.load(Ordering::Relaxed)
+    }
+
+    /// Bytes delivered to the client so far, over all connections.
+    #[must_use]
+    pub fn bytes_to_client(&self) -> u64 {
+        self.shared.to_client.load(Ordering::Relaxed)
+    }
+
+    /// Connections accepted so far.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Relaxed);
+        self.shared.changed.notify_all();
+        self.cut_now();
+        // Wakes the accepting thread, which then sees that it shall stop.
+        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for client in listener.incoming().flatten() {
+        if shared.stopped.load(Ordering::Relaxed) {
+            return;
+        }
+        if shared.plan().refuse {
+            continue;
+        }
+        let server = TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, shared.target)));
+        let Ok(server) = server else { continue };
+        shared.connections.fetch_add(1, Ordering::Relaxed);
+        connect(&client, &server, shared);
+    }
+}
+
+/// Starts the two directions, with a reading and a delivering thread each.
+fn connect(client: &TcpStream, server: &TcpStream, shared: &Arc<Shared>) {
+    for (from, to, to_client) in [(client, server, false), (server, client, true)] {
+        to.set_nodelay(true).unwrap();
+        shared.live.lock().unwrap().push(from.try_clone().unwrap());
+        let (sender, receiver) = sync_channel(IN_FLIGHT);
+        let reader = from.try_clone().unwrap();
+        std::thread::spawn(move || read(reader, &sender));
+        let lane = Lane {
+            from: from.try_clone().unwrap(),
+            to: to.try_clone().unwrap(),
+            shared: Arc::clone(shared),
+            to_client,
+            delivered: 0,
+        };
+        std::thread::spawn(move || lane.run(&receiver));
+    }
+}
+
+fn read(mut from: TcpStream, sender: &SyncSender<(Instant, Vec<u8>)>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        if sender.send((Instant::now(), buffer[..count].to_vec())).is_err() {
+            return;
+        }
+    }
+}
+
+/// One direction of one connection.
+struct Lane {
+    from: TcpStream,
+    to: TcpStream,
+    shared: Arc<Shared>,
+    to_client: bool,
+    delivered: u64,
+}
+
+impl Lane {
+    fn run(mut self, receiver: &Receiver<(Instant, Vec<u8>)>) {
+        while let Ok((read_at, chunk)) = receiver.recv() {
+            let due = read_at + self.shared.plan().delay;
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if !self.deliver(&chunk) {
+                let _ = self.from.shutdown(Shutdown::Both);
+                let _ = self.to.shutdown(Shutdown::Both);
+                return;
+            }
+        }
+        // The end of one direction is passed on; the other may still have something to say.
+        let _ = self.to.shutdown(Shutdown::Write);
+    }
+
+    /// False once the connection is over.
+    fn deliver(&mut self, mut chunk: &[u8]) -> bool {
+        while !chunk.is_empty() {
+            let Some(room) = self.room() else { return false };
+            let (now, later) = chunk.split_at(room.min(chunk.len()));
+            if self.to.write_all(now).is_err() {
+                return false;
+            }
+            self.count(now.len());
+            chunk = later;
+        }
+        self.room().is_some()
+    }
+
+    fn count(&mut self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap();
+        self.delivered += bytes;
+        let total = if self.to_client { &self.shared.to_client } else { &self.shared.to_server };
+        total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes may pass before the next fault; waits out a stall; `None` for a cut.
+    fn room(&self) -> Option<usize> {
+        let mut plan = self.shared.plan();
+        loop {
+            if !self.to_client {
+                return Some(usize::MAX);
+            }
+            if let Some(cut) = plan.cut.filter(|cut| cut.after <= self.delivered) {
+                plan.cut = (!cut.once).then_some(cut);
+                return None;
+            }
+            let limits = [plan.cut.map(|cut| cut.after), plan.stall_after];
+            let room = limits.into_iter().flatten().map(|at| at.saturating_sub(self.delivered)).min();
+            match room {
+                Some(0) if self.shared.stopped.load(Ordering::Relaxed) => return None,
+                Some(0) => plan = self.shared.changed.wait(plan).unwrap(),
+                Some(room) => return Some(usize::try_from(room).unwrap_or(usize::MAX)),
+                None => return Some(usize::MAX),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    /// A server that sends each connection `reply` once it has got one byte, and then closes.
+    fn server(reply: Vec<u8>) -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let reply = reply.clone();
+                std::thread::spawn(move || {
+                    stream.read_exact(&mut [0]).unwrap();
+                    let _ = stream.write_all(&reply);
+                });
+            }
+        });
+        port
+    }
+
+    fn ask(proxy: &FaultProxy) -> TcpStream {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).unwrap();
+        stream.write_all(b"?").unwrap();
+        stream
+    }
+
+    fn answer(proxy: &FaultProxy) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let _ = ask(proxy).read_to_end(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn bytes_pass_unchanged_and_are_counted() {
+        let reply = crate::trees::Xorshift::new(3).bytes(3_000_000);
+        let proxy = FaultProxy::start(server(reply.clone()));
+        assert!(answer(&proxy) == reply);
+        assert_eq!(
+            (proxy.bytes_to_client(), proxy.bytes_to_server(), proxy.connections()),
+            (3_000_000, 1, 1)
+        );
+    }
+
+    #[test]
+    fn latency_is_paid_once_however_much_is_sent() {
+        let proxy = FaultProxy::start(server(vec![7; 20_000_000]));
+        proxy.set_delay(Duration::from_millis(100));
+        let start = Instant::now();
+        assert_eq!(answer(&proxy).len(), 20_000_000);
+        let took = start.elapsed();
+        // A pipe that waited for each of its 300 chunks would take half a minute.
+        assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(5), "{took:?}");
+    }
+
+    #[test]
+    fn a_cut_falls_at_the_byte_and_once() {
+        let proxy = FaultProxy::start(server(vec![7; 500_000]));
+        proxy.cut_once_after(123_456);
+        assert_eq!(answer(&proxy).len(), 123_456);
+        assert_eq!(answer(&proxy).len(), 500_000);
+        proxy.cut_each_after(10);
+        assert_eq!([answer(&proxy).len(), answer(&proxy).len()], [10, 10]);
+        proxy.heal();
+        assert_eq!(answer(&proxy).len(), 500_000);
+        proxy.refuse();
+        assert_eq!(answer(&proxy).len(), 0);
+    }
+
+    #[test]
+    fn a_stall_keeps_the_connection_and_heals() {
+        let proxy = FaultProxy::start(server(vec![7; 500_000]));
+        proxy.stall_after(1000);
+        let mut stream = ask(&proxy);
+        stream.read_exact(&mut [0; 1000]).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        stream.set_read_timeout(None).unwrap();
+        proxy.heal();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest.len(), 499_000);
+        proxy.stall_after(0);
+        let mut stream = ask(&proxy);
+        while proxy.bytes_to_server() < 2 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        proxy.cut_now();
+        assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
+    }
+}

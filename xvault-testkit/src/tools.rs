@@ -1,0 +1,127 @@
+//! The real programs that tests hold xVault against.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// Program and the Debian package that brings it.
+const PACKAGES: [(&str, &str); 18] = [
+    ("age", "age"),
+    ("age-keygen", "age"),
+    ("bash", "bash"),
+    ("chpasswd", "passwd"),
+    ("mount", "mount"),
+    ("openssl", "openssl"),
+    ("sftp", "openssh-client"),
+    ("ssh", "openssh-client"),
+    ("ssh-add", "openssh-client"),
+    ("ssh-agent", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
+    ("sshd", "openssh-server"),
+    ("sshpass", "sshpass"),
+    ("tar", "tar"),
+    ("umount", "mount"),
+    ("useradd", "passwd"),
+    ("userdel", "passwd"),
+    ("zstd", "zstd"),
+];
+
+/// The absolute path of a program.
+///
+/// # Panics
+/// When it is not installed; the message names the Debian package that holds it.
+#[must_use]
+pub fn tool(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    let found = folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file());
+    found.unwrap_or_else(|| {
+        let package =
+            PACKAGES.iter().find(|(program, _)| *program == name).map_or(name, |(_, package)| package);
+        panic!("`{name}` is missing: install Debian package {package}")
+    })
+}
+
+/// A [`Command`] for [`tool`]`(name)`, with nothing on its standard input.
+#[must_use]
+pub fn command<A: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(tool(name));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs to the end and returns what was printed to standard output.
+///
+/// # Panics
+/// When the program fails; the message holds what it printed to standard error.
+#[must_use]
+pub fn run(command: &mut Command) -> Vec<u8> {
+    let output = command.output().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+    assert_success(command, &output);
+    output.stdout
+}
+
+fn assert_success(command: &Command, output: &Output) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} gave {}: {stderr}", output.status);
+}
+
+/// Makes an age key in `folder` with the real `age-keygen`: the identity file, and the recipient (`age1…`).
+#[must_use]
+pub fn age_keygen(folder: &Path) -> (PathBuf, String) {
+    let file = folder.join("identity.txt");
+    let _ = run(command("age-keygen", [OsStr::new("-o"), file.as_os_str()]).stderr(Stdio::piped()));
+    let recipient = run(&mut command("age-keygen", [OsStr::new("-y"), file.as_os_str()]));
+    (file, String::from_utf8(recipient).unwrap().trim().to_owned())
+}
+
+/// What an admin without xVault does: `age -d -i IDENTITY ARTIFACT | zstd -d | tar x` into `out`, which is made.
+///
+/// # Panics
+/// When any of the three fails.
+pub fn age_decrypt_untar(artifact: &Path, identity_file: &Path, out: &Path) {
+    std::fs::create_dir_all(out).unwrap();
+    let args = [OsStr::new("-d"), OsStr::new("-i"), identity_file.as_os_str(), artifact.as_os_str()];
+    let mut age = start(command("age", args).stdout(Stdio::piped()));
+    let mut zstd =
+        start(command("zstd", ["-d", "-c"]).stdin(age.stdout.take().unwrap()).stdout(Stdio::piped()));
+    let untar = ["-x", "-p", "--numeric-owner", "-f", "-", "-C"].map(OsStr::new);
+    let tar =
+        start(command("tar", untar.into_iter().chain([out.as_os_str()])).stdin(zstd.stdout.take().unwrap()));
+    for (name, child) in [("tar", tar), ("zstd", zstd), ("age", age)] {
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name} gave {}: {stderr}", output.status);
+    }
+}
+
+fn start(command: &mut Command) -> Child {
+    command.stderr(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "install Debian package no-such-program")]
+    fn a_missing_program_names_its_package() {
+        let _ = tool("no-such-program");
+    }
+
+    #[test]
+    fn the_hand_pipeline_opens_what_it_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let (identity, recipient) = age_keygen(dir.path());
+        let tree = dir.path().join("tree");
+        crate::trees::small_files(&tree, 12, 100);
+        let artifact = dir.path().join("artifact");
+        let script = format!("tar -c -C {tree:?} . | zstd -c | age -r {recipient} -o {artifact:?}");
+        let _ = run(&mut command("bash", ["-o", "pipefail", "-c", &script]));
+        let out = dir.path().join("out");
+        age_decrypt_untar(&artifact, &identity, &out);
+        // Plain tar keeps whole seconds only.
+        let options = crate::TreeOptions { mtime: crate::MtimeMatch::WholeSeconds, ..Default::default() };
+        crate::assert_same_tree(&tree, &out, &options);
+    }
+}

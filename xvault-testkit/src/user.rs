@@ -1,0 +1,70 @@
+//! A system user of its own for one server, for password logins.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::tools::{command, run};
+
+/// Removed from the system on drop.
+#[derive(Debug)]
+pub(crate) struct SystemUser {
+    pub(crate) name: String,
+    pub(crate) password: String,
+}
+
+impl SystemUser {
+    /// Adds a user whose home is `home`; the home is given to it.
+    pub(crate) fn create(home: &Path) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("xvt{}x{number}", std::process::id());
+        let password = format!("pw {}'{number}\"$x", std::process::id());
+        let hash = run(&mut command("openssl", ["passwd", "-6", &password]));
+        let hash = String::from_utf8(hash).unwrap();
+        let home_text = home.to_str().expect("temp dirs are UTF-8");
+        let args = ["-M", "-d", home_text, "-s", "/bin/bash", "-p", hash.trim(), &name];
+        retry(&format!("useradd {name}"), || succeeded("useradd", &args));
+        let user = Self { name, password };
+        let (uid, gid) = user.ids();
+        std::os::unix::fs::chown(home, Some(uid), Some(gid)).unwrap();
+        user
+    }
+
+    /// Numeric user and group.
+    pub(crate) fn ids(&self) -> (u32, u32) {
+        let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+        let line = passwd.lines().find(|line| line.split(':').next() == Some(&self.name)).unwrap();
+        let mut ids = line.split(':').skip(2).map(|field| field.parse().unwrap());
+        (ids.next().unwrap(), ids.next().unwrap())
+    }
+}
+
+impl Drop for SystemUser {
+    fn drop(&mut self) {
+        // `-f`: a session that is just ending must not keep the user for ever.
+        for _ in 0..20 {
+            if succeeded("userdel", &["-f", &self.name]) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+fn succeeded(program: &str, args: &[&str]) -> bool {
+    let mut command = command(program, args);
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
+}
+
+/// Tests run in parallel, and the user database takes one writer at a time.
+fn retry(what: &str, mut attempt: impl FnMut() -> bool) {
+    for _ in 0..100 {
+        if attempt() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{what} did not succeed in ten seconds; it needs root");
+}
