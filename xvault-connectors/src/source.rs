@@ -2,6 +2,9 @@
 
 mod emitter;
 pub(crate) mod excludes;
+mod link;
+mod sftp;
+mod ssh;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -11,6 +14,8 @@ use xvault_core::snapshot::{ContentSummary, Evidence};
 use crate::{Control, Error};
 
 pub use emitter::Emitter;
+pub use sftp::SftpSource;
+pub use ssh::SshSource;
 
 /// One system we can pull a backup from.
 ///

@@ -137,7 +137,8 @@ impl Sftp {
         self.last_id
     }
 
-    fn flush(&mut self) {
+    /// Sends what is queued.
+    pub fn flush(&mut self) {
         if !self.batch.is_empty() {
             // When the sending task is gone, so is the connection, and the next read says why.
             let _ = self.outbox.send(self.batch.split().freeze());

@@ -1,0 +1,241 @@
+//! From a remote tar stream to entries.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+
+use bytes::Bytes;
+use xvault_core::tar::{Event, TarEntry, TarKind, TarParser};
+use xvault_core::{Entry, EntryKind, EntryPath, WarningCode};
+
+use crate::Error;
+use crate::source::Emitter;
+use crate::source::sftp::order::Place;
+use crate::source::sftp::scope::{Delivered, OpenBody, Root, Scope};
+
+use super::complaints::Complaint;
+
+/// Takes the streams of one pull, one after the other, and pushes what they hold.
+pub(super) struct Repacker<'r, 'e> {
+    scope: &'r Scope,
+    emitter: &'r mut Emitter<'e>,
+    parser: TarParser,
+    /// The number of the configured path whose entries come.
+    root: usize,
+    last: Option<(usize, EntryPath)>,
+    /// The body that is being handed on.
+    body: Option<OpenBody>,
+    /// The directory that is excluded: what comes now lies below it.
+    excluded: Option<EntryPath>,
+    directories: Seen,
+    /// What a hard link can't point to: an archive has no file there.
+    no_files: Seen,
+    /// Hard links that point to such.
+    orphans: Vec<EntryPath>,
+    /// Entries of the streams, kept or not.
+    pub(super) entries: u64,
+    /// Things of which tar said that they could not be read.
+    pub(super) file_errors: u64,
+    /// What else tar said, the last of it.
+    pub(super) last_words: Option<String>,
+}
+
+/// Paths, as hashes: a pull has millions, and a rare mistaken hit does no harm.
+#[derive(Default)]
+struct Seen(HashSet<u64>, RandomState);
+
+impl Seen {
+    fn add(&mut self, path: &EntryPath) {
+        self.0.insert(self.1.hash_one(path));
+    }
+
+    fn has(&self, path: &EntryPath) -> bool {
+        self.0.contains(&self.1.hash_one(path))
+    }
+}
+
+impl<'r, 'e> Repacker<'r, 'e> {
+    pub(super) fn new(scope: &'r Scope, emitter: &'r mut Emitter<'e>) -> Self {
+        Self {
+            scope,
+            emitter,
+            parser: TarParser::new(),
+            root: 0,
+            last: None,
+            body: None,
+            excluded: None,
+            directories: Seen::default(),
+            no_files: Seen::default(),
+            orphans: Vec::new(),
+            entries: 0,
+            file_errors: 0,
+            last_words: None,
+        }
+    }
+
+    /// Who steers the job.
+    pub(super) fn control(&self) -> &crate::Control {
+        self.emitter.control()
+    }
+
+    /// Begins the next stream.
+    pub(super) fn next_stream(&mut self) {
+        self.parser = TarParser::new();
+        self.file_errors = 0;
+        self.last_words = None;
+    }
+
+    /// Takes a piece of the stream.
+    pub(super) async fn stdout(&mut self, mut data: Bytes) -> Result<(), Error> {
+        while let Some(event) = self.parser.next(&mut data).map_err(|error| not_tar(&error))? {
+            match event {
+                Event::Header(entry) => self.header(*entry).await?,
+                Event::Data(data) if self.body.is_some() => self.emitter.data(data).await?,
+                Event::EntryEnd if self.body.take().is_some() => self.emitter.end().await?,
+                Event::Data(_) | Event::EntryEnd | Event::ArchiveEnd => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the stream came to its end.
+    pub(super) fn is_ended(&self) -> bool {
+        self.parser.is_ended()
+    }
+
+    async fn header(&mut self, entry: TarEntry) -> Result<(), Error> {
+        self.entries += 1;
+        let path = match EntryPath::from_source(&entry.path) {
+            Ok(Some(path)) => path,
+            // The file system's root itself is no entry.
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                return Err(Error::Protocol { server: "remote tar".into(), detail: error.to_string() });
+            }
+        };
+        self.find_root(&path);
+        if self.is_excluded(&path, &entry.kind) {
+            self.no_files.add(&path);
+            return Ok(());
+        }
+        self.keep(path, entry).await
+    }
+
+    /// Mostly it is the configured path of the entry before.
+    fn find_root(&mut self, path: &EntryPath) {
+        if !self.scope.roots.get(self.root).is_some_and(|root| holds(root, path)) {
+            let found = self.scope.roots.iter().position(|root| holds(root, path));
+            self.root = found.unwrap_or(self.root);
+        }
+    }
+
+    fn is_excluded(&mut self, path: &EntryPath, kind: &TarKind) -> bool {
+        if self.excluded.as_ref().is_some_and(|excluded| path.is_within(excluded)) {
+            return true;
+        }
+        let is_dir = *kind == TarKind::Directory;
+        let excluded = self.scope.excludes(self.root, path, is_dir);
+        if excluded && is_dir {
+            self.excluded = Some(path.clone());
+        }
+        excluded
+    }
+
+    async fn keep(&mut self, path: EntryPath, entry: TarEntry) -> Result<(), Error> {
+        self.last = Some((self.root, path.clone()));
+        let kind = match entry.kind {
+            TarKind::File => EntryKind::File { size: entry.size },
+            TarKind::Directory => EntryKind::Directory,
+            TarKind::Symlink { target } => EntryKind::Symlink { target },
+            TarKind::Hardlink { target } => match self.link_target(&target) {
+                Some(target) => EntryKind::Hardlink { target },
+                None => {
+                    self.orphans.push(path);
+                    return Ok(());
+                }
+            },
+            TarKind::Special(_) => {
+                self.no_files.add(&path);
+                self.emitter.skip_special();
+                return Ok(());
+            }
+            _ => {
+                self.no_files.add(&path);
+                let message = "is of a kind that can't be kept";
+                return self.emitter.warn(path, WarningCode::Other, message).await;
+            }
+        };
+        self.push(Entry { path, kind, metadata: entry.metadata }).await
+    }
+
+    async fn push(&mut self, entry: Entry) -> Result<(), Error> {
+        match &entry.kind {
+            EntryKind::Directory => self.directories.add(&entry.path),
+            EntryKind::Symlink { .. } => self.no_files.add(&entry.path),
+            EntryKind::File { size } => {
+                let (path, mtime) = (entry.path.clone(), entry.metadata.mtime);
+                self.body = Some(OpenBody { path, size: *size, mtime });
+            }
+            _ => {}
+        }
+        self.emitter.begin(entry).await
+    }
+
+    /// What a hard link points to, if it is a file that the sink has.
+    fn link_target(&self, target: &[u8]) -> Option<EntryPath> {
+        let target = EntryPath::from_source(target).ok().flatten()?;
+        (!self.no_files.has(&target)).then_some(target)
+    }
+
+    /// Takes what tar said.
+    pub(super) async fn complaint(&mut self, complaint: Complaint) -> Result<(), Error> {
+        match complaint {
+            Complaint::Socket => self.emitter.skip_special(),
+            Complaint::Other(text) => self.last_words = Some(text),
+            // Something came or went in it meanwhile; what was there at both times was read.
+            Complaint::Changed { name } => {
+                if let Some(path) = self.named(&name).filter(|path| !self.directories.has(path)) {
+                    self.emitter.warn(path, WarningCode::Other, "was changed while it was read").await?;
+                }
+            }
+            Complaint::About { name, code, message } => {
+                self.file_errors += 1;
+                let Some(path) = self.named(&name) else { return Ok(()) };
+                let is_root = self.scope.roots.iter().any(|root| root.path.as_ref() == Some(&path));
+                if is_root && code == WarningCode::Vanished {
+                    return Err(Error::NotFound(format!("path `/{path}`")));
+                }
+                self.emitter.warn(path, code, message).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry tar speaks of, unless it is excluded.
+    fn named(&self, name: &[u8]) -> Option<EntryPath> {
+        let path = EntryPath::from_source(name).ok().flatten()?;
+        let number = self.scope.roots.iter().position(|root| holds(root, &path))?;
+        // Whether it was a directory is not known, so what either way is excluded counts.
+        let hidden = self.scope.excludes(number, &path, false) && self.scope.excludes(number, &path, true);
+        let below = self.excluded.as_ref().is_some_and(|excluded| path.is_within(excluded));
+        (!below && !hidden).then_some(path)
+    }
+
+    /// Hard links that have to be fetched as files.
+    pub(super) fn take_orphans(&mut self) -> Vec<EntryPath> {
+        std::mem::take(&mut self.orphans)
+    }
+
+    /// How far the streams came, for a walk that goes on from there.
+    pub(super) fn delivered(self) -> Option<Delivered> {
+        let (root, path) = self.last?;
+        Some(Delivered { place: Place::new(root, Some(&path)), open_body: self.body })
+    }
+}
+
+fn holds(root: &Root, path: &EntryPath) -> bool {
+    root.path.as_ref().is_none_or(|root| path.is_within(root))
+}
+
+fn not_tar(error: &xvault_core::tar::Error) -> Error {
+    Error::Protocol { server: "remote tar".into(), detail: error.to_string() }
+}
