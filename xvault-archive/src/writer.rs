@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::header;
 use crate::index::{IndexEntry, IndexHeader, MAX_FRAME_SIZE, MAX_TARGET_LEN, Record, Segment, TAR_END_LEN};
 use packer::Packer;
+pub(crate) use segments::PartsFile;
 use segments::SegmentedBody;
 
 /// The most threads that [`WriterOptions::new`] chooses by itself: four saturate a 1 GB/s source, and

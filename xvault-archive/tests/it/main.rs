@@ -1,0 +1,5 @@
+//! The archive as its users meet it: one binary, a module for each kind of test.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod roundtrip;
+mod support;
