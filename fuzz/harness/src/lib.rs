@@ -6,17 +6,25 @@
 //! committed corpus and a few thousand seeded mutations of it, in seconds).
 //!
 //! - [`tar_parser`]: the same events however the stream is cut, and none that contradict it;
+//! - [`archive_reader`]: from a hostile snapshot only what its index promised, and nothing outside a target;
 //! - [`entry_path`]: no path that leads out of a target directory;
+//! - [`index_line`]: no line that means two things, and no index that contradicts itself;
 //! - [`manifest`]: what is read is what is written, and no changed byte passes.
 
 mod chunks;
+mod hostile;
 pub mod mutate;
+mod sealed;
 
+mod archive_reader;
 mod entry_path;
+mod index_line;
 mod manifest;
 mod tar_parser;
 
+pub use archive_reader::archive_reader;
 pub use entry_path::entry_path;
+pub use index_line::index_line;
 pub use manifest::manifest;
 pub use tar_parser::tar_parser;
 
@@ -40,5 +48,10 @@ impl Verdict {
 pub type Target = fn(&[u8]) -> Verdict;
 
 /// Every target, by the name that its corpus and its fuzz target bear.
-pub const TARGETS: &[(&str, Target)] =
-    &[("entry_path", entry_path), ("manifest", manifest), ("tar_parser", tar_parser)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("archive_reader", archive_reader),
+    ("entry_path", entry_path),
+    ("index_line", index_line),
+    ("manifest", manifest),
+    ("tar_parser", tar_parser),
+];

@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use xvault_fuzz_harness::mutate::{Rng, mutated};
 use xvault_fuzz_harness::{TARGETS, Target, Verdict};
 
-/// Mutations of each target; together a few seconds unoptimised.
-const MUTATIONS: u64 = 3000;
+/// Mutations of a target: together a few seconds unoptimised.
+fn mutations(target: &str) -> u64 {
+    // Each makes and opens two age files several times, a hundred times the work of parsing.
+    if target == "archive_reader" { 500 } else { 3000 }
+}
 
 fn corpus_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus")
@@ -46,7 +49,7 @@ fn mutate(target: &str, body: Target) -> u64 {
         let verdict = std::panic::catch_unwind(|| body(&data));
         verdict.unwrap_or_else(|_| panic!("{target}: mutation {number} failed: {}", data.escape_ascii()))
     };
-    (0..MUTATIONS).map(run).filter(|verdict| *verdict == Verdict::Accepted).count() as u64
+    (0..mutations(target)).map(run).filter(|verdict| *verdict == Verdict::Accepted).count() as u64
 }
 
 #[test]
@@ -61,10 +64,8 @@ fn mutations_of_the_corpus_break_nothing() {
     for (target, body) in TARGETS {
         let accepted = mutate(target, *body);
         // Otherwise the mutations end at the front door, or change nothing.
-        assert!(
-            (MUTATIONS / 100..MUTATIONS).contains(&accepted),
-            "{target} accepted {accepted} of {MUTATIONS}"
-        );
+        let all = mutations(target);
+        assert!((all / 100..all).contains(&accepted), "{target} accepted {accepted} of {all}");
     }
 }
 
