@@ -4,8 +4,6 @@ mod packer;
 mod pipeline;
 mod segments;
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
 use std::io::Write;
 use std::num::NonZeroUsize;
 
@@ -17,6 +15,7 @@ use xvault_core::{Entry, EntryKind, EntryPath, EntrySink, Metadata, Recipient, S
 use crate::error::Error;
 use crate::header;
 use crate::index::{IndexEntry, IndexHeader, MAX_FRAME_SIZE, MAX_TARGET_LEN, Record, Segment, TAR_END_LEN};
+use crate::seen::PathSet;
 use packer::Packer;
 pub(crate) use segments::PartsFile;
 use segments::SegmentedBody;
@@ -130,8 +129,7 @@ pub struct ArchiveWriter<W, I> {
     body: Body,
     content: ContentSummary,
     entries: u64,
-    seen: HashSet<u64, PassThrough>,
-    seen_key: RandomState,
+    seen: PathSet,
     segment_size: usize,
     scratch: Vec<u8>,
 }
@@ -166,8 +164,7 @@ impl<W: Write + Send + 'static, I: Write + Send + 'static> ArchiveWriter<W, I> {
             body: Body::None,
             content: ContentSummary::default(),
             entries: 0,
-            seen: HashSet::default(),
-            seen_key: RandomState::new(),
+            seen: PathSet::default(),
             segment_size,
             scratch: Vec::new(),
         })
@@ -351,11 +348,7 @@ impl<W: Write + Send + 'static, I: Write + Send + 'static> ArchiveWriter<W, I> {
     }
 
     fn remember(&mut self, path: &EntryPath) -> Result<(), Error> {
-        if self.seen.insert(self.seen_key.hash_one(path.as_bytes())) {
-            Ok(())
-        } else {
-            Err(Error::Duplicate { path: path.clone() })
-        }
+        if self.seen.insert(path, false) { Ok(()) } else { Err(Error::Duplicate { path: path.clone() }) }
     }
 }
 
@@ -389,38 +382,6 @@ fn normalised(entry: &Entry) -> Result<Entry, Error> {
 fn owner_name(mut name: Vec<u8>) -> Option<Vec<u8>> {
     name.truncate(MAX_OWNER_LEN);
     (!name.is_empty() && !name.contains(&0)).then_some(name)
-}
-
-/// Uses a number that is a hash already as it is.
-#[derive(Default, Clone, Copy)]
-pub(crate) struct PassThrough;
-
-/// See [`PassThrough`].
-#[derive(Default)]
-pub(crate) struct Hashed(u64);
-
-impl BuildHasher for PassThrough {
-    type Hasher = Hashed;
-
-    fn build_hasher(&self) -> Hashed {
-        Hashed::default()
-    }
-}
-
-impl std::hash::Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
 }
 
 #[async_trait]

@@ -1,0 +1,212 @@
+//! Writing a snapshot, or a part of it, to a directory, so that nothing outside it is ever touched.
+
+mod place;
+mod target;
+
+use std::io::{Read, Seek};
+use std::path::Path;
+
+use xvault_core::{Entry, EntryKind, EntryPath, Phase};
+
+use crate::error::Error;
+use crate::listing::ArchiveEntry;
+use crate::reader::{ArchiveReader, Bodies};
+use crate::seen::PathSet;
+use crate::select::{Selected, Selection};
+use crate::watch::Watch;
+use place::{Ownership, Placed, Placing};
+use target::Target;
+
+/// What happens to files and links that exist already. Existing directories are always merged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Overwrite {
+    /// They stay as they are, and are counted as `kept`; so does the metadata of existing directories.
+    #[default]
+    Never,
+    /// Files are replaced when size or mtime differ, links when their target does.
+    IfChanged,
+    /// They are replaced.
+    Always,
+}
+
+/// How to extract.
+#[derive(Debug, Clone)]
+pub struct ExtractOptions {
+    /// What to extract: these entries and all below them. None: everything.
+    pub paths: Vec<EntryPath>,
+    /// What happens to what exists.
+    pub overwrite: Overwrite,
+    /// Whether owner and group are restored, by number. Without it set-id bits are dropped.
+    pub owner: bool,
+    /// Progress and cancellation.
+    pub watch: Watch,
+}
+
+impl Default for ExtractOptions {
+    /// Everything, overwriting nothing, owners only when we are root.
+    fn default() -> Self {
+        Self {
+            paths: Vec::new(),
+            overwrite: Overwrite::Never,
+            owner: rustix::process::geteuid().is_root(),
+            watch: Watch::default(),
+        }
+    }
+}
+
+/// What was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExtractStats {
+    /// Files written.
+    pub files: u64,
+    /// Directories created or merged.
+    pub directories: u64,
+    /// Symbolic links made.
+    pub symlinks: u64,
+    /// Hard links made.
+    pub hardlinks: u64,
+    /// Content written, in bytes.
+    pub bytes: u64,
+    /// Files and links that existed, or had not changed, and were left alone.
+    pub kept: u64,
+}
+
+/// Extracts into `target_dir`, which is made when it is missing.
+///
+/// Each entry is reached from the target's file descriptor, component by component, following no symbolic
+/// link; a file has a temporary name (`.xvault-…`) until its content hash was checked. Symbolic links are made as
+/// they are, wherever they point. Directories get their owner, mode and time at the end. Only the frames that
+/// hold selected entries are read.
+///
+/// # Errors
+/// The first thing that is wrong stops it: a damaged or hostile archive, something in the way
+/// ([`Error::Obstructed`]), a path that selects nothing, a full disk. What was extracted before stays, and is whole.
+pub fn extract<A: Read + Seek, I: Read + Seek>(
+    reader: &mut ArchiveReader<A, I>,
+    target_dir: &Path,
+    options: &ExtractOptions,
+) -> Result<ExtractStats, Error> {
+    let (index, mut bodies) = reader.split()?;
+    let selection = Selection::new(&options.paths, index)?;
+    let total = selection.is_everything().then_some(bodies.totals.content.bytes);
+    options.watch.progress.phase(Phase::Restore, total);
+    let mut extraction = Extraction::new(Target::open(target_dir)?, options);
+    for entry in index.entries()? {
+        options.watch.check()?;
+        if let Some(selected) = selection.resolve(entry?)? {
+            extraction.entry(selected, &mut bodies)?;
+        }
+    }
+    for entry in index.entries()? {
+        options.watch.check()?;
+        extraction.finish_directory(&entry?)?;
+    }
+    extraction.finish()
+}
+
+struct Extraction<'a> {
+    target: Target,
+    options: &'a ExtractOptions,
+    ownership: Ownership,
+    stats: ExtractStats,
+    /// What was met so far; hard links may lead to its files only.
+    seen: PathSet,
+    /// The directories that get their metadata at the end.
+    directories: PathSet,
+    /// Directories that nobody may enter: done last of all, so that they don't lock us out.
+    closed: Vec<ArchiveEntry>,
+}
+
+impl<'a> Extraction<'a> {
+    fn new(target: Target, options: &'a ExtractOptions) -> Self {
+        Self {
+            target,
+            options,
+            ownership: Ownership { restore: options.owner },
+            stats: ExtractStats::default(),
+            seen: PathSet::default(),
+            directories: PathSet::default(),
+            closed: Vec::new(),
+        }
+    }
+
+    fn entry<A: Read + Seek>(&mut self, selected: Selected, bodies: &mut Bodies<'_, A>) -> Result<(), Error> {
+        let Selected { shown, content } = selected;
+        self.options.watch.progress.entry(&shown.path);
+        if !self.seen.insert(&shown.path, content.is_some()) {
+            return Err(Error::Hostile { path: shown.path.to_string(), reason: "appears twice" });
+        }
+        let place = &mut Placing {
+            target: &mut self.target,
+            overwrite: self.options.overwrite,
+            owner: self.ownership,
+        };
+        let placed = match (&shown.kind, content) {
+            (_, Some(content)) => {
+                let mut body = bodies.open(content);
+                place.file(&shown, &mut body, &self.options.watch)?
+            }
+            (EntryKind::Directory, None) => return self.directory(shown.path),
+            (EntryKind::Symlink { target }, None) => place.symlink(&shown, target)?,
+            (EntryKind::Hardlink { target }, None) => {
+                if !self.seen.contains_file(target) {
+                    let reason = "is a hard link to something that is no earlier file";
+                    return Err(Error::Hostile { path: shown.path.to_string(), reason });
+                }
+                place.hardlink(&shown.path, target)?
+            }
+            // A file without content can't come out of a selection.
+            (EntryKind::File { .. } | EntryKind::Stream, None) => return Err(Error::Failed),
+        };
+        self.count(&shown.kind, placed);
+        Ok(())
+    }
+
+    fn directory(&mut self, path: EntryPath) -> Result<(), Error> {
+        let existed = self.target.make_directory(&path)?;
+        if !(existed && self.options.overwrite == Overwrite::Never) {
+            self.directories.insert(&path, false);
+        }
+        self.stats.directories += 1;
+        Ok(())
+    }
+
+    fn count(&mut self, kind: &EntryKind, placed: Placed) {
+        match (placed, kind) {
+            (Placed::Kept, _) => self.stats.kept += 1,
+            (Placed::Written { bytes }, EntryKind::File { .. } | EntryKind::Stream) => {
+                self.stats.files += 1;
+                self.stats.bytes += bytes;
+            }
+            (Placed::Written { .. }, EntryKind::Symlink { .. }) => self.stats.symlinks += 1,
+            (Placed::Written { .. }, EntryKind::Hardlink { .. }) => self.stats.hardlinks += 1,
+            (Placed::Written { .. }, EntryKind::Directory) => self.stats.directories += 1,
+        }
+    }
+
+    fn finish_directory(&mut self, entry: &ArchiveEntry) -> Result<(), Error> {
+        let Entry { path, metadata, .. } = &entry.entry;
+        if entry.entry.kind != EntryKind::Directory || !self.directories.contains(path) {
+            return Ok(());
+        }
+        // Root enters everything; for others the owner's search bit decides.
+        if metadata.mode & 0o100 == 0 && !rustix::process::geteuid().is_root() {
+            self.closed.push(entry.clone());
+            return Ok(());
+        }
+        self.apply(entry)
+    }
+
+    fn apply(&mut self, entry: &ArchiveEntry) -> Result<(), Error> {
+        let directory = self.target.open_directory(&entry.entry.path)?;
+        self.ownership.apply(&directory, &entry.entry)
+    }
+
+    fn finish(mut self) -> Result<ExtractStats, Error> {
+        // Innermost first: index order has parents before children.
+        while let Some(entry) = self.closed.pop() {
+            self.apply(&entry)?;
+        }
+        Ok(self.stats)
+    }
+}
