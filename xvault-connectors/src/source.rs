@@ -3,6 +3,7 @@
 mod emitter;
 pub(crate) mod excludes;
 mod link;
+mod local;
 mod sftp;
 mod ssh;
 
@@ -14,6 +15,7 @@ use xvault_core::snapshot::{ContentSummary, Evidence};
 use crate::{Control, Error};
 
 pub use emitter::Emitter;
+pub use local::LocalSource;
 pub use sftp::SftpSource;
 pub use ssh::SshSource;
 

@@ -225,7 +225,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_difference_is_told() {
-        let cases: [(&dyn Fn(&Path), &str); 6] = [
+        type Change = dyn Fn(&Path);
+        let cases: [(&Change, &str); 6] = [
             (&|b| fs::write(b.join("file"), "conTent").unwrap(), "content differs at byte 3"),
             (&|b| fs::write(b.join("new"), "").unwrap(), "\"new\" (file) is only on the right"),
             (&|b| fs::remove_file(b.join("hard")).unwrap(), "\"hard\" (file) is missing on the right"),
