@@ -21,9 +21,12 @@ impl Excludes {
     pub(crate) fn new(globs: &[String]) -> Result<Self, Error> {
         let mut builder = GitignoreBuilder::new("");
         for glob in globs {
-            builder.add_line(None, glob).map_err(|error| invalid(glob, &error))?;
+            if has_open_bracket(glob) {
+                return Err(invalid(glob, "a `[` is not closed; write `\\[` for the character itself"));
+            }
+            builder.add_line(None, glob).map_err(|error| invalid(glob, &error.to_string()))?;
         }
-        builder.build().map(Self).map_err(|error| invalid(&globs.join(", "), &error))
+        builder.build().map(Self).map_err(|error| invalid(&globs.join(", "), &error.to_string()))
     }
 
     /// Whether `path` is left out. `root` is the configured path it was found under; a configured
@@ -40,10 +43,28 @@ impl Excludes {
     }
 }
 
-fn invalid(glob: &str, error: &ignore::Error) -> Error {
+/// Git lets such a glob match nothing and the matcher takes the bracket literally: it is a slip either way.
+fn has_open_bracket(glob: &str) -> bool {
+    let mut chars = glob.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '\\' {
+            chars.next();
+        } else if c == '[' {
+            chars.next_if(|c| matches!(c, '!' | '^'));
+            // A `]` in the first place stands for itself.
+            chars.next_if_eq(&']');
+            if !chars.by_ref().any(|c| c == ']') {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+fn invalid(glob: &str, reason: &str) -> Error {
     Error::Settings(xvault_core::source::InvalidSettings {
         field: "excludes",
-        reason: format!("`{}`: {error}", glob.escape_debug()),
+        reason: format!("`{}`: {reason}", glob.escape_debug()),
     })
 }
 
@@ -78,8 +99,19 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_glob_is_named() {
-        let error = Excludes::new(&["a[".into()]).unwrap_err().to_string();
-        assert!(error.contains("excludes") && error.contains("a["), "{error}");
+    fn bad_globs_are_named() {
+        for glob in ["a[", "[!", "x[]y", "[z-a]", r"\\["] {
+            let error = Excludes::new(&["*.ok".into(), glob.into()]).unwrap_err().to_string();
+            let shown = glob.escape_debug().to_string();
+            assert!(error.contains("excludes") && error.contains(&shown), "{error}");
+        }
+    }
+
+    #[test]
+    fn closed_and_escaped_brackets_are_fine() {
+        assert!(excluded(&["a[0-9]"], b"a7", false));
+        assert!(excluded(&[r"a\["], b"a[", false));
+        assert!(excluded(&["a[]]"], b"a]", false));
+        assert!(!excluded(&["a[!0-9]"], b"a7", false));
     }
 }

@@ -169,9 +169,9 @@ impl Walk<'_> {
     }
 
     fn symlink(&mut self, path: EntryPath) -> Result<(), Error> {
-        let looked = self.open(&path, open::look).and_then(|(link, stat)| {
+        let looked = self.open(&path, open::look).map(|(link, stat)| {
             let target = open::target(&link).map_err(|error| open::unreadable(&error));
-            Ok((stat, target))
+            (stat, target)
         });
         match looked {
             Ok((stat, Ok(target))) if stat.is_symlink() => {
