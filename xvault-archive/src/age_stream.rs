@@ -113,3 +113,86 @@ impl age::Recipient for Recording<'_> {
         self.inner.wrap_file_key(key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::{Cursor, Read, Seek, SeekFrom};
+    use xvault_core::Identity;
+
+    fn encrypt(identity: &Identity, plain: &[u8], step: usize) -> Vec<u8> {
+        let Ok(mut writer) = AgeWriter::new(&[identity.recipient()], Vec::new()) else { panic!("no header") };
+        for chunk in plain.chunks(step) {
+            writer.write_all(chunk).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    fn stream(identity: &Identity, sealed: &[u8]) -> age::stream::StreamReader<Cursor<Vec<u8>>> {
+        let decryptor = age::Decryptor::new(Cursor::new(sealed.to_vec())).unwrap();
+        decryptor.decrypt(std::iter::once(identity.as_age() as &dyn age::Identity)).unwrap()
+    }
+
+    fn decrypt(identity: &Identity, sealed: &[u8]) -> io::Result<Vec<u8>> {
+        let mut plain = Vec::new();
+        stream(identity, sealed).read_to_end(&mut plain).map(|_| plain)
+    }
+
+    #[test]
+    fn the_age_crate_reads_every_chunk_border() {
+        let identity = Identity::generate();
+        for len in [0, 1, 65_535, 65_536, 65_537, 131_071, 131_072, 131_073, 196_608, 300_000] {
+            let plain: Vec<u8> = (0..=250).cycle().take(len).collect();
+            let sealed = encrypt(&identity, &plain, 1000);
+            assert_eq!(decrypt(&identity, &sealed).unwrap(), plain, "{len} bytes");
+            if len > 0 {
+                let mut last = [0];
+                let mut reader = stream(&identity, &sealed);
+                reader.seek(SeekFrom::End(-1)).unwrap();
+                reader.read_exact(&mut last).unwrap();
+                assert_eq!(last[0], plain[len - 1]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_writer_that_was_not_finished_leaves_a_truncated_file() {
+        let identity = Identity::generate();
+        let mut out = Vec::new();
+        let Ok(mut writer) = AgeWriter::new(&[identity.recipient()], &mut out) else { panic!("no header") };
+        writer.write_all(&vec![7; 200_000]).unwrap();
+        drop(writer);
+        assert!(decrypt(&identity, &out).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn whatever_is_written_is_read(
+            chunks in 0usize..4, around in -3i32..4, step in 1usize..100_000, seed: u8,
+        ) {
+            let len = usize::try_from(i32::try_from(chunks * CHUNK_LEN).unwrap() + around).unwrap_or(0);
+            let plain: Vec<u8> = (seed..=255).chain(0..seed).cycle().take(len).collect();
+            let identity = Identity::generate();
+            prop_assert_eq!(decrypt(&identity, &encrypt(&identity, &plain, step)).unwrap(), plain);
+        }
+
+        #[test]
+        fn no_cut_and_no_flipped_bit_passes(at: prop::sample::Index, bit in 0u8..8, chunks in 0usize..3) {
+            let identity = Identity::generate();
+            let mut sealed = encrypt(&identity, &vec![1; chunks * CHUNK_LEN], 1 << 20);
+            let header = sealed.len() - (chunks.max(1) * (CHUNK_LEN + TAG_LEN)).min(sealed.len());
+            let at = header + at.index(sealed.len() - header);
+            let cut = sealed[..at].to_vec();
+            sealed[at] ^= 1 << bit;
+            for broken in [cut, sealed] {
+                let Ok(decryptor) = age::Decryptor::new(broken.as_slice()) else { continue };
+                let keys = std::iter::once(identity.as_age() as &dyn age::Identity);
+                let Ok(mut reader) = decryptor.decrypt(keys) else { continue };
+                prop_assert!(reader.read_to_end(&mut Vec::new()).is_err());
+            }
+        }
+    }
+}

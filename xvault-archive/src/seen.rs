@@ -18,8 +18,7 @@ pub(crate) struct PathSet {
 impl PathSet {
     /// `false`: it was there before.
     pub(crate) fn insert(&mut self, path: &EntryPath, is_file: bool) -> bool {
-        let hash = self.hash(path);
-        !self.hashes.contains(&(hash ^ 1)) && self.hashes.insert(hash ^ u64::from(is_file))
+        !self.contains(path) && self.hashes.insert(self.hash(path) ^ u64::from(is_file))
     }
 
     pub(crate) fn contains(&self, path: &EntryPath) -> bool {

@@ -1,0 +1,278 @@
+//! Extraction: what was written comes back as a tree, and what was there is treated as asked.
+
+use std::fs;
+use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink as make_symlink};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+use xvault_archive::{
+    ArchiveReader, Error, ExtractOptions, ExtractStats, Overwrite, Watch, WriterOptions, extract,
+};
+use xvault_core::monitor::Recorder;
+use xvault_core::{EntryKind, Identity, Mtime};
+
+use crate::support::{
+    Archive, Item, dir, file, hardlink, key, noise, oddities, path, stream, symlink, trees, write, write_with,
+};
+use crate::tree::{assert_tree, names, place};
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Owners that this system has, so that root can restore them.
+fn possible(items: Vec<Item>) -> Vec<Item> {
+    let adjust = |(mut entry, body): Item| {
+        entry.metadata.uid %= 60_000;
+        entry.metadata.gid %= 60_000;
+        // ext4 and tmpfs differ beyond this; the tar tests go further.
+        entry.metadata.mtime.secs = entry.metadata.mtime.secs.clamp(1 - (1 << 31), 1 << 33);
+        (entry, body)
+    };
+    items.into_iter().map(adjust).collect()
+}
+
+fn all(archive: &Archive, target: &std::path::Path, overwrite: Overwrite) -> Result<ExtractStats, Error> {
+    extract(&mut archive.reader(), target, &ExtractOptions { overwrite, ..ExtractOptions::default() })
+}
+
+#[test]
+fn every_oddity_comes_back_as_a_tree() {
+    let items = possible(oddities());
+    let archive = write(&items);
+    let target = tempfile::tempdir().unwrap();
+    let watched = Arc::new(Recorder::default());
+    let options = ExtractOptions { watch: Watch::new(watched.clone()), ..ExtractOptions::default() };
+    let stats = extract(&mut archive.reader(), target.path(), &options).unwrap();
+    assert_tree(target.path(), &items, is_root());
+    let content = archive.stats.content;
+    assert_eq!((stats.files, stats.bytes, stats.kept), (content.files, content.bytes, 0));
+    assert_eq!((stats.directories, stats.symlinks, stats.hardlinks), (3, 4, 1));
+    assert_eq!(watched.byte_count(), content.bytes);
+    assert_eq!(watched.entry_count(), items.len() as u64);
+    // No part, no closing entry, no temporary name is left.
+    let left = names(target.path());
+    assert!(left.iter().all(|name| !name.ends_with(b".partial") && !name.ends_with(b".parts.json")));
+}
+
+#[test]
+fn set_id_bits_come_back_with_their_owner_only() {
+    let (mut entry, body) = file("tool", "#!");
+    entry.metadata.mode = 0o4755;
+    let archive = write(&[(entry, body)]);
+    for owner in [true, false] {
+        if owner && !is_root() {
+            continue;
+        }
+        let target = tempfile::tempdir().unwrap();
+        let options = ExtractOptions { owner, ..ExtractOptions::default() };
+        extract(&mut archive.reader(), target.path(), &options).unwrap();
+        let mode = fs::metadata(target.path().join("tool")).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode, if owner { 0o4755 } else { 0o755 });
+    }
+}
+
+#[test]
+fn what_exists_is_kept_replaced_or_compared() {
+    let items =
+        possible(vec![dir("d"), file("d/same", "same"), file("d/other", "new!"), symlink("d/link", "new")]);
+    let archive = write(&items);
+    for overwrite in [Overwrite::Never, Overwrite::IfChanged, Overwrite::Always] {
+        let target = tempfile::tempdir().unwrap();
+        all(&archive, target.path(), Overwrite::Never).unwrap();
+        fs::write(target.path().join("d/other"), "old!").unwrap();
+        fs::write(target.path().join("d/stranger"), "stays").unwrap();
+        fs::remove_file(target.path().join("d/link")).unwrap();
+        make_symlink("old", target.path().join("d/link")).unwrap();
+        fs::set_permissions(target.path().join("d"), fs::Permissions::from_mode(0o711)).unwrap();
+        let same = fs::metadata(target.path().join("d/same")).unwrap().ino();
+
+        let stats = all(&archive, target.path(), overwrite).unwrap();
+
+        let other = fs::read_to_string(target.path().join("d/other")).unwrap();
+        let mode = fs::metadata(target.path().join("d")).unwrap().permissions().mode() & 0o777;
+        let kept_inode = fs::metadata(target.path().join("d/same")).unwrap().ino() == same;
+        match overwrite {
+            Overwrite::Never => {
+                assert_eq!((stats.kept, other.as_str(), mode, kept_inode), (3, "old!", 0o711, true))
+            }
+            Overwrite::IfChanged => {
+                assert_eq!((stats.kept, other.as_str(), mode, kept_inode), (1, "new!", 0o755, true));
+            }
+            Overwrite::Always => {
+                assert_eq!((stats.kept, other.as_str(), mode, kept_inode), (0, "new!", 0o755, false))
+            }
+        }
+        if overwrite != Overwrite::Never {
+            assert_tree(target.path(), &items, is_root());
+        }
+        assert_eq!(fs::read_to_string(target.path().join("d/stranger")).unwrap(), "stays");
+    }
+}
+
+#[test]
+fn hard_links_survive_every_way_of_overwriting() {
+    let items = possible(vec![file("a", "one"), hardlink("b", "a"), hardlink("c", "a")]);
+    let archive = write(&items);
+    let target = tempfile::tempdir().unwrap();
+    for overwrite in [Overwrite::Never, Overwrite::IfChanged, Overwrite::Always, Overwrite::Always] {
+        all(&archive, target.path(), overwrite).unwrap();
+        assert_tree(target.path(), &items, is_root());
+        assert_eq!(names(target.path()), [b"a", b"b", b"c"]);
+    }
+}
+
+#[test]
+fn a_directory_where_a_file_belongs_is_in_the_way_and_stays() {
+    for overwrite in [Overwrite::Never, Overwrite::IfChanged, Overwrite::Always] {
+        let target = tempfile::tempdir().unwrap();
+        fs::create_dir_all(target.path().join("x/precious")).unwrap();
+        let error = all(&write(&[file("x", "content")]), target.path(), overwrite).unwrap_err();
+        assert!(matches!(&error, Error::Obstructed { path, .. } if path == "x"), "{error}");
+        assert_eq!(names(target.path()), [&b"x"[..], b"x/precious"]);
+
+        let target = tempfile::tempdir().unwrap();
+        fs::write(target.path().join("x"), "precious").unwrap();
+        for items in [vec![dir("x")], vec![file("x/below", "")]] {
+            let error = all(&write(&items), target.path(), overwrite).unwrap_err();
+            assert!(matches!(&error, Error::Obstructed { path, .. } if path == "x"), "{error}");
+        }
+        assert_eq!(fs::read_to_string(target.path().join("x")).unwrap(), "precious");
+    }
+}
+
+#[test]
+fn links_in_the_target_are_not_followed() {
+    let outside = tempfile::tempdir().unwrap();
+    let target = tempfile::tempdir().unwrap();
+    make_symlink(outside.path(), target.path().join("d")).unwrap();
+    fs::write(outside.path().join("victim"), "untouched").unwrap();
+    make_symlink(outside.path().join("victim"), target.path().join("f")).unwrap();
+
+    let error = all(&write(&[file("d/evil", "x")]), target.path(), Overwrite::Always).unwrap_err();
+    assert!(matches!(&error, Error::Obstructed { path, .. } if path == "d"), "{error}");
+    let error = all(&write(&[dir("d")]), target.path(), Overwrite::Always).unwrap_err();
+    assert!(matches!(&error, Error::Obstructed { path, .. } if path == "d"), "{error}");
+
+    all(&write(&[file("f", "new")]), target.path(), Overwrite::Always).unwrap();
+    assert!(target.path().join("f").symlink_metadata().unwrap().is_file());
+    assert_eq!(fs::read_to_string(outside.path().join("victim")).unwrap(), "untouched");
+    assert_eq!(names(outside.path()), [b"victim"]);
+}
+
+#[test]
+fn a_selection_takes_its_links_along() {
+    let items = possible(vec![
+        dir("a"),
+        file("a/file", noise(30_000, 1)),
+        dir("b"),
+        hardlink("b/first", "a/file"),
+        hardlink("b/second", "a/file"),
+        dir("c"),
+        stream("c/dump", noise(70_000, 2)),
+    ]);
+    let archive = write(&items);
+    let target = tempfile::tempdir().unwrap();
+    let options = ExtractOptions { paths: vec![path("b"), path("c/dump")], ..ExtractOptions::default() };
+    extract(&mut archive.reader(), target.path(), &options).unwrap();
+    let expected: [&[u8]; 5] = [b"b", b"b/first", b"b/second", b"c", b"c/dump"];
+    assert_eq!(names(target.path()), expected);
+    let first = fs::metadata(target.path().join("b/first")).unwrap();
+    assert_eq!(first.ino(), fs::metadata(target.path().join("b/second")).unwrap().ino());
+    assert!(fs::read(target.path().join("b/first")).unwrap() == noise(30_000, 1));
+    assert!(fs::read(target.path().join("c/dump")).unwrap() == noise(70_000, 2));
+
+    let options = ExtractOptions { paths: vec![path("b"), path("nowhere")], ..ExtractOptions::default() };
+    let error = extract(&mut archive.reader(), target.path(), &options).unwrap_err();
+    assert!(matches!(&error, Error::NotFound { path } if path.as_bytes() == b"nowhere"), "{error}");
+}
+
+#[test]
+fn directories_that_nobody_may_enter_come_last() {
+    let mut items = possible(vec![dir("a"), dir("a/b"), file("a/b/c", "deep"), dir("a/b/d")]);
+    for (entry, _) in &mut items {
+        if entry.kind == EntryKind::Directory {
+            entry.metadata.mode = 0;
+        }
+        entry.metadata.mtime = Mtime { secs: 1_000_000_000, nanos: 5 };
+    }
+    let target = tempfile::tempdir().unwrap();
+    let options = ExtractOptions { owner: false, ..ExtractOptions::default() };
+    extract(&mut write(&items).reader(), target.path(), &options).unwrap();
+    let top = fs::metadata(target.path().join("a")).unwrap();
+    assert_eq!((top.permissions().mode() & 0o7777, top.mtime(), top.mtime_nsec()), (0, 1_000_000_000, 5));
+    // So that the temporary directory can be removed by others than root.
+    for name in ["a", "a/b", "a/b/d"] {
+        fs::set_permissions(target.path().join(name), fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    assert_eq!(fs::read_to_string(target.path().join("a/b/c")).unwrap(), "deep");
+}
+
+#[test]
+fn a_cancelled_extraction_leaves_no_half_file() {
+    let archive = write(&[file("big", noise(300_000, 1))]);
+    let target = tempfile::tempdir().unwrap();
+    let options = ExtractOptions::default();
+    options.watch.cancel.store(true, Ordering::Relaxed);
+    let error = extract(&mut archive.reader(), target.path(), &options).unwrap_err();
+    assert!(matches!(error, Error::Cancelled), "{error}");
+    assert!(names(target.path()).is_empty());
+}
+
+/// Counts what is read.
+struct Counting<R>(R, Arc<AtomicU64>);
+
+impl<R: Read> Read for Counting<R> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.0.read(buf)?;
+        self.1.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+impl<R: Seek> Seek for Counting<R> {
+    fn seek(&mut self, pos: SeekFrom) -> std::io::Result<u64> {
+        self.0.seek(pos)
+    }
+}
+
+#[test]
+fn one_file_costs_its_frames_and_two_chunks() {
+    let identity = Identity::generate();
+    let mut options = WriterOptions::new(key(), vec![identity.recipient()]);
+    options.frame_size = 256 << 10;
+    let items: Vec<_> = (0u8..40).map(|at| file(format!("f{at}"), noise(500_000, at))).collect();
+    let archive = write_with(&items, options, identity);
+    let read = Arc::new(AtomicU64::new(0));
+    let artifact = Counting(Cursor::new(archive.artifact.clone()), read.clone());
+    let index = Cursor::new(archive.index.clone());
+    let mut reader = ArchiveReader::open(artifact, index, &[archive.identity.clone()]).unwrap();
+    let mut body = Vec::new();
+    reader.read(&path("f20")).unwrap().read_to_end(&mut body).unwrap();
+    assert!(body == noise(500_000, 20));
+    let read = read.load(Ordering::Relaxed);
+    // Its three frames rounded to chunks, and header and last chunk at opening, out of 20 MB.
+    assert!(read < 3 * (256 << 10) + 5 * (64 << 10), "{read} bytes were read");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn random_trees_come_back_as_trees(items in trees()) {
+        let target = tempfile::tempdir().unwrap();
+        let mut items = possible(items);
+        for (entry, _) in &mut items {
+            // So that the temporary directory can be looked at by others than root.
+            entry.metadata.mode |= 0o700;
+        }
+        let archive = write(&items);
+        all(&archive, target.path(), Overwrite::Never).unwrap();
+        assert_tree(target.path(), &items, is_root());
+        for (entry, _) in &items {
+            prop_assert!(place(target.path(), entry.path.as_bytes()).symlink_metadata().is_ok());
+        }
+    }
+}
