@@ -1,10 +1,12 @@
 //! Pulls over SSH into nothing, to measure a connector alone.
 //!
 //! `cargo run --release -p xvault-connectors --example pull_null -- sftp|ssh HOST PORT USER KEYFILE PATH…`
+//!
+//! With `DELAY_MS=25` it goes through a proxy that delivers every byte 25 ms later, either way, to a server on loopback.
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "a program for a terminal")]
 
 use std::error::Error;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use xvault_connectors::source::{SftpSource, Source, SshSource};
 use xvault_connectors::ssh::{HostKeyPolicy, SshCredential, SshOptions};
 use xvault_connectors::{Control, PullSummary};
 use xvault_core::{Entry, EntrySink, SinkError, SshSettings, Warning, secret};
+use xvault_testkit::FaultProxy;
 
 struct Nothing;
 
@@ -50,11 +53,21 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let pem = secret::from_file_bytes(std::fs::read(key)?)?;
     let mut options = SshOptions::new(&settings, SshCredential::PrivateKey { pem, passphrase: None });
     options.host_key = HostKeyPolicy::AcceptNew;
+    let proxy = delay()?.map(|delay| (FaultProxy::start(options.port), delay));
+    if let Some((proxy, delay)) = &proxy {
+        proxy.set_delay(*delay);
+        options.port = proxy.port;
+    }
     let started = Instant::now();
     let summary = pull(kind, &settings, options).await?;
     let seconds = started.elapsed().as_secs_f64();
     println!("{seconds:.3} s {summary:?}");
     Ok(())
+}
+
+fn delay() -> Result<Option<Duration>, Box<dyn Error>> {
+    let Ok(millis) = std::env::var("DELAY_MS") else { return Ok(None) };
+    Ok(Some(Duration::from_millis(millis.parse()?)))
 }
 
 async fn pull(

@@ -209,7 +209,7 @@ impl File {
         let missing = piece.asked - len;
         piece.state = State::Got(parts);
         let end = offset + len;
-        if missing > 0 && end + 1 < goal && self.ended.is_none() {
+        if missing > 0 && end + 1 < goal && self.ended.is_none_or(|ended| end < ended) {
             piece.asked = len;
             self.pieces.insert(index + 1, Piece { offset: end, asked: missing, state: State::Unsent });
         }
