@@ -20,6 +20,7 @@ pub async fn store(store: &dyn Store) -> Result<(), Error> {
     reads_ranges(store).await?;
     abandons_without_trace(store).await?;
     refuses_a_taken_prefix(store).await?;
+    keeps_empty_objects(store).await?;
     deletes_twice(store).await?;
     store.sweep(Duration::ZERO).await?;
     let left = keys(store).await?;
@@ -98,6 +99,15 @@ async fn refuses_a_taken_prefix(store: &dyn Store) -> Result<(), Error> {
     assert!(store.stage(&prefix("a")).await.is_err(), "a snapshot is never written over");
     assert_eq!(store.read(&prefix("a/body"), 0..10).await?, "0123456789");
     Ok(())
+}
+
+async fn keeps_empty_objects(store: &dyn Store) -> Result<(), Error> {
+    let staging = store.stage(&prefix("empty")).await?;
+    staging.writer("body").await?.close().await?;
+    staging.commit("last", Bytes::from_static(b"{}")).await?;
+    assert_eq!(store.size(&prefix("empty/body")).await?, Some(0), "an object without a byte is an object");
+    assert_eq!(store.read(&prefix("empty/body"), 0..1).await?, "");
+    store.delete_all(&prefix("empty")).await
 }
 
 async fn deletes_twice(store: &dyn Store) -> Result<(), Error> {

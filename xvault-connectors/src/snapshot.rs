@@ -49,8 +49,11 @@ pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Listed>, Err
     let mut keys = store.list(&filter.prefix()).await?;
     while let Some(key) = keys.try_next().await? {
         if let Some(key) = manifest_of(&key).filter(|key| filter.admits(key)) {
-            let manifest = manifest(store, &key).await;
-            snapshots.push(Listed { key, manifest });
+            match manifest(store, &key).await {
+                // Deleted since it was listed: no snapshot any more.
+                Err(Error::NotFound(_)) => {}
+                manifest => snapshots.push(Listed { key, manifest }),
+            }
         }
     }
     snapshots.sort_by(|a, b| age(a).cmp(&age(b)));

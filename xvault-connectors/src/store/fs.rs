@@ -127,8 +127,9 @@ impl Store for FsStore {
     }
 
     async fn sweep(&self, older_than: Duration) -> Result<Swept, Error> {
-        let root = self.root.clone();
-        blocking(format!("sweep {}", root.display()), move || sweep_dir(&root, older_than)).await
+        // Nothing else in the store's directory (`lost+found`, say) is ours to look into.
+        let tenants = self.path("tenants");
+        blocking(format!("sweep {}", tenants.display()), move || sweep_dir(&tenants, older_than)).await
     }
 }
 
@@ -173,7 +174,12 @@ fn try_lock(dir: &File) -> io::Result<Lock> {
 /// Stagings lie beside snapshots, so only directories that are no snapshot are looked into.
 fn sweep_dir(dir: &Path, older_than: Duration) -> io::Result<Swept> {
     let mut swept = Swept::default();
-    for entry in fs::read_dir(dir)? {
+    let entries = match fs::read_dir(dir) {
+        // Never made, or deleted since it was listed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(swept),
+        entries => entries?,
+    };
+    for entry in entries {
         let entry = entry?;
         if !entry.file_type()?.is_dir() {
             continue;

@@ -332,7 +332,7 @@ fn what_may_not_be_read_is_a_warning() {
         bench.write(name, name);
     }
     for name in ["b-closed", "c-closed"] {
-        fs::set_permissions(bench.src().join(name), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(bench.src().join(name), fs::Permissions::from_mode(0o000)).unwrap();
     }
     // Listed, but not to be entered.
     fs::set_permissions(bench.src().join("d-closed"), fs::Permissions::from_mode(0o444)).unwrap();

@@ -1,13 +1,17 @@
 //! Every store keeps the contract, and a local one survives what happens to disks and processes.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
 use xvault_connectors::store::unreliable::{Call, UnreliableStore};
 use xvault_connectors::{FsStore, MemoryStore, Store, Swept, conformance};
 use xvault_core::{Dispose, Disposition};
+use xvault_testkit::SmallFs;
 
 const PREFIX: &str = "tenants/t/sources/s/snapshots/x";
 
@@ -92,6 +96,69 @@ async fn the_sweep_takes_the_dead_and_leaves_the_living() {
     living.commit("manifest.json", Bytes::from_static(b"{}")).await.unwrap();
     assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), Swept::default());
     assert!(dir.path().join(PREFIX).join("manifest.json").exists());
+}
+
+#[tokio::test]
+async fn a_sweep_looks_into_nothing_that_is_not_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), Swept::default());
+    let foreign = dir.path().join("photos/.holiday.staging");
+    fs::create_dir_all(&foreign).unwrap();
+    assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), Swept::default());
+    assert!(foreign.exists());
+}
+
+#[test]
+fn a_killed_run_leaves_no_snapshot_and_the_next_sweep_removes_the_rest() {
+    const CHILD: &str = "XVAULT_TEST_KILLED";
+    if let Some(root) = std::env::var_os(CHILD) {
+        return stage_until_killed(Path::new(&root));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let name = "stores::a_killed_run_leaves_no_snapshot_and_the_next_sweep_removes_the_rest";
+    child.args(["--exact", name, "--nocapture"]).env(CHILD, dir.path());
+    let mut child = child.stdout(Stdio::piped()).spawn().unwrap();
+    let staged = BufReader::new(child.stdout.take().unwrap()).lines().any(|line| line.unwrap() == "staged");
+    let sweep = || async { FsStore::open(dir.path()).unwrap().sweep(Duration::ZERO).await.unwrap() };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let alive = runtime.block_on(sweep());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(staged);
+    assert_eq!(alive, Swept { removed: 0, in_use: 1 });
+    assert!(!dir.path().join(PREFIX).exists());
+    assert_eq!(runtime.block_on(sweep()), Swept { removed: 1, in_use: 0 });
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn stage_until_killed(root: &Path) {
+    let staging = FsStore::open(root).unwrap().stage(PREFIX).await.unwrap();
+    let mut writer = staging.writer("body").await.unwrap();
+    writer.write(Bytes::from_static(b"half")).await.unwrap();
+    writeln!(std::io::stdout(), "\nstaged").unwrap();
+    std::thread::sleep(Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_leaves_nothing() {
+    let small = SmallFs::mount(1 << 20);
+    let store = FsStore::open(small.path()).unwrap();
+    let staging = store.stage(PREFIX).await.unwrap();
+    let mut writer = staging.writer("body").await.unwrap();
+    let error = loop {
+        let written = writer.write(Bytes::from(vec![1; 100_000])).await;
+        if let Err(error) = written {
+            break error;
+        }
+    };
+    assert_eq!(error.disposition(), Disposition::Transient);
+    let told = xvault_core::error::chain(&error);
+    assert!(told.contains("body") && told.contains("No space left"), "{told}");
+    writer.abort().await.unwrap();
+    staging.abandon().await.unwrap();
+    assert_eq!(fs::read_dir(small.join(PREFIX).parent().unwrap()).unwrap().count(), 0);
 }
 
 #[tokio::test]

@@ -1,0 +1,179 @@
+//! Snapshots in stores: what makes them exist, and what damage does to a listing.
+
+use bytes::Bytes;
+use xvault_connectors::snapshot::{self, Filter, Listed};
+use xvault_connectors::store::unreliable::{Call, UnreliableStore};
+use xvault_connectors::{Error, FsStore, MemoryStore, Store};
+use xvault_core::snapshot::{
+    ARTIFACT_NAME, Completeness, ContentSummary, Evidence, FORMAT_VERSION, FileDigest, MANIFEST_NAME,
+    MAX_JSON_LEN, META_NAME, ReadBackReport, hex,
+};
+use xvault_core::{Identity, JobId, Manifest, Meta, ReadBack, SnapshotId, SnapshotKey, seal};
+
+fn key(tenant: &str, source: &str) -> SnapshotKey {
+    let snapshot_id = SnapshotId::generate();
+    SnapshotKey { tenant_id: tenant.parse().unwrap(), source_id: source.parse().unwrap(), snapshot_id }
+}
+
+fn meta(key: &SnapshotKey) -> Meta {
+    Meta {
+        format_version: FORMAT_VERSION,
+        tenant_id: key.tenant_id.clone(),
+        source_id: key.source_id.clone(),
+        snapshot_id: key.snapshot_id.clone(),
+        job_id: JobId::generate(),
+        worker_id: "worker-1".parse().unwrap(),
+    }
+}
+
+fn manifest(key: &SnapshotKey, hour: u32) -> Manifest {
+    let recipient = Identity::generate().recipient();
+    let digest = FileDigest { size_bytes: 8, sha256: hex(&[0xab; 32]) };
+    let meta = meta(key);
+    Manifest {
+        format_version: FORMAT_VERSION,
+        tenant_id: meta.tenant_id,
+        source_id: meta.source_id,
+        snapshot_id: meta.snapshot_id,
+        job_id: meta.job_id,
+        worker_id: meta.worker_id,
+        source_type: "local".into(),
+        started_at: format!("2026-11-24T{hour:02}:00:00Z").parse().unwrap(),
+        finished_at: format!("2026-11-24T{hour:02}:00:01Z").parse().unwrap(),
+        duration_ms: 1000,
+        size_bytes: 8,
+        sha256: digest.sha256.clone(),
+        encryption_algorithm: seal::ALGORITHM.into(),
+        encryption_key_id: recipient.key_id(),
+        encryption_recipient: recipient.clone(),
+        encryption_recipients: vec![recipient.clone()],
+        index_recipients: vec![recipient],
+        artifact: digest.clone(),
+        index: digest,
+        tar_size_bytes: 1024,
+        compressed_size_bytes: 100,
+        completeness: Completeness::Whole,
+        content_summary: ContentSummary::default(),
+        evidence: Evidence::Walk { directories: 1, files: 0 },
+        read_back: ReadBackReport { mode: ReadBack::Full, entries: 0, frames: 1, bytes: 1024 },
+        xvault_version: "0.1.0".into(),
+        checksum: String::new(),
+    }
+}
+
+/// Stores a snapshot whose manifest file is `last`.
+async fn put(store: &dyn Store, key: &SnapshotKey, last: Vec<u8>) {
+    let staging = store.stage(&key.prefix()).await.unwrap();
+    for (name, body) in [(ARTIFACT_NAME, b"artifact".to_vec()), (META_NAME, meta(key).to_json().unwrap())] {
+        let mut writer = staging.writer(name).await.unwrap();
+        writer.write(Bytes::from(body)).await.unwrap();
+        writer.close().await.unwrap();
+    }
+    staging.commit(MANIFEST_NAME, Bytes::from(last)).await.unwrap();
+}
+
+async fn put_whole(store: &dyn Store, tenant: &str, source: &str, hour: u32) -> SnapshotKey {
+    let key = key(tenant, source);
+    put(store, &key, manifest(&key, hour).to_json().unwrap()).await;
+    key
+}
+
+fn keys(listed: &[Listed]) -> Vec<SnapshotKey> {
+    listed.iter().map(|listed| listed.key.clone()).collect()
+}
+
+#[tokio::test]
+async fn snapshots_are_listed_oldest_first_and_by_owner() {
+    let store = MemoryStore::new().unwrap();
+    let noon = put_whole(&store, "t1", "web", 12).await;
+    let morning = put_whole(&store, "t1", "db", 8).await;
+    let foreign = put_whole(&store, "t2", "web", 10).await;
+    let filter = |tenant: Option<&str>, source: Option<&str>| Filter {
+        tenant_id: tenant.map(|id| id.parse().unwrap()),
+        source_id: source.map(|id| id.parse().unwrap()),
+    };
+    let listed = async |filter: Filter| keys(&snapshot::list(&store, &filter).await.unwrap());
+    assert_eq!(listed(filter(None, None)).await, [morning.clone(), foreign.clone(), noon.clone()]);
+    assert_eq!(listed(filter(Some("t1"), None)).await, [morning, noon.clone()]);
+    assert_eq!(listed(filter(None, Some("web"))).await, [foreign, noon.clone()]);
+    assert_eq!(listed(filter(Some("t1"), Some("web"))).await, [noon]);
+    // A tenant whose id begins with another's is a stranger.
+    assert_eq!(listed(filter(Some("t"), None)).await, []);
+}
+
+#[tokio::test]
+async fn damage_is_shown_and_hides_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    let sound = put_whole(&store, "t", "s", 9).await;
+    let json = manifest(&sound, 9).to_json().unwrap();
+    let mut flipped = json.clone();
+    flipped[json.len() / 2] ^= 1;
+    let long = vec![b' '; usize::try_from(MAX_JSON_LEN).unwrap() + 1];
+    let damages = [
+        (json[..json.len() / 2].to_vec(), "manifest.json is damaged"),
+        (flipped, "manifest.json is damaged"),
+        (Vec::new(), "manifest.json is damaged"),
+        (long, "longer than 1 MiB"),
+        (json, sound.snapshot_id.as_str()),
+    ];
+    for (bytes, expected) in damages {
+        let damaged = key("t", "s");
+        put(&store, &damaged, bytes).await;
+        let listed = snapshot::list(&store, &Filter::default()).await.unwrap();
+        assert_eq!(keys(&listed), [sound.clone(), damaged.clone()], "the damaged one comes last");
+        assert!(listed[0].manifest.is_ok());
+        let error = listed[1].manifest.as_ref().unwrap_err();
+        let told = error.to_string();
+        assert!(matches!(error, Error::Damaged { .. }) && told.contains(expected), "{told}");
+        assert!(told.contains(damaged.snapshot_id.as_str()), "{told}");
+        snapshot::delete(&store, &damaged).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_meta_file_of_another_snapshot_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    let (a, b) = (put_whole(&store, "t", "s", 1).await, put_whole(&store, "t", "s", 2).await);
+    assert_eq!(snapshot::meta(&store, &a).await.unwrap().key(), a);
+    let file = |key: &SnapshotKey| dir.path().join(key.prefix()).join(META_NAME);
+    std::fs::copy(file(&b), file(&a)).unwrap();
+    let error = snapshot::meta(&store, &a).await.unwrap_err().to_string();
+    assert!(error.contains("another snapshot") && error.contains(b.snapshot_id.as_str()), "{error}");
+}
+
+#[tokio::test]
+async fn without_a_manifest_there_is_no_snapshot() {
+    let store = MemoryStore::new().unwrap();
+    let key = key("t", "s");
+    let staging = store.stage(&key.prefix()).await.unwrap();
+    let mut writer = staging.writer(ARTIFACT_NAME).await.unwrap();
+    writer.write(Bytes::from_static(b"artifact")).await.unwrap();
+    writer.close().await.unwrap();
+    assert!(snapshot::list(&store, &Filter::default()).await.unwrap().is_empty());
+    assert!(matches!(snapshot::manifest(&store, &key).await, Err(Error::NotFound(_))));
+}
+
+#[tokio::test]
+async fn deleting_takes_all_is_repeatable_and_spares_neighbours() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = UnreliableStore::new(FsStore::open(dir.path()).unwrap());
+    let (key, neighbour) = (put_whole(&store, "t", "s", 1).await, put_whole(&store, "t", "s", 2).await);
+    let store = store.failing(Call::Delete, 1);
+    snapshot::delete(&store, &key).await.unwrap_err();
+    // The manifest is the first to go: as it could not be deleted, nothing else was.
+    assert!(snapshot::manifest(&store, &key).await.is_ok());
+    assert_eq!(store.size(&format!("{}/{ARTIFACT_NAME}", key.prefix())).await.unwrap(), Some(8));
+    for _ in 0..2 {
+        snapshot::delete(&store, &key).await.unwrap();
+        assert!(!dir.path().join(key.prefix()).exists());
+    }
+    assert_eq!(keys(&snapshot::list(&store, &Filter::default()).await.unwrap()), [neighbour]);
+}
+
+#[tokio::test]
+async fn a_listing_that_fails_is_an_error_and_not_an_empty_list() {
+    let store = UnreliableStore::new(MemoryStore::new().unwrap()).failing(Call::List, 1);
+    assert!(snapshot::list(&store, &Filter::default()).await.is_err());
+}
