@@ -1,4 +1,12 @@
 //! Connectors against real systems.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod local;
+mod snapshots;
+mod ssh_faults;
+mod ssh_hostile;
+mod ssh_login;
+mod ssh_pull;
+mod ssh_support;
 mod stores;
+mod unpack;

@@ -148,7 +148,7 @@ async fn what_can_not_be_read_is_a_warning_and_the_rest_is_kept() {
     fs::create_dir_all(tree.join("locked dir")).unwrap();
     fs::write(tree.join("secret: \"x\"\n"), "x").unwrap();
     fs::write(tree.join("z-readable"), "kept").unwrap();
-    fs::set_permissions(tree.join("secret: \"x\"\n"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(tree.join("secret: \"x\"\n"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(tree.join("locked dir"), fs::Permissions::from_mode(0o700)).unwrap();
     for kind in BOTH {
         let (kept, summary) = Job::new(kind, &sshd, &[&tree]).pull().await;
@@ -328,7 +328,7 @@ async fn a_tar_that_dies_or_stops_early_is_no_backup() {
 async fn a_probe_tells_server_key_and_paths() {
     let sshd = Sshd::builder().start();
     fs::write(sshd.home.join("locked"), "x").unwrap();
-    fs::set_permissions(sshd.home.join("locked"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(sshd.home.join("locked"), fs::Permissions::from_mode(0o000)).unwrap();
     let paths = [&sshd.home, Path::new("/nowhere"), Path::new("locked")].map(|p: &Path| p);
     for kind in BOTH {
         let probe = Job::new(kind, &sshd, &paths).source().probe().await.unwrap();
