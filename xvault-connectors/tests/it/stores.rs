@@ -137,7 +137,7 @@ async fn stage_until_killed(root: &Path) {
     let staging = FsStore::open(root).unwrap().stage(PREFIX).await.unwrap();
     let mut writer = staging.writer("body").await.unwrap();
     writer.write(Bytes::from_static(b"half")).await.unwrap();
-    writeln!(std::io::stdout(), "\nstaged").unwrap();
+    std::io::stdout().write_all(b"\nstaged\n").unwrap();
     std::thread::sleep(Duration::from_secs(60));
 }
 
