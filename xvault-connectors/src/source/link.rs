@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use xvault_core::snapshot::ContentSummary;
 use xvault_core::{Dispose, Disposition};
 
 use crate::ssh::sftp::Sftp;
@@ -43,22 +44,18 @@ impl Link {
         self.session().await?.sftp().await
     }
 
-    /// Drops the connection; the next use makes a new one.
-    pub(crate) fn forget(&mut self) {
-        self.session = None;
-    }
-
-    /// A new connection after `error`, with patience; `progress` is any number that grows with the
-    /// work, and when it has grown the attempts are counted afresh.
+    /// A new connection after `error`, with patience. Whenever more `content` was brought than at the
+    /// last time, the attempts are counted afresh.
     ///
     /// # Errors
     /// `error` itself when it is none of a connection, or when there were too many attempts.
     pub(crate) async fn again(
         &mut self,
         error: Error,
-        progress: u64,
+        content: &ContentSummary,
         control: &Control,
     ) -> Result<Sftp, Error> {
+        let progress = content.bytes + content.files + content.directories + content.symlinks;
         if progress > self.progress {
             self.attempts = 0;
             self.progress = progress;

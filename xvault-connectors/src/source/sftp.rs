@@ -57,19 +57,20 @@ impl Source for SftpSource {
 
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
         let mut emitter = Emitter::new(sink, control);
-        let roots = control.run(self.resolve()).await?;
+        let (sftp, roots) = control.run(self.resolve()).await?;
         let scope = Scope { roots, excludes: self.excludes.clone(), delivered: None };
-        let walked = walk::walk(&mut self.link, scope, &mut emitter).await?;
+        let walked = walk::walk(&mut self.link, sftp, scope, &mut emitter).await?;
         self.link.close().await;
         Ok(emitter.finish(Evidence::Walk { directories: walked.directories, files: walked.files }))
     }
 }
 
 impl SftpSource {
-    async fn resolve(&mut self) -> Result<Vec<scope::Root>, Error> {
+    async fn resolve(&mut self) -> Result<(Sftp, Vec<scope::Root>), Error> {
         let server = self.link.server();
         let mut sftp = self.link.sftp().await?;
-        scope::resolve(&mut sftp, &server, &self.paths).await
+        let roots = scope::resolve(&mut sftp, &server, &self.paths).await?;
+        Ok((sftp, roots))
     }
 }
 

@@ -53,7 +53,7 @@ impl SshSource {
         })
     }
 
-    async fn prepare(&mut self) -> Result<(Scope, Vec<Operand>), Error> {
+    async fn prepare(&mut self) -> Result<(Sftp, Scope, Vec<Operand>), Error> {
         let server = self.link.server();
         let mut sftp = self.link.sftp().await?;
         let roots = resolve(&mut sftp, &server, &self.paths).await?;
@@ -61,7 +61,7 @@ impl SshSource {
         for root in &roots {
             operands.push(operand(&mut sftp, root).await?);
         }
-        Ok((Scope { roots, excludes: self.excludes.clone(), delivered: None }, operands))
+        Ok((sftp, Scope { roots, excludes: self.excludes.clone(), delivered: None }, operands))
     }
 
     /// Why the remote tar can't be used; `None` when it can.
@@ -105,12 +105,15 @@ impl Source for SshSource {
 
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
         let mut emitter = Emitter::new(sink, control);
-        let (scope, operands) = control.run(self.prepare()).await?;
+        let (sftp, scope, operands) = control.run(self.prepare()).await?;
         let evidence = match control.run(self.tar_refusal()).await? {
-            None => self.pull_tar(&scope, &operands, &mut emitter).await?,
+            None => {
+                drop(sftp);
+                self.pull_tar(&scope, &operands, &mut emitter).await?
+            }
             Some(reason) => {
                 control.progress().note(&format!("{}: SFTP is used: {reason}", self.link.server()));
-                self.walk(scope, &mut emitter).await?
+                self.walk(sftp, scope, &mut emitter).await?
             }
         };
         self.link.close().await;
@@ -119,8 +122,8 @@ impl Source for SshSource {
 }
 
 impl SshSource {
-    async fn walk(&mut self, scope: Scope, emitter: &mut Emitter<'_>) -> Result<Evidence, Error> {
-        let walked = walk::walk(&mut self.link, scope, emitter).await?;
+    async fn walk(&mut self, sftp: Sftp, scope: Scope, emitter: &mut Emitter<'_>) -> Result<Evidence, Error> {
+        let walked = walk::walk(&mut self.link, sftp, scope, emitter).await?;
         Ok(Evidence::Walk { directories: walked.directories, files: walked.files })
     }
 
@@ -141,10 +144,10 @@ impl SshSource {
             return Err(error);
         }
         let delivered = repacker.delivered();
-        let text = xvault_core::error::chain(&error);
-        emitter.control().progress().note(&format!("{text}; going on over SFTP"));
-        self.link.forget();
-        self.walk(Scope { delivered, ..scope.clone() }, emitter).await
+        let control = emitter.control().clone();
+        let sftp = self.link.again(error, emitter.content(), &control).await?;
+        control.progress().note(&format!("{}: going on over SFTP where tar broke off", self.link.server()));
+        self.walk(sftp, Scope { delivered, ..scope.clone() }, emitter).await
     }
 
     /// Streams all operands; returns the worst exit status.

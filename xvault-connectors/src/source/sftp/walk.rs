@@ -10,7 +10,7 @@ use super::requests::{Purpose, Requests};
 use super::scope::Scope;
 use crate::source::Emitter;
 use crate::source::link::Link;
-use crate::ssh::sftp::Reply;
+use crate::ssh::sftp::{Reply, Sftp};
 use crate::{Control, Error};
 
 /// Content handed on before new requests are sent.
@@ -25,18 +25,23 @@ pub(crate) struct Walked {
     pub(crate) files: u64,
 }
 
-/// Hands everything in `scope` to `emitter`.
+/// Hands everything in `scope` to `emitter`: over `sftp`, and over new connections of `link` when it breaks.
 ///
 /// # Errors
 /// When a listing fails half-way, the connection is lost for good, or the server breaks the protocol.
-pub(crate) async fn walk(link: &mut Link, scope: Scope, emitter: &mut Emitter<'_>) -> Result<Walked, Error> {
+pub(crate) async fn walk(
+    link: &mut Link,
+    sftp: Sftp,
+    scope: Scope,
+    emitter: &mut Emitter<'_>,
+) -> Result<Walked, Error> {
     let now = xvault_core::clock::now().as_second();
     let mut line = Line::default();
     if let Some(body) = scope.delivered.as_ref().and_then(|delivered| delivered.open_body.clone()) {
         line.push(Slot::File(Box::new(File::resume(body, emitter.delivered()))));
     }
     let control = emitter.control().clone();
-    let requests = Requests::new(control.run(link.sftp()).await?);
+    let requests = Requests::new(sftp);
     let cursor = Cursor::new(now);
     let mut walk =
         Walk { scope, now, cursor, line, listings: Listings::default(), requests, emitter, files: 0 };
@@ -211,9 +216,7 @@ impl Walk<'_, '_> {
 
     /// Connects again and asks again for what was in flight.
     async fn reconnect(&mut self, link: &mut Link, error: Error, control: &Control) -> Result<(), Error> {
-        let content = self.emitter.content();
-        let progress = content.bytes + content.files + content.directories + content.symlinks;
-        self.requests = Requests::new(link.again(error, progress, control).await?);
+        self.requests = Requests::new(link.again(error, self.emitter.content(), control).await?);
         self.listings.restart();
         self.line.restart();
         Ok(())
