@@ -290,6 +290,27 @@ async fn deep_trees_cost_no_descriptors_and_too_long_paths_are_told() {
 }
 
 #[tokio::test]
+async fn a_directory_moved_away_does_not_lead_the_walk_out_of_the_tree() {
+    let bench = Bench::new();
+    let outside = bench.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("secret"), "secret").unwrap();
+    // Deeper than directories are kept open: on the way back they are opened again from below.
+    let deep = |levels| bench.src().join(vec!["d"; levels].join("/"));
+    fs::create_dir_all(deep(100)).unwrap();
+    fs::write(deep(100).join("hold"), vec![1; FAR]).unwrap();
+    let (from, to) = (deep(20), outside.join("d"));
+    let mut sink = Unpack::watched(&bench.out(), move |entry| {
+        if entry.is_some_and(|entry| entry.path.name() == b"hold") {
+            fs::rename(&from, &to).unwrap();
+        }
+    });
+    let error = sink.pull(&mut source(&[&bench.src()], &[])).await.unwrap_err();
+    assert!(error.to_string().contains("was moved while it was read"), "{error}");
+    assert!(sink.paths().iter().all(|path| !path.contains("secret")));
+}
+
+#[tokio::test]
 async fn a_path_too_long_for_any_archive_is_told_at_its_directory() {
     let bench = Bench::new();
     let script =
