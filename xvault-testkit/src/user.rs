@@ -17,6 +17,7 @@ pub(crate) struct SystemUser {
 impl SystemUser {
     /// Adds a user whose home is `home`; the home is given to it.
     pub(crate) fn create(home: &Path) -> Self {
+        remove_left_behind();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("xvt{}x{number}", std::process::id());
@@ -49,6 +50,18 @@ impl Drop for SystemUser {
                 return;
             }
             std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// A test run that was killed drops nothing: the next one removes its users.
+fn remove_left_behind() {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+    for name in passwd.lines().filter_map(|line| line.split(':').next()) {
+        let pid = name.strip_prefix("xvt").and_then(|rest| rest.split_once('x')).map(|(pid, _)| pid);
+        let dead = |pid: &str| pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists();
+        if pid.is_some_and(dead) {
+            succeeded("userdel", &["-f", name]);
         }
     }
 }
