@@ -36,7 +36,8 @@ impl FrameTable {
 
     /// The frame that holds byte `offset` of the tar stream.
     pub(crate) fn at(&self, offset: u64) -> Option<(u64, FrameInfo)> {
-        let number = offset.checked_div(self.frame_size)?;
+        // Behind the end of a last frame that is not full lies nothing, though it would be of that number.
+        let number = offset.checked_div(self.frame_size).filter(|_| offset < self.tar_size)?;
         self.get(number).map(|frame| (number, frame))
     }
 
