@@ -3,6 +3,7 @@
 
 mod local;
 mod snapshots;
+mod ssh_exec;
 mod ssh_faults;
 mod ssh_hostile;
 mod ssh_login;

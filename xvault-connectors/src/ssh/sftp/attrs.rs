@@ -73,7 +73,7 @@ impl Attrs {
         })
     }
 
-    /// As an archive keeps it. `now` is seconds since 1970; see [`widen`].
+    /// As an archive keeps it. `now` is seconds since 1970: the 32 bits of a time are taken for the moment nearest to it.
     #[must_use]
     pub fn metadata(&self, now: i64) -> Metadata {
         let (uid, gid) = self.owner.unwrap_or_default();
