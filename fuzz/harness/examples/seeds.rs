@@ -21,14 +21,17 @@ fn main() -> Result<()> {
     let corpus = PathBuf::from(std::env::args_os().nth(1).ok_or("usage: seeds CORPUS_DIR")?);
     write(&corpus, "ok-empty", &[])?;
     write(&corpus, "ok-tree", &tree()?)?;
+    write(&corpus, "bad-link-then-through", &through_a_link()?)?;
+    write(&corpus, "bad-hardlink-to-nothing", &[(dangling()?, Vec::new())])?;
     write(&corpus, "ok-stream", &[(entry(b"dump.sql", EntryKind::Stream)?, vec![b'x'; 1500])])
 }
 
 fn write(corpus: &Path, name: &str, entries: &[(Entry, Vec<u8>)]) -> Result<()> {
     let (index, tar) = plain(entries)?;
-    std::fs::create_dir_all(corpus.join("index_line"))?;
-    std::fs::create_dir_all(corpus.join("archive_reader"))?;
-    std::fs::write(corpus.join("index_line").join(name), &index)?;
+    if name.starts_with("ok-") {
+        std::fs::write(corpus.join("index_line").join(name), &index)?;
+    }
+    // What is wrong with the others shows only when an index is followed.
     std::fs::write(corpus.join("archive_reader").join(name), [&index[..], &[0], &tar[..]].concat())?;
     Ok(())
 }
@@ -71,6 +74,19 @@ fn entry(path: &[u8], kind: EntryKind) -> Result<Entry> {
     let metadata =
         Metadata { mode: 0o750, uid: 1000, gid: 1000, user: Some(b"web".to_vec()), group: None, mtime };
     Ok(Entry { path: EntryPath::new(path)?, kind, metadata })
+}
+
+/// A link that leads beside the target, and a file behind it.
+fn through_a_link() -> Result<Vec<(Entry, Vec<u8>)>> {
+    let link = EntryKind::Symlink { target: b"../empty".to_vec() };
+    Ok(vec![
+        (entry(b"link", link)?, Vec::new()),
+        (entry(b"link/evil", EntryKind::File { size: 4 })?, b"evil".to_vec()),
+    ])
+}
+
+fn dangling() -> Result<Entry> {
+    entry(b"second", EntryKind::Hardlink { target: EntryPath::new(*b"secret")? })
 }
 
 fn tree() -> Result<Vec<(Entry, Vec<u8>)>> {

@@ -35,6 +35,10 @@ fn assert_line_is_sound(line: &[u8]) {
 fn assert_entry_is_sound(entry: &IndexEntry) {
     let metadata = &entry.entry.metadata;
     assert!(metadata.mode <= 0o7777 && metadata.mtime.nanos < 1_000_000_000);
+    let owners = [&metadata.user, &metadata.group];
+    assert!(
+        owners.into_iter().flatten().all(|name| !name.is_empty() && !name.contains(&0) && name.len() <= 255)
+    );
     assert_eq!(entry.blake3.is_some(), matches!(entry.entry.kind, EntryKind::File { .. }));
     assert_ne!(entry.entry.kind, EntryKind::Stream, "a stream has no length to be listed with");
     if let EntryKind::Symlink { target } = &entry.entry.kind {

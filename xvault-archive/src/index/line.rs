@@ -12,6 +12,9 @@ use super::{FrameInfo, IndexEntry, IndexHeader, Joined, MAX_TARGET_LEN, Record, 
 
 const FORMAT: &str = "xvault-index";
 
+/// The longest name of a user or group, in bytes; the writer keeps no more.
+const MAX_OWNER_LEN: usize = 255;
+
 /// Why a line is no [`Record`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -250,6 +253,10 @@ fn check_metadata(metadata: &Metadata) -> Result<(), LineError> {
     }
     if metadata.mtime.nanos >= 1_000_000_000 {
         return Err(LineError::Value("a time has more than 999999999 nanoseconds"));
+    }
+    let mut owners = [&metadata.user, &metadata.group].into_iter().flatten();
+    if owners.any(|name| name.is_empty() || name.contains(&0) || name.len() > MAX_OWNER_LEN) {
+        return Err(LineError::Value("a user's or group's name is empty, too long or contains a NUL"));
     }
     Ok(())
 }
