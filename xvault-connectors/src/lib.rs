@@ -10,5 +10,6 @@ pub mod store;
 
 pub use control::Control;
 pub use error::Error;
-pub use source::{Emitter, Probe, ProbedPath, PullSummary, Source};
+pub use source::{Emitter, LocalSource, Probe, ProbedPath, PullSummary, SftpSource, Source, SshSource};
+pub use ssh::{HostKeyPolicy, SshCredential, SshOptions};
 pub use store::{FsStore, MemoryStore, Staging, Store, StoreWriter, Swept};

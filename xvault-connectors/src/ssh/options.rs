@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use xvault_core::SshSettings;
-use xvault_core::secret::SecretString;
+use xvault_core::secret::{ExposeSecret, SecretString};
 
 use super::HostKeyPolicy;
 
@@ -74,6 +74,17 @@ pub enum SshCredential {
         /// Its socket: the value of `SSH_AUTH_SOCK`.
         socket: PathBuf,
     },
+}
+
+impl SshCredential {
+    /// Whether a private key needs a passphrase, so that a program can ask for it before it connects.
+    /// Text that is no key needs none: connecting says what is wrong with it.
+    #[must_use]
+    pub fn is_encrypted(pem: &SecretString) -> bool {
+        let pem = pem.expose_secret();
+        let openssh = russh::keys::PrivateKey::from_openssh(pem);
+        openssh.is_ok_and(|key| key.is_encrypted()) || pem.lines().any(|line| line.contains("ENCRYPTED"))
+    }
 }
 
 impl fmt::Debug for SshCredential {

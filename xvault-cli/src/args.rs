@@ -1,0 +1,314 @@
+//! The command line: every flag, and the help that teaches it.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use xvault::core::{SourceId, TenantId};
+use xvault::{Overwrite, ReadBack};
+
+use crate::units::parse_bytes;
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done · 1 failed · 2 wrong usage · 3 done with warnings (something could not be read) · 130 interrupted
+
+Examples:
+  xvault backup ~/documents --store /mnt/backups
+  xvault backup sftp://web@shop.example/srv/www --store /mnt/backups --ssh-key ~/.ssh/backup
+  xvault snapshots --store /mnt/backups
+  xvault restore latest --store /mnt/backups --to /tmp/restored
+
+A backup opens without xvault, too:
+  age -d -i KEYFILE backup.tar.zst.enc | zstd -d | tar x";
+
+/// Encrypted backups of directories and servers, without an agent.
+///
+/// Nothing is installed on the server that is backed up: xvault logs in, reads, and streams everything into
+/// one encrypted file per snapshot, which age, zstd and tar can open.
+#[derive(Debug, Parser)]
+#[command(name = "xvault", version, after_help = AFTER_HELP, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results and progress are shown.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct OutputArgs {
+    /// Print results as JSON Lines on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print nothing but results and errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Back up a directory or a server
+    Backup(Box<BackupArgs>),
+    /// List the snapshots in a store
+    Snapshots(SnapshotsArgs),
+    /// List what is in a snapshot
+    Ls(LsArgs),
+    /// Write one file of a snapshot to standard output
+    Cat(CatArgs),
+    /// Restore a snapshot, or some paths of it, into a directory
+    Restore(RestoreArgs),
+    /// Check that snapshots are undamaged
+    Verify(VerifyArgs),
+    /// Log in at a source and look at its paths, without reading content
+    Probe(ProbeArgs),
+    /// Make a key: prints its recipient, keeps its identity in a file
+    Keygen(KeygenArgs),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// Where snapshots lie.
+#[derive(Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// The directory that snapshots lie in
+    #[arg(long, value_name = "STORE", env = "XVAULT_STORE", value_hint = ValueHint::DirPath)]
+    pub(crate) store: String,
+}
+
+/// Which snapshot, and who reads it.
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotArgs {
+    /// A snapshot's id, a unique beginning of it, or `latest`
+    #[arg(value_name = "SNAPSHOT")]
+    pub(crate) snapshot: String,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+}
+
+/// Narrows a store to some of its snapshots.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct FilterArgs {
+    /// Only snapshots of this source
+    #[arg(long, value_name = "ID")]
+    pub(crate) source_id: Option<SourceId>,
+    /// Only snapshots of this tenant
+    #[arg(long, value_name = "ID")]
+    pub(crate) tenant_id: Option<TenantId>,
+}
+
+/// The private key.
+#[derive(Debug, Args)]
+pub(crate) struct IdentityArgs {
+    /// The age identity file that opens the snapshot [default: the key file of `keygen`]
+    #[arg(long, short, value_name = "FILE", env = "XVAULT_IDENTITY", value_hint = ValueHint::FilePath)]
+    pub(crate) identity: Option<PathBuf>,
+}
+
+/// What is backed up, and how to log in there.
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// A path, or sftp://user@host:port/path, or ssh://user@host:port/path
+    ///
+    /// sftp:// reads files over SFTP. ssh:// runs `tar` on the server, which is faster for many small files and keeps
+    /// hard links and fractions of seconds; it falls back to SFTP where the server has no tar.
+    /// A path after the host is absolute; /~/docs starts at the account's home. Write a space as %20.
+    #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
+    pub(crate) source: String,
+    /// One more path of the same source; repeatable
+    #[arg(long = "path", value_name = "PATH")]
+    pub(crate) paths: Vec<String>,
+    /// Leave out what matches, in gitignore syntax, relative to each path of the source; repeatable
+    #[arg(long = "exclude", value_name = "GLOB")]
+    pub(crate) excludes: Vec<String>,
+    #[command(flatten)]
+    pub(crate) login: LoginArgs,
+}
+
+/// How to log in, and how the server proves itself.
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// Private key to log in with (its passphrase: --password-file, XVAULT_PASSWORD, or asked for)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) ssh_key: Option<PathBuf>,
+    /// File that holds the password (XVAULT_PASSWORD works too; an argument would show in `ps`)
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Accept exactly this server key, as `ssh-keygen -l` prints it
+    #[arg(long, value_name = "SHA256:…", conflicts_with_all = ["known_hosts", "accept_new_host_key"])]
+    pub(crate) host_key: Option<String>,
+    /// File of known server keys [default: ~/.ssh/known_hosts]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) known_hosts: Option<PathBuf>,
+    /// Accept the key of a server that is not known yet, and add it to the file of known keys
+    #[arg(long)]
+    pub(crate) accept_new_host_key: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// Who can read the backup, an age public key; repeatable
+    #[arg(long, short, value_name = "age1…")]
+    pub(crate) recipient: Vec<String>,
+    /// File of recipients, one a line; repeatable
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) recipients_file: Vec<PathBuf>,
+    /// Who can read the index (names, sizes, times) instead of the recipients of the content; repeatable
+    #[arg(long, value_name = "age1…")]
+    pub(crate) index_recipient: Vec<String>,
+    /// How much of the stored snapshot is read back and compared
+    #[arg(long, value_name = "HOW", default_value = "full")]
+    pub(crate) read_back: ReadBackArg,
+    /// Compression, 1 (fast) to 19 (small)
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub(crate) level: i32,
+    /// Read at most so much a second: 20MiB, 500k
+    #[arg(long, value_name = "RATE", value_parser = parse_bytes)]
+    pub(crate) bwlimit: Option<NonZeroU64>,
+    /// The id that this source's snapshots lie under [default: derived from its address]
+    #[arg(long, value_name = "ID")]
+    pub(crate) source_id: Option<SourceId>,
+}
+
+/// `--read-back`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReadBackArg {
+    /// Every byte and every content hash
+    Full,
+    /// First, last and random frames
+    Sample,
+    /// Nothing
+    Off,
+}
+
+impl From<ReadBackArg> for ReadBack {
+    fn from(arg: ReadBackArg) -> Self {
+        match arg {
+            ReadBackArg::Full => Self::Full,
+            ReadBackArg::Sample => Self::Sample,
+            ReadBackArg::Off => Self::Off,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotsArgs {
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    #[command(flatten)]
+    pub(crate) snapshot: SnapshotArgs,
+    /// Only this path and what lies below it
+    #[arg(value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
+    /// Show mode, owner, size and time, as `ls -l` does
+    #[arg(long, short)]
+    pub(crate) long: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CatArgs {
+    #[command(flatten)]
+    pub(crate) snapshot: SnapshotArgs,
+    /// The file, as `ls` shows it
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    pub(crate) snapshot: SnapshotArgs,
+    /// Only these paths and what lies below them [default: everything]
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// The directory to restore into; made when it is missing
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) to: PathBuf,
+    /// What happens to files that are there already
+    #[arg(long, value_name = "WHEN", default_value = "never")]
+    pub(crate) overwrite: OverwriteArg,
+}
+
+/// `--overwrite`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OverwriteArg {
+    /// They stay, and are counted
+    Never,
+    /// They are replaced when size or time differ
+    IfChanged,
+    /// They are replaced
+    Always,
+}
+
+impl From<OverwriteArg> for Overwrite {
+    fn from(arg: OverwriteArg) -> Self {
+        match arg {
+            OverwriteArg::Never => Self::Never,
+            OverwriteArg::IfChanged => Self::IfChanged,
+            OverwriteArg::Always => Self::Always,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Ids, unique beginnings of ids, or `latest`
+    #[arg(value_name = "SNAPSHOT", required_unless_present = "all")]
+    pub(crate) snapshots: Vec<String>,
+    /// Every snapshot in the store
+    #[arg(long, conflicts_with = "snapshots")]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Also decrypt, and check every byte and every content hash
+    ///
+    /// Without a key, sizes and hashes of the stored files are checked, which finds any damage on the disk.
+    #[arg(long, short, value_name = "FILE", env = "XVAULT_IDENTITY", value_hint = ValueHint::FilePath)]
+    pub(crate) identity: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProbeArgs {
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeygenArgs {
+    /// Where the identity is kept [default: ~/.config/xvault/identity.txt]
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

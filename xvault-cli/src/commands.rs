@@ -1,0 +1,71 @@
+//! One file per command.
+
+mod backup;
+mod cat;
+mod completions;
+mod keygen;
+mod ls;
+mod probe;
+mod restore;
+mod snapshots;
+mod verify;
+
+use tokio_util::sync::CancellationToken;
+use xvault::connectors::{Control, LocalSource, SftpSource, Source, SshSource, Store};
+use xvault::core::{Identity, SourceSettings};
+use xvault::{Filter, Snapshot};
+
+use crate::Outcome;
+use crate::args::{Command, FilterArgs, SnapshotArgs, SourceArgs};
+use crate::output::Output;
+use crate::{login, source_url};
+
+/// Runs one command to its end.
+pub(crate) async fn run(
+    command: Command,
+    output: &Output,
+    cancel: &CancellationToken,
+) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Backup(args) => backup::run(&args, output, cancel).await,
+        Command::Snapshots(args) => snapshots::run(&args, output).await,
+        Command::Ls(args) => ls::run(&args, output).await,
+        Command::Cat(args) => cat::run(&args, output, cancel).await,
+        Command::Restore(args) => restore::run(&args, output, cancel).await,
+        Command::Verify(args) => verify::run(&args, output, cancel).await,
+        Command::Probe(args) => probe::run(&args, output, cancel).await,
+        Command::Keygen(args) => keygen::run(&args, output),
+        Command::Completions(args) => completions::run(&args),
+    }
+}
+
+/// Steers a job of this command.
+fn control(output: &Output, cancel: &CancellationToken) -> Control {
+    Control::default().with_progress(output.progress()).with_cancel(cancel.clone())
+}
+
+/// The source that the flags describe, ready to connect.
+fn source(args: &SourceArgs) -> anyhow::Result<(SourceSettings, Box<dyn Source>)> {
+    let settings = source_url::settings(args, &std::env::current_dir()?)?;
+    let source: Box<dyn Source> = match &settings {
+        SourceSettings::Local(local) => Box::new(LocalSource::new(local)?),
+        SourceSettings::Sftp(ssh) => Box::new(SftpSource::new(ssh, login::options(&args.login, ssh)?)?),
+        SourceSettings::Ssh(ssh) => Box::new(SshSource::new(ssh, login::options(&args.login, ssh)?)?),
+        _ => anyhow::bail!("this program knows no source of type {}", settings.kind()),
+    };
+    Ok((settings, source))
+}
+
+fn filter(args: &FilterArgs) -> Filter {
+    Filter { tenant_id: args.tenant_id.clone(), source_id: args.source_id.clone() }
+}
+
+/// The snapshot that the flags name, opened with `identities`.
+async fn open<'s>(
+    store: &'s dyn Store,
+    args: &SnapshotArgs,
+    identities: Vec<Identity>,
+) -> anyhow::Result<Snapshot<'s>> {
+    let manifest = xvault::find(store, &args.snapshot, &filter(&args.filter)).await?;
+    Ok(Snapshot::open(store, &manifest.key(), identities).await?)
+}

@@ -1,0 +1,58 @@
+//! `xvault snapshots`: what is in a store.
+
+use serde_json::json;
+use xvault::core::snapshot::Completeness;
+use xvault::core::{Manifest, error};
+
+use crate::Outcome;
+use crate::args::SnapshotsArgs;
+use crate::output::Output;
+use crate::store;
+use crate::units::{show_bytes, show_count};
+
+pub(super) async fn run(args: &SnapshotsArgs, output: &Output) -> anyhow::Result<Outcome> {
+    let store = store::open(&args.store, false)?;
+    let listed = xvault::list(&*store, &super::filter(&args.filter)).await?;
+    let mut outcome = Outcome::Done;
+    if !output.json() && !listed.is_empty() {
+        output.result(&(), header)?;
+    }
+    for snapshot in listed {
+        match &snapshot.manifest {
+            Ok(manifest) => output.result(manifest, || row(manifest))?,
+            Err(fault) => {
+                outcome = Outcome::Warnings;
+                let (id, reason) = (&snapshot.key.snapshot_id, error::chain(fault));
+                output.result(&json!({"snapshot_id": id, "error": reason}), || {
+                    format!("{id}  DAMAGED: {reason}")
+                })?;
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+fn header() -> String {
+    format!(
+        "{:36}  {:20}  {:6}  {:36}  {:>10}  {:>10}  {:>10}",
+        "SNAPSHOT", "STARTED", "TYPE", "SOURCE", "FILES", "CONTENT", "STORED"
+    )
+}
+
+fn row(manifest: &Manifest) -> String {
+    let content = &manifest.content_summary;
+    let mut row = format!(
+        "{:36}  {:20}  {:6}  {:36}  {:>10}  {:>10}  {:>10}",
+        manifest.snapshot_id,
+        manifest.started_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        manifest.source_type,
+        manifest.source_id,
+        show_count(content.files),
+        show_bytes(content.bytes),
+        show_bytes(manifest.size_bytes),
+    );
+    if manifest.completeness == Completeness::Partial {
+        row.push_str(&format!("  partial, {} warnings", show_count(content.warnings)));
+    }
+    row
+}

@@ -1,0 +1,146 @@
+//! Key files: where they lie, how they are made, read and announced.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use xvault::core::secret::{self, ExposeSecret, SecretString};
+use xvault::core::{Identity, Recipient, clock, seal};
+
+use crate::args::BackupArgs;
+use crate::output::Output;
+
+/// The longest key or password file that is read.
+const MAX_FILE: u64 = 64 << 10;
+
+/// `$XDG_CONFIG_HOME/xvault/identity.txt`, or below `~/.config`.
+pub(crate) fn default_path() -> anyhow::Result<PathBuf> {
+    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = match config {
+        Some(config) => config,
+        None => home()?.join(".config"),
+    };
+    Ok(config.join("xvault/identity.txt"))
+}
+
+/// `$HOME`.
+pub(crate) fn home() -> anyhow::Result<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    home.context("HOME is not set, so the default place of keys is unknown")
+}
+
+/// Reads a secret from a file: a password, a private key.
+pub(crate) fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(4096);
+        File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().with_context(|| format!("read {}", path.display()))?;
+    if bytes.len() as u64 > MAX_FILE {
+        bail!("{} is longer than {MAX_FILE} bytes: it is no key or password", path.display());
+    }
+    secret::from_file_bytes(bytes).with_context(|| format!("read {}", path.display()))
+}
+
+/// The identities in `file`, or in the default key file.
+pub(crate) fn identities(file: Option<&Path>) -> anyhow::Result<Vec<Identity>> {
+    let path = match file {
+        Some(path) => path.to_owned(),
+        None => {
+            let path = default_path()?;
+            if !path.exists() {
+                bail!(
+                    "no identity: give --identity FILE (there is no key at the default place, {})",
+                    path.display()
+                );
+            }
+            path
+        }
+    };
+    Identity::parse_file(&read_secret(&path)?).with_context(|| format!("identity file {}", path.display()))
+}
+
+/// Makes an identity and keeps it in `path`, which must not exist: readable by its owner only.
+pub(crate) fn create(path: &Path) -> anyhow::Result<Recipient> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
+        made.with_context(|| format!("create {}", parent.display()))?;
+    }
+    let identity = Identity::generate();
+    let recipient = identity.recipient();
+    let mut open = OpenOptions::new();
+    let file = open.write(true).create_new(true).mode(0o600).open(path);
+    let mut file = file.with_context(|| format!("create {}", path.display()))?;
+    let secret = identity.to_secret();
+    let header = format!("# created: {}\n# public key: {recipient}\n", clock::now());
+    let written = file
+        .write_all(header.as_bytes())
+        .and_then(|()| file.write_all(secret.expose_secret().as_bytes()))
+        .and_then(|()| file.write_all(b"\n"))
+        .and_then(|()| file.sync_all());
+    written.with_context(|| format!("write {}", path.display()))?;
+    Ok(recipient)
+}
+
+/// Who the flags say can read a backup; with none, the owner of the default key file, made at first use.
+pub(crate) fn recipients(args: &BackupArgs, output: &Output) -> anyhow::Result<Vec<Recipient>> {
+    let mut recipients = parse_all(&args.recipient)?;
+    for path in &args.recipients_file {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let read = seal::parse_recipients_file(&text);
+        recipients.extend(read.with_context(|| format!("recipients file {}", path.display()))?);
+    }
+    if recipients.is_empty() {
+        recipients.extend(default_recipients(output)?);
+    }
+    Ok(recipients)
+}
+
+/// Recipients given one by one.
+pub(crate) fn parse_all(texts: &[String]) -> anyhow::Result<Vec<Recipient>> {
+    texts.iter().map(|text| text.parse().map_err(anyhow::Error::from)).collect()
+}
+
+fn default_recipients(output: &Output) -> anyhow::Result<Vec<Recipient>> {
+    let path = default_path()?;
+    if path.exists() {
+        let identities = identities(Some(&path))?;
+        return Ok(identities.iter().map(Identity::recipient).collect());
+    }
+    let recipient = create(&path)?;
+    output.say(&format!(
+        "made a new key in {}; without this file your backups can't be read: keep a copy somewhere else",
+        path.display()
+    ));
+    Ok(vec![recipient])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_key_file_is_private_and_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new/identity.txt");
+        let recipient = create(&path).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(identities(Some(&path)).unwrap()[0].recipient(), recipient);
+        let error = format!("{:#}", create(&path).unwrap_err());
+        assert!(error.contains("identity.txt"), "{error}");
+        assert_eq!(identities(Some(&path)).unwrap()[0].recipient(), recipient);
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("huge");
+        std::fs::write(&path, vec![b'x'; 100_000]).unwrap();
+        let error = format!("{:#}", identities(Some(&path)).unwrap_err());
+        assert!(error.contains("huge") && error.contains("longer"), "{error}");
+    }
+}

@@ -1,0 +1,105 @@
+//! The `xvault` command.
+
+mod args;
+mod commands;
+mod keys;
+mod login;
+mod output;
+mod source_url;
+mod store;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio_util::sync::CancellationToken;
+use xvault::core::{Dispose, Disposition};
+
+use args::Cli;
+use output::{Output, write_stderr};
+
+/// How a command ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// All is well.
+    Done,
+    /// Done, and something could not be read.
+    Warnings,
+}
+
+const FAILED: u8 = 1;
+const WARNINGS: u8 = 3;
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            write_stderr(&format!("xvault: start the runtime: {error}"));
+            return ExitCode::from(FAILED);
+        }
+    };
+    let output = Output::new(cli.output);
+    let code = runtime.block_on(run(cli, &output));
+    // Blocked helper threads of a cancelled job must not keep the program.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(cli: Cli, output: &Output) -> ExitCode {
+    let cancel = CancellationToken::new();
+    tokio::spawn(watch_signals(cancel.clone(), output.clone()));
+    let result = commands::run(cli.command, output, &cancel).await;
+    output.clear();
+    match result {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Warnings) => ExitCode::from(WARNINGS),
+        Err(_) if cancel.is_cancelled() => {
+            write_stderr("xvault: interrupted; nothing half-done was kept");
+            ExitCode::from(INTERRUPTED)
+        }
+        // Whoever read our output has enough: `xvault ls | head`.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            write_stderr(&format!("xvault: {}", describe(&error)));
+            if is_transient(&error) {
+                write_stderr("xvault: this may work when it is tried again");
+            }
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// The first signal stops the job in order, the second stops the program.
+async fn watch_signals(cancel: CancellationToken, output: Output) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    for round in 0.. {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if round > 0 {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        output.say("stopping; once more stops at once");
+        cancel.cancel();
+    }
+}
+
+fn describe(error: &anyhow::Error) -> String {
+    xvault::core::error::chain(error.as_ref())
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn is_transient(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<xvault::Error>().is_some_and(|error| error.disposition() == Disposition::Transient)
+}

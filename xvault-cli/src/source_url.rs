@@ -1,0 +1,177 @@
+//! What the user calls a source: a path, or a URL.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use percent_encoding::percent_decode_str;
+use xvault::core::{LocalSettings, SourceSettings, SshSettings};
+
+use crate::args::SourceArgs;
+
+/// The settings that `args` describe, validated.
+pub(crate) fn settings(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<SourceSettings> {
+    let settings = match args.source.split_once("://") {
+        None => local(args, current_dir)?,
+        Some(("sftp", rest)) => SourceSettings::Sftp(ssh(args, rest)?),
+        Some(("ssh", rest)) => SourceSettings::Ssh(ssh(args, rest)?),
+        Some(("file", _)) => bail!("a directory of this machine is given as a plain path, without file://"),
+        Some((scheme, _)) => bail!("{scheme}:// is no kind of source: use a path, sftp:// or ssh://"),
+    };
+    settings.validate()?;
+    Ok(settings)
+}
+
+fn local(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<SourceSettings> {
+    let absolute = |path: &String| {
+        let path = current_dir.join(path);
+        let text = path.to_str().with_context(|| format!("the path {} is not UTF-8", path.display()))?;
+        Ok(lexically_clean(text))
+    };
+    let paths =
+        std::iter::once(&args.source).chain(&args.paths).map(absolute).collect::<anyhow::Result<_>>()?;
+    Ok(SourceSettings::Local(LocalSettings { paths, excludes: args.excludes.clone() }))
+}
+
+/// Drops `.`, doubled and trailing slashes; `..` takes the component before it along, as a shell's `cd` does.
+fn lexically_clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+fn ssh(args: &SourceArgs, rest: &str) -> anyhow::Result<SshSettings> {
+    let (authority, path) = match rest.find('/') {
+        Some(slash) => rest.split_at(slash),
+        None => (rest, ""),
+    };
+    let Some((username, server)) = authority.rsplit_once('@') else {
+        bail!("the URL names no account: write {}", example(&args.source))
+    };
+    if username.contains(':') {
+        bail!(
+            "a password does not belong into the URL, where `ps` and the shell's history show it: use --password-file or XVAULT_PASSWORD"
+        )
+    }
+    let (host, port) = host_and_port(server)?;
+    let mut paths: Vec<String> = Vec::new();
+    if !path.is_empty() {
+        paths.push(remote_path(path)?);
+    }
+    paths.extend(args.paths.iter().cloned());
+    if paths.is_empty() {
+        bail!("the URL names no path: write {}, or add --path", example(&args.source))
+    }
+    Ok(SshSettings {
+        host,
+        port,
+        username: decode(username)?,
+        paths,
+        use_password: args.login.ssh_key.is_none() && args.login.password_file.is_some(),
+        excludes: args.excludes.clone(),
+        host_key: args.login.host_key.clone(),
+    })
+}
+
+fn example(source: &str) -> String {
+    let scheme = source.split("://").next().unwrap_or("sftp");
+    format!("{scheme}://user@host/path")
+}
+
+fn host_and_port(server: &str) -> anyhow::Result<(String, u16)> {
+    let (host, port) = match server.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, rest)) => (host, rest.strip_prefix(':')),
+        None => match server.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (server, None),
+        },
+    };
+    let port = match port {
+        None => SshSettings::default_port(),
+        Some(port) => port.parse().with_context(|| format!("`{port}` is no port"))?,
+    };
+    Ok((host.to_owned(), port))
+}
+
+/// `/~/docs` and `/~` are relative to the home, everything else is absolute.
+fn remote_path(path: &str) -> anyhow::Result<String> {
+    let path = decode(path)?;
+    Ok(match path.strip_prefix("/~") {
+        Some("" | "/") => ".".to_owned(),
+        Some(rest) if rest.starts_with('/') => rest.trim_start_matches('/').to_owned(),
+        _ => path,
+    })
+}
+
+fn decode(text: &str) -> anyhow::Result<String> {
+    let decoded = percent_decode_str(text).decode_utf8();
+    Ok(decoded.with_context(|| format!("`{text}` is not UTF-8 once its %-escapes are read"))?.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        source: SourceArgs,
+    }
+
+    fn read(line: &[&str]) -> anyhow::Result<SourceSettings> {
+        let line = Line::try_parse_from(std::iter::once(&"xvault").chain(line)).unwrap();
+        settings(&line.source, Path::new("/home/me"))
+    }
+
+    fn read_ssh(line: &[&str]) -> SshSettings {
+        match read(line).unwrap() {
+            SourceSettings::Ssh(settings) | SourceSettings::Sftp(settings) => settings,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_relative_path_starts_here() {
+        let SourceSettings::Local(settings) = read(&["../you/./docs/", "--path", "x"]).unwrap() else {
+            panic!()
+        };
+        assert_eq!(settings.paths, ["/home/you/docs", "/home/me/x"]);
+    }
+
+    #[test]
+    fn a_url_gives_every_part() {
+        let s = read_ssh(&["sftp://w%40b@[::1]:2222/srv/a%20b", "--path", "/etc", "--exclude", "*.log"]);
+        assert_eq!((s.username.as_str(), s.host.as_str(), s.port), ("w@b", "::1", 2222));
+        assert_eq!(s.paths, ["/srv/a b", "/etc"]);
+        assert_eq!(s.excludes, ["*.log"]);
+        assert_eq!(read_ssh(&["ssh://u@h/~/docs"]).paths, ["docs"]);
+        assert_eq!(read_ssh(&["ssh://u@h/~"]).paths, ["."]);
+        assert_eq!(read_ssh(&["ssh://u@h", "--path", "/x"]).port, 22);
+    }
+
+    #[test]
+    fn each_bad_url_is_told_what_is_wrong() {
+        let cases = [
+            ("sftp://host/path", "no account"),
+            ("sftp://user@host", "no path"),
+            ("sftp://user:hunter2@host/path", "password"),
+            ("sftp://user@host:abc/path", "`abc` is no port"),
+            ("sftp://user@/path", "host"),
+            ("gopher://user@host/path", "gopher://"),
+            ("file:///etc", "plain path"),
+            ("sftp://user@host/a/../b", "paths"),
+            ("sftp://user@host/%ff", "UTF-8"),
+        ];
+        for (url, part) in cases {
+            let error = format!("{:#}", read(&[url]).unwrap_err());
+            assert!(error.contains(part), "{url}: {error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What the commands print.
+
+use std::fs;
+
+use serde_json::Value;
+use xvault_testkit::trees;
+
+use crate::world::{World, inside, run, text};
+
+#[test]
+fn every_command_has_help_that_teaches() {
+    let world = World::new();
+    let main = world.ok(&["--help"]).stdout;
+    for command in ["backup", "snapshots", "ls", "cat", "restore", "verify", "probe", "keygen", "completions"]
+    {
+        assert!(main.contains(command), "{command}");
+        let help = world.ok(&["help", command]).stdout;
+        assert!(help.contains("Usage: xvault") && help.len() > 300, "{command}: {help}");
+    }
+    assert!(main.contains("Exit codes") && main.contains("age -d"), "{main}");
+}
+
+#[test]
+fn completions_are_scripts() {
+    let world = World::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(world.ok(&["completions", shell]).stdout.contains("xvault"), "{shell}");
+    }
+    let script = world.path("completion");
+    fs::write(&script, world.ok(&["completions", "bash"]).stdout).unwrap();
+    let _ = xvault_testkit::tools::run(xvault_testkit::tools::command("bash", ["-n"]).arg(&script));
+}
+
+#[test]
+fn snapshots_are_listed_oldest_first_as_json_lines() {
+    let world = World::new();
+    let tree = world.tree(|dir| fs::write(dir.join("file"), "x").unwrap());
+    let ids: Vec<_> = (0..3).map(|_| world.backup(text(&tree), &[])["snapshot_id"].clone()).collect();
+    let listed = world.ok(&["snapshots", "--json"]).stdout;
+    let manifests: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(manifests.iter().map(|m| m["snapshot_id"].clone()).collect::<Vec<_>>(), ids);
+    let sources: Vec<_> = manifests.iter().map(|m| m["source_id"].as_str().unwrap()).collect();
+    assert!(sources.iter().all(|source| *source == sources[0]), "the same address is the same source");
+    let none = world.ok(&["snapshots", "--source-id", "other"]);
+    assert_eq!(none.stdout, "");
+    let table = world.ok(&["snapshots"]).stdout;
+    assert_eq!(table.lines().count(), 4, "a header and three rows: {table}");
+}
+
+#[test]
+fn ls_shows_names_and_more_on_request() {
+    let world = World::new();
+    let tree = world.tree(trees::oddities);
+    world.backup(text(&tree), &[]);
+    let names = world.ok(&["ls", "latest", &inside(&tree.join("links"))]).stdout;
+    assert!(names.contains("links/hard-1\n") && names.contains("links/folder/\n"), "{names}");
+    assert!(!names.contains("names/"), "only what lies below: {names}");
+    let long = world.ok(&["ls", "-l", "latest", &inside(&tree.join("modes"))]).stdout;
+    assert!(long.lines().any(|line| line.starts_with("-rwsr-xr-x") && line.ends_with("file-4755")), "{long}");
+    assert!(
+        long.lines().any(|line| line.starts_with("drwxrwxrwt") && line.ends_with("folder-1777/")),
+        "{long}"
+    );
+    let json = world.ok(&["ls", "--json", "latest", &inside(&tree.join("sizes/513-bytes"))]).stdout;
+    let entry: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&entry["kind"], &entry["size"]), (&"file".into(), &513.into()));
+    let odd = world.ok(&["ls", "latest", &inside(&tree.join("names"))]).stdout;
+    assert!(odd.contains("new\\nline") && !odd.contains('\x1b'), "names can't drive the terminal: {odd}");
+}
+
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let world = World::new();
+    let tree = world.tree(|dir| trees::small_files(dir, 3000, 1));
+    world.backup(text(&tree), &[]);
+    let binary = env!("CARGO_BIN_EXE_xvault");
+    let script =
+        format!("set -o pipefail; '{binary}' ls latest | head -n 1 >/dev/null; echo ${{PIPESTATUS[0]}}");
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-c", &script]).env("XVAULT_STORE", &world.store).env("XVAULT_IDENTITY", &world.identity);
+    let ran = run(&mut bash);
+    assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("0\n", ""), "{ran:?}");
+}
+
+#[test]
+fn results_go_to_stdout_and_everything_else_to_stderr() {
+    let world = World::new();
+    let tree = world.tree(|dir| trees::small_files(dir, 20, 100));
+    let ran = world.backup_ran(text(&tree), &[]);
+    assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
+    for line in ran.stderr.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert!(event["event"].is_string(), "{line}");
+    }
+    let quiet = run(&mut world.command(&["backup", text(&tree), "--recipient", &world.recipient, "--quiet"]));
+    assert_eq!((quiet.code, quiet.stderr.as_str()), (0, ""), "{quiet:?}");
+    assert!(quiet.stdout.starts_with("snapshot "), "{quiet:?}");
+}
+
+#[test]
+fn verify_checks_what_it_is_asked_for() {
+    let world = World::new();
+    let tree = world.tree(|dir| trees::small_files(dir, 20, 100));
+    let first = world.backup(text(&tree), &[]);
+    world.backup(text(&tree), &["--read-back", "off"]);
+    let quick = run(world.command(&["verify", "--all", "--json"]).env_remove("XVAULT_IDENTITY"));
+    assert_eq!(quick.code, 0, "{quick:?}");
+    assert_eq!(quick.stdout.lines().count(), 2);
+    let deep = world.ok(&["verify", first["snapshot_id"].as_str().unwrap(), "--json"]).stdout;
+    let report: Value = serde_json::from_str(&deep).unwrap();
+    assert_eq!(report["depth"], "deep");
+    assert_eq!(report["entries"], 21, "20 files and their directory: {report}");
+}

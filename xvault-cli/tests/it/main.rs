@@ -1,0 +1,10 @@
+//! The `xvault` command as a user runs it: the built program, real servers, real tools.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod commands;
+mod crash;
+mod keys;
+mod local;
+mod servers;
+mod trouble;
+mod world;

@@ -1,0 +1,182 @@
+//! Real OpenSSH servers, there and back.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
+
+use xvault_testkit::{MtimeMatch, SshAgent, Sshd, TreeOptions, assert_same_tree, tools, trees};
+
+use crate::world::{World, everything, login, manifest, restored, run, strs, text, url};
+
+/// A tree in the account's home that the account owns, mode 0 file and all.
+fn owned_tree(sshd: &Sshd, fill: impl FnOnce(&Path)) -> PathBuf {
+    let tree = sshd.home.join("tree");
+    fs::create_dir_all(&tree).unwrap();
+    fill(&tree);
+    let owner = format!("{}:{}", sshd.ids().0, sshd.ids().1);
+    let _ = tools::run(tools::command("chown", ["-hR", &owner]).arg(&tree));
+    tree
+}
+
+fn round_trip(scheme: &str, mtime: MtimeMatch, hard_links: bool) {
+    let sshd = Sshd::builder().root().start();
+    let world = World::new();
+    let tree = sshd.home.join("tree");
+    trees::oddities(&tree);
+    chown(tree.join("names"), Some(1234), Some(4321)).unwrap();
+    let manifest = world.backup(&url(scheme, &sshd, sshd.port, &tree), &strs(&login(&sshd)));
+    assert_eq!(manifest["source_type"], scheme);
+    assert_eq!(manifest["completeness"], "whole");
+
+    let options = TreeOptions { owner: true, mtime, hard_links, ..TreeOptions::default() };
+    let out = world.path("out");
+    world.ok(&["restore", "latest", "--to", text(&out)]);
+    assert_same_tree(&tree, &restored(&out, &tree), &options);
+    let by_hand = world.path("by-hand");
+    tools::age_decrypt_untar(&world.only_snapshot().join("backup.tar.zst.enc"), &world.identity, &by_hand);
+    assert_same_tree(&tree, &restored(&by_hand, &tree), &options);
+}
+
+#[test]
+fn oddities_over_sftp() {
+    // What version 3 of the protocol carries: whole seconds in 32 bits, and no inode numbers.
+    round_trip("sftp", MtimeMatch::Seconds32, false);
+}
+
+#[test]
+fn oddities_over_ssh() {
+    round_trip("ssh", MtimeMatch::Exact, true);
+}
+
+#[test]
+fn a_password_an_agent_and_an_encrypted_key_log_in() {
+    let sshd = Sshd::builder().start();
+    let tree = owned_tree(&sshd, |dir| fs::write(dir.join("file"), "x").unwrap());
+    let world = World::new();
+    let source = url("sftp", &sshd, sshd.port, &tree);
+    let backup =
+        ["backup", &source, "--recipient", &world.recipient, "--host-key", &sshd.host_key.fingerprint];
+
+    let ran = run(world.command(&backup).env("XVAULT_PASSWORD", &sshd.password));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(!everything(&ran).contains(&sshd.password));
+
+    let password_file = world.path("password");
+    fs::write(&password_file, format!("{}\n", sshd.password)).unwrap();
+    world.ok(&[&backup[..], &["--password-file", text(&password_file)]].concat());
+
+    let agent = SshAgent::start(&sshd.key_path);
+    let ran = run(world.command(&backup).env("SSH_AUTH_SOCK", &agent.socket));
+    assert_eq!(ran.code, 0, "{ran:?}");
+
+    let (key, passphrase) = sshd.encrypted_key();
+    let with_key = [&backup[..], &["--ssh-key", text(&key)]].concat();
+    let ran = run(world.command(&with_key).env("XVAULT_PASSWORD", passphrase));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let ran = world.run(&with_key);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("passphrase"), "{ran:?}");
+
+    let rsa = sshd.rsa_key();
+    world.ok(&[&backup[..], &["--ssh-key", text(&rsa)]].concat());
+    assert_eq!(world.snapshot_dirs().len(), 5);
+}
+
+#[test]
+fn an_unknown_server_is_refused_with_the_flag_that_helps() {
+    let sshd = Sshd::builder().start();
+    let tree = owned_tree(&sshd, |_| {});
+    let world = World::new();
+    let source = url("sftp", &sshd, sshd.port, &tree);
+    let key = text(&sshd.key_path).to_owned();
+    let backup = |more: &[&str]| {
+        world.run(&[&["backup", &source, "--recipient", &world.recipient, "--ssh-key", &key], more].concat())
+    };
+
+    let ran = backup(&[]);
+    assert_eq!(ran.code, 1);
+    let fingerprint = &sshd.host_key.fingerprint;
+    assert!(ran.stderr.contains(fingerprint) && ran.stderr.contains("--host-key"), "{ran:?}");
+    assert_eq!(world.snapshot_dirs(), [""; 0].map(PathBuf::from));
+
+    // Accepted once, known from then on.
+    assert_eq!(backup(&["--accept-new-host-key"]).code, 0);
+    let known = fs::read_to_string(world.path(".ssh/known_hosts")).unwrap();
+    assert!(known.contains(&sshd.host_key.public), "{known}");
+    assert_eq!(backup(&[]).code, 0);
+}
+
+#[test]
+fn a_changed_server_is_refused() {
+    let mut sshd = Sshd::builder().start();
+    let tree = owned_tree(&sshd, |_| {});
+    let world = World::new();
+    let known = world.path("known_hosts");
+    fs::copy(&sshd.known_hosts, &known).unwrap();
+    let source = url("sftp", &sshd, sshd.port, &tree);
+    let pinned = login(&sshd);
+    let before = sshd.change_host_key();
+    let ran = world.backup_ran(
+        &source,
+        &["--ssh-key", text(&sshd.key_path), "--known-hosts", text(&known), "--accept-new-host-key"],
+    );
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("CHANGED") && ran.stderr.contains(&sshd.host_key.fingerprint), "{ran:?}");
+    let ran = world.backup_ran(&source, &strs(&pinned));
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.contains(&before.fingerprint) && ran.stderr.contains(&sshd.host_key.fingerprint),
+        "{ran:?}"
+    );
+    assert_eq!(world.snapshot_dirs().len(), 0);
+}
+
+#[test]
+fn a_probe_shows_what_there_is() {
+    let sshd = Sshd::builder().start();
+    let tree = owned_tree(&sshd, |dir| fs::write(dir.join("file"), "x").unwrap());
+    let world = World::new();
+    let missing = sshd.home.join("missing");
+    let args = ["probe", &url("ssh", &sshd, sshd.port, &tree), "--path", text(&missing), "--json"];
+    let ran = world.run(&[&args[..], &strs(&login(&sshd))].concat());
+    assert_eq!(ran.code, 3, "a path is missing: {ran:?}");
+    let probe: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(probe["host_key"], sshd.host_key.fingerprint);
+    assert_eq!(probe["paths"][0]["kind"], "directory");
+    assert!(probe["paths"][1]["error"].is_string(), "{probe}");
+    assert!(probe["server"].as_str().unwrap().contains("OpenSSH"), "{probe}");
+}
+
+#[test]
+fn without_a_shell_ssh_falls_back_to_sftp() {
+    let sshd = Sshd::builder().config("ForceCommand internal-sftp").start();
+    let tree = owned_tree(&sshd, |dir| fs::write(dir.join("file"), "x").unwrap());
+    let world = World::new();
+    let ran = world.backup_ran(&url("ssh", &sshd, sshd.port, &tree), &strs(&login(&sshd)));
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(manifest(&ran)["content_summary"]["files"], 1);
+    assert_eq!(manifest(&ran)["evidence"]["kind"], "walk");
+    assert!(ran.stderr.contains("SFTP"), "{ran:?}");
+}
+
+#[test]
+fn what_can_not_be_read_makes_a_partial_snapshot() {
+    for scheme in ["sftp", "ssh"] {
+        let sshd = Sshd::builder().start();
+        let tree = owned_tree(&sshd, |dir| {
+            fs::write(dir.join("open"), "x").unwrap();
+            fs::write(dir.join("secret"), "x").unwrap();
+        });
+        chown(tree.join("secret"), Some(0), Some(0)).unwrap();
+        let _ = tools::run(tools::command("chmod", ["600"]).arg(tree.join("secret")));
+        let world = World::new();
+        let ran = world.backup_ran(&url(scheme, &sshd, sshd.port, &tree), &strs(&login(&sshd)));
+        assert_eq!(ran.code, 3, "{scheme}: {ran:?}");
+        assert_eq!(manifest(&ran)["completeness"], "partial", "{scheme}");
+        assert_eq!(manifest(&ran)["content_summary"]["warnings"], 1, "{scheme}");
+        assert!(ran.stderr.contains("tree/secret"), "{scheme}: {ran:?}");
+        let out = world.path("out");
+        world.ok(&["restore", "latest", "--to", text(&out)]);
+        assert_eq!(fs::read_to_string(restored(&out, &tree.join("open"))).unwrap(), "x");
+    }
+}

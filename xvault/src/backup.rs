@@ -1,0 +1,297 @@
+//! From a source into a store: pull, encrypt, write, read back, commit.
+
+use std::num::NonZeroUsize;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use xvault_archive::{ArchiveStats, ArchiveWriter, WriterOptions};
+use xvault_connectors::{Control, PullSummary, Source, Staging, Store};
+use xvault_core::snapshot::{
+    ARTIFACT_NAME, Completeness, FORMAT_VERSION, INDEX_NAME, MANIFEST_NAME, META_NAME, ReadBackReport,
+};
+use xvault_core::{
+    Identity, JobId, Manifest, Meta, Phase, ReadBack, Recipient, SnapshotId, SnapshotKey, SourceId, TenantId,
+    WorkerId, clock, seal,
+};
+
+use crate::bridge::{ArchiveSink, outlet};
+use crate::{Error, read_back};
+
+/// How a backup is made. Begin with [`BackupOptions::to`].
+#[derive(Debug, Clone)]
+pub struct BackupOptions {
+    recipients: Vec<Recipient>,
+    index_recipients: Vec<Recipient>,
+    read_back: ReadBack,
+    level: i32,
+    threads: Option<NonZeroUsize>,
+    key: SnapshotKey,
+    job_id: JobId,
+    worker_id: WorkerId,
+    control: Control,
+    expected_bytes: Option<u64>,
+}
+
+impl BackupOptions {
+    /// A backup of `source_id` that each of `recipients` can read: read back in full, zstd level 3,
+    /// one compressor per core, of tenant `local`.
+    ///
+    /// # Errors
+    /// When there is no recipient: nobody could ever restore.
+    pub fn to(recipients: Vec<Recipient>, source_id: SourceId) -> Result<Self, Error> {
+        if recipients.is_empty() {
+            return Err(seal::Error::NoRecipient.into());
+        }
+        Ok(Self {
+            index_recipients: recipients.clone(),
+            recipients,
+            read_back: ReadBack::default(),
+            level: 3,
+            threads: None,
+            key: SnapshotKey { tenant_id: TenantId::local(), source_id, snapshot_id: SnapshotId::generate() },
+            job_id: JobId::generate(),
+            worker_id: WorkerId::local(),
+            control: Control::default(),
+            expected_bytes: None,
+        })
+    }
+
+    /// Lets others read the index (names, sizes, times, hashes) than those who read the content.
+    #[must_use]
+    pub fn index_recipients(self, index_recipients: Vec<Recipient>) -> Self {
+        Self { index_recipients, ..self }
+    }
+
+    /// How much of the stored snapshot is read back and compared.
+    #[must_use]
+    pub fn read_back(self, read_back: ReadBack) -> Self {
+        Self { read_back, ..self }
+    }
+
+    /// zstd level, 1 to 19.
+    #[must_use]
+    pub fn level(self, level: i32) -> Self {
+        Self { level, ..self }
+    }
+
+    /// Compressor threads; each costs about 12 MiB.
+    #[must_use]
+    pub fn threads(self, threads: NonZeroUsize) -> Self {
+        Self { threads: Some(threads), ..self }
+    }
+
+    /// The owner.
+    #[must_use]
+    pub fn tenant(mut self, tenant_id: TenantId) -> Self {
+        self.key.tenant_id = tenant_id;
+        self
+    }
+
+    /// The snapshot's id, where the caller has made it already.
+    #[must_use]
+    pub fn snapshot(mut self, snapshot_id: SnapshotId) -> Self {
+        self.key.snapshot_id = snapshot_id;
+        self
+    }
+
+    /// Who does this, and for which job.
+    #[must_use]
+    pub fn work(self, job_id: JobId, worker_id: WorkerId) -> Self {
+        Self { job_id, worker_id, ..self }
+    }
+
+    /// Cancellation, progress and bandwidth.
+    #[must_use]
+    pub fn control(self, control: Control) -> Self {
+        Self { control, ..self }
+    }
+
+    /// About how much content is expected, for the progress bar: what the last snapshot held.
+    #[must_use]
+    pub fn expected_bytes(self, bytes: Option<u64>) -> Self {
+        Self { expected_bytes: bytes, ..self }
+    }
+
+    fn meta(&self) -> Meta {
+        Meta {
+            format_version: FORMAT_VERSION,
+            tenant_id: self.key.tenant_id.clone(),
+            source_id: self.key.source_id.clone(),
+            snapshot_id: self.key.snapshot_id.clone(),
+            job_id: self.job_id.clone(),
+            worker_id: self.worker_id.clone(),
+        }
+    }
+}
+
+/// Backs up `source` into `store`: one snapshot, which exists exactly when this returns its manifest.
+///
+/// Everything is streamed: memory does not grow with the source. Where something could not be read the
+/// snapshot is *partial* ([`Manifest::completeness`]), and its index holds the warnings.
+///
+/// # Errors
+/// The source, the store or the archive failed, the job was cancelled, or the stored bytes did not
+/// read back as written. There is no snapshot then, and what was staged is removed.
+pub async fn backup(
+    source: &mut dyn Source,
+    store: &dyn Store,
+    options: &BackupOptions,
+) -> Result<Manifest, Error> {
+    let staging = store.stage(&options.key.prefix()).await.map_err(Error::Store)?;
+    match fill(source, &*staging, options).await {
+        Ok(manifest) => {
+            let json = Bytes::from(manifest.to_json()?);
+            staging.commit(MANIFEST_NAME, json).await.map_err(Error::Store)?;
+            Ok(manifest)
+        }
+        Err(error) => {
+            // The first error is the one to tell; what is left behind is for the sweep.
+            drop(staging.abandon().await);
+            Err(error)
+        }
+    }
+}
+
+/// Everything but the manifest's file.
+async fn fill(
+    source: &mut dyn Source,
+    staging: &dyn Staging,
+    options: &BackupOptions,
+) -> Result<Manifest, Error> {
+    let started_at = clock::now();
+    let throw_away = (options.read_back != ReadBack::Off).then(Identity::generate);
+    options.control.progress().phase(Phase::Backup, options.expected_bytes);
+    let (pulled, stats) = write(source, staging, options, throw_away.as_ref()).await?;
+    let meta = options.meta();
+    put(staging, META_NAME, meta.to_json()?).await?;
+    let manifest = manifest(source.kind(), options, &meta, started_at, &pulled, &stats)?;
+    let report = match throw_away {
+        Some(identity) => {
+            let mode = (options.read_back, &options.key.snapshot_id);
+            read_back::check(staging, &stats, identity, mode, &options.control).await?
+        }
+        None => ReadBackReport { mode: ReadBack::Off, entries: 0, frames: 0, bytes: 0 },
+    };
+    options.control.check().map_err(Error::Source)?;
+    Ok(finished(manifest, report, clock::now()))
+}
+
+async fn put(staging: &dyn Staging, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
+    let mut writer = staging.writer(name).await.map_err(Error::Store)?;
+    writer.write(bytes.into()).await.map_err(Error::Store)?;
+    writer.close().await.map_err(Error::Store)
+}
+
+/// Runs source, archive and store side by side until all three are done.
+async fn write(
+    source: &mut dyn Source,
+    staging: &dyn Staging,
+    options: &BackupOptions,
+    throw_away: Option<&Identity>,
+) -> Result<(PullSummary, ArchiveStats), Error> {
+    let (artifact, artifact_stored) = outlet(staging.writer(ARTIFACT_NAME).await.map_err(Error::Store)?);
+    let (index, index_stored) = outlet(staging.writer(INDEX_NAME).await.map_err(Error::Store)?);
+    let writer = ArchiveWriter::new(artifact, index, writer_options(options, throw_away))?;
+    let archive = ArchiveSink::spawn(writer)?;
+    let (written, artifact_stored, index_stored) =
+        tokio::join!(pull(source, archive, &options.control), artifact_stored, index_stored);
+    // The innermost cause first: a failed store makes the archive fail, which makes the source fail.
+    let stored = artifact_stored.and(index_stored);
+    match (written, stored) {
+        (Ok(written), Ok(())) => Ok(written),
+        (Err(Error::Outlet(_) | Error::Archive(_) | Error::Abandoned) | Ok(_), Err(store))
+            if !is_cancelled(&store) =>
+        {
+            Err(Error::Store(store))
+        }
+        (Err(error), _) => Err(error),
+        (Ok(_), Err(store)) => Err(Error::Store(store)),
+    }
+}
+
+fn is_cancelled(error: &xvault_connectors::Error) -> bool {
+    matches!(error, xvault_connectors::Error::Cancelled)
+}
+
+async fn pull(
+    source: &mut dyn Source,
+    mut archive: ArchiveSink,
+    control: &Control,
+) -> Result<(PullSummary, ArchiveStats), Error> {
+    match control.run(source.pull(&mut archive, control)).await {
+        Ok(pulled) => {
+            let stats = archive.finish(pulled.content.skipped).await?;
+            agree(&pulled, &stats)?;
+            Ok((pulled, stats))
+        }
+        Err(error) => Err(archive.failure().await.unwrap_or(Error::Source(error))),
+    }
+}
+
+/// The archive must have counted exactly what the source says it gave.
+fn agree(pulled: &PullSummary, stats: &ArchiveStats) -> Result<(), Error> {
+    if pulled.content == stats.content {
+        return Ok(());
+    }
+    Err(Error::Evidence { counted: format!("{:?}", stats.content), told: format!("{:?}", pulled.content) })
+}
+
+fn writer_options(options: &BackupOptions, throw_away: Option<&Identity>) -> WriterOptions {
+    let with_throw_away = |recipients: &[Recipient]| {
+        recipients.iter().cloned().chain(throw_away.map(Identity::recipient)).collect::<Vec<_>>()
+    };
+    let mut writer = WriterOptions::new(options.key.clone(), with_throw_away(&options.recipients));
+    writer.index_recipients = with_throw_away(&options.index_recipients);
+    writer.level = options.level;
+    if let Some(threads) = options.threads {
+        writer.threads = threads;
+    }
+    writer
+}
+
+fn manifest(
+    source_type: &str,
+    options: &BackupOptions,
+    meta: &Meta,
+    started_at: Timestamp,
+    pulled: &PullSummary,
+    stats: &ArchiveStats,
+) -> Result<Manifest, Error> {
+    let first = options.recipients.first().ok_or(seal::Error::NoRecipient)?;
+    let content = stats.content;
+    let completeness = if content.warnings == 0 { Completeness::Whole } else { Completeness::Partial };
+    Ok(Manifest {
+        format_version: meta.format_version,
+        tenant_id: meta.tenant_id.clone(),
+        source_id: meta.source_id.clone(),
+        snapshot_id: meta.snapshot_id.clone(),
+        job_id: meta.job_id.clone(),
+        worker_id: meta.worker_id.clone(),
+        source_type: source_type.to_owned(),
+        started_at,
+        finished_at: started_at,
+        duration_ms: 0,
+        size_bytes: stats.artifact.size_bytes,
+        sha256: stats.artifact.sha256.clone(),
+        encryption_algorithm: seal::ALGORITHM.to_owned(),
+        encryption_key_id: first.key_id(),
+        encryption_recipient: first.clone(),
+        encryption_recipients: options.recipients.clone(),
+        index_recipients: options.index_recipients.clone(),
+        artifact: stats.artifact.clone(),
+        index: stats.index.clone(),
+        tar_size_bytes: stats.tar_size_bytes,
+        compressed_size_bytes: stats.compressed_size_bytes,
+        completeness,
+        content_summary: content,
+        evidence: pulled.evidence.clone(),
+        read_back: ReadBackReport { mode: ReadBack::Off, entries: 0, frames: 0, bytes: 0 },
+        xvault_version: env!("CARGO_PKG_VERSION").to_owned(),
+        checksum: String::new(),
+    })
+}
+
+fn finished(manifest: Manifest, read_back: ReadBackReport, finished_at: Timestamp) -> Manifest {
+    let duration = finished_at.duration_since(manifest.started_at).as_millis();
+    Manifest { finished_at, duration_ms: u64::try_from(duration).unwrap_or(0), read_back, ..manifest }
+}

@@ -1,0 +1,223 @@
+//! From objects of a store into a synchronous `Read + Seek`.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use bytes::{Buf, Bytes};
+use tokio::sync::{mpsc, oneshot};
+use xvault_connectors::Error as ConnectorError;
+
+use crate::Error;
+
+/// What a read after a seek fetches: two chunks of age.
+const FIRST_BLOCK: u64 = 128 << 10;
+/// What a long sequential read fetches at a time.
+const LARGEST_BLOCK: u64 = 1 << 20;
+
+/// An object that can be read in ranges.
+#[async_trait]
+pub trait Object: Send + Sync {
+    /// Its name for errors.
+    fn name(&self) -> &str;
+    /// Its length in bytes.
+    fn size(&self) -> u64;
+    /// The bytes of `range`.
+    ///
+    /// # Errors
+    /// What the store says.
+    async fn read(&self, range: Range<u64>) -> Result<Bytes, ConnectorError>;
+}
+
+struct Request {
+    object: usize,
+    range: Range<u64>,
+    reply: oneshot::Sender<Result<Bytes, ConnectorError>>,
+}
+
+/// How many bytes were fetched from an object; clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct ByteCount(Arc<AtomicU64>);
+
+impl ByteCount {
+    /// The count so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Runs `work` on a thread, with a reader for each of `objects`, and serves these readers meanwhile.
+///
+/// # Errors
+/// What `work` gives; a failure of the store reaches it as an I/O error and is told in its place.
+pub async fn with_objects<T: Send + 'static>(
+    objects: &[&dyn Object],
+    work: impl FnOnce(Vec<ObjectReader>) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (requests, mut received) = mpsc::channel::<Request>(objects.len().max(1) * 2);
+    let readers = objects
+        .iter()
+        .enumerate()
+        .map(|(index, object)| ObjectReader::new(index, object.size(), requests.clone()))
+        .collect();
+    drop(requests);
+    let mut done = tokio::task::spawn_blocking(move || work(readers));
+    let mut failure = None;
+    loop {
+        tokio::select! {
+            Some(request) = received.recv() => answer(objects, request, &mut failure).await,
+            done = &mut done => {
+                let done = done.map_err(|error| Error::Thread(io::Error::other(error)))?;
+                return done.map_err(|error| failure.unwrap_or(error));
+            }
+        }
+    }
+}
+
+/// One reader for each object that was opened.
+pub(crate) fn exactly<const N: usize>(readers: Vec<ObjectReader>) -> Result<[ObjectReader; N], Error> {
+    readers.try_into().map_err(|_| Error::Abandoned)
+}
+
+async fn answer(objects: &[&dyn Object], request: Request, failure: &mut Option<Error>) {
+    let Some(object) = objects.get(request.object) else { return };
+    let mut read = object.read(request.range.clone()).await;
+    if let Err(error) = read {
+        // The thread sees an I/O error that names the object; the caller gets the store's own.
+        let told = ConnectorError::Incomplete(format!("read {}: {error}", object.name()));
+        *failure = Some(Error::Store(error));
+        read = Err(told);
+    }
+    // Nobody waits any more when the work was given up.
+    drop(request.reply.send(read));
+}
+
+/// An object as a file: fetched in blocks that grow while reads are sequential, one block ahead.
+#[derive(Debug)]
+pub struct ObjectReader {
+    object: usize,
+    size: u64,
+    requests: mpsc::Sender<Request>,
+    fetched: ByteCount,
+    /// Where the next read begins.
+    position: u64,
+    /// What is at `position`.
+    block: Bytes,
+    /// What was asked for ahead: it begins where `block` ends.
+    ahead: Option<Ahead>,
+    next_block: u64,
+}
+
+#[derive(Debug)]
+struct Ahead {
+    range: Range<u64>,
+    reply: oneshot::Receiver<Result<Bytes, ConnectorError>>,
+}
+
+impl ObjectReader {
+    fn new(object: usize, size: u64, requests: mpsc::Sender<Request>) -> Self {
+        Self {
+            object,
+            size,
+            requests,
+            fetched: ByteCount::default(),
+            position: 0,
+            block: Bytes::new(),
+            ahead: None,
+            next_block: FIRST_BLOCK,
+        }
+    }
+
+    /// The object's length in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Counts the bytes fetched for this reader.
+    #[must_use]
+    pub fn fetched(&self) -> ByteCount {
+        self.fetched.clone()
+    }
+
+    fn ask(&self, start: u64) -> io::Result<Option<Ahead>> {
+        let range = start..start.saturating_add(self.next_block).min(self.size);
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let (reply, receiver) = oneshot::channel();
+        let request = Request { object: self.object, range: range.clone(), reply };
+        self.requests.blocking_send(request).map_err(|_| gone())?;
+        Ok(Some(Ahead { range, reply: receiver }))
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        let ahead = match self.ahead.take().filter(|ahead| ahead.range.start == self.position) {
+            Some(ahead) => Some(ahead),
+            None => self.ask(self.position)?,
+        };
+        let Some(Ahead { range, reply }) = ahead else { return Ok(()) };
+        let block = reply.blocking_recv().map_err(|_| gone())?.map_err(io::Error::other)?;
+        if block.len() as u64 != range.end - range.start {
+            let message = format!("the store gave {} bytes for {range:?}", block.len());
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+        }
+        self.fetched.0.fetch_add(block.len() as u64, Ordering::Relaxed);
+        self.block = block;
+        // The second block in a row shows a sequential reader: fetch larger ones, and ahead.
+        self.next_block = (self.next_block * 2).min(LARGEST_BLOCK);
+        if self.next_block > FIRST_BLOCK * 2 {
+            self.ahead = self.ask(range.end)?;
+        }
+        Ok(())
+    }
+
+    fn seek_to(&mut self, target: u64) {
+        let skip = target.checked_sub(self.position).and_then(|skip| usize::try_from(skip).ok());
+        match skip.filter(|skip| *skip <= self.block.len()) {
+            Some(skip) => self.block.advance(skip),
+            None => {
+                self.block = Bytes::new();
+                if self.ahead.as_ref().is_none_or(|ahead| ahead.range.start != target) {
+                    self.ahead = None;
+                    self.next_block = FIRST_BLOCK;
+                }
+            }
+        }
+        self.position = target;
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the store is no longer served")
+}
+
+impl Read for ObjectReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.block.is_empty() && !buffer.is_empty() {
+            self.fill()?;
+        }
+        let count = self.block.len().min(buffer.len());
+        if let Some(target) = buffer.get_mut(..count) {
+            self.block.copy_to_slice(target);
+        }
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for ObjectReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::End(offset) => self.size.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        let target = target.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        self.seek_to(target);
+        Ok(target)
+    }
+}

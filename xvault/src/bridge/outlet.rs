@@ -1,0 +1,95 @@
+//! From a synchronous `Write` into an object of a store.
+
+use std::io::{self, Write};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc;
+use xvault_connectors::{Error, StoreWriter};
+
+/// What is gathered before it is sent on.
+const CHUNK: usize = 512 * 1024;
+/// How many chunks may wait: with the one being filled and the one being written, 2 MiB an outlet.
+const WAITING: usize = 2;
+
+/// The synchronous end: a `Write` that fails as soon as the store does.
+///
+/// [`Outlet::finish`] says that all was written; dropping it earlier aborts the object.
+#[derive(Debug)]
+pub struct Outlet {
+    buffer: BytesMut,
+    chunks: mpsc::Sender<Message>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Chunk(Bytes),
+    Finish,
+}
+
+/// An [`Outlet`], and the future that carries what it takes to `writer`.
+///
+/// The future ends with the object closed when the outlet was finished, and with the object
+/// aborted when it was dropped, or failed.
+pub fn outlet(writer: Box<dyn StoreWriter>) -> (Outlet, impl Future<Output = Result<(), Error>> + Send) {
+    let (chunks, received) = mpsc::channel(WAITING);
+    (Outlet { buffer: BytesMut::with_capacity(CHUNK), chunks }, carry(received, writer))
+}
+
+async fn carry(mut received: mpsc::Receiver<Message>, mut writer: Box<dyn StoreWriter>) -> Result<(), Error> {
+    loop {
+        match received.recv().await {
+            Some(Message::Chunk(chunk)) => {
+                if let Err(error) = writer.write(chunk).await {
+                    // The first error is the one to tell; what is left behind is for the sweep.
+                    drop(writer.abort().await);
+                    return Err(error);
+                }
+            }
+            Some(Message::Finish) => return writer.close().await,
+            None => {
+                drop(writer.abort().await);
+                return Err(Error::Cancelled);
+            }
+        }
+    }
+}
+
+impl Outlet {
+    fn send(&mut self, message: Message) -> io::Result<()> {
+        self.chunks
+            .blocking_send(message)
+            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the store failed"))
+    }
+
+    fn send_buffer(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(CHUNK)).freeze();
+        self.send(Message::Chunk(chunk))
+    }
+
+    /// Everything is written: close the object.
+    ///
+    /// # Errors
+    /// When the store failed meanwhile; its own error comes from the carrying future.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.send_buffer()?;
+        self.send(Message::Finish)
+    }
+}
+
+impl Write for Outlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() >= CHUNK {
+            self.send_buffer()?;
+        }
+        let (head, _) = bytes.split_at(bytes.len().min(CHUNK - self.buffer.len()));
+        self.buffer.extend_from_slice(head);
+        Ok(head.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.send_buffer()
+    }
+}
