@@ -8,6 +8,8 @@ mod open;
 mod roots;
 mod walk;
 
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use xvault_core::snapshot::Evidence;
@@ -32,6 +34,7 @@ const BATCHES_AHEAD: usize = 4;
 pub struct LocalSource {
     paths: Vec<String>,
     excludes: Excludes,
+    left_out: Vec<PathBuf>,
 }
 
 impl LocalSource {
@@ -41,7 +44,16 @@ impl LocalSource {
     /// When a path is not absolute, or a glob of the excludes can't be understood.
     pub fn new(settings: &LocalSettings) -> Result<Self, Error> {
         SourceSettings::Local(settings.clone()).validate()?;
-        Ok(Self { paths: settings.paths.clone(), excludes: Excludes::new(&settings.excludes)? })
+        let excludes = Excludes::new(&settings.excludes)?;
+        Ok(Self { paths: settings.paths.clone(), excludes, left_out: Vec::new() })
+    }
+
+    /// Leaves a directory below the configured paths out, by whatever path the walk comes to it:
+    /// a store that lies inside what is backed up must not be backed up into itself.
+    #[must_use]
+    pub fn leaving_out(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.left_out.push(directory.into());
+        self
     }
 }
 
@@ -62,12 +74,12 @@ impl Source for LocalSource {
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
         let mut emitter = Emitter::new(sink, control);
         let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
-        let Self { paths, excludes } = self.clone();
+        let Self { paths, excludes, left_out } = self.clone();
         // One thread for the whole walk: a hand-over for each of a million small files would cost more than reading it.
         // It ends at its next batch once `batches` is dropped.
         let walking = tokio::task::spawn_blocking(move || {
             let roots = roots::resolve(&paths)?;
-            walk::walk(&roots, &excludes, Outbox::new(sender))
+            walk::walk(&roots, &excludes, &left_out, Outbox::new(sender))
         });
         while let Some(batch) = control.run(async { Ok(batches.recv().await) }).await? {
             for event in batch {

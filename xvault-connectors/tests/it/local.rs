@@ -95,6 +95,20 @@ async fn the_order_is_stable_and_excluded_directories_are_not_entered() {
 }
 
 #[tokio::test]
+async fn a_store_inside_the_source_is_left_out_by_any_of_its_names() {
+    let bench = Bench::new();
+    for name in ["data/file", "data/store/tenants/x", "store-notes"] {
+        bench.write(name, name);
+    }
+    symlink("data/store", bench.src().join("alias")).unwrap();
+    let mut source =
+        source(&[&bench.src()], &[]).leaving_out(bench.src().join("alias")).leaving_out("/missing");
+    let (sink, pulled) = bench.pull(&mut source).await;
+    pulled.unwrap();
+    assert_eq!(bench.below(&sink), ["alias", "data", "data/file", "store-notes"]);
+}
+
+#[tokio::test]
 async fn nested_and_repeated_paths_come_once() {
     let bench = Bench::new();
     bench.write("a/b/c", "c");

@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata as Stat};
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use xvault_core::{Entry, EntryKind, EntryPath, Warning, WarningCode};
 
@@ -26,14 +27,25 @@ pub(super) struct Walked {
     pub(super) files: u64,
 }
 
-/// Tells `outbox` everything below `roots`.
+/// Tells `outbox` everything below `roots`, but for the directories `left_out`.
 ///
 /// # Errors
 /// When a root can't be opened, a listing breaks off, or nobody listens any more.
-pub(super) fn walk(roots: &[Root], excludes: &Excludes, outbox: Outbox) -> Result<Walked, Error> {
-    let links = HardLinks::default();
-    let mut walk =
-        Walk { excludes, outbox, links, root: None, levels: Vec::new(), walked: Walked::default() };
+pub(super) fn walk(
+    roots: &[Root],
+    excludes: &Excludes,
+    left_out: &[PathBuf],
+    outbox: Outbox,
+) -> Result<Walked, Error> {
+    let mut walk = Walk {
+        excludes,
+        left_out: left_out.iter().filter_map(|dir| dir.metadata().ok()).map(|stat| identity(&stat)).collect(),
+        outbox,
+        links: HardLinks::default(),
+        root: None,
+        levels: Vec::new(),
+        walked: Walked::default(),
+    };
     for root in roots {
         walk.root(root)?;
     }
@@ -41,8 +53,14 @@ pub(super) fn walk(roots: &[Root], excludes: &Excludes, outbox: Outbox) -> Resul
     Ok(walk.walked)
 }
 
+/// Tells a directory from all others.
+fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.dev(), stat.ino())
+}
+
 struct Walk<'a> {
     excludes: &'a Excludes,
+    left_out: Vec<(u64, u64)>,
     outbox: Outbox,
     links: HardLinks,
     root: Option<EntryPath>,
@@ -184,6 +202,7 @@ impl Walk<'_> {
 
     fn directory(&mut self, path: EntryPath) -> Result<(), Error> {
         match self.open(&path, open::directory) {
+            Ok((_, stat)) if self.left_out.contains(&identity(&stat)) => Ok(()),
             Ok((dir, stat)) => self.enter(dir, &stat, Some(path)),
             Err(Refusal::Entry(WarningCode::Unreadable, message)) => self.closed_directory(path, message),
             Err(refusal) => self.refused(path, refusal),
@@ -208,7 +227,7 @@ impl Walk<'_> {
         match Names::read(&dir).map_err(Error::io(format!("list {shown}")))? {
             Some(names) => {
                 self.walked.directories += 1;
-                let identity = (stat.dev(), stat.ino());
+                let identity = identity(stat);
                 self.levels.push(Level { dir: Some(dir), identity, path, names });
                 self.save_descriptors();
                 Ok(())
@@ -236,7 +255,7 @@ impl Walk<'_> {
         let dir = open::parent(&left).map_err(Error::io(format!("go back to {shown}")))?;
         let stat = dir.metadata().map_err(Error::io(format!("look at {shown}")))?;
         // What lies above now may be anywhere: without this check a moved directory would lead out of the tree.
-        if (stat.dev(), stat.ino()) != level.identity {
+        if identity(&stat) != level.identity {
             return Err(moved(&shown));
         }
         level.dir = Some(dir);
