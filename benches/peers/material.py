@@ -38,7 +38,7 @@ TEMPLATES = (
 
 
 class Code:
-    """Writes blocks of code-like lines whose zstd -3 ratio is that of real source trees (about 0.27)."""
+    """Writes blocks of code-like lines whose zstd -3 ratio is about that of real source trees (0.28)."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
@@ -81,7 +81,7 @@ class Code:
             if not hole:
                 out.append(char)
             elif char == "w":
-                out.append(local[min(int(rng.expovariate(0.25)), 13)] if rng.random() < 0.77 else self._words(1)[0])
+                out.append(local[min(int(rng.expovariate(0.25)), 13)] if rng.random() < 0.81 else self._words(1)[0])
             elif char == "k":
                 out.append(rng.choice(KEYWORDS))
             elif char == "n":

@@ -55,9 +55,7 @@ impl Repair<'_> {
         match fields.get("type").and_then(Value::as_str) {
             Some("frame") => self.frame_line(&mut fields),
             Some("entry") => self.entry_line(&mut fields),
-            Some("end") => {
-                drop(fields.insert("zstd_size".into(), Value::from(self.zstd_size(self.frames.len()))))
-            }
+            Some("end") => self.end_line(&mut fields),
             _ => return line.to_vec(),
         }
         Value::Object(fields).to_string().into_bytes()
@@ -72,6 +70,10 @@ impl Repair<'_> {
         fields.insert("zstd_offset".into(), Value::from(self.zstd_size(self.frame)));
         fields.insert("zstd_size".into(), Value::from(size));
         self.frame += 1;
+    }
+
+    fn end_line(&self, fields: &mut Map<String, Value>) {
+        fields.insert("zstd_size".into(), Value::from(self.zstd_size(self.frames.len())));
     }
 
     fn entry_line(&self, fields: &mut Map<String, Value>) {
