@@ -6,7 +6,7 @@ use xvault_core::snapshot::ContentSummary;
 use xvault_core::{Dispose, Disposition};
 
 use crate::ssh::sftp::Sftp;
-use crate::ssh::{Session, SshOptions};
+use crate::ssh::{HostKeyPolicy, Session, SshOptions};
 use crate::{Control, Error};
 
 /// No longer than this between two attempts.
@@ -34,14 +34,30 @@ impl Link {
     pub(crate) async fn session(&mut self) -> Result<&Session, Error> {
         let session = match self.session.take() {
             Some(session) if !session.is_closed() => session,
-            _ => Session::connect(&self.options).await?,
+            _ => self.connect().await?,
         };
         Ok(self.session.insert(session))
     }
 
-    /// An SFTP conversation on the connection.
+    async fn connect(&mut self) -> Result<Session, Error> {
+        let session = Session::connect(&self.options).await?;
+        if self.options.host_key == HostKeyPolicy::AcceptNew {
+            // Believed once is not believed whoever comes next: connecting again must find the same server.
+            self.options.host_key = HostKeyPolicy::Pinned(session.fingerprint());
+        }
+        Ok(session)
+    }
+
+    /// An SFTP conversation on the connection. One that lay idle may have died unnoticed; then a new one is made.
     pub(crate) async fn sftp(&mut self) -> Result<Sftp, Error> {
-        self.session().await?.sftp().await
+        let had_one = self.session.is_some();
+        match self.session().await?.sftp().await {
+            Err(error) if had_one && is_of_connection(&error) => {
+                self.session = None;
+                self.session().await?.sftp().await
+            }
+            started => started,
+        }
     }
 
     /// A new connection after `error`, with patience. Whenever more `content` was brought than at the

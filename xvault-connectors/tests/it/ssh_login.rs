@@ -10,7 +10,7 @@ use xvault_core::{Dispose, Disposition};
 use xvault_testkit::tools::{command, run};
 use xvault_testkit::{SshAgent, Sshd};
 
-use crate::ssh_support::{Job, Kind, known_hosts, password};
+use crate::ssh_support::{BOTH, Job, Kept, Kind, known_hosts, password};
 
 fn job(sshd: &Sshd) -> Job {
     Job::new(Kind::Sftp, sshd, &[&sshd.home])
@@ -145,6 +145,21 @@ async fn a_new_key_is_learnt_once_and_a_changed_one_refused_ever_after() {
         assert_eq!(error.disposition(), Disposition::Permanent);
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), learnt);
+}
+
+#[tokio::test]
+async fn a_key_accepted_as_new_must_be_the_same_when_connecting_again() {
+    for kind in BOTH {
+        let mut sshd = Sshd::builder().start();
+        let job = Job::new(kind, &sshd, &[&sshd.home]).with(|o| o.host_key = HostKeyPolicy::AcceptNew);
+        let mut source = job.source();
+        let shown = source.probe().await.unwrap().host_key.unwrap();
+        assert_eq!(shown, sshd.host_key.fingerprint);
+        sshd.change_host_key();
+        let error = source.pull(&mut Kept::default(), &job.control).await.unwrap_err();
+        let Error::ChangedHostKey { expected, .. } = error else { panic!("{error:?}") };
+        assert_eq!(expected, shown);
+    }
 }
 
 #[tokio::test]

@@ -355,6 +355,19 @@ async fn a_server_with_its_own_limits_is_not_overrun() {
 }
 
 #[tokio::test]
+async fn a_large_directory_is_listed_whole_and_in_order() {
+    let sshd = Sshd::builder().start();
+    let tree = sshd.home.join("tree");
+    fs::create_dir(&tree).unwrap();
+    for number in 0..5000 {
+        fs::write(tree.join(format!("{number:04}")), "").unwrap();
+    }
+    let (kept, _) = Job::new(Kind::Sftp, &sshd, &[&tree]).pull().await;
+    let names = kept.entries[1..].iter().map(|(entry, _)| entry.path.name().to_vec());
+    assert!(names.eq((0..5000).map(|number| format!("{number:04}").into_bytes())));
+}
+
+#[tokio::test]
 async fn the_bandwidth_limit_holds() {
     let sshd = Sshd::builder().start();
     let file = sshd.home.join("f");

@@ -18,8 +18,11 @@ const MAX_ACTIVE: usize = 64;
 /// Entries that may lie in listings the walk has not reached yet.
 const MAX_HELD: usize = 16_384;
 
-/// READDIRs in flight for one directory: the second mostly brings the end.
-const READS_AHEAD: usize = 2;
+/// READDIRs in flight for one directory: the second mostly brings the end. One more for every
+/// hundred entries, which is what OpenSSH gives at once, so that large directories take few round trips.
+const MIN_READS: usize = 2;
+const MAX_READS: usize = 32;
+const ENTRIES_PER_READ: usize = 100;
 
 /// More entries than this in one directory are taken for an endless listing.
 const MAX_ENTRIES: usize = 4_000_000;
@@ -222,7 +225,8 @@ impl Listings {
 impl Active {
     fn read_ahead(&mut self, number: u64, requests: &mut Requests) {
         let Some(handle) = &self.handle else { return };
-        while self.reads < READS_AHEAD && !self.at_end {
+        let ahead = (MIN_READS + self.children.len() / ENTRIES_PER_READ).min(MAX_READS);
+        while self.reads < ahead && !self.at_end {
             requests.ask(Purpose::ReadDir(number), &Request::ReadDir(handle));
             self.reads += 1;
         }
