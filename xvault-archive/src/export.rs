@@ -6,7 +6,7 @@ use xvault_core::EntryPath;
 
 use crate::error::{ArchiveFile, Error};
 use crate::header;
-use crate::index::TAR_END_LEN;
+use crate::index::TAR_END;
 use crate::listing::ArchiveEntry;
 use crate::reader::{ArchiveReader, Bodies};
 use crate::select::{Selected, Selection};
@@ -40,7 +40,7 @@ where
             export.entry(&selected, &mut bodies)?;
         }
     }
-    export.put(&[0; TAR_END_LEN as usize])?;
+    export.put(&TAR_END)?;
     export.out.flush().map_err(output_error)?;
     Ok(export.length)
 }

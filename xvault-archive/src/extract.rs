@@ -146,7 +146,7 @@ impl<'a> Extraction<'a> {
                 let mut body = bodies.open(content);
                 place.file(&shown, &mut body, &self.options.watch)?
             }
-            (EntryKind::Directory, None) => return self.directory(shown.path),
+            (EntryKind::Directory, None) => return self.directory(&shown.path),
             (EntryKind::Symlink { target }, None) => place.symlink(&shown, target)?,
             (EntryKind::Hardlink { target }, None) => {
                 if !self.seen.contains_file(target) {
@@ -162,10 +162,10 @@ impl<'a> Extraction<'a> {
         Ok(())
     }
 
-    fn directory(&mut self, path: EntryPath) -> Result<(), Error> {
-        let existed = self.target.make_directory(&path)?;
+    fn directory(&mut self, path: &EntryPath) -> Result<(), Error> {
+        let existed = self.target.make_directory(path)?;
         if !(existed && self.options.overwrite == Overwrite::Never) {
-            self.directories.insert(&path, false);
+            self.directories.insert(path, false);
         }
         self.stats.directories += 1;
         Ok(())

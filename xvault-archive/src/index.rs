@@ -11,7 +11,7 @@ mod writer;
 use xvault_core::snapshot::{ContentSummary, SnapshotKey};
 use xvault_core::{Entry, Warning};
 
-pub(crate) use check::TAR_END_LEN;
+pub(crate) use check::{TAR_END, TAR_END_LEN};
 pub use line::LineError;
 pub use reader::IndexReader;
 pub(crate) use writer::{IndexSeal, IndexWriter};

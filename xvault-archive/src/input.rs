@@ -37,7 +37,7 @@ fn mark(error: io::Error) -> io::Error {
 pub(crate) fn classify(file: ArchiveFile, error: io::Error, place: &str) -> Error {
     let kind = error.kind();
     let text = error.to_string();
-    match error.into_inner().map(|inner| inner.downcast::<Underlying>()) {
+    match error.into_inner().map(<dyn std::error::Error + Send + Sync>::downcast::<Underlying>) {
         Some(Ok(underlying)) => Error::Io { op: "read", file, source: underlying.0 },
         _ if kind == io::ErrorKind::UnexpectedEof => {
             Error::Truncated { file, reason: format!("it ends within {place}") }

@@ -99,12 +99,12 @@ impl Selection {
         let shown = entry.entry.clone();
         Ok(Some(match &shown.kind {
             EntryKind::File { .. } | EntryKind::Stream => Selected { shown, content: Some(entry) },
-            EntryKind::Hardlink { target } if !self.takes(target) => self.promote(entry, target)?,
+            EntryKind::Hardlink { target } if !self.takes(target) => self.promote(&entry, target)?,
             _ => Selected { shown, content: None },
         }))
     }
 
-    fn promote(&self, link: ArchiveEntry, target: &EntryPath) -> Result<Selected, Error> {
+    fn promote(&self, link: &ArchiveEntry, target: &EntryPath) -> Result<Selected, Error> {
         let missing = || Error::Hostile {
             path: link.entry.path.to_string(),
             reason: "is a hard link to an entry that does not exist",

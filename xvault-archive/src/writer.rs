@@ -14,7 +14,7 @@ use xvault_core::{Entry, EntryKind, EntryPath, EntrySink, Metadata, Recipient, S
 
 use crate::error::Error;
 use crate::header;
-use crate::index::{IndexEntry, IndexHeader, MAX_FRAME_SIZE, MAX_TARGET_LEN, Record, Segment, TAR_END_LEN};
+use crate::index::{IndexEntry, IndexHeader, MAX_FRAME_SIZE, MAX_TARGET_LEN, Record, Segment, TAR_END};
 use crate::seen::PathSet;
 use packer::Packer;
 pub(crate) use segments::PartsFile;
@@ -131,13 +131,15 @@ pub struct ArchiveWriter<W, I> {
     entries: u64,
     seen: PathSet,
     segment_size: usize,
+    /// Of the current file.
+    hasher: blake3::Hasher,
     scratch: Vec<u8>,
 }
 
 /// What the grammar expects next.
 enum Body {
     None,
-    File { written: Box<Written>, left: u64, hasher: blake3::Hasher },
+    File { written: Box<Written>, left: u64 },
     Stream(Box<SegmentedBody>),
 }
 
@@ -166,6 +168,7 @@ impl<W: Write + Send + 'static, I: Write + Send + 'static> ArchiveWriter<W, I> {
             entries: 0,
             seen: PathSet::default(),
             segment_size,
+            hasher: blake3::Hasher::new(),
             scratch: Vec::new(),
         })
     }
@@ -226,7 +229,7 @@ impl<W: Write + Send + 'static, I: Write + Send + 'static> ArchiveWriter<W, I> {
             return Err(Error::Misuse("finish within a body"));
         }
         let mut packer = self.packer.take().ok_or(Error::Failed)?;
-        packer.put(&[0; TAR_END_LEN as usize])?;
+        packer.put(&TAR_END)?;
         let sealed = packer.finish(self.entries, self.content)?;
         let stats = ArchiveStats {
             artifact: sealed.artifact_digest,
@@ -268,8 +271,9 @@ impl<W: Write + Send + 'static, I: Write + Send + 'static> ArchiveWriter<W, I> {
             }
             EntryKind::File { size } => {
                 let left = *size;
+                self.hasher.reset();
                 let written = Box::new(self.put_header(entry, None)?);
-                self.body = Body::File { written, left, hasher: blake3::Hasher::new() };
+                self.body = Body::File { written, left };
                 Ok(())
             }
             _ => {
@@ -284,10 +288,10 @@ impl<W: Write + Send + 'static, I: Write + Send + 'static> ArchiveWriter<W, I> {
         let Some(packer) = &mut self.packer else { return Err(Error::Failed) };
         match &mut self.body {
             Body::None => Err(Error::Misuse("data outside a body")),
-            Body::File { left, hasher, .. } => {
+            Body::File { left, .. } => {
                 *left =
                     left.checked_sub(chunk.len() as u64).ok_or(Error::Misuse("data beyond a file's size"))?;
-                hasher.update(chunk);
+                self.hasher.update(chunk);
                 packer.put(chunk)
             }
             Body::Stream(_) => self.write_stream(chunk),
@@ -299,16 +303,17 @@ impl<W: Write + Send + 'static, I: Write + Send + 'static> ArchiveWriter<W, I> {
         match std::mem::replace(&mut self.body, Body::None) {
             Body::None => Err(Error::Misuse("end outside a body")),
             Body::File { left, .. } if left > 0 => Err(Error::Misuse("a file ended before its size")),
-            Body::File { written, hasher, .. } => {
+            Body::File { written, .. } => {
                 self.content.files += 1;
-                self.end_file(*written, &hasher)
+                let blake3 = self.hasher.finalize();
+                self.end_file(*written, blake3)
             }
             Body::Stream(stream) => self.end_stream(*stream),
         }
     }
 
     /// Pads a body that is in the tar stream and writes its index line.
-    fn end_file(&mut self, written: Written, hasher: &blake3::Hasher) -> Result<(), Error> {
+    fn end_file(&mut self, written: Written, blake3: blake3::Hash) -> Result<(), Error> {
         let size = file_size(&written.entry);
         if !matches!(written.segment, Some(Segment::Closing(_))) {
             self.content.bytes += size;
@@ -316,7 +321,7 @@ impl<W: Write + Send + 'static, I: Write + Send + 'static> ArchiveWriter<W, I> {
         let zeros = [0; xvault_core::tar::BLOCK_LEN];
         let padding = zeros.get(..header::padding(size)).unwrap_or_default();
         self.packer()?.put(padding)?;
-        self.record(written, Some(hasher.finalize().into()))
+        self.record(written, Some(blake3.into()))
     }
 
     fn put_header(&mut self, entry: Entry, segment: Option<Segment>) -> Result<Written, Error> {

@@ -145,7 +145,7 @@ fn is_same_file(found: &Stat, size: u64, metadata: &Metadata) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
         && u64::try_from(found.st_size) == Ok(size)
         && found.st_mtime == metadata.mtime.secs
-        && u64::from(metadata.mtime.nanos) == u64::from(found.st_mtime_nsec)
+        && u64::from(metadata.mtime.nanos) == found.st_mtime_nsec
 }
 
 /// A file or link under a name of its own, removed unless it was moved away.

@@ -10,7 +10,10 @@ use super::{
 };
 
 /// The two zero blocks that end a tar stream.
-pub(crate) const TAR_END_LEN: u64 = 2 * BLOCK_LEN as u64;
+pub(crate) const TAR_END: [u8; 2 * BLOCK_LEN] = [0; 2 * BLOCK_LEN];
+
+/// Their length.
+pub(crate) const TAR_END_LEN: u64 = TAR_END.len() as u64;
 
 /// Counts along and refuses the first line that does not follow from those before.
 pub(super) struct Checker {

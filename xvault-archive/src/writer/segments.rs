@@ -95,10 +95,8 @@ impl<W: Write + Send + 'static, I: Write + Send + 'static> ArchiveWriter<W, I> {
 
     /// An entry whose body is at hand.
     fn put_whole(&mut self, entry: Entry, body: &[u8], segment: Option<Segment>) -> Result<(), Error> {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(body);
         let written = self.put_header(entry, segment)?;
         self.packer()?.put(body)?;
-        self.end_file(written, &hasher)
+        self.end_file(written, blake3::hash(body))
     }
 }

@@ -96,13 +96,13 @@ fn what_exists_is_kept_replaced_or_compared() {
         let kept_inode = fs::metadata(target.path().join("d/same")).unwrap().ino() == same;
         match overwrite {
             Overwrite::Never => {
-                assert_eq!((stats.kept, other.as_str(), mode, kept_inode), (3, "old!", 0o711, true))
+                assert_eq!((stats.kept, other.as_str(), mode, kept_inode), (3, "old!", 0o711, true));
             }
             Overwrite::IfChanged => {
                 assert_eq!((stats.kept, other.as_str(), mode, kept_inode), (1, "new!", 0o755, true));
             }
             Overwrite::Always => {
-                assert_eq!((stats.kept, other.as_str(), mode, kept_inode), (0, "new!", 0o755, false))
+                assert_eq!((stats.kept, other.as_str(), mode, kept_inode), (0, "new!", 0o755, false));
             }
         }
         if overwrite != Overwrite::Never {
@@ -248,7 +248,7 @@ fn one_file_costs_its_frames_and_two_chunks() {
     let read = Arc::new(AtomicU64::new(0));
     let artifact = Counting(Cursor::new(archive.artifact.clone()), read.clone());
     let index = Cursor::new(archive.index.clone());
-    let mut reader = ArchiveReader::open(artifact, index, &[archive.identity.clone()]).unwrap();
+    let mut reader = ArchiveReader::open(artifact, index, std::slice::from_ref(&archive.identity)).unwrap();
     let mut body = Vec::new();
     reader.read(&path("f20")).unwrap().read_to_end(&mut body).unwrap();
     assert!(body == noise(500_000, 20));

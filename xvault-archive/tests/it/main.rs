@@ -1,7 +1,11 @@
 //! The archive as its users meet it: one binary, a module for each kind of test.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod damage;
 mod extract;
+mod golden;
+mod hostile;
 mod roundtrip;
 mod support;
+mod tools;
 mod tree;
