@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
+use xvault::connectors::Error as ConnectorError;
 use xvault::core::{Dispose, Disposition};
 
 use args::Cli;
@@ -63,8 +64,8 @@ async fn run(cli: Cli, output: &Output) -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             write_stderr(&format!("xvault: {}", describe(&error)));
-            if is_transient(&error) {
-                write_stderr("xvault: this may work when it is tried again");
+            if let Some(hint) = hint(&error) {
+                write_stderr(&format!("xvault: {hint}"));
             }
             ExitCode::from(FAILED)
         }
@@ -100,6 +101,15 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-fn is_transient(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<xvault::Error>().is_some_and(|error| error.disposition() == Disposition::Transient)
+/// What the user can do about it with a flag, or with patience.
+fn hint(error: &anyhow::Error) -> Option<String> {
+    match error.downcast_ref::<xvault::Error>()? {
+        xvault::Error::Source(ConnectorError::UnknownHostKey { fingerprint, .. }) => Some(format!(
+            "once you have compared it, run again with --host-key {fingerprint}, or with --accept-new-host-key"
+        )),
+        error if error.disposition() == Disposition::Transient => {
+            Some("this may work when it is tried again".to_owned())
+        }
+        _ => None,
+    }
 }

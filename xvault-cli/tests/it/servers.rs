@@ -97,7 +97,7 @@ fn an_unknown_server_is_refused_with_the_flag_that_helps() {
     assert_eq!(ran.code, 1);
     let fingerprint = &sshd.host_key.fingerprint;
     assert!(ran.stderr.contains(fingerprint) && ran.stderr.contains("--host-key"), "{ran:?}");
-    assert_eq!(world.snapshot_dirs(), [""; 0].map(PathBuf::from));
+    assert_eq!(world.snapshot_dirs().len(), 0);
 
     // Accepted once, known from then on.
     assert_eq!(backup(&["--accept-new-host-key"]).code, 0);
