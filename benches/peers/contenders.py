@@ -148,7 +148,8 @@ def keys_recipient(keys):
 
 def quietly(argv, env):
     """Runs what is not measured; its words are only shown when it fails."""
-    done = subprocess.run(argv, env={"PATH": os.environ["PATH"], **env}, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    environment = {"PATH": os.environ["PATH"], **env}
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise Failed(f"{argv[0]} ended with {done.returncode}: {done.stderr[-2000:]}")
 
