@@ -308,6 +308,8 @@ async fn a_tar_that_dies_or_stops_early_is_no_backup() {
         ("head -c 512 /dev/zero", "without closing its archive"),
         ("head -c 10240 /dev/zero; echo 'tar: Cannot write' >&2; exit 2", "Cannot write"),
         ("kill -9 $$", "killed by signal KILL"),
+        ("exec /usr/bin/tar -c -C / etc/hostname", "outside of the configured paths"),
+        ("exec /usr/bin/tar -c --no-recursion -C / $(pwd) $(pwd)", "comes twice"),
         ("echo 'this is no tar at all' | head -c 30; yes | head -c 2000", "malformed"),
     ];
     for (body, expected) in cases {

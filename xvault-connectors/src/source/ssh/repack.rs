@@ -31,6 +31,8 @@ pub(super) struct Repacker<'r, 'e> {
     no_files: Seen,
     /// Hard links that point to such.
     orphans: Vec<EntryPath>,
+    /// Those of them that are fetched by themselves, once that has begun: these and no others, in no order.
+    fetched_alone: Option<HashSet<EntryPath>>,
     /// Entries of the streams, kept or not.
     pub(super) entries: u64,
     /// Things of which tar said that they could not be read.
@@ -66,6 +68,7 @@ impl<'r, 'e> Repacker<'r, 'e> {
             directories: Seen::default(),
             no_files: Seen::default(),
             orphans: Vec::new(),
+            fetched_alone: None,
             entries: 0,
             file_errors: 0,
             last_words: None,
@@ -86,7 +89,7 @@ impl<'r, 'e> Repacker<'r, 'e> {
 
     /// Takes a piece of the stream.
     pub(super) async fn stdout(&mut self, mut data: Bytes) -> Result<(), Error> {
-        while let Some(event) = self.parser.next(&mut data).map_err(|error| not_tar(&error))? {
+        while let Some(event) = self.parser.next(&mut data).map_err(|error| broken(error.to_string()))? {
             match event {
                 Event::Header(entry) => self.header(*entry).await?,
                 Event::Data(data) if self.body.is_some() => self.emitter.data(data).await?,
@@ -112,7 +115,7 @@ impl<'r, 'e> Repacker<'r, 'e> {
                 return Err(Error::Protocol { server: "remote tar".into(), detail: error.to_string() });
             }
         };
-        self.find_root(&path);
+        self.find_root(&path)?;
         if self.is_excluded(&path, &entry.kind) {
             self.no_files.add(&path);
             return Ok(());
@@ -121,11 +124,28 @@ impl<'r, 'e> Repacker<'r, 'e> {
     }
 
     /// Mostly it is the configured path of the entry before.
-    fn find_root(&mut self, path: &EntryPath) {
+    fn find_root(&mut self, path: &EntryPath) -> Result<(), Error> {
         if !self.scope.roots.get(self.root).is_some_and(|root| holds(root, path)) {
             let found = self.scope.roots.iter().position(|root| holds(root, path));
-            self.root = found.unwrap_or(self.root);
+            self.root =
+                found.ok_or_else(|| broken(format!("`{path}` lies outside of the configured paths")))?;
         }
+        Ok(())
+    }
+
+    /// No path comes twice, and a walk can go on from any place, because all come in order.
+    fn check_order(&mut self, path: &EntryPath) -> Result<(), Error> {
+        let expected = match &mut self.fetched_alone {
+            Some(paths) => paths.remove(path),
+            None => {
+                let place = Place::new(self.root, Some(path));
+                self.last.as_ref().is_none_or(|(root, last)| Place::new(*root, Some(last)) < place)
+            }
+        };
+        if expected {
+            return Ok(());
+        }
+        Err(broken(format!("`{path}` comes twice or in the wrong order")))
     }
 
     fn is_excluded(&mut self, path: &EntryPath, kind: &TarKind) -> bool {
@@ -141,6 +161,7 @@ impl<'r, 'e> Repacker<'r, 'e> {
     }
 
     async fn keep(&mut self, path: EntryPath, entry: TarEntry) -> Result<(), Error> {
+        self.check_order(&path)?;
         self.last = Some((self.root, path.clone()));
         let kind = match entry.kind {
             TarKind::File => EntryKind::File { size: entry.size },
@@ -220,9 +241,11 @@ impl<'r, 'e> Repacker<'r, 'e> {
         (!below && !hidden).then_some(path)
     }
 
-    /// Hard links that have to be fetched as files.
+    /// Hard links that have to be fetched by themselves, in the streams that come now.
     pub(super) fn take_orphans(&mut self) -> Vec<EntryPath> {
-        std::mem::take(&mut self.orphans)
+        let orphans = std::mem::take(&mut self.orphans);
+        self.fetched_alone = Some(orphans.iter().cloned().collect());
+        orphans
     }
 
     /// How far the streams came, for a walk that goes on from there.
@@ -236,6 +259,6 @@ fn holds(root: &Root, path: &EntryPath) -> bool {
     root.path.as_ref().is_none_or(|root| path.is_within(root))
 }
 
-fn not_tar(error: &xvault_core::tar::Error) -> Error {
-    Error::Protocol { server: "remote tar".into(), detail: error.to_string() }
+fn broken(detail: String) -> Error {
+    Error::Protocol { server: "the remote tar".into(), detail }
 }
