@@ -16,7 +16,7 @@ use xvault::core::{Identity, SourceSettings};
 use xvault::{Filter, Snapshot};
 
 use crate::Outcome;
-use crate::args::{Command, FilterArgs, SnapshotArgs, SourceArgs};
+use crate::args::{Command, FilterArgs, SnapshotArgs, SourceArgs, StoreArgs};
 use crate::output::Output;
 use crate::{login, source_url};
 
@@ -44,11 +44,17 @@ fn control(output: &Output, cancel: &CancellationToken) -> Control {
     Control::default().with_progress(output.progress()).with_cancel(cancel.clone())
 }
 
-/// The source that the flags describe, ready to connect.
-fn source(args: &SourceArgs) -> anyhow::Result<(SourceSettings, Box<dyn Source>)> {
+/// The source that the flags describe, ready to connect; it leaves out `store`, which may lie inside a local one.
+fn source(args: &SourceArgs, store: Option<&StoreArgs>) -> anyhow::Result<(SourceSettings, Box<dyn Source>)> {
     let settings = source_url::settings(args, &std::env::current_dir()?)?;
     let source: Box<dyn Source> = match &settings {
-        SourceSettings::Local(local) => Box::new(LocalSource::new(local)?),
+        SourceSettings::Local(local) => {
+            let source = LocalSource::new(local)?;
+            Box::new(match store {
+                Some(store) => source.leaving_out(&store.store),
+                None => source,
+            })
+        }
         SourceSettings::Sftp(ssh) => Box::new(SftpSource::new(ssh, login::options(&args.login, ssh)?)?),
         SourceSettings::Ssh(ssh) => Box::new(SshSource::new(ssh, login::options(&args.login, ssh)?)?),
         _ => anyhow::bail!("this program knows no source of type {}", settings.kind()),

@@ -22,7 +22,7 @@ pub(super) async fn run(
     output: &Output,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Outcome> {
-    let (settings, mut source) = super::source(&args.source)?;
+    let (settings, mut source) = super::source(&args.source, Some(&args.store))?;
     let store = store::open(&args.store, true)?;
     let source_id = args.source_id.clone().unwrap_or_else(|| source_id(&settings));
     let options = options(args, source_id.clone(), output)?;

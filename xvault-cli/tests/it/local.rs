@@ -147,3 +147,14 @@ fn two_paths_make_one_snapshot_and_overlap_is_no_matter() {
     assert_eq!(manifest["content_summary"]["files"], 2);
     world.ok(&["verify", "latest", "--identity", text(&world.identity)]);
 }
+
+#[test]
+fn a_store_inside_the_source_is_not_backed_up_into_itself() {
+    let world = World::new();
+    let tree = world.tree(|dir| fs::write(dir.join("file"), "x").unwrap());
+    let store = tree.join("backups");
+    for _ in 0..2 {
+        let manifest = world.backup(text(&tree), &["--store", text(&store)]);
+        assert_eq!(manifest["content_summary"]["files"], 1, "{manifest}");
+    }
+}

@@ -88,8 +88,9 @@ impl World {
         let sources = self.store.join("tenants/local/sources");
         let Ok(sources) = std::fs::read_dir(sources) else { return Vec::new() };
         let lists = sources.map(|source| source.unwrap().path().join("snapshots"));
-        let mut dirs: Vec<_> =
-            lists.flat_map(|list| std::fs::read_dir(list).unwrap()).map(|dir| dir.unwrap().path()).collect();
+        // A run that has just begun may not have made its list yet.
+        let dirs = lists.filter_map(|list| std::fs::read_dir(list).ok()).flatten();
+        let mut dirs: Vec<_> = dirs.map(|dir| dir.unwrap().path()).collect();
         dirs.sort();
         dirs
     }
