@@ -8,7 +8,7 @@
 ///
 /// ```
 /// use xvault_connectors::ssh::quote::command_line;
-/// assert_eq!(command_line(&[b"tar", b"it's $HOME"]), br"'tar' 'it'\''s $HOME'");
+/// assert_eq!(command_line(&["tar", "it's $HOME"]), br"'tar' 'it'\''s $HOME'");
 /// ```
 #[must_use]
 pub fn command_line<A: AsRef<[u8]>>(argv: &[A]) -> Vec<u8> {
