@@ -407,3 +407,100 @@ fn digest(text: &str) -> Result<[u8; 32], LineError> {
     }
     blake3::Hash::from_hex(text).map(Into::into).map_err(|_| fault)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes(len: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            proptest::collection::vec(1u8..=255, len.clone()),
+            proptest::collection::vec(b'a'..b'c', len)
+        ]
+    }
+
+    fn path() -> impl Strategy<Value = EntryPath> {
+        bytes(1..40).prop_filter_map("safe", |bytes| EntryPath::new(bytes).ok())
+    }
+
+    fn entries() -> impl Strategy<Value = IndexEntry> {
+        let kind = prop_oneof![
+            Just(EntryKind::Directory),
+            any::<u64>().prop_map(|size| EntryKind::File { size }),
+            bytes(1..40).prop_map(|target| EntryKind::Symlink { target }),
+            path().prop_map(|target| EntryKind::Hardlink { target }),
+        ];
+        let owner = || proptest::option::of(bytes(1..40));
+        let ids = (any::<u64>(), any::<u64>(), any::<i64>(), 0u32..1_000_000_000, 0u32..0o10000);
+        let segment = (0u8..3, any::<u64>(), any::<[u8; 32]>(), any::<[u8; 32]>());
+        (path(), kind, owner(), owner(), ids, segment).prop_map(|(path, kind, user, group, ids, segment)| {
+            let (uid, gid, secs, nanos, mode) = ids;
+            let (role, number, blake3, total) = segment;
+            let is_file = matches!(kind, EntryKind::File { .. });
+            let joined = Joined { parts: number, length: uid, blake3: total };
+            let segment = match role {
+                1 => Some(Segment::Part { number }),
+                2 => Some(Segment::Closing(joined)),
+                _ => None,
+            };
+            let metadata = Metadata { mode, uid, gid, user, group, mtime: Mtime { secs, nanos } };
+            IndexEntry {
+                entry: Entry { path, kind, metadata },
+                blake3: is_file.then_some(blake3),
+                offset: gid,
+                data_offset: uid,
+                segment: segment.filter(|_| is_file),
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_entry_reads_as_it_was_written(entry in entries()) {
+            let record = Record::Entry(entry);
+            let mut line = Vec::new();
+            record.append_to(&mut line).unwrap();
+            prop_assert_eq!(line.pop(), Some(b'\n'));
+            prop_assert!(!line.contains(&b'\n'));
+            prop_assert_eq!(Record::parse(&line).unwrap(), record);
+        }
+
+        #[test]
+        fn no_line_panics(line in "\\{\"type\":\"(entry|frame|end|header|warning)\".{0,60}", noise: Vec<u8>) {
+            prop_assert!(Record::parse(line.as_bytes()).is_err());
+            prop_assert!(Record::parse(&noise).is_err());
+        }
+    }
+
+    fn refused(line: &str) -> String {
+        Record::parse(line.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn values_that_can_not_be_are_named() {
+        let entry = |path: &str, rest: &str| {
+            format!(
+                r#"{{"type":"entry",{path},"mode":420,"uid":0,"gid":0,"mtime":[0,0],"offset":0,"data_offset":512,{rest}}}"#
+            )
+        };
+        let dir = r#""kind":"directory""#;
+        assert!(Record::parse(entry(r#""path":"a""#, dir).as_bytes()).is_ok());
+        assert!(refused(&entry(r#""path":"../a""#, dir)).contains("unsafe path `../a`"));
+        assert!(refused(&entry(r#""path_base64":"YQ==""#, dir)).contains("valid UTF-8"));
+        assert!(
+            refused(&entry(r#""path":"a","path_base64":"6Q==""#, dir)).contains("both as text and as base64")
+        );
+        assert!(refused(&entry(r#""path_base64":"?""#, dir)).contains("not base64"));
+        assert!(refused(&entry(r#""path":"a""#, r#""kind":"file","size":1"#)).contains("content hash"));
+        assert!(refused(&entry(r#""path":"a""#, r#""kind":"symlink""#)).contains("a target to every link"));
+        assert!(
+            refused(&entry(r#""path":"a""#, r#""kind":"directory","part":1"#))
+                .contains("only files have parts")
+        );
+        assert!(
+            refused(&entry(r#""path":"a""#, r#""kind":"directory","color":1"#)).contains("unknown field")
+        );
+        assert!(refused(&entry(r#""path":"a","path":"b""#, dir)).contains("duplicate field"));
+    }
+}

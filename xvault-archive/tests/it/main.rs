@@ -9,3 +9,4 @@ mod roundtrip;
 mod support;
 mod tools;
 mod tree;
+mod writer;
