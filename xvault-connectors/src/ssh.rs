@@ -9,6 +9,7 @@ mod auth;
 mod exec;
 mod host_key;
 mod known_hosts;
+mod leash;
 mod options;
 pub mod quote;
 mod session;

@@ -10,9 +10,11 @@ use russh::{Channel, Disconnect, Names, Preferred, cipher};
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_util::sync::DropGuard;
 
 use super::exec::Exec;
 use super::host_key::{Verifier, fingerprint};
+use super::leash::Leashed;
 use super::sftp::Sftp;
 use super::{SshOptions, auth};
 use crate::Error;
@@ -30,6 +32,9 @@ const CHANNEL_PACKETS: usize = 32;
 /// Bytes taken from the socket with one call.
 const READ_BUFFER_LEN: usize = 256 << 10;
 
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// Three quiet keep-alives in a row end a connection.
 const UNANSWERED_KEEPALIVES: usize = 3;
 
@@ -38,6 +43,7 @@ pub struct Session {
     handle: Handle<Client>,
     watch: Watch,
     idle: Duration,
+    _leash: DropGuard,
 }
 
 impl std::fmt::Debug for Session {
@@ -115,19 +121,20 @@ impl Session {
     pub async fn close(self) {
         // A server that is gone already needs no goodbye.
         let _ = self.handle.disconnect(Disconnect::ByApplication, "done", "en").await;
+        let _ = timeout(GOODBYE, self.handle).await;
     }
 }
 
 async fn connect(options: &SshOptions) -> Result<Session, Error> {
     let verifier = Verifier::new(&options.host_key, &options.host, options.port, options.server())?;
-    let (mut handle, watch) = shake_hands(options, &verifier).await?;
-    auth::log_in(&mut handle, options, &watch).await?;
-    Ok(Session { handle, watch, idle: options.timeouts.idle })
+    let mut session = shake_hands(options, &verifier).await?;
+    auth::log_in(&mut session.handle, options, &session.watch).await?;
+    Ok(session)
 }
 
 /// Connects and checks the server's key. A server has keys of several types and shows one: when a
 /// pin names another, it is asked for those too before its key counts as changed.
-async fn shake_hands(options: &SshOptions, verifier: &Verifier) -> Result<(Handle<Client>, Watch), Error> {
+async fn shake_hands(options: &SshOptions, verifier: &Verifier) -> Result<Session, Error> {
     let algorithms = verifier.algorithms();
     let first = shake_hands_with(options, verifier, algorithms.clone()).await;
     let Err(changed @ Error::ChangedHostKey { .. }) = first else { return first };
@@ -145,16 +152,18 @@ async fn shake_hands_with(
     options: &SshOptions,
     verifier: &Verifier,
     algorithms: Vec<Algorithm>,
-) -> Result<(Handle<Client>, Watch), Error> {
+) -> Result<Session, Error> {
     let watch = Watch { server: options.server().into(), seen: Arc::default() };
     let socket = TcpStream::connect((options.host.as_str(), options.port)).await;
     let socket = socket.map_err(|source| watch.connection("could not be made", Some(source)))?;
     // Requests are batched by us, so waiting for more to send would only add delay.
     socket.set_nodelay(true).map_err(|source| watch.connection("could not be set up", Some(source)))?;
+    let (socket, leash) = Leashed::new(socket);
     let stream = BufReader::with_capacity(READ_BUFFER_LEN, socket);
     let client = Client { verifier: verifier.clone(), watch: watch.clone() };
     let handle = client::connect_stream(Arc::new(config(options, algorithms)), stream, client).await;
-    handle.map(|handle| (handle, watch.clone())).map_err(|failure| failure.into_error(&watch))
+    let handle = handle.map_err(|failure| failure.into_error(&watch))?;
+    Ok(Session { handle, watch, idle: options.timeouts.idle, _leash: leash })
 }
 
 fn config(options: &SshOptions, algorithms: Vec<Algorithm>) -> client::Config {

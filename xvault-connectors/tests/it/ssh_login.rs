@@ -213,3 +213,26 @@ async fn no_server_and_a_silent_one_are_transient_and_named() {
     assert_eq!(error.disposition(), Disposition::Transient);
     assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
 }
+
+#[tokio::test]
+async fn a_connection_that_was_given_up_is_closed() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let sshd = Sshd::builder().start();
+    let greeting_only = job(&sshd).with(|o| {
+        o.port = port;
+        o.timeouts.connect = Duration::from_millis(300);
+    });
+    let server = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.write_all(b"SSH-2.0-silent\r\n").await.unwrap();
+        let mut said = Vec::new();
+        // Ends only when the client closes.
+        tokio::time::timeout(Duration::from_secs(10), socket.read_to_end(&mut said)).await.unwrap().unwrap();
+        said
+    };
+    let (error, said) = tokio::join!(connect(greeting_only), server);
+    assert!(matches!(error, Err(Error::Timeout { .. })), "{error:?}");
+    assert!(said.starts_with(b"SSH-2.0-"));
+}
