@@ -140,6 +140,10 @@ impl Login<'_> {
             {
                 Err(self.watch.lost())
             }
+            AuthResult::Failure { remaining_methods, partial_success: true } => {
+                Err(self
+                    .refused("the server wants a second proof, and there is only one", &remaining_methods))
+            }
             AuthResult::Failure { remaining_methods, .. } => Ok(Some(remaining_methods)),
         }
     }

@@ -45,6 +45,14 @@ async fn a_server_without_passwords_says_what_it_offers() {
 }
 
 #[tokio::test]
+async fn a_server_that_wants_two_proofs_says_so() {
+    let sshd = Sshd::builder().config("AuthenticationMethods publickey,password").start();
+    let error = connect(job(&sshd)).await.unwrap_err();
+    assert!(matches!(error, Error::Auth { .. }), "{error:?}");
+    assert!(error.to_string().contains("second proof") && error.to_string().contains("password"), "{error}");
+}
+
+#[tokio::test]
 async fn a_password_answers_the_prompt_of_a_server_that_only_asks() {
     let sshd = Sshd::builder()
         .config("PasswordAuthentication no")
