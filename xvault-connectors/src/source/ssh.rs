@@ -14,7 +14,7 @@ use super::sftp::scope::{Root, Scope, remote_path, resolve};
 use super::sftp::{probe, walk};
 use super::{Emitter, Probe, PullSummary, Source};
 use crate::ssh::sftp::{FileType, Reply, Request, Sftp};
-use crate::ssh::{Exec, ExecEvent, Exit, SshOptions};
+use crate::ssh::{Exec, ExecEvent, Exit, Session, SshOptions};
 use crate::{Control, Error};
 use command::Operand;
 use complaints::Lines;
@@ -53,30 +53,52 @@ impl SshSource {
         })
     }
 
-    async fn prepare(&mut self) -> Result<(Sftp, Scope, Vec<Operand>), Error> {
+    /// Looks the paths up and, meanwhile, for the remote tar.
+    async fn prepare(&mut self) -> Result<Prepared, Error> {
         let server = self.link.server();
         let mut sftp = self.link.sftp().await?;
-        let roots = resolve(&mut sftp, &server, &self.paths).await?;
-        let mut operands = Vec::new();
-        for root in &roots {
-            operands.push(operand(&mut sftp, root).await?);
-        }
-        Ok((sftp, Scope { roots, excludes: self.excludes.clone(), delivered: None }, operands))
+        let session = self.link.session().await?;
+        let looking_up = look_up(&mut sftp, &server, &self.paths);
+        let (found, tar_refusal) = tokio::join!(looking_up, tar_refusal(session));
+        let ((roots, operands), tar_refusal) = (found?, tar_refusal?);
+        let scope = Scope { roots, excludes: self.excludes.clone(), delivered: None };
+        Ok(Prepared { sftp, scope, operands, tar_refusal })
     }
+}
 
+/// What is known before anything is pulled.
+struct Prepared {
+    sftp: Sftp,
+    scope: Scope,
+    operands: Vec<Operand>,
     /// Why the remote tar can't be used; `None` when it can.
-    async fn tar_refusal(&mut self) -> Result<Option<String>, Error> {
-        let looked = match self.link.session().await?.exec(&command::LOOK_AROUND).await {
-            Ok(exec) => exec.output(MAX_LOOK_LEN).await,
-            Err(error) => Err(error),
-        };
-        match looked {
-            Ok((_, stdout, _)) => Ok(command::refusal(&stdout)),
-            Err(Error::Remote { reason, .. }) => Ok(Some(reason)),
-            Err(Error::Protocol { .. }) => Ok(Some("there is no plain shell".into())),
-            Err(error) => Err(error),
-        }
+    tar_refusal: Option<String>,
+}
+
+async fn tar_refusal(session: &Session) -> Result<Option<String>, Error> {
+    let looked = match session.exec(&command::LOOK_AROUND).await {
+        Ok(exec) => exec.output(MAX_LOOK_LEN).await,
+        Err(error) => Err(error),
+    };
+    match looked {
+        Ok((_, stdout, _)) => Ok(command::refusal(&stdout)),
+        Err(Error::Remote { reason, .. }) => Ok(Some(reason)),
+        Err(Error::Protocol { .. }) => Ok(Some("there is no plain shell".into())),
+        Err(error) => Err(error),
     }
+}
+
+async fn look_up(
+    sftp: &mut Sftp,
+    server: &str,
+    paths: &[String],
+) -> Result<(Vec<Root>, Vec<Operand>), Error> {
+    let roots = resolve(sftp, server, paths).await?;
+    let mut operands = Vec::new();
+    for root in &roots {
+        operands.push(operand(sftp, root).await?);
+    }
+    Ok((roots, operands))
 }
 
 async fn operand(sftp: &mut Sftp, root: &Root) -> Result<Operand, Error> {
@@ -97,7 +119,7 @@ impl Source for SshSource {
     async fn probe(&mut self) -> Result<Probe, Error> {
         let mut sftp = self.link.sftp().await?;
         let mut probe = probe(&mut self.link, &mut sftp, &self.paths).await?;
-        if let Some(reason) = self.tar_refusal().await? {
+        if let Some(reason) = tar_refusal(self.link.session().await?).await? {
             probe.notes.push(format!("SFTP will be used: {reason}"));
         }
         Ok(probe)
@@ -105,8 +127,8 @@ impl Source for SshSource {
 
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
         let mut emitter = Emitter::new(sink, control);
-        let (sftp, scope, operands) = control.run(self.prepare()).await?;
-        let evidence = match control.run(self.tar_refusal()).await? {
+        let Prepared { sftp, scope, operands, tar_refusal } = control.run(self.prepare()).await?;
+        let evidence = match tar_refusal {
             None => {
                 drop(sftp);
                 self.pull_tar(&scope, &operands, &mut emitter).await?
