@@ -18,6 +18,8 @@ fn writer() -> Writer {
     ArchiveWriter::new(Vec::new(), Vec::new(), small(&Identity::generate())).unwrap()
 }
 
+type Breach<'a> = Box<dyn FnOnce(&mut Writer) -> Result<(), Error> + 'a>;
+
 /// Breaks the grammar; afterwards every call must fail.
 fn misused(break_it: impl FnOnce(&mut Writer) -> Result<(), Error>) -> Error {
     let mut writer = writer();
@@ -32,7 +34,7 @@ fn misused(break_it: impl FnOnce(&mut Writer) -> Result<(), Error>) -> Error {
 #[test]
 fn every_breach_of_the_grammar_is_refused_and_final() {
     let (five, body) = file("f", "12345");
-    let breaches: [(&str, Box<dyn FnOnce(&mut Writer) -> Result<(), Error>>); 8] = [
+    let breaches: [(&str, Breach<'_>); 8] = [
         ("data outside a body", Box::new(|w| w.write(b"x"))),
         ("end outside a body", Box::new(ArchiveWriter::end)),
         ("begin within a body", Box::new(|w| w.begin(&file("f", "x").0).and_then(|()| w.begin(&dir("d").0)))),
