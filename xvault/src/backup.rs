@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use bytes::Bytes;
 use jiff::Timestamp;
 use xvault_archive::{ArchiveStats, ArchiveWriter, WriterOptions};
-use xvault_connectors::{Control, PullSummary, Source, Staging, Store};
+use xvault_connectors::{Control, Error as ConnectorError, PullSummary, Source, Staging, Store, snapshot};
 use xvault_core::snapshot::{
     ARTIFACT_NAME, Completeness, FORMAT_VERSION, INDEX_NAME, MANIFEST_NAME, META_NAME, ReadBackReport,
 };
@@ -56,7 +56,7 @@ impl BackupOptions {
         })
     }
 
-    /// Lets others read the index (names, sizes, times, hashes) than those who read the content.
+    /// Lets others read the index (names, sizes, times, hashes) than those who read the content; at least one.
     #[must_use]
     pub fn index_recipients(self, index_recipients: Vec<Recipient>) -> Self {
         Self { index_recipients, ..self }
@@ -137,11 +137,19 @@ pub async fn backup(
     store: &dyn Store,
     options: &BackupOptions,
 ) -> Result<Manifest, Error> {
+    if options.index_recipients.is_empty() {
+        // With the throw-away recipient alone nobody could ever read it.
+        return Err(seal::Error::NoRecipient.into());
+    }
     let staging = store.stage(&options.key.prefix()).await.map_err(Error::Store)?;
     match fill(source, &*staging, options).await {
         Ok(manifest) => {
             let json = Bytes::from(manifest.to_json()?);
-            staging.commit(MANIFEST_NAME, json).await.map_err(Error::Store)?;
+            if let Err(error) = staging.commit(MANIFEST_NAME, json).await {
+                // It may exist all the same, and nobody would know; what can't be removed is for the sweep.
+                drop(snapshot::delete(store, &options.key).await);
+                return Err(Error::Store(error));
+            }
             Ok(manifest)
         }
         Err(error) => {
@@ -189,28 +197,35 @@ async fn write(
     options: &BackupOptions,
     throw_away: Option<&Identity>,
 ) -> Result<(PullSummary, ArchiveStats), Error> {
-    let (artifact, artifact_stored) = outlet(staging.writer(ARTIFACT_NAME).await.map_err(Error::Store)?);
-    let (index, index_stored) = outlet(staging.writer(INDEX_NAME).await.map_err(Error::Store)?);
+    let artifact = staging.writer(ARTIFACT_NAME).await.map_err(Error::Store)?;
+    let (artifact, artifact_stored) = outlet(artifact, &options.control);
+    let index = staging.writer(INDEX_NAME).await.map_err(Error::Store)?;
+    let (index, index_stored) = outlet(index, &options.control);
     let writer = ArchiveWriter::new(artifact, index, writer_options(options, throw_away))?;
     let archive = ArchiveSink::spawn(writer)?;
     let (written, artifact_stored, index_stored) =
         tokio::join!(pull(source, archive, &options.control), artifact_stored, index_stored);
-    // The innermost cause first: a failed store makes the archive fail, which makes the source fail.
-    let stored = artifact_stored.and(index_stored);
-    match (written, stored) {
-        (Ok(written), Ok(())) => Ok(written),
-        (Err(Error::Outlet(_) | Error::Archive(_) | Error::Abandoned) | Ok(_), Err(store))
-            if !is_cancelled(&store) =>
-        {
-            Err(Error::Store(store))
-        }
+    // Whatever else failed after that is its consequence.
+    options.control.check().map_err(Error::Source)?;
+    match (written, first_failure(artifact_stored, index_stored)) {
+        (Ok(written), None) => Ok(written),
+        // An archive that failed by itself gives its outlets up.
+        (Err(error), Some(ConnectorError::Cancelled)) => Err(error),
+        // The innermost cause: a failed store makes the archive fail, which makes the source fail.
+        (Ok(_) | Err(Error::Outlet(_) | Error::Archive(_)), Some(store)) => Err(Error::Store(store)),
         (Err(error), _) => Err(error),
-        (Ok(_), Err(store)) => Err(Error::Store(store)),
     }
 }
 
-fn is_cancelled(error: &xvault_connectors::Error) -> bool {
-    matches!(error, xvault_connectors::Error::Cancelled)
+/// The store's own failure. When one object fails the other is given up, which is no cause.
+fn first_failure(
+    artifact: Result<(), ConnectorError>,
+    index: Result<(), ConnectorError>,
+) -> Option<ConnectorError> {
+    match (artifact.err(), index.err()) {
+        (Some(ConnectorError::Cancelled), Some(other)) => Some(other),
+        (error, other) => error.or(other),
+    }
 }
 
 async fn pull(

@@ -1,4 +1,72 @@
-//! TBD
+//! Agentless backups: from a source, as a stream, into one encrypted and seekable artifact, and back.
+//!
+//! In reading order:
+//!
+//! - [`backup()`]: pulls a [`Source`] into a [`Store`], for the recipients in [`BackupOptions`], and reads back what was stored;
+//! - [`list`] and [`find`]: which snapshots there are, and the one that is meant (an id, its beginning, or [`LATEST`]);
+//! - [`Snapshot::open`]: then [`Snapshot::entries`], [`Snapshot::cat`], [`Snapshot::read_to_vec`] and [`Snapshot::restore`];
+//! - [`verify()`]: sizes and hashes without a key, every byte and every content hash with one;
+//! - [`Control`]: cancellation, progress and bandwidth of all of these; [`Error`]: what went wrong, and what to do about it.
+//!
+//! ```
+//! use xvault::core::{EntryPath, Identity, LocalSettings, SourceId};
+//! use xvault::{BackupOptions, Depth, Filter, FsStore, LocalSource, RestoreOptions, Snapshot, VerifyOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let scratch = tempfile::tempdir()?;
+//! # let (documents, backups, restored) =
+//! #     (scratch.path().join("documents"), scratch.path().join("backups"), scratch.path().join("restored"));
+//! # std::fs::create_dir(&documents)?;
+//! # std::fs::write(documents.join("letter.txt"), "Dear reader")?;
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! // The machine that backs up needs the recipient only. The identity belongs into a safe place.
+//! let identity = Identity::generate();
+//! let store = FsStore::open(&backups)?;
+//!
+//! // Back up. The snapshot exists exactly when this gives its manifest.
+//! let paths = vec![documents.display().to_string()];
+//! let mut source = LocalSource::new(&LocalSettings { paths, excludes: vec!["*.tmp".into()] })?;
+//! let options = BackupOptions::to(vec![identity.recipient()], SourceId::derive("my documents"))?;
+//! let manifest = xvault::backup(&mut source, &store, &options).await?;
+//! assert_eq!(manifest.content_summary.files, 1);
+//!
+//! // Find it again, read one file out of it, and get everything back.
+//! let latest = xvault::find(&store, xvault::LATEST, &Filter::default()).await?;
+//! let snapshot = Snapshot::open(&store, &latest.key(), vec![identity.clone()]).await?;
+//! let letter = documents.join("letter.txt").display().to_string();
+//! let path = EntryPath::from_source(letter.as_bytes())?.ok_or("the root is no file")?;
+//! assert_eq!(snapshot.read_to_vec(&path, 1 << 20).await?, b"Dear reader");
+//! snapshot.restore(&restored, RestoreOptions::default()).await?;
+//! assert_eq!(std::fs::read(restored.join(path.to_string()))?, b"Dear reader");
+//!
+//! // Prove that it is sound: quickly without a key, or whole.
+//! xvault::verify(&store, &latest.key(), &VerifyOptions::default()).await?;
+//! let whole = VerifyOptions::default().identities(vec![identity]);
+//! assert_eq!(xvault::verify(&store, &latest.key(), &whole).await?.depth, Depth::Deep);
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! - **All or nothing.** A snapshot exists when its manifest does, and that is written last. After an error, a
+//!   cancellation or a crash there is none; what lies around is removed at once, or by [`Store::sweep`].
+//! - **Success is computed.** The source gives evidence that it was read to its end, the archive's own count must agree
+//!   with the source's, and [`ReadBack`] decrypts and compares what the store gives back. What could not be
+//!   read makes a snapshot *partial*, never silently smaller.
+//! - **Bounded memory.** Nothing is held whole, neither a file nor a listing: some tens of MiB serve any source.
+//! - **Write-only.** A backup needs public keys alone. Read-back uses an identity that is made for one run and forgotten.
+//! - **Nothing is trusted.** What comes from a source or a store is checked and capped; a restore never leaves its target.
+//!
+//! # What lies underneath
+//!
+//! Each piece is public and serves alone: [`archive`] (the artifact: synchronous, without a runtime), [`connectors`]
+//! (sources and stores: async; implement [`Source`] or [`Store`] for systems of your own) and [`core`] (ids,
+//! settings, entries, manifests, keys). They meet in [`bridge`], the only place where async and sync do.
+//!
+//! The calls need a tokio runtime with time enabled; they block none of its threads, but use its blocking pool.
+
 mod backup;
 pub mod bridge;
 mod error;
@@ -25,3 +93,8 @@ pub use xvault_connectors::{
     Control, FsStore, LocalSource, MemoryStore, SftpSource, Source, SshSource, Store,
 };
 pub use xvault_core::ReadBack;
+
+/// The code in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

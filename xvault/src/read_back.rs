@@ -45,7 +45,7 @@ async fn compare(
     let watch = Watch::new(control.progress().clone());
     let (watching, stats, seed) = (watch.clone(), stats.clone(), seed(snapshot_id));
     let objects: [&dyn Object; 2] = [&artifact, &index];
-    let work = with_objects(&objects, move |readers| {
+    let work = with_objects(&objects, control, move |readers| {
         let [artifact, index] = exactly(readers)?;
         let mut reader = ArchiveReader::open(artifact, index, &[throw_away])?;
         let report = match mode {

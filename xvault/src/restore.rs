@@ -60,7 +60,8 @@ impl Snapshot<'_> {
         extract.watch = Watch::new(control.progress().clone());
         let watch = extract.watch.clone();
         let target = target.as_ref().to_owned();
-        let work = self.with_reader(move |mut reader, _| Ok(self::extract(&mut reader, &target, &extract)?));
+        let work = self
+            .with_reader(&control, move |mut reader, _| Ok(self::extract(&mut reader, &target, &extract)?));
         stoppable(&control, &watch, work).await
     }
 }

@@ -62,7 +62,7 @@ impl<'s> Snapshot<'s> {
     ) -> Result<(), Error> {
         let index = self.index().await?;
         let (key, identities) = (self.manifest.key(), self.identities.clone());
-        with_objects(&[&index], move |readers| {
+        with_objects(&[&index], &Control::default(), move |readers| {
             let [index] = exactly(readers)?;
             let mut index = ArchiveIndex::open(index, &identities)?;
             index.expect_key(&key)?;
@@ -87,10 +87,10 @@ impl<'s> Snapshot<'s> {
         mut out: impl Write + Send + 'static,
         control: &Control,
     ) -> Result<Fetched, Error> {
-        let (path, control) = (path.clone(), control.clone());
-        self.with_reader(move |mut reader, fetched| {
+        let (path, watched) = (path.clone(), control.clone());
+        self.with_reader(control, move |mut reader, fetched| {
             let mut body = reader.read(&path)?;
-            copy(&mut body, &mut out, &control)?;
+            copy(&mut body, &mut out, &watched)?;
             Ok(fetched.get())
         })
         .await
@@ -102,7 +102,7 @@ impl<'s> Snapshot<'s> {
     /// As [`Snapshot::cat`], and when the file is larger.
     pub async fn read_to_vec(&self, path: &EntryPath, limit: u64) -> Result<Vec<u8>, Error> {
         let path = path.clone();
-        self.with_reader(move |mut reader, _| {
+        self.with_reader(&Control::default(), move |mut reader, _| {
             let mut body = reader.read(&path)?;
             let size = body.entry().size();
             if size > limit {
@@ -118,11 +118,12 @@ impl<'s> Snapshot<'s> {
     /// Runs `work` on a thread with an archive reader over the stored files.
     pub(crate) async fn with_reader<T: Send + 'static>(
         &self,
+        control: &Control,
         work: impl FnOnce(Reader, Fetching) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (artifact, index) = (self.artifact().await?, self.index().await?);
         let (key, identities) = (self.manifest.key(), self.identities.clone());
-        with_objects(&[&artifact, &index], move |readers| {
+        with_objects(&[&artifact, &index], control, move |readers| {
             let [artifact, index] = exactly(readers)?;
             let fetching = Fetching { artifact: artifact.fetched(), index: index.fetched() };
             let reader = ArchiveReader::open(artifact, index, &identities)?;

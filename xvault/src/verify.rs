@@ -94,7 +94,7 @@ async fn quick(
     let watch = Watch::new(control.progress().clone());
     let watching = watch.clone();
     let objects: [&dyn Object; 2] = [artifact, index];
-    let work = with_objects(&objects, move |readers| {
+    let work = with_objects(&objects, control, move |readers| {
         let [artifact, index] = exactly(readers)?;
         Ok(check::quick(artifact, index, &manifest, &watching)?)
     });
@@ -113,7 +113,7 @@ async fn deep(
     let watch = Watch::new(control.progress().clone());
     let watching = watch.clone();
     let objects: [&dyn Object; 2] = [artifact, index];
-    let work = with_objects(&objects, move |readers| {
+    let work = with_objects(&objects, control, move |readers| {
         let [artifact, index] = exactly(readers)?;
         let mut reader = ArchiveReader::open(artifact, index, &identities)?;
         let report = check::deep(&mut reader, &watching)?;

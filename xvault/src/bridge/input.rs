@@ -2,13 +2,13 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
 use tokio::sync::{mpsc, oneshot};
-use xvault_connectors::Error as ConnectorError;
+use xvault_connectors::{Control, Error as ConnectorError};
 
 use crate::Error;
 
@@ -34,6 +34,7 @@ pub trait Object: Send + Sync {
 struct Request {
     object: usize,
     range: Range<u64>,
+    fetched: ByteCount,
     reply: oneshot::Sender<Result<Bytes, ConnectorError>>,
 }
 
@@ -49,32 +50,41 @@ impl ByteCount {
     }
 }
 
+/// What the store said to a reader that then failed; shared by all readers of one piece of work.
+type Failure = Arc<Mutex<Option<ConnectorError>>>;
+
 /// Runs `work` on a thread, with a reader for each of `objects`, and serves these readers meanwhile.
+/// When `control` is cancelled every read fails at once, also one that the store does not answer.
 ///
 /// # Errors
 /// What `work` gives; a failure of the store reaches it as an I/O error and is told in its place.
 pub async fn with_objects<T: Send + 'static>(
     objects: &[&dyn Object],
+    control: &Control,
     work: impl FnOnce(Vec<ObjectReader>) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
+    let failure = Failure::default();
     let (requests, mut received) = mpsc::channel::<Request>(objects.len().max(1) * 2);
     let readers = objects
         .iter()
         .enumerate()
-        .map(|(index, object)| ObjectReader::new(index, object.size(), requests.clone()))
+        .map(|(index, object)| ObjectReader::new(index, object.size(), requests.clone(), failure.clone()))
         .collect();
     drop(requests);
     let mut done = tokio::task::spawn_blocking(move || work(readers));
-    let mut failure = None;
     loop {
         tokio::select! {
-            Some(request) = received.recv() => answer(objects, request, &mut failure).await,
+            Some(request) = received.recv() => answer(objects, control, request).await,
             done = &mut done => {
                 let done = done.map_err(|error| Error::Thread(io::Error::other(error)))?;
-                return done.map_err(|error| failure.unwrap_or(error));
+                return done.map_err(|error| take(&failure).map_or(error, Error::Store));
             }
         }
     }
+}
+
+fn take(failure: &Failure) -> Option<ConnectorError> {
+    failure.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 /// One reader for each object that was opened.
@@ -82,14 +92,15 @@ pub(crate) fn exactly<const N: usize>(readers: Vec<ObjectReader>) -> Result<[Obj
     readers.try_into().map_err(|_| Error::Abandoned)
 }
 
-async fn answer(objects: &[&dyn Object], request: Request, failure: &mut Option<Error>) {
+async fn answer(objects: &[&dyn Object], control: &Control, request: Request) {
     let Some(object) = objects.get(request.object) else { return };
-    let mut read = object.read(request.range.clone()).await;
-    if let Err(error) = read {
-        // The thread sees an I/O error that names the object; the caller gets the store's own.
-        let told = ConnectorError::Incomplete(format!("read {}: {error}", object.name()));
-        *failure = Some(Error::Store(error));
-        read = Err(told);
+    // What was asked for ahead, and is not wanted any more.
+    if request.reply.is_closed() {
+        return;
+    }
+    let read = control.run(object.read(request.range)).await;
+    if let Ok(block) = &read {
+        request.fetched.0.fetch_add(block.len() as u64, Ordering::Relaxed);
     }
     // Nobody waits any more when the work was given up.
     drop(request.reply.send(read));
@@ -101,6 +112,7 @@ pub struct ObjectReader {
     object: usize,
     size: u64,
     requests: mpsc::Sender<Request>,
+    failure: Failure,
     fetched: ByteCount,
     /// Where the next read begins.
     position: u64,
@@ -118,11 +130,12 @@ struct Ahead {
 }
 
 impl ObjectReader {
-    fn new(object: usize, size: u64, requests: mpsc::Sender<Request>) -> Self {
+    fn new(object: usize, size: u64, requests: mpsc::Sender<Request>, failure: Failure) -> Self {
         Self {
             object,
             size,
             requests,
+            failure,
             fetched: ByteCount::default(),
             position: 0,
             block: Bytes::new(),
@@ -137,7 +150,7 @@ impl ObjectReader {
         self.size
     }
 
-    /// Counts the bytes fetched for this reader.
+    /// Counts the bytes fetched for this reader, also those read ahead in vain.
     #[must_use]
     pub fn fetched(&self) -> ByteCount {
         self.fetched.clone()
@@ -149,7 +162,8 @@ impl ObjectReader {
             return Ok(None);
         }
         let (reply, receiver) = oneshot::channel();
-        let request = Request { object: self.object, range: range.clone(), reply };
+        let fetched = self.fetched.clone();
+        let request = Request { object: self.object, range: range.clone(), fetched, reply };
         self.requests.blocking_send(request).map_err(|_| gone())?;
         Ok(Some(Ahead { range, reply: receiver }))
     }
@@ -160,12 +174,11 @@ impl ObjectReader {
             None => self.ask(self.position)?,
         };
         let Some(Ahead { range, reply }) = ahead else { return Ok(()) };
-        let block = reply.blocking_recv().map_err(|_| gone())?.map_err(io::Error::other)?;
+        let block = reply.blocking_recv().map_err(|_| gone())?.map_err(|error| self.failed(error))?;
         if block.len() as u64 != range.end - range.start {
             let message = format!("the store gave {} bytes for {range:?}", block.len());
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
-        self.fetched.0.fetch_add(block.len() as u64, Ordering::Relaxed);
         self.block = block;
         // The second block in a row shows a sequential reader: fetch larger ones, and ahead.
         self.next_block = (self.next_block * 2).min(LARGEST_BLOCK);
@@ -173,6 +186,13 @@ impl ObjectReader {
             self.ahead = self.ask(range.end)?;
         }
         Ok(())
+    }
+
+    /// The thread sees an I/O error; the caller of [`with_objects`] gets the store's own.
+    fn failed(&self, error: ConnectorError) -> io::Error {
+        let told = io::Error::other(error.to_string());
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        told
     }
 
     fn seek_to(&mut self, target: u64) {

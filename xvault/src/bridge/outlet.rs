@@ -1,15 +1,18 @@
 //! From a synchronous `Write` into an object of a store.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
-use xvault_connectors::{Error, StoreWriter};
+use xvault_connectors::{Control, Error, StoreWriter};
 
 /// What is gathered before it is sent on.
 const CHUNK: usize = 512 * 1024;
 /// How many chunks may wait: with the one being filled and the one being written, 2 MiB an outlet.
 const WAITING: usize = 2;
+/// How long a store that failed, or hangs, may take to give an object up.
+const ABORT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The synchronous end: a `Write` that fails as soon as the store does.
 ///
@@ -29,29 +32,41 @@ enum Message {
 /// An [`Outlet`], and the future that carries what it takes to `writer`.
 ///
 /// The future ends with the object closed when the outlet was finished, and with the object
-/// aborted when it was dropped, or failed.
-pub fn outlet(writer: Box<dyn StoreWriter>) -> (Outlet, impl Future<Output = Result<(), Error>> + Send) {
+/// aborted when it was dropped, or failed, or `control` was cancelled: then it waits for no store.
+pub fn outlet(
+    writer: Box<dyn StoreWriter>,
+    control: &Control,
+) -> (Outlet, impl Future<Output = Result<(), Error>> + Send) {
     let (chunks, received) = mpsc::channel(WAITING);
-    (Outlet { buffer: BytesMut::with_capacity(CHUNK), chunks }, carry(received, writer))
+    (Outlet { buffer: BytesMut::with_capacity(CHUNK), chunks }, carry(received, writer, control.clone()))
 }
 
-async fn carry(mut received: mpsc::Receiver<Message>, mut writer: Box<dyn StoreWriter>) -> Result<(), Error> {
-    loop {
-        match received.recv().await {
-            Some(Message::Chunk(chunk)) => {
-                if let Err(error) = writer.write(chunk).await {
-                    // The first error is the one to tell; what is left behind is for the sweep.
-                    drop(writer.abort().await);
-                    return Err(error);
-                }
-            }
-            Some(Message::Finish) => return writer.close().await,
-            None => {
-                drop(writer.abort().await);
-                return Err(Error::Cancelled);
-            }
+async fn carry(
+    mut received: mpsc::Receiver<Message>,
+    mut writer: Box<dyn StoreWriter>,
+    control: Control,
+) -> Result<(), Error> {
+    match control.run(write_all(&mut received, &mut *writer)).await {
+        Ok(()) => control.run(writer.close()).await,
+        Err(error) => {
+            // The first error is the one to tell; what is left behind is for the sweep.
+            drop(tokio::time::timeout(ABORT_PATIENCE, writer.abort()).await);
+            Err(error)
         }
     }
+}
+
+async fn write_all(
+    received: &mut mpsc::Receiver<Message>,
+    writer: &mut dyn StoreWriter,
+) -> Result<(), Error> {
+    while let Some(message) = received.recv().await {
+        match message {
+            Message::Chunk(chunk) => writer.write(chunk).await?,
+            Message::Finish => return Ok(()),
+        }
+    }
+    Err(Error::Cancelled)
 }
 
 impl Outlet {

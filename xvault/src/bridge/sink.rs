@@ -1,11 +1,13 @@
 //! From an async source into an archive writer on a thread of its own.
 
+use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use xvault_archive::{ArchiveStats, ArchiveWriter};
+use xvault_connectors::Error as ConnectorError;
 use xvault_core::{Entry, EntrySink, SinkError, Warning};
 
 use super::Outlet;
@@ -27,10 +29,12 @@ enum Message {
 /// An [`EntrySink`] whose archive writer runs on its own thread.
 ///
 /// At most 8 MiB wait between the two. When the writer fails, the next call here fails with
-/// [`SinkError::closed`], and [`ArchiveSink::finish`] tells why.
+/// [`SinkError::closed`], and [`ArchiveSink::finish`] tells why. A call whose future was dropped
+/// has lost its message: every later one fails, and nothing can be finished.
 #[derive(Debug)]
 pub struct ArchiveSink {
-    messages: mpsc::UnboundedSender<(Message, OwnedSemaphorePermit)>,
+    /// Taken while a call is under way, so that a dropped call leaves none behind.
+    messages: Option<mpsc::UnboundedSender<(Message, OwnedSemaphorePermit)>>,
     room: Arc<Semaphore>,
     result: oneshot::Receiver<Result<ArchiveStats, Error>>,
 }
@@ -49,10 +53,11 @@ impl ArchiveSink {
             .name("xvault-archive".into())
             .spawn(move || drop(answer.send(feed(writer, received))))
             .map_err(Error::Thread)?;
-        Ok(Self { messages, room: Arc::new(Semaphore::new(WAITING_BYTES)), result })
+        Ok(Self { messages: Some(messages), room: Arc::new(Semaphore::new(WAITING_BYTES)), result })
     }
 
     async fn send(&mut self, message: Message) -> Result<(), SinkError> {
+        let Some(messages) = self.messages.take() else { return Err(given_up()) };
         let bytes = match &message {
             Message::Data(chunk) => chunk.len() + MESSAGE_BYTES,
             _ => MESSAGE_BYTES,
@@ -61,7 +66,9 @@ impl ArchiveSink {
         let bytes = u32::try_from(bytes.min(WAITING_BYTES)).unwrap_or(u32::MAX);
         let permit =
             Arc::clone(&self.room).acquire_many_owned(bytes).await.map_err(|_| SinkError::closed())?;
-        self.messages.send((message, permit)).map_err(|_| SinkError::closed())
+        let sent = messages.send((message, permit)).map_err(|_| SinkError::closed());
+        self.messages = Some(messages);
+        sent
     }
 
     /// Ends the archive and waits until its last byte went to the outlets.
@@ -69,25 +76,34 @@ impl ArchiveSink {
     /// # Errors
     /// Why the writer failed, now or earlier.
     pub async fn finish(mut self, skipped: u64) -> Result<ArchiveStats, Error> {
+        if self.messages.is_none() {
+            let error = ConnectorError::from(given_up());
+            return Err(self.failure().await.unwrap_or(Error::Source(error)));
+        }
         // A closed channel means that the writer failed before: its result says how.
         drop(self.send(Message::Finish { skipped }).await);
-        self.failure_or_stats().await
+        drop(self.messages);
+        self.result.await.unwrap_or_else(|_| Err(broken_off()))
     }
 
-    /// Why the writer failed; to be asked after a call failed with [`SinkError::closed`].
+    /// Waits for the thread's end and tells why the writer failed, if it did; to be asked after a pull failed.
     pub async fn failure(self) -> Option<Error> {
         let Self { messages, result, .. } = self;
         drop(messages);
         match result.await {
-            Ok(Err(Error::Abandoned) | Ok(_)) | Err(_) => None,
+            Ok(Err(Error::Abandoned) | Ok(_)) => None,
             Ok(Err(error)) => Some(error),
+            Err(_) => Some(broken_off()),
         }
     }
+}
 
-    async fn failure_or_stats(self) -> Result<ArchiveStats, Error> {
-        drop(self.messages);
-        self.result.await.unwrap_or(Err(Error::Abandoned))
-    }
+fn given_up() -> SinkError {
+    SinkError::misuse("a call to the archive was given up before it was done")
+}
+
+fn broken_off() -> Error {
+    Error::Thread(io::Error::other("the archive thread broke off; this is a defect of xVault"))
 }
 
 fn feed(mut writer: ArchiveWriter<Outlet, Outlet>, mut received: Received) -> Result<ArchiveStats, Error> {

@@ -1,0 +1,180 @@
+//! Stopping in the middle: at once, as cancelled, and with nothing left; also when a store hangs.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use xvault::core::monitor::{Phase, Progress, Recorder};
+use xvault::core::snapshot::{ARTIFACT_NAME, INDEX_NAME};
+use xvault::core::{Dispose, Disposition, Identity, Manifest};
+use xvault::{BackupOptions, Control, Error, FsStore, RestoreOptions, Snapshot, VerifyOptions};
+
+use crate::support::{Hook, Seen, files, files_in, keys, options, path, random, scripted, timely};
+use crate::tripwire::{Fate, Tripwire};
+
+/// A control that cancels itself when `moment` comes.
+fn cancelling(moment: impl Fn(Seen) -> bool + Send + Sync + 'static) -> Control {
+    let token = Arc::new(OnceLock::new());
+    let cancel = Arc::clone(&token);
+    let hook = move |seen| {
+        if moment(seen)
+            && let Some(token) = cancel.get()
+        {
+            let token: &CancelToken = token;
+            token();
+        }
+    };
+    let control = Control::default().with_progress(Arc::new(Hook(hook)));
+    let cancel = control.cancel_token().clone();
+    assert!(token.set(Box::new(move || cancel.cancel()) as CancelToken).is_ok());
+    control
+}
+
+type CancelToken = Box<dyn Fn() + Send + Sync>;
+
+fn assert_cancelled<T: std::fmt::Debug>(result: Result<T, Error>) {
+    let error = result.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Cancelled, "{error:?}");
+}
+
+/// 64 MiB; a body that is shared costs nothing.
+fn source() -> impl xvault::Source {
+    let body = random(4 << 20, 1);
+    let names: Vec<_> = (0..16).map(|number| format!("data/{number}")).collect();
+    let list: Vec<_> = names.iter().map(|name| (name.as_str(), body.clone())).collect();
+    files(&list)
+}
+
+async fn back_up(store: &FsStore, options: &BackupOptions) -> Result<Manifest, Error> {
+    timely(xvault::backup(&mut source(), store, options)).await
+}
+
+fn assert_empty(dir: &Path) {
+    assert_eq!(files_in(dir), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn a_backup_stops_in_mid_pull_and_in_mid_read_back() {
+    let (dir, identity) = (tempfile::tempdir().unwrap(), Identity::generate());
+    let store = FsStore::open(dir.path()).unwrap();
+    for moment in [Seen::Entry, Seen::Bytes, Seen::Phase(Phase::ReadBack)] {
+        let control = cancelling(move |seen| seen == moment);
+        assert_cancelled(back_up(&store, &options(&identity).control(control)).await);
+        assert_empty(dir.path());
+    }
+    let reading_back = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let control = cancelling(move |seen| {
+        if seen == Seen::Phase(Phase::ReadBack) {
+            reading_back.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+        seen == Seen::Bytes && reading_back.load(std::sync::atomic::Ordering::SeqCst)
+    });
+    assert_cancelled(back_up(&store, &options(&identity).control(control)).await);
+    assert_empty(dir.path());
+    back_up(&store, &options(&identity)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restore_a_check_and_a_read_stop_in_the_middle() {
+    let (dir, identity) = (tempfile::tempdir().unwrap(), Identity::generate());
+    let store = FsStore::open(dir.path().join("store")).unwrap();
+    let manifest = back_up(&store, &options(&identity)).await.unwrap();
+    let snapshot = Snapshot::open(&store, &manifest.key(), vec![identity.clone()]).await.unwrap();
+    let on_bytes = || cancelling(|seen| seen == Seen::Bytes);
+
+    let target = dir.path().join("out");
+    let restore = RestoreOptions::default().control(on_bytes());
+    assert_cancelled(timely(snapshot.restore(&target, restore)).await);
+    // What was finished stays, and it is whole; nothing half-written lies around.
+    for file in files_in(&target) {
+        assert_eq!(std::fs::read(&file).unwrap(), random(4 << 20, 1), "{}", file.display());
+    }
+    assert!(files_in(&target).len() < 16);
+
+    let verify = VerifyOptions::default().control(on_bytes());
+    assert_cancelled(timely(xvault::verify(&store, &manifest.key(), &verify)).await);
+    let verify = VerifyOptions::default().identities(vec![identity]).control(on_bytes());
+    assert_cancelled(timely(xvault::verify(&store, &manifest.key(), &verify)).await);
+    let read = snapshot.cat(&path("data/3"), std::io::sink(), &on_bytes());
+    assert_cancelled(timely(read).await);
+}
+
+/// Runs `work`, cancels it soon, and sees that it ends soon after that.
+async fn cancelled_soon<T: std::fmt::Debug>(control: &Control, work: impl Future<Output = Result<T, Error>>) {
+    let soon = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        control.cancel_token().cancel();
+        Instant::now()
+    };
+    let (result, cancelled_at) = timely(async { tokio::join!(work, soon) }).await;
+    assert_cancelled(result);
+    // Generous: a debug build on a busy machine.
+    assert!(cancelled_at.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_store_that_never_answers_holds_nobody_up() {
+    for (call, object) in [
+        ("write", ARTIFACT_NAME),
+        ("write", INDEX_NAME),
+        ("close", ARTIFACT_NAME),
+        ("close", INDEX_NAME),
+        ("staged read", ARTIFACT_NAME),
+        ("staged read", INDEX_NAME),
+    ] {
+        let store = Tripwire::new(call, object, Fate::Hang);
+        let control = Control::default();
+        let options = options(&Identity::generate()).control(control.clone());
+        let mut source = source();
+        cancelled_soon(&control, xvault::backup(&mut source, &store, &options)).await;
+        assert_eq!(keys(&store).await, Vec::<String>::new(), "{call} {object}");
+    }
+}
+
+#[tokio::test]
+async fn a_restore_from_a_store_that_never_answers_can_be_stopped() {
+    let (dir, identity) = (tempfile::tempdir().unwrap(), Identity::generate());
+    let store = Tripwire::new("read", ARTIFACT_NAME, Fate::Hang);
+    let manifest = xvault::backup(&mut source(), &store, &options(&identity)).await.unwrap();
+    let snapshot = Snapshot::open(&store, &manifest.key(), vec![identity]).await.unwrap();
+    let control = Control::default();
+    let restore = RestoreOptions::default().control(control.clone());
+    cancelled_soon(&control, snapshot.restore(dir.path(), restore)).await;
+    let control = Control::default();
+    let verify = VerifyOptions::default().control(control.clone());
+    cancelled_soon(&control, xvault::verify(&store, &manifest.key(), &verify)).await;
+    let control = Control::default();
+    cancelled_soon(&control, snapshot.cat(&path("data/1"), std::io::sink(), &control)).await;
+}
+
+#[tokio::test]
+async fn a_source_that_never_answers_can_be_stopped() {
+    let store = Tripwire::new("", "", Fate::Fail);
+    let control = Control::default();
+    let options = options(&Identity::generate()).control(control.clone());
+    let mut source = scripted(|_, _| Box::pin(std::future::pending()));
+    cancelled_soon(&control, xvault::backup(&mut source, &store, &options)).await;
+    assert_eq!(keys(&store).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_backup_that_is_dropped_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    let seen = Arc::new(Recorder::default());
+    let control = Control::default().with_progress(seen.clone() as Arc<dyn Progress>);
+    let options = options(&Identity::generate()).control(control);
+    let mut source = source();
+    let job = xvault::backup(&mut source, &store, &options);
+    let under_way = async {
+        while seen.byte_count() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        done = job => panic!("{done:?}"),
+        () = under_way => {}
+    }
+    assert_empty(dir.path());
+}

@@ -1,0 +1,92 @@
+//! Which snapshot is meant: order, beginnings of ids, `latest`, filters; and damage that hides nothing else.
+
+use std::fs;
+
+use xvault::core::snapshot::MANIFEST_NAME;
+use xvault::core::{Identity, SnapshotId, SnapshotKey, SourceId, TenantId};
+use xvault::{BackupOptions, Error, Filter, FsStore, LATEST, ReadBack, Store};
+
+use crate::support::{backup, files, random};
+
+fn options(id: &str) -> BackupOptions {
+    let recipients = vec![Identity::generate().recipient()];
+    let options = BackupOptions::to(recipients, "source-1".parse().unwrap()).unwrap();
+    options.snapshot(id.parse().unwrap()).read_back(ReadBack::Off)
+}
+
+async fn store_one(store: &dyn Store, options: &BackupOptions) -> SnapshotKey {
+    backup(&mut files(&[("a", random(5, 1))]), store, options).await.unwrap().key()
+}
+
+async fn ids(store: &dyn Store, filter: &Filter) -> Vec<String> {
+    let listed = xvault::list(store, filter).await.unwrap();
+    listed.iter().map(|listed| listed.key.snapshot_id.to_string()).collect()
+}
+
+async fn found(store: &dyn Store, selector: &str) -> Result<SnapshotId, Error> {
+    xvault::find(store, selector, &Filter::default()).await.map(|manifest| manifest.snapshot_id)
+}
+
+#[tokio::test]
+async fn a_beginning_names_a_snapshot_when_it_fits_one_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    assert!(matches!(found(&store, LATEST).await, Err(Error::NoSnapshot { .. })));
+    for id in ["zeta", "alpha", "alpha-2", "beta"] {
+        store_one(&store, &options(id)).await;
+    }
+    // In the order of their making, not of their names.
+    assert_eq!(ids(&store, &Filter::default()).await, ["zeta", "alpha", "alpha-2", "beta"]);
+    assert_eq!(found(&store, LATEST).await.unwrap().as_str(), "beta");
+    assert_eq!(found(&store, "z").await.unwrap().as_str(), "zeta");
+    assert_eq!(found(&store, "alpha-").await.unwrap().as_str(), "alpha-2");
+    assert_eq!(found(&store, "alpha").await.unwrap().as_str(), "alpha", "a whole id");
+    let error = found(&store, "alp").await.unwrap_err();
+    assert_eq!(error.to_string(), "`alp` fits 2 snapshots: write more of the id");
+    for nothing in ["", "gamma", "zetas"] {
+        let error = found(&store, nothing).await.unwrap_err();
+        let store = fs::canonicalize(dir.path()).unwrap();
+        assert_eq!(error.to_string(), format!("no snapshot `{nothing}` in {}", store.display()));
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_manifest_is_shown_last_and_is_not_the_latest() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    for id in ["one", "two", "three"] {
+        store_one(&store, &options(id)).await;
+    }
+    for damaged in ["one", "three"] {
+        let prefix = format!("tenants/local/sources/source-1/snapshots/{damaged}");
+        let manifest = dir.path().join(prefix).join(MANIFEST_NAME);
+        let text = fs::read_to_string(&manifest).unwrap().replace("\"files\": 1", "\"files\": 2");
+        fs::write(&manifest, text).unwrap();
+    }
+    assert_eq!(ids(&store, &Filter::default()).await, ["two", "one", "three"]);
+    assert_eq!(found(&store, LATEST).await.unwrap().as_str(), "two");
+    let error = found(&store, "three").await.unwrap_err().to_string();
+    assert!(error.contains("snapshots/three/manifest.json"), "{error}");
+}
+
+#[tokio::test]
+async fn a_filter_keeps_tenants_and_sources_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    let tenant: TenantId = "acme".parse().unwrap();
+    store_one(&store, &options("ours")).await;
+    store_one(&store, &options("theirs").tenant(tenant.clone())).await;
+    let other: SourceId = "source-2".parse().unwrap();
+    let elsewhere = BackupOptions::to(vec![Identity::generate().recipient()], other.clone()).unwrap();
+    store_one(&store, &elsewhere.snapshot("elsewhere".parse().unwrap())).await;
+
+    let of_tenant = Filter { tenant_id: Some(tenant), source_id: None };
+    assert_eq!(ids(&store, &of_tenant).await, ["theirs"]);
+    let of_source = Filter { tenant_id: None, source_id: Some(other) };
+    assert_eq!(ids(&store, &of_source).await, ["elsewhere"]);
+    let of_both = Filter { tenant_id: Some(TenantId::local()), source_id: Some("source-1".parse().unwrap()) };
+    assert_eq!(ids(&store, &of_both).await, ["ours"]);
+    let manifest = xvault::find(&store, LATEST, &of_tenant).await.unwrap();
+    assert_eq!(manifest.snapshot_id.as_str(), "theirs");
+    assert!(matches!(xvault::find(&store, "ours", &of_tenant).await, Err(Error::NoSnapshot { .. })));
+}

@@ -1,0 +1,118 @@
+//! Stores that fail: the error is theirs and names what was done, nothing is left, and the next run works.
+
+use std::path::PathBuf;
+
+use xvault::connectors::Error as ConnectorError;
+use xvault::connectors::snapshot;
+use xvault::connectors::store::unreliable::{Call, UnreliableStore};
+use xvault::core::error::chain;
+use xvault::core::snapshot::{ARTIFACT_NAME, INDEX_NAME, MANIFEST_NAME};
+use xvault::core::{Dispose, Disposition, Identity};
+use xvault::{Error, Filter, FsStore, MemoryStore};
+
+use crate::support::{backup, files, files_in, keys, options, random};
+use crate::tripwire::{Fate, Tripwire};
+
+const FAILURES: u64 = 3;
+
+/// Backs up until it works; every failure before is checked. Gives the number of failures.
+async fn until_it_works(store: &UnreliableStore, call: Call, nothing_left: impl AsyncFn()) -> u64 {
+    let identity = Identity::generate();
+    let mut source = files(&[("a", random(6 << 20, 1))]);
+    for failures in 0..=FAILURES {
+        match backup(&mut source, store, &options(&identity)).await {
+            Ok(_) => return failures,
+            Err(error) => {
+                assert_eq!(error.disposition(), Disposition::Transient, "{error:?}");
+                let line = chain(&error);
+                assert!(
+                    line.contains(&format!("{call:?} ")) && line.contains("told to fail"),
+                    "{call:?}: {line}"
+                );
+                nothing_left().await;
+            }
+        }
+    }
+    panic!("{call:?} never works again");
+}
+
+#[tokio::test]
+async fn each_kind_of_call_may_fail_at_first_on_disk() {
+    for call in [Call::Stage, Call::Write, Call::Close, Call::Read, Call::Commit] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = UnreliableStore::new(FsStore::open(dir.path()).unwrap()).failing(call, FAILURES);
+        let failures = until_it_works(&store, call, async || {
+            assert_eq!(files_in(dir.path()), Vec::<PathBuf>::new(), "{call:?}");
+        });
+        assert!(failures.await >= 1, "{call:?}");
+        assert_eq!(xvault::list(&store, &Filter::default()).await.unwrap().len(), 1, "{call:?}");
+        assert_eq!(files_in(dir.path()).len(), 4, "{call:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_kind_of_call_may_fail_at_first_in_memory() {
+    for call in [Call::Stage, Call::Write, Call::Close, Call::Read, Call::Commit] {
+        let memory = MemoryStore::new().unwrap();
+        let store = UnreliableStore::new(memory.clone()).failing(call, FAILURES);
+        let failures = until_it_works(&store, call, async || {
+            assert_eq!(keys(&memory).await, Vec::<String>::new(), "{call:?}");
+        });
+        assert!(failures.await >= 1, "{call:?}");
+        assert_eq!(keys(&memory).await.len(), 4, "{call:?}");
+    }
+}
+
+#[tokio::test]
+async fn listing_and_deleting_may_fail_at_first() {
+    let store = UnreliableStore::new(MemoryStore::new().unwrap());
+    let identity = Identity::generate();
+    let manifest = backup(&mut files(&[("a", random(10, 1))]), &store, &options(&identity)).await.unwrap();
+
+    let store = store.failing(Call::List, 1).failing(Call::Delete, 1);
+    let error = xvault::list(&store, &Filter::default()).await.unwrap_err();
+    assert_eq!(error.to_string(), "store: List tenants");
+    assert_eq!(error.disposition(), Disposition::Transient);
+    assert_eq!(xvault::list(&store, &Filter::default()).await.unwrap().len(), 1);
+
+    assert!(snapshot::delete(&store, &manifest.key()).await.is_err());
+    snapshot::delete(&store, &manifest.key()).await.unwrap();
+    assert_eq!(keys(&store).await, Vec::<String>::new());
+}
+
+/// One of the two files failing makes the other one be given up: that is no cause to tell.
+#[tokio::test]
+async fn the_error_is_that_of_the_object_that_failed() {
+    for name in [ARTIFACT_NAME, INDEX_NAME] {
+        for call in ["write", "close"] {
+            let store = Tripwire::new(call, name, Fate::Fail);
+            let mut source = files(&[("a", random(20 << 20, 1))]);
+            let error = backup(&mut source, &store, &options(&Identity::generate())).await.unwrap_err();
+            let Error::Store(ConnectorError::Incomplete(told)) = &error else { panic!("{error:?}") };
+            assert_eq!(*told, format!("{call} {name} went wrong"));
+            assert_eq!(keys(&store).await, Vec::<String>::new());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_after_the_fact_leaves_no_snapshot_that_nobody_knows_of() {
+    let store = Tripwire::new("commit", MANIFEST_NAME, Fate::Fail);
+    let error = backup(&mut files(&[("a", random(10, 1))]), &store, &options(&Identity::generate())).await;
+    assert_eq!(chain(&error.unwrap_err()), "store: commit manifest.json went wrong");
+    assert_eq!(keys(&store).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_failing_read_is_told_as_the_stores_own_error() {
+    let store = UnreliableStore::new(MemoryStore::new().unwrap());
+    let identity = Identity::generate();
+    let manifest = backup(&mut files(&[("a", random(10, 1))]), &store, &options(&identity)).await.unwrap();
+    let snapshot = xvault::Snapshot::open(&store, &manifest.key(), vec![identity]).await.unwrap();
+    let path = crate::support::path("a");
+    let _ = store.clone().failing(Call::Read, 1);
+    let error = snapshot.read_to_vec(&path, 100).await.unwrap_err();
+    assert!(matches!(error, Error::Store(ConnectorError::Store { .. })), "{error:?}");
+    assert_eq!(error.disposition(), Disposition::Transient);
+    assert_eq!(snapshot.read_to_vec(&path, 100).await.unwrap(), random(10, 1));
+}

@@ -1,0 +1,132 @@
+//! A store that fails, or never answers, at one kind of call for one object.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use xvault::connectors::{Error, Staging, StoreWriter, Swept};
+use xvault::core::WorkerId;
+use xvault::core::snapshot::Locator;
+use xvault::{MemoryStore, Store};
+
+/// What happens to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Fail,
+    Hang,
+}
+
+/// Which call of which object, whose name ends in this, meets which fate.
+#[derive(Debug, Clone)]
+pub(crate) struct Trap {
+    pub(crate) call: &'static str,
+    pub(crate) object: &'static str,
+    pub(crate) fate: Fate,
+}
+
+impl Trap {
+    async fn pass(&self, call: &str, object: &str) -> Result<(), Error> {
+        match self.fate {
+            _ if self.call != call || !object.ends_with(self.object) => Ok(()),
+            Fate::Fail => Err(Error::Incomplete(format!("{call} {object} went wrong"))),
+            Fate::Hang => std::future::pending().await,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Tripwire {
+    pub(crate) inner: MemoryStore,
+    pub(crate) trap: Arc<Trap>,
+}
+
+impl Tripwire {
+    pub(crate) fn new(call: &'static str, object: &'static str, fate: Fate) -> Self {
+        Self { inner: MemoryStore::new().unwrap(), trap: Arc::new(Trap { call, object, fate }) }
+    }
+}
+
+#[async_trait]
+impl Store for Tripwire {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    fn locator(&self, worker: &WorkerId, prefix: &str) -> Locator {
+        self.inner.locator(worker, prefix)
+    }
+    async fn stage(&self, prefix: &str) -> Result<Box<dyn Staging>, Error> {
+        Ok(Box::new(Staged { inner: self.inner.stage(prefix).await?, trap: self.trap.clone() }))
+    }
+    async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        self.trap.pass("read", key).await?;
+        self.inner.read(key, range).await
+    }
+    async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
+        self.inner.size(key).await
+    }
+    async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<String, Error>>, Error> {
+        self.inner.list(prefix).await
+    }
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.inner.delete(key).await
+    }
+    async fn delete_all(&self, prefix: &str) -> Result<(), Error> {
+        self.inner.delete_all(prefix).await
+    }
+    async fn sweep(&self, older_than: Duration) -> Result<Swept, Error> {
+        self.inner.sweep(older_than).await
+    }
+}
+
+#[derive(Debug)]
+struct Staged {
+    inner: Box<dyn Staging>,
+    trap: Arc<Trap>,
+}
+
+#[async_trait]
+impl Staging for Staged {
+    async fn writer(&self, name: &str) -> Result<Box<dyn StoreWriter>, Error> {
+        let inner = self.inner.writer(name).await?;
+        Ok(Box::new(Writer { inner, name: name.to_owned(), trap: self.trap.clone() }))
+    }
+    async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        self.trap.pass("staged read", name).await?;
+        self.inner.read(name, range).await
+    }
+    async fn size(&self, name: &str) -> Result<Option<u64>, Error> {
+        self.inner.size(name).await
+    }
+    async fn commit(self: Box<Self>, name: &str, last: Bytes) -> Result<(), Error> {
+        // After the fact: the worst moment to fail.
+        self.inner.commit(name, last).await?;
+        self.trap.pass("commit", name).await
+    }
+    async fn abandon(self: Box<Self>) -> Result<(), Error> {
+        self.inner.abandon().await
+    }
+}
+
+struct Writer {
+    inner: Box<dyn StoreWriter>,
+    name: String,
+    trap: Arc<Trap>,
+}
+
+#[async_trait]
+impl StoreWriter for Writer {
+    async fn write(&mut self, chunk: Bytes) -> Result<(), Error> {
+        self.trap.pass("write", &self.name).await?;
+        self.inner.write(chunk).await
+    }
+    async fn close(self: Box<Self>) -> Result<(), Error> {
+        self.trap.pass("close", &self.name).await?;
+        self.inner.close().await
+    }
+    async fn abort(self: Box<Self>) -> Result<(), Error> {
+        self.inner.abort().await
+    }
+}
