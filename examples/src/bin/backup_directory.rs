@@ -16,7 +16,8 @@ async fn main() -> anyhow::Result<()> {
     // A real program keeps the identity in a safe place and gives the machine only the recipient.
     let identity = Identity::generate();
     let store = FsStore::open(store)?;
-    let mut source = LocalSource::new(&LocalSettings { paths: vec![dir.clone()], excludes: vec!["*.tmp".into()] })?;
+    let mut source =
+        LocalSource::new(&LocalSettings { paths: vec![dir.clone()], excludes: vec!["*.tmp".into()] })?;
     let options = BackupOptions::to(vec![identity.recipient()], SourceId::derive(&dir))?;
 
     let manifest = xvault::backup(&mut source, &store, &options).await?;

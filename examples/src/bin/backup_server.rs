@@ -40,7 +40,13 @@ async fn main() -> anyhow::Result<()> {
     let options = BackupOptions::to(vec![Identity::generate().recipient()], id)?.control(control);
 
     match xvault::backup(&mut source, &store, &options).await {
-        Ok(manifest) => println!("{} files, {} bytes", progress.entry_count(), manifest.content_summary.bytes),
+        Ok(manifest) => {
+            for warning in progress.warnings() {
+                println!("{}: {}", warning.path, warning.message);
+            }
+            let content = manifest.content_summary;
+            println!("{} files, {} bytes, {} warnings", content.files, content.bytes, content.warnings);
+        }
         // What every caller may ask of every error.
         Err(error) if error.disposition() == Disposition::Transient => println!("try again later: {error}"),
         Err(error) => return Err(error.into()),

@@ -96,8 +96,8 @@ async fn a_restore_a_check_and_a_read_stop_in_the_middle() {
     assert_cancelled(timely(xvault::verify(&store, &manifest.key(), &verify)).await);
     let verify = VerifyOptions::default().identities(vec![identity]).control(on_bytes());
     assert_cancelled(timely(xvault::verify(&store, &manifest.key(), &verify)).await);
-    let read = snapshot.cat(&path("data/3"), std::io::sink(), &on_bytes());
-    assert_cancelled(timely(read).await);
+    let (data, control) = (path("data/3"), on_bytes());
+    assert_cancelled(timely(snapshot.cat(&data, std::io::sink(), &control)).await);
 }
 
 /// Runs `work`, cancels it soon, and sees that it ends soon after that.

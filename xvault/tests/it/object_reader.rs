@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use xvault::bridge::{Object, with_objects};
 use xvault::connectors::Error as ConnectorError;
 use xvault::core::Identity;
-use xvault::{Control, MemoryStore, Snapshot, Store};
+use xvault::{Control, Error, MemoryStore, Snapshot, Store};
 
 use crate::support::{backup, files, options, path, random};
 
@@ -113,26 +113,26 @@ async fn an_object_that_is_shorter_than_it_said_is_an_error() {
     object.size = 2000;
     let error = with_objects(&[&object], &Control::default(), |mut readers| {
         Ok(readers.remove(0).read_to_end(&mut Vec::new()).unwrap_err().to_string())
-    });
-    assert_eq!(error.await.unwrap(), "the store gave 1000 bytes for 0..2000");
+    })
+    .await;
+    assert_eq!(error.unwrap(), "the store gave 1000 bytes for 0..2000");
 }
 
 #[tokio::test]
 async fn a_panic_in_the_work_is_an_error() {
     let object = stored(&random(10, 1)).await;
-    let work =
-        with_objects(&[&object], &Control::default(), |_| -> Result<(), xvault::Error> { panic!("oh") });
-    let error = work.await.unwrap_err();
-    assert!(matches!(error, xvault::Error::Thread(_)), "{error:?}");
+    let fault = |_| -> Result<(), Error> { panic!("the work broke") };
+    let error = with_objects(&[&object], &Control::default(), fault).await.unwrap_err();
+    assert!(matches!(error, Error::Thread(_)), "{error:?}");
 }
 
 #[tokio::test]
 async fn one_small_file_out_of_64_mib_costs_two_frames_at_most() {
     let identity = Identity::generate();
     let store = MemoryStore::new().unwrap();
-    let (big, needle) = (random(1 << 20, 1), random(5000, 2));
-    let names: Vec<_> = (0..64).map(|number| format!("hay/{number}")).collect();
-    let mut list: Vec<_> = names.iter().map(|name| (name.as_str(), big.clone())).collect();
+    let needle = random(5000, 1);
+    let hay: Vec<_> = (0..64).map(|number| (format!("hay/{number}"), random(1 << 20, number))).collect();
+    let mut list: Vec<_> = hay.iter().map(|(name, body)| (name.as_str(), body.clone())).collect();
     list.insert(40, ("needle", needle.clone()));
     let manifest = backup(&mut files(&list), &store, &options(&identity)).await.unwrap();
     assert!(manifest.artifact.size_bytes > 64 << 20);

@@ -32,8 +32,8 @@ async fn the_real_age_opens_it_and_the_throw_away_recipient_is_not_told() {
     let manifest = backup(&mut source, &store, &options).await.unwrap();
 
     assert_eq!(manifest.read_back.mode, ReadBack::Full);
-    assert_eq!(manifest.encryption_recipients, [user.clone()]);
-    assert_eq!(manifest.index_recipients, [user.clone()]);
+    assert_eq!(manifest.encryption_recipients, std::slice::from_ref(&user));
+    assert_eq!(manifest.index_recipients, std::slice::from_ref(&user));
     assert_eq!(manifest.encryption_recipient, user);
     let artifact = only_file(&dir.path().join("store"), ARTIFACT_NAME);
     assert_eq!(stanzas(&artifact), 2, "the user's and the throw-away one");

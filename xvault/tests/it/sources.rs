@@ -154,7 +154,7 @@ async fn a_call_that_was_dropped_half_way_is_not_forgotten() {
                 }
                 let ended = sink.end().await;
                 if gives_up {
-                    ended?
+                    ended?;
                 }
                 told(1, taken)
             })

@@ -99,7 +99,7 @@ async fn the_error_is_that_of_the_object_that_failed() {
 async fn a_commit_that_fails_after_the_fact_leaves_no_snapshot_that_nobody_knows_of() {
     let store = Tripwire::new("commit", MANIFEST_NAME, Fate::Fail);
     let error = backup(&mut files(&[("a", random(10, 1))]), &store, &options(&Identity::generate())).await;
-    assert_eq!(chain(&error.unwrap_err()), "store: commit manifest.json went wrong");
+    assert_eq!(chain(&error.unwrap_err()), "store: incomplete: commit manifest.json went wrong");
     assert_eq!(keys(&store).await, Vec::<String>::new());
 }
 

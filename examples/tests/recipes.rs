@@ -1,0 +1,125 @@
+//! Each recipe runs for real, and says what it should.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use xvault_testkit::tools::{age_decrypt_untar, age_keygen};
+use xvault_testkit::{Sshd, TreeOptions, assert_same_tree, tools, trees};
+
+/// What the program prints; it must succeed.
+fn output<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> String {
+    String::from_utf8(tools::run(Command::new(program).args(args))).unwrap()
+}
+
+/// What the program prints to standard error; it must fail.
+fn failure(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn backup_directory_restores_what_it_backed_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let [tree, store, out] = ["tree", "store", "out"].map(|name| dir.path().join(name));
+    trees::small_files(&tree, 30, 2000);
+    let program = env!("CARGO_BIN_EXE_backup_directory");
+    let printed = output(program, [&tree, &store, &out]);
+    let lines: Vec<_> = printed.lines().collect();
+    let [snapshot, listed, restored] = lines.as_slice() else { panic!("{printed}") };
+    assert!(snapshot.ends_with(" holds 30 files"), "{printed}");
+    assert!(listed.ends_with(" bytes stored"), "{printed}");
+    assert_eq!(snapshot.split(' ').nth(1), listed.split(' ').next());
+    assert_eq!(*restored, "restored 30 files");
+    assert_same_tree(&tree, &out.join(tree.strip_prefix("/").unwrap()), &TreeOptions::default());
+    assert!(failure(program, &["only one"]).contains("usage: backup_directory DIR STORE TARGET"));
+}
+
+#[test]
+fn backup_server_pulls_over_sftp_and_refuses_another_host_key() {
+    let (sshd, dir) = (Sshd::builder().start(), tempfile::tempdir().unwrap());
+    let tree = sshd.home.join("tree");
+    trees::small_files(&tree, 12, 1000);
+    let store = dir.path().join("store");
+    let port = sshd.port.to_string();
+    let args = |host_key: &str| {
+        let text = |path: &Path| path.display().to_string();
+        let (key, tree, store) = (text(&sshd.key_path), text(&tree), text(&store));
+        ["127.0.0.1", &port, &sshd.user, &key, host_key, &tree, &store].map(str::to_owned)
+    };
+    let program = env!("CARGO_BIN_EXE_backup_server");
+    let printed = output(program, args(&sshd.host_key.fingerprint));
+    assert_eq!(printed, "12 files, 12000 bytes, 0 warnings\n");
+    assert_eq!(artifacts(&store), 1);
+
+    let other = format!("SHA256:{}", "A".repeat(43));
+    let args = args(&other);
+    let refused = failure(program, &args.each_ref().map(String::as_str));
+    assert!(refused.contains("CHANGED") && refused.contains(&sshd.host_key.fingerprint), "{refused}");
+    assert_eq!(artifacts(&store), 1);
+}
+
+/// How many snapshots lie in the store.
+fn artifacts(store: &Path) -> usize {
+    let listed = tools::run(&mut tools::command(
+        "find",
+        [store.as_os_str(), "-name".as_ref(), "*.tar.zst.enc".as_ref()],
+    ));
+    String::from_utf8(listed).unwrap().lines().count()
+}
+
+#[test]
+fn own_source_reads_its_dump_as_one_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let printed = output(env!("CARGO_BIN_EXE_own_source"), [dir.path()]);
+    let bytes: usize = (0..1_000_000_u64).map(|row| format!("{row},{}\n", row * row).len()).sum();
+    assert_eq!(printed, format!("{} bytes, last line: -- complete\n", bytes + "-- complete\n".len()));
+}
+
+#[test]
+fn artifact_alone_reads_one_note_and_so_do_the_tools() {
+    let dir = tempfile::tempdir().unwrap();
+    let (identity, _) = age_keygen(dir.path());
+    let [artifact, index, out] = ["artifact", "index", "out"].map(|name| dir.path().join(name));
+    let printed = output(env!("CARGO_BIN_EXE_artifact_alone"), [&artifact, &index, &identity]);
+    let lines: Vec<_> = printed.lines().collect();
+    assert!(lines[0].starts_with("1000 files, "), "{printed}");
+    assert_eq!(lines[1..], ["notes/0500.txt: this is note 500"]);
+    age_decrypt_untar(&artifact, &identity, &out);
+    assert_eq!(fs::read_to_string(out.join("notes/0999.txt")).unwrap(), "this is note 999\n");
+}
+
+#[test]
+fn find_file_finds_a_name_in_every_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let (identity, recipient) = age_keygen(dir.path());
+    let (store, tree) = (dir.path().join("store"), dir.path().join("tree"));
+    fs::create_dir_all(tree.join("deep")).unwrap();
+    fs::write(tree.join("deep/needle.txt"), "twelve bytes").unwrap();
+    fs::write(tree.join("hay.txt"), "").unwrap();
+    for _ in 0..2 {
+        back_up(&tree, &store, &recipient);
+    }
+    let program = env!("CARGO_BIN_EXE_find_file");
+    let found = |name: &str| output(program, [store.as_os_str(), identity.as_os_str(), name.as_ref()]);
+    let printed = found("needle.txt");
+    let tree = tree.display().to_string();
+    let end = format!("            12  {}/deep/needle.txt", tree.trim_start_matches('/'));
+    assert_eq!(printed.lines().filter(|line| line.ends_with(&end)).count(), 2, "{printed}");
+    assert_eq!(printed.lines().count(), 2, "{printed}");
+    assert_eq!(found("needle"), "");
+}
+
+fn back_up(tree: &Path, store: &Path, recipient: &str) {
+    use xvault::core::{LocalSettings, SourceId};
+    let settings = LocalSettings { paths: vec![tree.display().to_string()], excludes: vec![] };
+    let mut source = xvault::LocalSource::new(&settings).unwrap();
+    let store = xvault::FsStore::open(store).unwrap();
+    let options =
+        xvault::BackupOptions::to(vec![recipient.parse().unwrap()], SourceId::derive("tree")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(xvault::backup(&mut source, &store, &options)).unwrap();
+}
