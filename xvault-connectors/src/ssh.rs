@@ -7,6 +7,7 @@
 
 mod auth;
 mod exec;
+mod greeting;
 mod host_key;
 mod known_hosts;
 mod leash;

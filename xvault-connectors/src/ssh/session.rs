@@ -6,22 +6,19 @@ use std::time::Duration;
 
 use russh::client::{self, DisconnectReason, Handle};
 use russh::keys::{Algorithm, PublicKeyOrCertificate};
-use russh::{Channel, Disconnect, Names, Preferred, cipher};
+use russh::{Channel, Disconnect, Names, Preferred, SshId, cipher};
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::DropGuard;
 
 use super::exec::Exec;
+use super::greeting::{CLIENT_ID, greet};
 use super::host_key::{Verifier, fingerprint};
 use super::leash::Leashed;
 use super::sftp::Sftp;
 use super::{SshOptions, auth};
 use crate::Error;
-
-/// What the server may send ahead of our reading. It bounds throughput to one window per round
-/// trip and costs no memory here: bytes that nobody reads yet stay in the kernel's buffers.
-const WINDOW_LEN: u32 = 64 << 20;
 
 /// The largest SSH packet we take; OpenSSH fills them.
 const MAX_PACKET_LEN: u32 = 65_535;
@@ -154,21 +151,29 @@ async fn shake_hands_with(
     algorithms: Vec<Algorithm>,
 ) -> Result<Session, Error> {
     let watch = Watch { server: options.server().into(), seen: Arc::default() };
-    let socket = TcpStream::connect((options.host.as_str(), options.port)).await;
-    let socket = socket.map_err(|source| watch.connection("could not be made", Some(source)))?;
+    let failed = |source| watch.connection("could not be made", Some(source));
+    let addresses = tokio::net::lookup_host((options.host.as_str(), options.port)).await.map_err(failed)?;
+    let addresses: Vec<_> = addresses.collect();
+    let begun = Instant::now();
+    let socket = TcpStream::connect(&addresses[..]).await.map_err(failed)?;
     // Requests are batched by us, so waiting for more to send would only add delay.
     socket.set_nodelay(true).map_err(|source| watch.connection("could not be set up", Some(source)))?;
     let (socket, leash) = Leashed::new(socket);
     let stream = BufReader::with_capacity(READ_BUFFER_LEN, socket);
+    let greeted = greet(stream, begun.elapsed()).await;
+    let (stream, window) =
+        greeted.map_err(|source| watch.connection("broke in the greeting", Some(source)))?;
     let client = Client { verifier: verifier.clone(), watch: watch.clone() };
-    let handle = client::connect_stream(Arc::new(config(options, algorithms)), stream, client).await;
+    let config = config(options, algorithms, window);
+    let handle = client::connect_stream(Arc::new(config), stream, client).await;
     let handle = handle.map_err(|failure| failure.into_error(&watch))?;
     Ok(Session { handle, watch, idle: options.timeouts.idle, _leash: leash })
 }
 
-fn config(options: &SshOptions, algorithms: Vec<Algorithm>) -> client::Config {
+fn config(options: &SshOptions, algorithms: Vec<Algorithm>, window_size: u32) -> client::Config {
     client::Config {
-        window_size: WINDOW_LEN,
+        client_id: SshId::Standard(Cow::Borrowed(CLIENT_ID)),
+        window_size,
         maximum_packet_size: MAX_PACKET_LEN,
         channel_buffer_size: CHANNEL_PACKETS,
         keepalive_interval: Some(options.timeouts.keepalive),
