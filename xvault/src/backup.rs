@@ -1,6 +1,7 @@
 //! From a source into a store: pull, encrypt, write, read back, commit.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -16,6 +17,9 @@ use xvault_core::{
 
 use crate::bridge::{ArchiveSink, outlet};
 use crate::{Error, read_back};
+
+/// How long a store may take to remove what is of no use.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a backup is made. Begin with [`BackupOptions::to`].
 #[derive(Debug, Clone)]
@@ -146,18 +150,22 @@ pub async fn backup(
         Ok(manifest) => {
             let json = Bytes::from(manifest.to_json()?);
             if let Err(error) = staging.commit(MANIFEST_NAME, json).await {
-                // It may exist all the same, and nobody would know; what can't be removed is for the sweep.
-                drop(snapshot::delete(store, &options.key).await);
+                // It may exist all the same, and nobody would know.
+                remove(snapshot::delete(store, &options.key)).await;
                 return Err(Error::Store(error));
             }
             Ok(manifest)
         }
         Err(error) => {
-            // The first error is the one to tell; what is left behind is for the sweep.
-            drop(staging.abandon().await);
+            remove(staging.abandon()).await;
             Err(error)
         }
     }
+}
+
+/// Cleans up after an error, which is the one to tell: what can't be removed, or not soon, is for the sweep.
+async fn remove(work: impl Future<Output = Result<(), ConnectorError>>) {
+    drop(tokio::time::timeout(REMOVAL_PATIENCE, work).await);
 }
 
 /// Everything but the manifest's file.
@@ -171,7 +179,8 @@ async fn fill(
     options.control.progress().phase(Phase::Backup, options.expected_bytes);
     let (pulled, stats) = write(source, staging, options, throw_away.as_ref()).await?;
     let meta = options.meta();
-    put(staging, META_NAME, meta.to_json()?).await?;
+    let put = put(staging, META_NAME, meta.to_json()?);
+    options.control.run(put).await.map_err(Error::Store)?;
     let manifest = manifest(source.kind(), options, &meta, started_at, &pulled, &stats)?;
     let report = match throw_away {
         Some(identity) => {
@@ -184,10 +193,10 @@ async fn fill(
     Ok(finished(manifest, report, clock::now()))
 }
 
-async fn put(staging: &dyn Staging, name: &str, bytes: Vec<u8>) -> Result<(), Error> {
-    let mut writer = staging.writer(name).await.map_err(Error::Store)?;
-    writer.write(bytes.into()).await.map_err(Error::Store)?;
-    writer.close().await.map_err(Error::Store)
+async fn put(staging: &dyn Staging, name: &str, bytes: Vec<u8>) -> Result<(), ConnectorError> {
+    let mut writer = staging.writer(name).await?;
+    writer.write(bytes.into()).await?;
+    writer.close().await
 }
 
 /// Runs source, archive and store side by side until all three are done.
@@ -197,16 +206,17 @@ async fn write(
     options: &BackupOptions,
     throw_away: Option<&Identity>,
 ) -> Result<(PullSummary, ArchiveStats), Error> {
-    let artifact = staging.writer(ARTIFACT_NAME).await.map_err(Error::Store)?;
-    let (artifact, artifact_stored) = outlet(artifact, &options.control);
-    let index = staging.writer(INDEX_NAME).await.map_err(Error::Store)?;
-    let (index, index_stored) = outlet(index, &options.control);
+    let control = &options.control;
+    let artifact = control.run(staging.writer(ARTIFACT_NAME)).await.map_err(Error::Store)?;
+    let (artifact, artifact_stored) = outlet(artifact, control);
+    let index = control.run(staging.writer(INDEX_NAME)).await.map_err(Error::Store)?;
+    let (index, index_stored) = outlet(index, control);
     let writer = ArchiveWriter::new(artifact, index, writer_options(options, throw_away))?;
     let archive = ArchiveSink::spawn(writer)?;
     let (written, artifact_stored, index_stored) =
-        tokio::join!(pull(source, archive, &options.control), artifact_stored, index_stored);
+        tokio::join!(pull(source, archive, control), artifact_stored, index_stored);
     // Whatever else failed after that is its consequence.
-    options.control.check().map_err(Error::Source)?;
+    control.check().map_err(Error::Source)?;
     match (written, first_failure(artifact_stored, index_stored)) {
         (Ok(written), None) => Ok(written),
         // An archive that failed by itself gives its outlets up.

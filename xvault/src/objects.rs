@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use xvault_connectors::{Error as ConnectorError, Staging, Store};
+use xvault_connectors::{Control, Error as ConnectorError, Staging, Store};
 use xvault_core::SnapshotKey;
 use xvault_core::snapshot::FileDigest;
 
@@ -25,9 +25,10 @@ impl<'a> Stored<'a> {
         snapshot: &SnapshotKey,
         name: &'static str,
         expected: &FileDigest,
+        control: &Control,
     ) -> Result<Self, Error> {
         let key = format!("{}/{name}", snapshot.prefix());
-        let size = same_size(&key, store.size(&key).await, expected.size_bytes)?;
+        let size = same_size(&key, control.run(store.size(&key)).await, expected.size_bytes)?;
         Ok(Self { store, key, size })
     }
 }
@@ -45,8 +46,9 @@ impl<'a> Staged<'a> {
         staging: &'a dyn Staging,
         name: &'static str,
         expected: &FileDigest,
+        control: &Control,
     ) -> Result<Self, Error> {
-        let size = same_size(name, staging.size(name).await, expected.size_bytes)?;
+        let size = same_size(name, control.run(staging.size(name)).await, expected.size_bytes)?;
         Ok(Self { staging, name, size })
     }
 }

@@ -40,8 +40,8 @@ async fn compare(
     (mode, snapshot_id): (ReadBack, &SnapshotId),
     control: &Control,
 ) -> Result<ReadBackReport, Error> {
-    let artifact = Staged::open(staging, ARTIFACT_NAME, &stats.artifact).await?;
-    let index = Staged::open(staging, INDEX_NAME, &stats.index).await?;
+    let artifact = Staged::open(staging, ARTIFACT_NAME, &stats.artifact, control).await?;
+    let index = Staged::open(staging, INDEX_NAME, &stats.index, control).await?;
     let watch = Watch::new(control.progress().clone());
     let (watching, stats, seed) = (watch.clone(), stats.clone(), seed(snapshot_id));
     let objects: [&dyn Object; 2] = [&artifact, &index];

@@ -60,7 +60,7 @@ impl<'s> Snapshot<'s> {
         &self,
         mut visit: impl FnMut(ArchiveEntry) -> ControlFlow<()> + Send + 'static,
     ) -> Result<(), Error> {
-        let index = self.index().await?;
+        let index = self.index(&Control::default()).await?;
         let (key, identities) = (self.manifest.key(), self.identities.clone());
         with_objects(&[&index], &Control::default(), move |readers| {
             let [index] = exactly(readers)?;
@@ -121,7 +121,7 @@ impl<'s> Snapshot<'s> {
         control: &Control,
         work: impl FnOnce(Reader, Fetching) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let (artifact, index) = (self.artifact().await?, self.index().await?);
+        let (artifact, index) = (self.artifact(control).await?, self.index(control).await?);
         let (key, identities) = (self.manifest.key(), self.identities.clone());
         with_objects(&[&artifact, &index], control, move |readers| {
             let [artifact, index] = exactly(readers)?;
@@ -133,12 +133,14 @@ impl<'s> Snapshot<'s> {
         .await
     }
 
-    async fn artifact(&self) -> Result<Stored<'s>, Error> {
-        Stored::open(self.store, &self.manifest.key(), ARTIFACT_NAME, &self.manifest.artifact).await
+    async fn artifact(&self, control: &Control) -> Result<Stored<'s>, Error> {
+        let (key, digest) = (self.manifest.key(), &self.manifest.artifact);
+        Stored::open(self.store, &key, ARTIFACT_NAME, digest, control).await
     }
 
-    async fn index(&self) -> Result<Stored<'s>, Error> {
-        Stored::open(self.store, &self.manifest.key(), INDEX_NAME, &self.manifest.index).await
+    async fn index(&self, control: &Control) -> Result<Stored<'s>, Error> {
+        let (key, digest) = (self.manifest.key(), &self.manifest.index);
+        Stored::open(self.store, &key, INDEX_NAME, digest, control).await
     }
 }
 

@@ -62,19 +62,20 @@ pub async fn verify(
     key: &SnapshotKey,
     options: &VerifyOptions,
 ) -> Result<VerifyReport, Error> {
-    let manifest = snapshot::manifest(store, key).await.map_err(Error::Store)?;
-    check_meta(store, &manifest).await?;
-    let artifact = Stored::open(store, key, ARTIFACT_NAME, &manifest.artifact).await?;
-    let index = Stored::open(store, key, INDEX_NAME, &manifest.index).await?;
+    let control = &options.control;
+    let manifest = control.run(snapshot::manifest(store, key)).await.map_err(Error::Store)?;
+    check_meta(store, &manifest, control).await?;
+    let artifact = Stored::open(store, key, ARTIFACT_NAME, &manifest.artifact, control).await?;
+    let index = Stored::open(store, key, INDEX_NAME, &manifest.index, control).await?;
     match &options.identities {
-        None => quick(&artifact, &index, manifest, &options.control).await,
-        Some(identities) => deep(&artifact, &index, manifest, identities.clone(), &options.control).await,
+        None => quick(&artifact, &index, manifest, control).await,
+        Some(identities) => deep(&artifact, &index, manifest, identities.clone(), control).await,
     }
 }
 
-async fn check_meta(store: &dyn Store, manifest: &Manifest) -> Result<(), Error> {
+async fn check_meta(store: &dyn Store, manifest: &Manifest, control: &Control) -> Result<(), Error> {
     let key = manifest.key();
-    let meta = snapshot::meta(store, &key).await.map_err(Error::Store)?;
+    let meta = control.run(snapshot::meta(store, &key)).await.map_err(Error::Store)?;
     if (&meta.job_id, &meta.worker_id) == (&manifest.job_id, &manifest.worker_id) {
         return Ok(());
     }

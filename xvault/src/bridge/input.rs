@@ -118,7 +118,7 @@ pub struct ObjectReader {
     position: u64,
     /// What is at `position`.
     block: Bytes,
-    /// What was asked for ahead: it begins where `block` ends.
+    /// What was asked for ahead: it always begins where `block` ends.
     ahead: Option<Ahead>,
     next_block: u64,
 }
@@ -169,7 +169,7 @@ impl ObjectReader {
     }
 
     fn fill(&mut self) -> io::Result<()> {
-        let ahead = match self.ahead.take().filter(|ahead| ahead.range.start == self.position) {
+        let ahead = match self.ahead.take() {
             Some(ahead) => Some(ahead),
             None => self.ask(self.position)?,
         };

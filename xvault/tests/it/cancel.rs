@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use xvault::connectors::Error as ConnectorError;
 use xvault::core::monitor::{Phase, Progress, Recorder};
-use xvault::core::snapshot::{ARTIFACT_NAME, INDEX_NAME};
+use xvault::core::snapshot::{ARTIFACT_NAME, INDEX_NAME, META_NAME};
 use xvault::core::{Dispose, Disposition, Identity, Manifest};
-use xvault::{BackupOptions, Control, Error, FsStore, RestoreOptions, Snapshot, VerifyOptions};
+use xvault::{BackupOptions, Control, Error, Filter, FsStore, RestoreOptions, Snapshot, VerifyOptions};
 
 use crate::support::{Hook, Seen, files, files_in, keys, options, path, random, scripted, timely};
 use crate::tripwire::{Fate, Tripwire};
@@ -115,14 +116,9 @@ async fn cancelled_soon<T: std::fmt::Debug>(control: &Control, work: impl Future
 
 #[tokio::test]
 async fn a_store_that_never_answers_holds_nobody_up() {
-    for (call, object) in [
-        ("write", ARTIFACT_NAME),
-        ("write", INDEX_NAME),
-        ("close", ARTIFACT_NAME),
-        ("close", INDEX_NAME),
-        ("staged read", ARTIFACT_NAME),
-        ("staged read", INDEX_NAME),
-    ] {
+    let calls = ["open", "write", "close", "size", "staged read"];
+    let of_both = calls.iter().flat_map(|call| [(*call, ARTIFACT_NAME), (*call, INDEX_NAME)]);
+    for (call, object) in of_both.chain([("open", META_NAME), ("close", META_NAME)]) {
         let store = Tripwire::new(call, object, Fate::Hang);
         let control = Control::default();
         let options = options(&Identity::generate()).control(control.clone());
@@ -146,6 +142,41 @@ async fn a_restore_from_a_store_that_never_answers_can_be_stopped() {
     cancelled_soon(&control, xvault::verify(&store, &manifest.key(), &verify)).await;
     let control = Control::default();
     cancelled_soon(&control, snapshot.cat(&path("data/1"), std::io::sink(), &control)).await;
+}
+
+/// Nobody waits for a clean-up longer than half a minute, which passes quickly on a paused clock.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_cannot_even_clean_up_holds_nobody_up() {
+    for call in ["abort", "abandon"] {
+        let store = Tripwire::new(call, "", Fate::Hang);
+        let mut source = scripted(|_, _| Box::pin(async { Err(ConnectorError::Incomplete("gone".into())) }));
+        let options = options(&Identity::generate());
+        let error = xvault::backup(&mut source, &store, &options).await.unwrap_err();
+        assert_eq!(error.to_string(), "source: incomplete: gone");
+        assert!(xvault::list(&store, &Filter::default()).await.unwrap().is_empty());
+    }
+}
+
+/// All that is stored is fetched at once here, so that only the work itself can notice.
+#[tokio::test]
+async fn work_that_does_not_wait_for_the_store_stops_too() {
+    let (dir, identity) = (tempfile::tempdir().unwrap(), Identity::generate());
+    let store = FsStore::open(dir.path().join("store")).unwrap();
+    let zeros = files(&[("zeros", vec![0; 128 << 20].into())]);
+    let manifest = timely(xvault::backup(&mut { zeros }, &store, &options(&identity))).await.unwrap();
+    assert!(manifest.artifact.size_bytes < 100_000);
+    let soon = || {
+        cancelling(|seen| {
+            std::thread::sleep(Duration::from_millis(20));
+            seen == Seen::Bytes
+        })
+    };
+    let deep = VerifyOptions::default().identities(vec![identity.clone()]).control(soon());
+    assert_cancelled(timely(xvault::verify(&store, &manifest.key(), &deep)).await);
+    let snapshot = Snapshot::open(&store, &manifest.key(), vec![identity]).await.unwrap();
+    let target = dir.path().join("out");
+    assert_cancelled(timely(snapshot.restore(&target, RestoreOptions::default().control(soon()))).await);
+    assert_empty(&target);
 }
 
 #[tokio::test]

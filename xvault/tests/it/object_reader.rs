@@ -108,6 +108,25 @@ async fn a_sequential_read_fetches_each_byte_once() {
 }
 
 #[tokio::test]
+async fn a_read_after_a_seek_fetches_little_again() {
+    let object = stored(&random(SIZE, 3)).await;
+    let fetched = with_objects(&[&object], &Control::default(), |mut readers| {
+        let mut reader = readers.remove(0);
+        let (mut half, fetched) = (vec![0; SIZE / 2], reader.fetched());
+        reader.read_exact(&mut half).unwrap();
+        // A block in the other direction: whatever was read ahead has been counted before its answer comes.
+        reader.seek(SeekFrom::Start(10)).unwrap();
+        reader.read_exact(&mut [0; 10]).unwrap();
+        let before = fetched.get();
+        reader.seek(SeekFrom::Start(500_000)).unwrap();
+        reader.read_exact(&mut [0; 10]).unwrap();
+        Ok(fetched.get() - before)
+    })
+    .await;
+    assert_eq!(fetched.unwrap(), 128 << 10);
+}
+
+#[tokio::test]
 async fn an_object_that_is_shorter_than_it_said_is_an_error() {
     let mut object = stored(&random(1000, 1)).await;
     object.size = 2000;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xvault::connectors::store::unreliable::UnreliableStore;
+use xvault::core::error::chain;
 use xvault::core::monitor::Phase;
 use xvault::core::snapshot::{ARTIFACT_NAME, INDEX_NAME};
 use xvault::core::{Dispose, Disposition, Identity, Manifest};
@@ -54,6 +55,7 @@ async fn assert_refused(store: &FsStore, dir: &Path, result: Result<Manifest, Er
     let Err(error) = result else { panic!("{case} was not found") };
     assert!(matches!(error, Error::ReadBack(_)), "{case}: {error:?}");
     assert_eq!(error.disposition(), Disposition::Transient, "{case}");
+    assert_eq!(chain(&error).contains(" bytes instead of "), case.ends_with("Cut"), "{}", chain(&error));
     assert!(xvault::list(store, &Filter::default()).await.unwrap().is_empty(), "{case}");
     assert_eq!(files_in(dir), Vec::<PathBuf>::new(), "{case}");
 }
@@ -118,6 +120,19 @@ async fn a_sample_finds_damage_at_both_ends_and_says_how_much_it_read() {
         report.bytes > (report.frames - 1) * (4 << 20) && report.bytes < manifest.tar_size_bytes,
         "{report:?}"
     );
+}
+
+#[tokio::test]
+async fn full_read_back_leaves_no_frame_out() {
+    let (dir, identity) = (tempfile::tempdir().unwrap(), Identity::generate());
+    let store = FsStore::open(dir.path()).unwrap();
+    for tenth in [2, 4, 6, 8] {
+        let control = rotting(dir.path().to_owned(), ARTIFACT_NAME, Damage::Flip(tenth * 100));
+        let result = back_up_13_frames(&store, &options(&identity).control(control)).await;
+        assert_refused(&store, dir.path(), result, &format!("{tenth}/10")).await;
+    }
+    let manifest = back_up_13_frames(&store, &options(&identity)).await.unwrap();
+    assert_eq!((manifest.read_back.entries, manifest.read_back.frames), (25, 13));
 }
 
 #[tokio::test]

@@ -2,15 +2,15 @@
 
 use std::path::PathBuf;
 
-use xvault::connectors::Error as ConnectorError;
 use xvault::connectors::snapshot;
 use xvault::connectors::store::unreliable::{Call, UnreliableStore};
+use xvault::connectors::{Emitter, Error as ConnectorError};
 use xvault::core::error::chain;
 use xvault::core::snapshot::{ARTIFACT_NAME, INDEX_NAME, MANIFEST_NAME};
-use xvault::core::{Dispose, Disposition, Identity};
-use xvault::{Error, Filter, FsStore, MemoryStore};
+use xvault::core::{Dispose, Disposition, Entry, EntryKind, Identity, Metadata};
+use xvault::{Error, Filter, FsStore, MemoryStore, Source};
 
-use crate::support::{backup, files, files_in, keys, options, random};
+use crate::support::{backup, files, files_in, keys, options, path, random, scripted, walked};
 use crate::tripwire::{Fate, Tripwire};
 
 const FAILURES: u64 = 3;
@@ -95,6 +95,30 @@ async fn the_error_is_that_of_the_object_that_failed() {
     }
 }
 
+/// Links whose targets make the index as large as the artifact, so that it is written, and fails, in the middle.
+fn links() -> impl Source {
+    scripted(|sink, control| {
+        Box::pin(async move {
+            let mut emitter = Emitter::new(sink, control);
+            for number in 0..5000 {
+                let target = random(1500, number).iter().map(|byte| byte % 90 + 33).collect();
+                let (path, kind) = (path(&format!("link/{number}")), EntryKind::Symlink { target });
+                emitter.whole(Entry { path, kind, metadata: Metadata::default() }).await?;
+            }
+            Ok(emitter.finish(walked(0)))
+        })
+    })
+}
+
+#[tokio::test]
+async fn an_index_that_fails_while_the_artifact_is_written_is_the_cause() {
+    for name in [ARTIFACT_NAME, INDEX_NAME] {
+        let store = Tripwire::new("write", name, Fate::Fail);
+        let error = backup(&mut links(), &store, &options(&Identity::generate())).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("store: incomplete: write {name} went wrong"));
+    }
+}
+
 #[tokio::test]
 async fn a_commit_that_fails_after_the_fact_leaves_no_snapshot_that_nobody_knows_of() {
     let store = Tripwire::new("commit", MANIFEST_NAME, Fate::Fail);
@@ -109,7 +133,7 @@ async fn a_failing_read_is_told_as_the_stores_own_error() {
     let identity = Identity::generate();
     let manifest = backup(&mut files(&[("a", random(10, 1))]), &store, &options(&identity)).await.unwrap();
     let snapshot = xvault::Snapshot::open(&store, &manifest.key(), vec![identity]).await.unwrap();
-    let path = crate::support::path("a");
+    let path = path("a");
     let _ = store.clone().failing(Call::Read, 1);
     let error = snapshot.read_to_vec(&path, 100).await.unwrap_err();
     assert!(matches!(error, Error::Store(ConnectorError::Store { .. })), "{error:?}");

@@ -90,6 +90,7 @@ struct Staged {
 #[async_trait]
 impl Staging for Staged {
     async fn writer(&self, name: &str) -> Result<Box<dyn StoreWriter>, Error> {
+        self.trap.pass("open", name).await?;
         let inner = self.inner.writer(name).await?;
         Ok(Box::new(Writer { inner, name: name.to_owned(), trap: self.trap.clone() }))
     }
@@ -98,6 +99,7 @@ impl Staging for Staged {
         self.inner.read(name, range).await
     }
     async fn size(&self, name: &str) -> Result<Option<u64>, Error> {
+        self.trap.pass("size", name).await?;
         self.inner.size(name).await
     }
     async fn commit(self: Box<Self>, name: &str, last: Bytes) -> Result<(), Error> {
@@ -106,6 +108,7 @@ impl Staging for Staged {
         self.trap.pass("commit", name).await
     }
     async fn abandon(self: Box<Self>) -> Result<(), Error> {
+        self.trap.pass("abandon", "").await?;
         self.inner.abandon().await
     }
 }
@@ -127,6 +130,7 @@ impl StoreWriter for Writer {
         self.inner.close().await
     }
     async fn abort(self: Box<Self>) -> Result<(), Error> {
+        self.trap.pass("abort", &self.name).await?;
         self.inner.abort().await
     }
 }
