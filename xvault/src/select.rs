@@ -2,7 +2,7 @@
 
 use xvault_connectors::Store;
 use xvault_connectors::snapshot::{self, Filter, Listed};
-use xvault_core::Manifest;
+use xvault_core::{Dispose, Disposition, Manifest};
 
 use crate::Error;
 
@@ -20,7 +20,8 @@ pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Listed>, Err
 /// The snapshot that `selector` names: an id, a beginning that fits one id only, or [`LATEST`].
 ///
 /// # Errors
-/// When none fits, or several do, or the one that fits is damaged.
+/// When none fits, or several do, or the one that fits is damaged. [`LATEST`] passes damaged snapshots over, but
+/// not those whose manifest the store just now could not give: one of them may be the newest.
 pub async fn find(store: &dyn Store, selector: &str, filter: &Filter) -> Result<Manifest, Error> {
     let listed = list(store, filter).await?;
     let none = || Error::NoSnapshot { selector: selector.to_owned(), store: store.describe() };
@@ -28,9 +29,18 @@ pub async fn find(store: &dyn Store, selector: &str, filter: &Filter) -> Result<
     found.ok_or_else(none)?.manifest.map_err(Error::Store)
 }
 
+/// The newest, or one that can't be read now and whose error is then the answer.
 fn newest(listed: Vec<Listed>) -> Option<Listed> {
-    // A damaged manifest tells no time: the newest of the others is what was asked for.
-    listed.into_iter().rev().find(|snapshot| snapshot.manifest.is_ok())
+    let mut newest = None;
+    for snapshot in listed {
+        match &snapshot.manifest {
+            Ok(_) => newest = Some(snapshot),
+            // A damaged manifest tells no time: the newest of the others is what was asked for.
+            Err(error) if error.disposition() == Disposition::Permanent => {}
+            Err(_) => return Some(snapshot),
+        }
+    }
+    newest
 }
 
 fn matching(mut listed: Vec<Listed>, selector: &str) -> Result<Option<Listed>, Error> {

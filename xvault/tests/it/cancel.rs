@@ -177,6 +177,8 @@ async fn work_that_does_not_wait_for_the_store_stops_too() {
     let target = dir.path().join("out");
     assert_cancelled(timely(snapshot.restore(&target, RestoreOptions::default().control(soon()))).await);
     assert_empty(&target);
+    let (zeros, control) = (path("zeros"), soon());
+    assert_cancelled(timely(snapshot.cat(&zeros, std::io::sink(), &control)).await);
 }
 
 #[tokio::test]

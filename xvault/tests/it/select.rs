@@ -2,9 +2,10 @@
 
 use std::fs;
 
+use xvault::connectors::store::unreliable::{Call, UnreliableStore};
 use xvault::core::snapshot::MANIFEST_NAME;
-use xvault::core::{Identity, SnapshotId, SnapshotKey, SourceId, TenantId};
-use xvault::{BackupOptions, Error, Filter, FsStore, LATEST, ReadBack, Store};
+use xvault::core::{Dispose, Disposition, Identity, SnapshotId, SnapshotKey, SourceId, TenantId};
+use xvault::{BackupOptions, Error, Filter, FsStore, LATEST, MemoryStore, ReadBack, Store};
 
 use crate::support::{backup, files, random};
 
@@ -67,6 +68,21 @@ async fn a_damaged_manifest_is_shown_last_and_is_not_the_latest() {
     assert_eq!(found(&store, LATEST).await.unwrap().as_str(), "two");
     let error = found(&store, "three").await.unwrap_err().to_string();
     assert!(error.contains("snapshots/three/manifest.json"), "{error}");
+}
+
+/// An older snapshot in the place of the newest would be restored without a word.
+#[tokio::test]
+async fn a_manifest_that_cannot_be_read_just_now_may_be_the_latest() {
+    let store = UnreliableStore::new(MemoryStore::new().unwrap());
+    for id in ["one", "two"] {
+        store_one(&store, &options(id)).await;
+    }
+    for failures in [1, 2] {
+        let store = store.clone().failing(Call::Read, failures);
+        let error = found(&store, LATEST).await.unwrap_err();
+        assert_eq!(error.disposition(), Disposition::Transient, "{error:?}");
+        assert_eq!(found(&store, LATEST).await.unwrap().as_str(), "two");
+    }
 }
 
 #[tokio::test]
