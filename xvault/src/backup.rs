@@ -130,7 +130,7 @@ impl BackupOptions {
 
 /// Backs up `source` into `store`: one snapshot, which exists exactly when this returns its manifest.
 ///
-/// Everything is streamed: memory does not grow with the source. Where something could not be read the
+/// Everything is streamed: memory does not grow with the content, and by 10 to 20 bytes with each path. Where something could not be read the
 /// snapshot is *partial* ([`Manifest::completeness`]), and its index holds the warnings.
 ///
 /// # Errors

@@ -55,7 +55,8 @@
 //! - **Success is computed.** The source gives evidence that it was read to its end, the archive's own count must agree
 //!   with the source's, and [`ReadBack`] decrypts and compares what the store gives back. What could not be
 //!   read makes a snapshot *partial*, never silently smaller.
-//! - **Bounded memory.** Nothing is held whole, neither a file nor a listing: some tens of MiB serve any source.
+//! - **Bounded memory.** Nothing is held whole, neither a file nor a listing: some tens of MiB serve any source,
+//!   and 10 to 20 bytes for each path, which prove that none comes twice.
 //! - **Write-only.** A backup needs public keys alone. Read-back uses an identity that is made for one run and forgotten.
 //! - **Nothing is trusted.** What comes from a source or a store is checked and capped; a restore never leaves its target.
 //!
