@@ -149,6 +149,7 @@ impl<'a> Emitter<'a> {
             let count = usize::try_from(missing).unwrap_or(ZEROS.len()).min(ZEROS.len());
             self.sink.data(Bytes::from_static(ZEROS.get(..count).unwrap_or(&ZEROS))).await?;
             self.content.bytes += count as u64;
+            self.control.progress().bytes(count as u64);
             missing -= count as u64;
         }
         Ok(())
