@@ -46,6 +46,22 @@ pub(crate) struct OutputArgs {
     pub(crate) quiet: bool,
 }
 
+impl Command {
+    /// Whether its output is a listing or content that a reader may have enough of: `xvault ls | head`.
+    pub(crate) fn is_listing(&self) -> bool {
+        matches!(self, Self::Snapshots(_) | Self::Ls(_) | Self::Cat(_) | Self::Completions(_))
+    }
+
+    /// What is left behind when it is interrupted.
+    pub(crate) fn when_interrupted(&self) -> &'static str {
+        match self {
+            Self::Backup(_) => "interrupted; no snapshot was made, nothing half-done was kept",
+            Self::Restore(_) => "interrupted; the files restored so far are whole and stay",
+            _ => "interrupted",
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Back up a directory or a server
@@ -79,7 +95,7 @@ pub(crate) struct StoreArgs {
 /// Which snapshot, and who reads it.
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotArgs {
-    /// A snapshot's id, a unique beginning of it, or `latest`
+    /// A snapshot's id, a unique beginning of it, or `latest`: the newest of all sources, or of --source-id
     #[arg(value_name = "SNAPSHOT")]
     pub(crate) snapshot: String,
     #[command(flatten)]
@@ -217,6 +233,9 @@ pub(crate) struct LsArgs {
     /// Show mode, owner, size and time, as `ls -l` does
     #[arg(long, short)]
     pub(crate) long: bool,
+    /// Show instead what could not be read whole when the snapshot was made
+    #[arg(long, conflicts_with = "long")]
+    pub(crate) warnings: bool,
 }
 
 #[derive(Debug, Args)]

@@ -63,26 +63,37 @@ pub(crate) fn identities(file: Option<&Path>) -> anyhow::Result<Vec<Identity>> {
     Identity::parse_file(&read_secret(&path)?).with_context(|| format!("identity file {}", path.display()))
 }
 
-/// Makes an identity and keeps it in `path`, which must not exist: readable by its owner only.
+/// Makes an identity and keeps it in `path`, which must not exist: readable by its owner only, and durable before
+/// anything is encrypted to it.
 pub(crate) fn create(path: &Path) -> anyhow::Result<Recipient> {
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
-        made.with_context(|| format!("create {}", parent.display()))?;
-    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
+    made.with_context(|| format!("create {}", parent.display()))?;
     let identity = Identity::generate();
     let recipient = identity.recipient();
-    let mut open = OpenOptions::new();
-    let file = open.write(true).create_new(true).mode(0o600).open(path);
-    let mut file = file.with_context(|| format!("create {}", path.display()))?;
-    let secret = identity.to_secret();
-    let header = format!("# created: {}\n# public key: {recipient}\n", clock::now());
-    let written = file
-        .write_all(header.as_bytes())
-        .and_then(|()| file.write_all(secret.expose_secret().as_bytes()))
-        .and_then(|()| file.write_all(b"\n"))
-        .and_then(|()| file.sync_all());
-    written.with_context(|| format!("write {}", path.display()))?;
+    let written = write_whole(path, parent, |file| {
+        write!(file, "# created: {}\n# public key: {recipient}\n", clock::now())?;
+        file.write_all(identity.to_secret().expose_secret().as_bytes())?;
+        file.write_all(b"\n")
+    });
+    written.with_context(|| format!("create {}", path.display()))?;
     Ok(recipient)
+}
+
+/// The file appears under its name when all of it is on the disk, and never in place of another.
+fn write_whole(path: &Path, parent: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let temporary = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let linked =
+        fill(&mut file).and_then(|()| file.sync_all()).and_then(|()| std::fs::hard_link(&temporary, path));
+    let removed = std::fs::remove_file(&temporary);
+    linked.and(removed)?;
+    // The directories above may be new as well; those that are not ours to open were there before.
+    File::open(parent)?.sync_all()?;
+    for above in parent.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        drop(File::open(above).and_then(|dir| dir.sync_all()));
+    }
+    Ok(())
 }
 
 /// Who the flags say can read a backup; with none, the owner of the default key file, made at first use.

@@ -51,21 +51,22 @@ fn main() -> ExitCode {
 async fn run(cli: Cli, output: &Output) -> ExitCode {
     let cancel = CancellationToken::new();
     tokio::spawn(watch_signals(cancel.clone(), output.clone()));
+    let (is_listing, when_interrupted) = (cli.command.is_listing(), cli.command.when_interrupted());
     let result = commands::run(cli.command, output, &cancel).await;
     output.clear();
     match result {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Warnings) => ExitCode::from(WARNINGS),
         Err(_) if cancel.is_cancelled() => {
-            write_stderr("xvault: interrupted; nothing half-done was kept");
+            output.error(when_interrupted, Disposition::Cancelled);
             ExitCode::from(INTERRUPTED)
         }
-        // Whoever read our output has enough: `xvault ls | head`.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_listing && is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            write_stderr(&format!("xvault: {}", describe(&error)));
+            let message = xvault::core::error::chain(error.as_ref());
+            output.error(&message, disposition(&error));
             if let Some(hint) = hint(&error) {
-                write_stderr(&format!("xvault: {hint}"));
+                output.say(&format!("xvault: {hint}"));
             }
             ExitCode::from(FAILED)
         }
@@ -93,12 +94,14 @@ async fn watch_signals(cancel: CancellationToken, output: Output) {
     }
 }
 
-fn describe(error: &anyhow::Error) -> String {
-    xvault::core::error::chain(error.as_ref())
+/// Somebody who reads our output has enough of it.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes.any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+fn disposition(error: &anyhow::Error) -> Disposition {
+    error.downcast_ref::<xvault::Error>().map_or(Disposition::Permanent, Dispose::disposition)
 }
 
 /// What the user can do about it with a flag, or with patience.

@@ -7,7 +7,9 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use serde::Serialize;
-use xvault::core::{Progress, Silent};
+use serde_json::json;
+use xvault::core::snapshot::Completeness;
+use xvault::core::{Disposition, Manifest, Progress, Silent};
 
 use crate::args::OutputArgs;
 
@@ -55,7 +57,32 @@ impl Output {
         let mut line =
             if self.json { serde_json::to_string(value).map_err(io::Error::other)? } else { text() };
         line.push('\n');
-        io::stdout().lock().write_all(line.as_bytes())
+        match io::stdout().lock().write_all(line.as_bytes()) {
+            // Nobody reads any more: what was done, and how it ended, stays the same.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
+    }
+
+    /// Tells why the program failed.
+    pub(crate) fn error(&self, message: &str, disposition: Disposition) {
+        self.clear();
+        if self.json {
+            let event = json!({"event": "error", "message": message, "disposition": disposition});
+            write_stderr(&event.to_string());
+        } else {
+            write_stderr(&format!("xvault: {message}"));
+        }
+    }
+
+    /// Says it when a snapshot does not hold everything that was asked for.
+    pub(crate) fn say_if_partial(&self, manifest: &Manifest) {
+        if manifest.completeness == Completeness::Partial {
+            let (id, count) = (&manifest.snapshot_id, manifest.content_summary.warnings);
+            self.say(&format!(
+                "snapshot {id} is PARTIAL: {count} warnings when it was made, `xvault ls --warnings {id}` shows them"
+            ));
+        }
     }
 
     /// Tells a person something that is no result.

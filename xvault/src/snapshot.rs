@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use xvault_archive::{ArchiveEntry, ArchiveIndex, ArchiveReader, EntryReader};
 use xvault_connectors::{Control, Store};
 use xvault_core::snapshot::{ARTIFACT_NAME, INDEX_NAME};
-use xvault_core::{EntryPath, Identity, Manifest, SnapshotKey};
+use xvault_core::{EntryPath, Identity, Manifest, SnapshotKey, Warning};
 
 use crate::Error;
 use crate::bridge::{ByteCount, ObjectReader, exactly, with_objects};
@@ -60,14 +60,28 @@ impl<'s> Snapshot<'s> {
         &self,
         mut visit: impl FnMut(ArchiveEntry) -> ControlFlow<()> + Send + 'static,
     ) -> Result<(), Error> {
-        let index = self.index(&Control::default()).await?;
-        let (key, identities) = (self.manifest.key(), self.identities.clone());
-        with_objects(&[&index], &Control::default(), move |readers| {
-            let [index] = exactly(readers)?;
-            let mut index = ArchiveIndex::open(index, &identities)?;
-            index.expect_key(&key)?;
+        self.with_index(move |index| {
             for entry in index.entries()? {
                 if visit(entry?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Shows to `visit` what could not be read whole when the snapshot was made, until it breaks. Reads the index only.
+    ///
+    /// # Errors
+    /// As [`Snapshot::entries`].
+    pub async fn warnings(
+        &self,
+        mut visit: impl FnMut(Warning) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<(), Error> {
+        self.with_index(move |index| {
+            for warning in index.warnings()? {
+                if visit(warning?).is_break() {
                     break;
                 }
             }
@@ -111,6 +125,22 @@ impl<'s> Snapshot<'s> {
             let mut content = Vec::new();
             copy(&mut body, &mut content, &Control::default())?;
             Ok(content)
+        })
+        .await
+    }
+
+    /// Runs `work` on a thread with the stored index.
+    async fn with_index(
+        &self,
+        work: impl FnOnce(&mut ArchiveIndex<ObjectReader>) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        let index = self.index(&Control::default()).await?;
+        let (key, identities) = (self.manifest.key(), self.identities.clone());
+        with_objects(&[&index], &Control::default(), move |readers| {
+            let [index] = exactly(readers)?;
+            let mut index = ArchiveIndex::open(index, &identities)?;
+            index.expect_key(&key)?;
+            work(&mut index)
         })
         .await
     }

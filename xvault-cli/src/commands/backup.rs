@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use xvault::connectors::Store;
+use xvault::core::error::chain;
 use xvault::core::snapshot::{Completeness, MANIFEST_NAME};
 use xvault::core::{Manifest, Phase, ReadBack, SourceId, SourceSettings};
 use xvault::{BackupOptions, Filter};
@@ -26,7 +27,7 @@ pub(super) async fn run(
     let store = store::open(&args.store, true)?;
     let source_id = args.source_id.clone().unwrap_or_else(|| source_id(&settings));
     let options = options(args, source_id.clone(), output)?;
-    sweep(&*store, output).await?;
+    sweep(&*store, output).await;
 
     let mut control = super::control(output, cancel);
     if let Some(rate) = args.bwlimit {
@@ -66,12 +67,15 @@ fn options(args: &BackupArgs, source_id: SourceId, output: &Output) -> anyhow::R
     Ok(options)
 }
 
-async fn sweep(store: &dyn Store, output: &Output) -> anyhow::Result<()> {
-    let swept = store.sweep(ABANDONED).await.map_err(xvault::Error::Store)?;
-    if swept.removed > 0 {
-        output.say(&format!("removed what {} interrupted backup(s) left behind", swept.removed));
+/// What can't be swept now is no reason to make no backup.
+async fn sweep(store: &dyn Store, output: &Output) {
+    match store.sweep(ABANDONED).await {
+        Ok(swept) if swept.removed > 0 => {
+            output.say(&format!("removed what {} interrupted backup(s) left behind", swept.removed));
+        }
+        Ok(_) => {}
+        Err(error) => output.say(&format!("could not sweep up after interrupted backups: {}", chain(&error))),
     }
-    Ok(())
 }
 
 /// What the newest snapshot of the source held; only the progress bar asks, so trouble is no error.

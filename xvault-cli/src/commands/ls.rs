@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use xvault::ArchiveEntry;
 use xvault::core::entry::display_name;
 use xvault::core::snapshot::hex;
-use xvault::core::{EntryKind, EntryPath, Metadata};
+use xvault::core::{EntryKind, EntryPath, Metadata, Warning};
 
 use crate::Outcome;
 use crate::args::LsArgs;
@@ -22,6 +22,7 @@ pub(super) async fn run(args: &LsArgs, output: &Output) -> anyhow::Result<Outcom
     let store = store::open(&args.snapshot.store, false)?;
     let identities = keys::identities(args.snapshot.identity.identity.as_deref())?;
     let snapshot = super::open(&*store, &args.snapshot, identities).await?;
+    output.say_if_partial(snapshot.manifest());
     let below = match &args.path {
         Some(path) => EntryPath::from_source(path.as_os_str().as_bytes())?,
         None => None,
@@ -29,7 +30,16 @@ pub(super) async fn run(args: &LsArgs, output: &Output) -> anyhow::Result<Outcom
     let form = Form { json: output.json(), long: args.long };
     let listing = Arc::new(Mutex::new(Listing::new(below.clone(), form)));
     let printing = Arc::clone(&listing);
-    snapshot.entries(move |entry| lock(&printing).visit(&entry)).await?;
+    if args.warnings {
+        snapshot
+            .warnings(move |warning| lock(&printing).visit(&warning.path, |form| warned(&warning, form)))
+            .await?;
+        lock(&listing).finish()?;
+        return Ok(Outcome::Done);
+    }
+    snapshot
+        .entries(move |entry| lock(&printing).visit(&entry.entry.path, |form| line(&entry, form)))
+        .await?;
     let found = lock(&listing).finish()?;
     match below {
         Some(path) if !found => bail!("the snapshot has no entry `{path}`"),
@@ -61,12 +71,12 @@ impl Listing {
         Self { out: BufWriter::new(io::stdout()), below, form, found: false, failure: None }
     }
 
-    fn visit(&mut self, entry: &ArchiveEntry) -> ControlFlow<()> {
-        if self.below.as_ref().is_some_and(|below| !entry.entry.path.is_within(below)) {
+    fn visit(&mut self, path: &EntryPath, line: impl FnOnce(Form) -> String) -> ControlFlow<()> {
+        if self.below.as_ref().is_some_and(|below| !path.is_within(below)) {
             return ControlFlow::Continue(());
         }
         self.found = true;
-        match writeln!(self.out, "{}", line(entry, self.form)) {
+        match writeln!(self.out, "{}", line(self.form)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 self.failure = Some(error);
@@ -91,6 +101,15 @@ fn line(entry: &ArchiveEntry, form: Form) -> String {
         long(entry)
     } else {
         name(entry)
+    }
+}
+
+fn warned(warning: &Warning, form: Form) -> String {
+    let Warning { path, code, message } = warning;
+    if form.json {
+        json!({"path": path.to_string(), "code": code.as_str(), "message": message}).to_string()
+    } else {
+        format!("{path}: {message}")
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) async fn run(
     let identities = keys::identities(args.snapshot.identity.identity.as_deref())?;
     let store = store::open(&args.snapshot.store, false)?;
     let snapshot = super::open(&*store, &args.snapshot, identities).await?;
+    output.say_if_partial(snapshot.manifest());
     let options = RestoreOptions::default()
         .paths(paths(&args.paths)?)
         .overwrite(args.overwrite.into())
@@ -50,8 +51,10 @@ fn report(
     output: &Output,
 ) -> anyhow::Result<()> {
     let ExtractStats { files, directories, symlinks, hardlinks, bytes, kept } = *stats;
+    let manifest = snapshot.manifest();
     let value = json!({
-        "snapshot_id": snapshot.manifest().snapshot_id,
+        "snapshot_id": manifest.snapshot_id,
+        "completeness": manifest.completeness,
         "target": args.to.to_string_lossy(),
         "files": files,
         "directories": directories,
@@ -62,12 +65,15 @@ fn report(
     });
     output.result(&value, || {
         let mut text = format!(
-            "restored {} files, {} directories, {} links, {} into {}",
+            "restored {} files, {} directories, {} links, {} into {}\n  from snapshot {} of source {}, {}",
             show_count(files),
             show_count(directories),
             show_count(symlinks + hardlinks),
             show_bytes(bytes),
             args.to.display(),
+            manifest.snapshot_id,
+            manifest.source_id,
+            manifest.started_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
         );
         if kept > 0 {
             text.push_str(&format!(

@@ -4,12 +4,12 @@ use anyhow::bail;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use xvault::connectors::Store;
-use xvault::core::{SnapshotKey, error};
-use xvault::{Depth, VerifyOptions, VerifyReport};
+use xvault::core::{Dispose, SnapshotKey, error};
+use xvault::{Depth, Filter, VerifyOptions, VerifyReport};
 
 use crate::Outcome;
 use crate::args::VerifyArgs;
-use crate::output::{Output, write_stderr};
+use crate::output::Output;
 use crate::units::{show_bytes, show_count};
 use crate::{keys, store};
 
@@ -25,10 +25,13 @@ pub(super) async fn run(
         options = options.identities(keys::identities(Some(path))?);
     }
     let keys = selected(args, &*store).await?;
+    if keys.is_empty() {
+        bail!("there is no snapshot in {} to check", store.describe());
+    }
     let mut damaged = 0;
     for key in &keys {
         match xvault::verify(&*store, key, &options).await {
-            Ok(report) => tell_sound(key, &report, output)?,
+            Ok(report) => tell_sound(&*store, key, &report, output).await?,
             Err(error) => {
                 control.check()?;
                 damaged += 1;
@@ -56,10 +59,20 @@ async fn selected(args: &VerifyArgs, store: &dyn Store) -> anyhow::Result<Vec<Sn
     Ok(keys)
 }
 
-fn tell_sound(key: &SnapshotKey, report: &VerifyReport, output: &Output) -> anyhow::Result<()> {
+async fn tell_sound(
+    store: &dyn Store,
+    key: &SnapshotKey,
+    report: &VerifyReport,
+    output: &Output,
+) -> anyhow::Result<()> {
     let VerifyReport { depth, entries, bytes } = *report;
     let id = &key.snapshot_id;
-    let value = json!({"snapshot_id": id, "ok": true, "depth": depth, "entries": entries, "bytes": bytes});
+    let manifest = xvault::find(store, id.as_str(), &key_filter(key)).await?;
+    output.say_if_partial(&manifest);
+    let value = json!({
+        "snapshot_id": id, "ok": true, "depth": depth, "entries": entries, "bytes": bytes,
+        "completeness": manifest.completeness,
+    });
     output.result(&value, || match depth {
         Depth::Quick => format!("{id}  sound: sizes and hashes of {} agree", show_bytes(bytes)),
         Depth::Deep => {
@@ -73,12 +86,15 @@ fn tell_sound(key: &SnapshotKey, report: &VerifyReport, output: &Output) -> anyh
     Ok(())
 }
 
+fn key_filter(key: &SnapshotKey) -> Filter {
+    Filter { tenant_id: Some(key.tenant_id.clone()), source_id: Some(key.source_id.clone()) }
+}
+
 fn tell_damaged(key: &SnapshotKey, fault: &xvault::Error, output: &Output) -> anyhow::Result<()> {
     let reason = error::chain(fault);
-    output.clear();
+    output.error(&format!("{}: {reason}", key.snapshot_id), fault.disposition());
     if output.json() {
         output.result(&json!({"snapshot_id": key.snapshot_id, "ok": false, "error": reason}), String::new)?;
     }
-    write_stderr(&format!("xvault: {}: {reason}", key.snapshot_id));
     Ok(())
 }

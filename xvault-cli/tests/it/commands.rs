@@ -113,3 +113,65 @@ fn verify_checks_what_it_is_asked_for() {
     let entries = held["files"].as_u64().unwrap() + held["directories"].as_u64().unwrap();
     assert_eq!(report["entries"], entries, "{report}");
 }
+
+#[test]
+fn a_partial_snapshot_says_so_wherever_it_is_used() {
+    let sshd = xvault_testkit::Sshd::builder().start();
+    let tree = sshd.home.join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("open"), "x").unwrap();
+    fs::write(tree.join("secret"), "x").unwrap();
+    std::os::unix::fs::chown(tree.join("secret"), Some(0), Some(0)).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(tree.join("secret"), mode).unwrap();
+    let world = World::new();
+    let login = crate::world::login(&sshd);
+    let url = crate::world::url("sftp", &sshd, sshd.port, &tree);
+    assert_eq!(world.backup_ran(&url, &crate::world::strs(&login)).code, 3);
+
+    for command in [&["ls", "latest"][..], &["restore", "latest", "--to", "out"], &["verify", "latest"]] {
+        let ran = world.ok(command);
+        assert!(ran.stderr.contains("PARTIAL: 1 warnings"), "{command:?}: {ran:?}");
+    }
+    let warnings = world.ok(&["ls", "--warnings", "latest"]).stdout;
+    assert!(warnings.lines().count() == 1 && warnings.contains("tree/secret: "), "{warnings}");
+    let json: Value =
+        serde_json::from_str(&world.ok(&["ls", "--warnings", "latest", "--json"]).stdout).unwrap();
+    assert_eq!(json["code"], "unreadable");
+}
+
+#[test]
+fn a_closed_pipe_hides_no_damage() {
+    let world = World::new();
+    let tree = world.tree(|dir| fs::write(dir.join("file"), "x").unwrap());
+    for _ in 0..3 {
+        world.backup(text(&tree), &[]);
+    }
+    let damaged = &world.snapshot_dirs()[1];
+    fs::write(damaged.join("index.zst.enc"), "rot").unwrap();
+    let binary = env!("CARGO_BIN_EXE_xvault");
+    let script = format!("'{binary}' verify --all | true; echo ${{PIPESTATUS[0]}}");
+    let mut bash = std::process::Command::new("bash");
+    let ran = run(bash.args(["-c", &script]).env("XVAULT_STORE", &world.store));
+    assert_eq!(ran.stdout, "1\n", "{ran:?}");
+    assert!(ran.stderr.contains("index.zst.enc"), "{ran:?}");
+}
+
+#[test]
+fn a_check_of_nothing_is_no_success() {
+    let world = World::new();
+    fs::create_dir(&world.store).unwrap();
+    let ran = world.run(&["verify", "--all"]);
+    assert!(ran.code == 1 && ran.stderr.contains("no snapshot"), "{ran:?}");
+}
+
+#[test]
+fn failures_are_json_when_json_is_asked_for() {
+    let world = World::new();
+    let ran = world.backup_ran("/no/such/dir", &[]);
+    assert_eq!(ran.code, 1);
+    let events: Vec<Value> = ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let error = events.iter().find(|event| event["event"] == "error").unwrap();
+    assert!(error["message"].as_str().unwrap().contains("/no/such/dir"), "{error}");
+    assert_eq!(error["disposition"], "permanent");
+}

@@ -71,3 +71,62 @@ fn a_running_backup_is_not_swept_by_another() {
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
     assert_eq!(world.ok(&["snapshots", "--json"]).stdout.lines().count(), 1);
 }
+
+#[test]
+fn an_interrupted_restore_keeps_whole_files_and_can_be_run_again() {
+    let world = World::new();
+    let tree = world.tree(|dir| {
+        for number in 0..200 {
+            trees::random_file(&dir.join(format!("{number:03}")), 1 << 20, number);
+        }
+    });
+    world.backup(text(&tree), &["--read-back", "off"]);
+    let out = world.path("out");
+    let mut command = world.command(&["restore", "latest", "--to", text(&out)]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let restored = crate::world::restored(&out, &tree);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !restored.join("003").exists() {
+        assert!(Instant::now() < deadline, "nothing is restored");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    signal(&child, "INT");
+    let ran = ran(child.wait_with_output().unwrap());
+    // A fast machine may be done before the signal arrives.
+    assert!(ran.code == 130 || ran.code == 0, "{ran:?}");
+    assert!(ran.code == 0 || ran.stderr.contains("stay"), "{ran:?}");
+    for entry in std::fs::read_dir(&restored).unwrap() {
+        let path = entry.unwrap().path();
+        let source = tree.join(path.file_name().unwrap());
+        assert!(
+            std::fs::read(&path).unwrap() == std::fs::read(source).unwrap(),
+            "{} is half",
+            path.display()
+        );
+    }
+    world.ok(&["restore", "latest", "--to", text(&out)]);
+    xvault_testkit::assert_same_tree(&tree, &restored, &xvault_testkit::TreeOptions::default());
+}
+
+#[test]
+fn a_killed_backup_of_a_server_is_no_snapshot() {
+    for scheme in ["sftp", "ssh"] {
+        let sshd = xvault_testkit::Sshd::builder().root().start();
+        let world = World::new();
+        let large = sshd.home.join("large");
+        trees::random_file(&large, 64 << 20, 6);
+        let url = crate::world::url(scheme, &sshd, sshd.port, &large);
+        let login = crate::world::login(&sshd);
+        let args = ["backup", &url, "--recipient", &world.recipient, "--bwlimit", "10MiB"];
+        let mut command = world.command(&[&args[..], &crate::world::strs(&login)].concat());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while staged_bytes(&world) == 0 {
+            assert!(Instant::now() < deadline, "{scheme}: nothing is staged");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        signal(&child, "KILL");
+        child.wait().unwrap();
+        assert_eq!(world.ok(&["snapshots"]).stdout, "", "{scheme}");
+    }
+}
