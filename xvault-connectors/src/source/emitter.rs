@@ -102,13 +102,6 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    /// The file was found longer than promised, though no byte beyond was read.
-    pub fn grew(&mut self) {
-        if let Some(body) = &mut self.body {
-            body.grew = true;
-        }
-    }
-
     /// How many bytes of the current body the sink has.
     #[must_use]
     pub fn delivered(&self) -> u64 {
