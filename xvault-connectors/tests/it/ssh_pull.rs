@@ -302,6 +302,29 @@ async fn no_shell_and_no_usable_tar_fall_back_to_sftp() {
 }
 
 #[tokio::test]
+async fn options_for_tar_in_the_account_s_environment_change_nothing() {
+    let environments = [
+        "TAR_OPTIONS=--exclude=*.txt",
+        "TAR_OPTIONS=--no-such-option",
+        "TAR_OPTIONS=--no-recursion TAPE=/nowhere POSIXLY_CORRECT=1 LANGUAGE=de LC_ALL=C.UTF-8",
+    ];
+    for environment in environments {
+        let sshd = Sshd::builder().config(&format!("SetEnv {environment}")).start();
+        let tree = sshd.home.join("tree");
+        fs::create_dir(&tree).unwrap();
+        fs::write(tree.join("a.txt"), "a").unwrap();
+        fs::write(tree.join("b"), "b").unwrap();
+        let (kept, summary) = Job::new(Kind::Ssh, &sshd, &[&tree]).pull().await;
+        assert!(
+            matches!(summary.evidence, Evidence::Tar { exit_status: 0, .. }),
+            "{environment}: {summary:?}"
+        );
+        assert_eq!(kept.warnings, []);
+        unpacked(&kept, &tree, &TreeOptions::default());
+    }
+}
+
+#[tokio::test]
 async fn a_tar_that_dies_or_stops_early_is_no_backup() {
     let version = "echo 'tar (GNU tar) 1.34'";
     let cases = [

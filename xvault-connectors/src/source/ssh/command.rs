@@ -12,8 +12,11 @@ const MAX_NAMES_LEN: usize = 64 << 10;
 const MARK: &[u8] = b"xvault looks around\n";
 
 /// The command that finds out what there is: our mark, and what tar says it is.
-pub(super) const LOOK_AROUND: [&[u8]; 3] =
-    [b"sh", b"-c", b"printf 'xvault looks around\\n'; LC_ALL=C tar --version 2>/dev/null | head -n 1"];
+pub(super) const LOOK_AROUND: [&[u8]; 3] = [
+    b"sh",
+    b"-c",
+    b"printf 'xvault looks around\\n'; TAR_OPTIONS= LC_ALL=C tar --version 2>/dev/null | head -n 1",
+];
 
 /// Why the remote tar can't be used.
 pub(super) fn refusal(output: &[u8]) -> Option<String> {
@@ -85,6 +88,10 @@ pub(super) fn tar(operands: &[Operand], excludes: &[String]) -> Vec<Vec<u8>> {
     let mut argv: Vec<Vec<u8>> = [
         // Not `LC_ALL=C tar`: the account's shell need not be a POSIX one.
         "env",
+        // Options of the account's own (an `--exclude`, a `--one-file-system`) would drop files and tell nobody.
+        // Empty they are none; POSIX's env knows no `-u`. All else that GNU tar takes from its surroundings is
+        // overridden: TAPE by `--file`, LANGUAGE by LC_ALL, POSIXLY_CORRECT by names coming last.
+        "TAR_OPTIONS=",
         "LC_ALL=C",
         "tar",
         "--create",
