@@ -1,5 +1,6 @@
 //! Writing a snapshot, or a part of it, to a directory, so that nothing outside it is ever touched.
 
+mod late;
 mod place;
 mod target;
 
@@ -14,6 +15,7 @@ use crate::reader::{ArchiveReader, Bodies};
 use crate::seen::PathSet;
 use crate::select::{Selected, Selection};
 use crate::watch::Watch;
+use late::LateLinks;
 use place::{Ownership, Placed, Placing};
 use target::Target;
 
@@ -21,6 +23,9 @@ use target::Target;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Overwrite {
     /// They stay as they are, and are counted as `kept`; so does the metadata of existing directories.
+    ///
+    /// A hard link to a file that was kept becomes a link to it only when that file is the one of the snapshot: same
+    /// size, time, mode and content hash. Otherwise it becomes a file of its own, so that it has the snapshot's content.
     #[default]
     Never,
     /// Files are replaced when size or mtime differ, links when their target does.
@@ -57,7 +62,7 @@ impl Default for ExtractOptions {
 /// What was done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ExtractStats {
-    /// Files written.
+    /// Files written, hard links that became files of their own included.
     pub files: u64,
     /// Directories created or merged.
     pub directories: u64,
@@ -97,6 +102,14 @@ pub fn extract<A: Read + Seek, I: Read + Seek>(
             extraction.entry(selected, &mut bodies)?;
         }
     }
+    if !extraction.late.is_empty() {
+        for entry in index.entries()? {
+            options.watch.check()?;
+            if let Some(selected) = selection.resolve(entry?)? {
+                extraction.late_links(&selected, &mut bodies)?;
+            }
+        }
+    }
     for entry in index.entries()? {
         options.watch.check()?;
         extraction.finish_directory(&entry?)?;
@@ -111,6 +124,10 @@ struct Extraction<'a> {
     stats: ExtractStats,
     /// What was met so far; hard links may lead to its files only.
     seen: PathSet,
+    /// Files that stood there before and may be others than the snapshot's.
+    kept: PathSet,
+    /// Hard links to those.
+    late: LateLinks,
     /// The directories that get their metadata at the end.
     directories: PathSet,
     /// Directories that nobody may enter: done last of all, so that they don't lock us out.
@@ -125,6 +142,8 @@ impl<'a> Extraction<'a> {
             ownership: Ownership { restore: options.owner },
             stats: ExtractStats::default(),
             seen: PathSet::default(),
+            kept: PathSet::default(),
+            late: LateLinks::default(),
             directories: PathSet::default(),
             closed: Vec::new(),
         }
@@ -136,16 +155,10 @@ impl<'a> Extraction<'a> {
         if !self.seen.insert(&shown.path, content.is_some()) {
             return Err(Error::Hostile { path: shown.path.to_string(), reason: "appears twice" });
         }
-        let place = &mut Placing {
-            target: &mut self.target,
-            overwrite: self.options.overwrite,
-            owner: self.ownership,
-        };
+        let options = self.options;
+        let mut place = self.placing();
         let placed = match (&shown.kind, content) {
-            (_, Some(content)) => {
-                let mut body = bodies.open(content);
-                place.file(&shown, &mut body, &self.options.watch)?
-            }
+            (_, Some(content)) => place.file(&shown, &mut bodies.open(content), &options.watch)?,
             (EntryKind::Directory, None) => return self.directory(&shown.path),
             (EntryKind::Symlink { target }, None) => place.symlink(&shown, target)?,
             (EntryKind::Hardlink { target }, None) => {
@@ -153,13 +166,77 @@ impl<'a> Extraction<'a> {
                     let reason = "is a hard link to something that is no earlier file";
                     return Err(Error::Hostile { path: shown.path.to_string(), reason });
                 }
-                place.hardlink(&shown.path, target)?
+                let target = target.clone();
+                match self.hardlink(&shown, &target)? {
+                    Some(placed) => placed,
+                    None => return Ok(()),
+                }
             }
             // A file without content can't come out of a selection.
             (EntryKind::File { .. } | EntryKind::Stream, None) => return Err(Error::Failed),
         };
+        if placed == Placed::Kept && self.options.overwrite == Overwrite::Never {
+            self.kept.insert(&shown.path, true);
+        }
         self.count(&shown.kind, placed);
         Ok(())
+    }
+
+    fn placing(&mut self) -> Placing<'_> {
+        Placing { target: &mut self.target, overwrite: self.options.overwrite, owner: self.ownership }
+    }
+
+    /// `None`: it has to wait, as what it leads to may not be the snapshot's file.
+    fn hardlink(&mut self, link: &Entry, target: &EntryPath) -> Result<Option<Placed>, Error> {
+        if !self.kept.contains(target) {
+            return self.placing().hardlink(&link.path, target).map(Some);
+        }
+        if self.placing().exists(&link.path)? {
+            return Ok(Some(Placed::Kept));
+        }
+        self.late.push(target, &link.path);
+        Ok(None)
+    }
+
+    /// Makes the links that waited for this file: to it, or to the first of them, which gets its content.
+    fn late_links<A: Read + Seek>(
+        &mut self,
+        file: &Selected,
+        bodies: &mut Bodies<'_, A>,
+    ) -> Result<(), Error> {
+        let Selected { shown, content: Some(content) } = file else { return Ok(()) };
+        let links = self.late.take(&shown.path);
+        if links.is_empty() {
+            return Ok(());
+        }
+        let Self { options: ExtractOptions { watch, .. }, .. } = *self;
+        let whole = self.placing().is_whole(shown, content, watch)?;
+        let mut source = whole.then(|| shown.path.clone());
+        for link in links {
+            watch.check()?;
+            let kind = match &source {
+                Some(source) => EntryKind::Hardlink { target: source.clone() },
+                None => shown.kind.clone(),
+            };
+            let placed = match &source {
+                Some(source) => self.placing().hardlink(&link, source)?,
+                None => self.copy(&Entry { path: link.clone(), ..shown.clone() }, content, bodies)?,
+            };
+            self.count(&kind, placed);
+            source = source.or_else(|| (placed != Placed::Kept).then_some(link));
+        }
+        Ok(())
+    }
+
+    /// Writes a file whose bytes were told of before.
+    fn copy<A: Read + Seek>(
+        &mut self,
+        shown: &Entry,
+        content: &ArchiveEntry,
+        bodies: &mut Bodies<'_, A>,
+    ) -> Result<Placed, Error> {
+        let watch = Watch { cancel: self.options.watch.cancel.clone(), ..Watch::default() };
+        self.placing().file(shown, &mut bodies.open(content.clone()), &watch)
     }
 
     fn directory(&mut self, path: &EntryPath) -> Result<(), Error> {

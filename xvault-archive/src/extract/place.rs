@@ -12,11 +12,15 @@ use xvault_core::{Entry, EntryPath, Metadata};
 use super::Overwrite;
 use super::target::{Target, failed, obstructed, stat};
 use crate::error::Error;
+use crate::listing::ArchiveEntry;
 use crate::reader::EntryReader;
 use crate::watch::Watch;
 
 /// Files up to here are written without asking whether there is room.
 const SMALL: u64 = 1 << 20;
+
+/// How much of a file is read at once to compare it.
+const HASH_CHUNK: usize = 256 << 10;
 
 /// What became of an entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,6 +100,35 @@ impl Placing<'_> {
         temporary.move_in(path, overwrite)
     }
 
+    /// Whether anything but a directory stands at `path`, when nothing is overwritten.
+    pub(super) fn exists(&mut self, path: &EntryPath) -> Result<bool, Error> {
+        self.keeps(path, |_, _| Ok(true))
+    }
+
+    /// Whether what stands at the place of `shown` is that file: size, time, mode and, last as it has to be read, content.
+    pub(super) fn is_whole(
+        &mut self,
+        shown: &Entry,
+        content: &ArchiveEntry,
+        watch: &Watch,
+    ) -> Result<bool, Error> {
+        let (path, mode) = (&shown.path, shown.metadata.mode & self.owner.mode_bits());
+        let parent = self.target.parent(path)?;
+        let same = |found: &Stat| {
+            is_same_file(found, content.size(), &shown.metadata) && found.st_mode & 0o7777 == mode
+        };
+        if !stat(parent, path)?.as_ref().is_some_and(same) {
+            return Ok(false);
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::openat(parent, path.name(), flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(hash(File::from(fd), path, watch)?) == content.blake3),
+            // What we may not read we can't know to be the same.
+            Err(Errno::ACCESS) => Ok(false),
+            Err(errno) => Err(failed("open", path, errno)),
+        }
+    }
+
     fn link_source(&mut self, target: &EntryPath) -> Result<(OwnedFd, Stat), Error> {
         let parent = self.target.parent(target)?;
         let found = stat(parent, target)?.ok_or_else(|| failed("link to", target, Errno::NOENT))?;
@@ -134,6 +167,19 @@ impl Placing<'_> {
             return Err(Error::Target { op: "find room for", path: path.to_string(), source });
         }
         Ok(())
+    }
+}
+
+fn hash(mut file: File, path: &EntryPath, watch: &Watch) -> Result<[u8; 32], Error> {
+    let (mut hasher, mut buffer) = (blake3::Hasher::new(), vec![0; HASH_CHUNK]);
+    loop {
+        watch.check()?;
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hasher.finalize().into()),
+            Ok(len) => hasher.update(buffer.get(..len).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(Error::Target { op: "read", path: path.to_string(), source }),
+        };
     }
 }
 
@@ -224,11 +270,15 @@ impl Ownership {
             rustix::fs::fchown(fd, Some(uid), Some(gid))
                 .map_err(|errno| failed("set the owner of", path, errno))?;
         }
-        let kept = if self.restore { 0o7777 } else { 0o1777 };
-        let mode = Mode::from_raw_mode(metadata.mode & kept);
+        let mode = Mode::from_raw_mode(metadata.mode & self.mode_bits());
         rustix::fs::fchmod(fd, mode).map_err(|errno| failed("set the mode of", path, errno))?;
         let times = times(metadata);
         rustix::fs::futimens(fd, &times).map_err(|errno| failed("set the time of", path, errno))
+    }
+
+    /// The mode bits that are restored: without the owner no set-id bits.
+    pub(super) fn mode_bits(self) -> u32 {
+        if self.restore { 0o7777 } else { 0o1777 }
     }
 
     fn apply_to_link(self, parent: BorrowedFd<'_>, name: &str, entry: &Entry) -> Result<(), Error> {

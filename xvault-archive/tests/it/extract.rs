@@ -125,6 +125,61 @@ fn hard_links_survive_every_way_of_overwriting() {
 }
 
 #[test]
+fn a_link_to_a_kept_file_gets_the_content_of_the_snapshot() {
+    let body = noise(30_000, 1);
+    let items = possible(vec![
+        file("a", body.clone()),
+        hardlink("b", "a"),
+        dir("d"),
+        hardlink("d/c", "a"),
+        file("other", "other"),
+        hardlink("other-link", "other"),
+    ]);
+    let target = tempfile::tempdir().unwrap();
+    fs::write(target.path().join("a"), "the user's").unwrap();
+    let before = fs::metadata(target.path().join("a")).unwrap();
+    let archive = write(&items);
+    let stats = all(&archive, target.path(), Overwrite::Never).unwrap();
+    let at = |name: &str| fs::metadata(target.path().join(name)).unwrap();
+    assert_eq!(fs::read_to_string(target.path().join("a")).unwrap(), "the user's");
+    assert_eq!((at("a").ino(), at("a").nlink(), at("a").mtime()), (before.ino(), 1, before.mtime()));
+    assert!(fs::read(target.path().join("b")).unwrap() == body);
+    assert_eq!((at("b").ino(), at("b").nlink()), (at("d/c").ino(), 2));
+    assert_eq!(at("b").mtime(), 1_600_000_000);
+    assert_eq!(at("other").ino(), at("other-link").ino());
+    assert_eq!((stats.files, stats.hardlinks, stats.kept, stats.bytes), (2, 2, 1, 30_005));
+    assert_eq!(at("d").mtime(), 1_600_000_000, "directories come after the links in them");
+
+    // In a selection the link that takes the content along is the file of the others.
+    let target = tempfile::tempdir().unwrap();
+    fs::create_dir(target.path().join("d")).unwrap();
+    make_symlink("elsewhere", target.path().join("b")).unwrap();
+    let options = ExtractOptions { paths: vec![path("b"), path("d")], ..ExtractOptions::default() };
+    extract(&mut archive.reader(), target.path(), &options).unwrap();
+    assert_eq!(fs::read_link(target.path().join("b")).unwrap().to_str(), Some("elsewhere"));
+    assert!(fs::read(target.path().join("d/c")).unwrap() == body);
+}
+
+#[test]
+fn a_link_to_a_kept_file_is_made_when_it_is_the_same_file() {
+    let items = possible(vec![file("a", noise(30_000, 1)), hardlink("b", "a")]);
+    let archive = write(&items);
+    let target = tempfile::tempdir().unwrap();
+    let (a, b) = (target.path().join("a"), target.path().join("b"));
+    all(&archive, target.path(), Overwrite::Never).unwrap();
+    fs::remove_file(&b).unwrap();
+    all(&archive, target.path(), Overwrite::Never).unwrap();
+    assert_tree(target.path(), &items, is_root());
+    // The same size and time are not the same content.
+    fs::remove_file(&b).unwrap();
+    let time = fs::metadata(&a).unwrap().modified().unwrap();
+    fs::write(&a, noise(30_000, 2)).unwrap();
+    fs::File::options().append(true).open(&a).unwrap().set_modified(time).unwrap();
+    all(&archive, target.path(), Overwrite::Never).unwrap();
+    assert!(fs::read(&a).unwrap() == noise(30_000, 2) && fs::read(&b).unwrap() == noise(30_000, 1));
+}
+
+#[test]
 fn a_directory_where_a_file_belongs_is_in_the_way_and_stays() {
     for overwrite in [Overwrite::Never, Overwrite::IfChanged, Overwrite::Always] {
         let target = tempfile::tempdir().unwrap();
