@@ -4,6 +4,8 @@ mod durable;
 mod fs;
 mod memory;
 mod objects;
+mod staging_dir;
+mod sweep;
 pub mod unreliable;
 
 use std::fmt::Debug;
@@ -71,10 +73,12 @@ pub trait Store: Debug + Send + Sync {
     async fn delete_all(&self, prefix: &str) -> Result<(), Error>;
 
     /// Removes what crashed runs left staged. Stagings of live runs stay where the store can tell
-    /// (local disk: a lock that dies with its process); elsewhere those older than `older_than` go.
+    /// (local disk: a lock that dies with its process). Elsewhere, on network file systems and on those without
+    /// locks, those go in which nothing was written for longer than `older_than`: a live run that is silent for
+    /// so long loses its staging, and then fails.
     ///
     /// # Errors
-    /// When something could not be removed.
+    /// When the store can't be listed. Single stagings that could not be removed are counted.
     async fn sweep(&self, older_than: Duration) -> Result<Swept, Error>;
 }
 
@@ -85,6 +89,8 @@ pub struct Swept {
     pub removed: u64,
     /// Stagings left alone because they may be in use.
     pub in_use: u64,
+    /// Stagings that could not be removed, and directories that could not be looked into: another user's, say.
+    pub failed: u64,
 }
 
 /// A set of objects that is not there yet.

@@ -1,32 +1,26 @@
 //! Snapshots in a directory of this machine.
 //!
-//! A staging is the directory `.ID.staging` beside the snapshot's own, and holds an exclusive
-//! `flock` on it: a run that dies loses the lock with its process, so [`Store::sweep`] can tell the
-//! dead from the living. The lock stays with the directory through the rename that commits it.
+//! A staging is the directory `.ID.staging` beside the snapshot's own, and holds a lock while its run lives
+//! (`staging_dir`), so that the sweep (`sweep`) can tell the dead from the living.
 
-use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use opendal::{Operator, services};
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use xvault_core::WorkerId;
 use xvault_core::snapshot::Locator;
 
-use super::objects::{Objects, failed};
+use super::objects::{Objects, StagedObjects, failed, put};
+use super::staging_dir::StagingDir;
+use super::sweep::{self, STAGING_SUFFIX, is_staging};
 use super::{Staging, Store, StoreWriter, Swept, durable};
 use crate::Error;
-
-const STAGING_SUFFIX: &str = ".staging";
 
 /// A store in a local directory.
 #[derive(Debug, Clone)]
@@ -66,10 +60,6 @@ fn staging_key(prefix: &str) -> String {
     }
 }
 
-fn is_staging(name: &str) -> bool {
-    name.starts_with('.') && name.ends_with(STAGING_SUFFIX)
-}
-
 /// Runs file system calls where they may block.
 async fn blocking<T: Send + 'static>(
     action: String,
@@ -92,13 +82,14 @@ impl Store for FsStore {
 
     async fn stage(&self, prefix: &str) -> Result<Box<dyn Staging>, Error> {
         let key = staging_key(prefix);
-        let (target, staging) = (self.path(prefix), self.path(&key));
-        let action = format!("stage {}", target.display());
-        let lock = {
-            let (target, staging) = (target.clone(), staging.clone());
-            blocking(action, move || make_staging(&target, &staging)).await?
-        };
-        Ok(Box::new(FsStaging { objects: self.objects.clone(), key, staging, target, lock, settled: false }))
+        let (target, path) = (self.path(prefix), self.path(&key));
+        let objects = StagedObjects::new(self.objects.clone(), key);
+        let staged = blocking(format!("stage {}", target.display()), move || {
+            let dir = StagingDir::make(&target, path)?;
+            // Made here, so that nothing is left when nobody waits for it any more.
+            Ok(FsStaging { objects, dir, target, settled: false })
+        });
+        Ok(Box::new(staged.await?))
     }
 
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
@@ -129,158 +120,58 @@ impl Store for FsStore {
     async fn sweep(&self, older_than: Duration) -> Result<Swept, Error> {
         // Nothing else in the store's directory (`lost+found`, say) is ours to look into.
         let tenants = self.path("tenants");
-        blocking(format!("sweep {}", tenants.display()), move || sweep_dir(&tenants, older_than)).await
+        blocking(format!("sweep {}", tenants.display()), move || sweep::sweep(&tenants, older_than)).await
     }
-}
-
-/// Makes the staging directory and locks it.
-fn make_staging(target: &Path, staging: &Path) -> io::Result<File> {
-    if target.exists() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the snapshot exists already"));
-    }
-    if let Some(parent) = staging.parent() {
-        durable::create_dir_all(parent)?;
-    }
-    // A sweep may take the directory between its making and its locking: make it again then.
-    loop {
-        fs::create_dir(staging)?;
-        let lock = File::open(staging)?;
-        match try_lock(&lock)? {
-            Lock::Free | Lock::Unsupported if lock.metadata()?.nlink() > 0 => return Ok(lock),
-            Lock::Free | Lock::Unsupported => {}
-            Lock::Held => return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is being staged")),
-        }
-    }
-}
-
-enum Lock {
-    Free,
-    Held,
-    /// Some network file systems: age decides there.
-    Unsupported,
-}
-
-fn try_lock(dir: &File) -> io::Result<Lock> {
-    match flock(dir.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock::Free),
-        Err(Errno::WOULDBLOCK) => Ok(Lock::Held),
-        Err(Errno::BADF | Errno::NOTSUP | Errno::NOSYS | Errno::INVAL | Errno::NOLCK) => {
-            Ok(Lock::Unsupported)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Stagings lie beside snapshots, so only directories that are no snapshot are looked into.
-fn sweep_dir(dir: &Path, older_than: Duration) -> io::Result<Swept> {
-    let mut swept = Swept::default();
-    let entries = match fs::read_dir(dir) {
-        // Never made, or deleted since it was listed.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(swept),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        if !entry.file_type()?.is_dir() {
-            continue;
-        }
-        let below = match entry.file_name().to_str() {
-            Some(name) if is_staging(name) => sweep_staging(&entry.path(), older_than)?,
-            _ if is_snapshot_list(dir) => Swept::default(),
-            _ => sweep_dir(&entry.path(), older_than)?,
-        };
-        swept.removed += below.removed;
-        swept.in_use += below.in_use;
-    }
-    Ok(swept)
-}
-
-fn is_snapshot_list(dir: &Path) -> bool {
-    dir.file_name().is_some_and(|name| name == "snapshots")
-}
-
-fn sweep_staging(path: &Path, older_than: Duration) -> io::Result<Swept> {
-    let opened = match File::open(path) {
-        // Committed or removed since it was listed.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Swept::default()),
-        opened => opened?,
-    };
-    let dead = match try_lock(&opened)? {
-        // Whoever committed it meanwhile has renamed it: the lock is then on a snapshot, and the path is gone.
-        Lock::Free => path.exists(),
-        Lock::Held => false,
-        Lock::Unsupported => is_older(&opened, older_than)?,
-    };
-    if !dead {
-        return Ok(Swept { removed: 0, in_use: u64::from(path.exists()) });
-    }
-    fs::remove_dir_all(path)?;
-    Ok(Swept { removed: 1, in_use: 0 })
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "compared with times that the file system took from the same clock"
-)]
-fn is_older(dir: &File, older_than: Duration) -> io::Result<bool> {
-    let modified = dir.metadata()?.modified()?;
-    Ok(SystemTime::now().duration_since(modified).is_ok_and(|age| age > older_than))
 }
 
 #[derive(Debug)]
 struct FsStaging {
-    objects: Objects,
-    key: String,
-    staging: PathBuf,
+    objects: StagedObjects,
+    dir: StagingDir,
     target: PathBuf,
-    /// Held until the staging is committed or gone.
-    lock: File,
     settled: bool,
 }
 
 impl FsStaging {
-    fn object(&self, name: &str) -> String {
-        format!("{}/{name}", self.key)
+    /// Runs `work` on the directory where it may block.
+    async fn on_dir(
+        &self,
+        action: String,
+        work: impl FnOnce(&StagingDir) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), Error> {
+        let dir = self.dir.clone();
+        blocking(action, move || work(&dir)).await
     }
 }
 
 #[async_trait]
 impl Staging for FsStaging {
     async fn writer(&self, name: &str) -> Result<Box<dyn StoreWriter>, Error> {
-        self.objects.writer(&self.object(name)).await
+        // It would make the directory again, without the lock and without what was written before.
+        self.on_dir(format!("stage {name} for {}", self.target.display()), StagingDir::check).await?;
+        self.objects.writer(name).await
     }
 
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, Error> {
-        self.objects.read(&self.object(name), range).await
+        self.objects.read(name, range).await
     }
 
     async fn size(&self, name: &str) -> Result<Option<u64>, Error> {
-        self.objects.size(&self.object(name)).await
+        self.objects.size(name).await
     }
 
     async fn commit(mut self: Box<Self>, name: &str, last: Bytes) -> Result<(), Error> {
-        let mut writer = self.writer(name).await?;
-        writer.write(last).await?;
-        writer.close().await?;
-        let (from, to) = (self.staging.clone(), self.target.clone());
-        let action = format!("commit {}", to.display());
-        blocking(action, move || durable::rename_dir(&from, &to)).await?;
+        put(&*self, name, last).await?;
+        let target = self.target.clone();
+        self.on_dir(format!("commit {}", target.display()), move |dir| dir.commit(&target)).await?;
         self.settled = true;
         Ok(())
     }
 
     async fn abandon(mut self: Box<Self>) -> Result<(), Error> {
         // The drop would do the same, but can't report.
-        let staging = self.staging.clone();
-        let action = format!("remove {}", staging.display());
-        let lock = self.lock.try_clone().map_err(Error::io(action.clone()))?;
         self.settled = true;
-        blocking(action, move || {
-            fs::remove_dir_all(&staging)?;
-            drop(lock);
-            Ok(())
-        })
-        .await
+        self.on_dir(format!("remove the staging of {}", self.target.display()), StagingDir::remove).await
     }
 }
 
@@ -288,7 +179,7 @@ impl Drop for FsStaging {
     fn drop(&mut self) {
         if !self.settled {
             // Dropped in mid-backup: what can't be removed now is for the sweep.
-            drop(fs::remove_dir_all(&self.staging));
+            drop(self.dir.remove());
         }
     }
 }

@@ -11,7 +11,7 @@ use opendal::{Operator, services};
 use xvault_core::WorkerId;
 use xvault_core::snapshot::Locator;
 
-use super::objects::{Objects, failed};
+use super::objects::{Objects, StagedObjects, failed, put};
 use super::{Staging, Store, StoreWriter, Swept};
 use crate::Error;
 
@@ -52,7 +52,8 @@ impl Store for MemoryStore {
                 std::io::Error::new(std::io::ErrorKind::AlreadyExists, "the snapshot exists already");
             return Err(Error::io(format!("stage {prefix}"))(source));
         }
-        Ok(Box::new(MemoryStaging { objects: self.objects.clone(), prefix: prefix.to_owned() }))
+        let objects = StagedObjects::new(self.objects.clone(), prefix.to_owned());
+        Ok(Box::new(MemoryStaging { objects }))
     }
 
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
@@ -83,37 +84,28 @@ impl Store for MemoryStore {
 
 #[derive(Debug)]
 struct MemoryStaging {
-    objects: Objects,
-    prefix: String,
-}
-
-impl MemoryStaging {
-    fn object(&self, name: &str) -> String {
-        format!("{}/{name}", self.prefix)
-    }
+    objects: StagedObjects,
 }
 
 #[async_trait]
 impl Staging for MemoryStaging {
     async fn writer(&self, name: &str) -> Result<Box<dyn StoreWriter>, Error> {
-        self.objects.writer(&self.object(name)).await
+        self.objects.writer(name).await
     }
 
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, Error> {
-        self.objects.read(&self.object(name), range).await
+        self.objects.read(name, range).await
     }
 
     async fn size(&self, name: &str) -> Result<Option<u64>, Error> {
-        self.objects.size(&self.object(name)).await
+        self.objects.size(name).await
     }
 
     async fn commit(self: Box<Self>, name: &str, last: Bytes) -> Result<(), Error> {
-        let mut writer = self.writer(name).await?;
-        writer.write(last).await?;
-        writer.close().await
+        put(&*self, name, last).await
     }
 
     async fn abandon(self: Box<Self>) -> Result<(), Error> {
-        self.objects.delete_all(&self.prefix).await
+        self.objects.delete_all().await
     }
 }

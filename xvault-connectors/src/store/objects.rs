@@ -9,7 +9,7 @@ use futures::stream::BoxStream;
 use opendal::{ErrorKind, Operator, Writer};
 use xvault_core::{Dispose, Disposition};
 
-use super::StoreWriter;
+use super::{Staging, StoreWriter};
 use crate::Error;
 
 /// An operator with errors that name the operation and the key.
@@ -83,6 +83,46 @@ impl Objects {
         let deleted = self.operator.delete_with(&prefix).recursive(true).await;
         deleted.map_err(|error| failed("delete", &prefix, error))
     }
+}
+
+/// The objects of one staging, by their names in it.
+#[derive(Debug)]
+pub(super) struct StagedObjects {
+    objects: Objects,
+    prefix: String,
+}
+
+impl StagedObjects {
+    pub(super) fn new(objects: Objects, prefix: String) -> Self {
+        Self { objects, prefix }
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}/{name}", self.prefix)
+    }
+
+    pub(super) async fn writer(&self, name: &str) -> Result<Box<dyn StoreWriter>, Error> {
+        self.objects.writer(&self.key(name)).await
+    }
+
+    pub(super) async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        self.objects.read(&self.key(name), range).await
+    }
+
+    pub(super) async fn size(&self, name: &str) -> Result<Option<u64>, Error> {
+        self.objects.size(&self.key(name)).await
+    }
+
+    pub(super) async fn delete_all(&self) -> Result<(), Error> {
+        self.objects.delete_all(&self.prefix).await
+    }
+}
+
+/// Stages a whole object.
+pub(super) async fn put(staging: &dyn Staging, name: &str, bytes: Bytes) -> Result<(), Error> {
+    let mut writer = staging.writer(name).await?;
+    writer.write(bytes).await?;
+    writer.close().await
 }
 
 struct ObjectWriter {

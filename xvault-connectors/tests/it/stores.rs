@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -91,11 +92,80 @@ async fn the_sweep_takes_the_dead_and_leaves_the_living() {
     fs::write(dead.join("backup.tar.zst.enc"), b"half").unwrap();
 
     let swept = store.sweep(Duration::ZERO).await.unwrap();
-    assert_eq!(swept, Swept { removed: 1, in_use: 1 });
+    assert_eq!(swept, Swept { removed: 1, in_use: 1, failed: 0 });
     assert!(!dead.exists());
     living.commit("manifest.json", Bytes::from_static(b"{}")).await.unwrap();
     assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), Swept::default());
     assert!(dir.path().join(PREFIX).join("manifest.json").exists());
+}
+
+/// Somebody removes the staging in mid-run; what is written then must not become a snapshot without the rest.
+#[tokio::test]
+async fn a_staging_that_was_removed_takes_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    let staging = store.stage(PREFIX).await.unwrap();
+    fs::remove_dir(staging_path(dir.path())).unwrap();
+    let Err(error) = staging.writer("meta.json").await else { panic!("it was made again") };
+    let told = xvault_core::error::chain(&error);
+    assert!(told.contains("meta.json") && told.contains("was removed during the backup"), "{told}");
+    assert!(!staging_path(dir.path()).exists());
+    staging.commit("manifest.json", Bytes::from_static(b"{}")).await.unwrap_err();
+    assert!(!staging_path(dir.path()).exists() && !dir.path().join(PREFIX).exists());
+}
+
+#[tokio::test]
+async fn a_staging_that_was_replaced_is_not_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    let staging = store.stage(PREFIX).await.unwrap();
+    // A writer that was open already makes the directory again in some moments.
+    fs::rename(staging_path(dir.path()), dir.path().join("elsewhere")).unwrap();
+    fs::create_dir(staging_path(dir.path())).unwrap();
+    let error = staging.commit("manifest.json", Bytes::from_static(b"{}")).await.unwrap_err();
+    let told = xvault_core::error::chain(&error);
+    assert!(told.contains(PREFIX) && told.contains("was removed during the backup"), "{told}");
+    assert!(!dir.path().join(PREFIX).exists());
+    assert!(staging_path(dir.path()).exists(), "whose it is nobody knows: it is for the sweep");
+    assert_eq!(store.sweep(Duration::ZERO).await.unwrap().removed, 1);
+}
+
+fn staging_path(root: &Path) -> PathBuf {
+    root.join("tenants/t/sources/s/snapshots/.x.staging")
+}
+
+#[test]
+fn a_sweep_goes_on_past_what_it_may_not_remove() {
+    const CHILD: &str = "XVAULT_TEST_SWEEPER";
+    const NOBODY: u32 = 65534;
+    if let Some(root) = std::env::var_os(CHILD) {
+        return sweep_as_nobody(Path::new(&root));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [foreign, closed, own] = ["foreign", "closed", "own"].map(|tenant| {
+        let staging = dir.path().join(format!("tenants/{tenant}/sources/s/snapshots/.x.staging"));
+        fs::create_dir_all(&staging).unwrap();
+        fs::write(staging.join("backup.tar.zst.enc"), b"half").unwrap();
+        staging
+    });
+    for path in [own.as_path(), own.parent().unwrap()] {
+        chown(path, Some(NOBODY), None).unwrap();
+    }
+    let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    allow(dir.path(), 0o755);
+    allow(&dir.path().join("tenants/closed"), 0o700);
+    // As another user: root may remove anything.
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "stores::a_sweep_goes_on_past_what_it_may_not_remove"]).env(CHILD, dir.path());
+    let ran = child.uid(NOBODY).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+    assert_eq!([foreign, closed, own].map(|path| path.exists()), [true, true, false]);
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn sweep_as_nobody(root: &Path) {
+    let swept = FsStore::open(root).unwrap().sweep(Duration::ZERO).await.unwrap();
+    assert_eq!(swept, Swept { removed: 1, in_use: 0, failed: 2 });
 }
 
 #[tokio::test]
@@ -127,9 +197,9 @@ fn a_killed_run_leaves_no_snapshot_and_the_next_sweep_removes_the_rest() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(staged);
-    assert_eq!(alive, Swept { removed: 0, in_use: 1 });
+    assert_eq!(alive, Swept { in_use: 1, ..Swept::default() });
     assert!(!dir.path().join(PREFIX).exists());
-    assert_eq!(runtime.block_on(sweep()), Swept { removed: 1, in_use: 0 });
+    assert_eq!(runtime.block_on(sweep()), Swept { removed: 1, ..Swept::default() });
 }
 
 #[tokio::main(flavor = "current_thread")]
