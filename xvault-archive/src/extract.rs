@@ -1,6 +1,7 @@
 //! Writing a snapshot, or a part of it, to a directory, so that nothing outside it is ever touched.
 
 mod late;
+mod litter;
 mod place;
 mod target;
 
@@ -10,19 +11,20 @@ use std::path::Path;
 use xvault_core::{Entry, EntryKind, EntryPath, Phase};
 
 use crate::error::Error;
-use crate::listing::ArchiveEntry;
+use crate::listing::{ArchiveEntry, ArchiveIndex};
 use crate::reader::{ArchiveReader, Bodies};
 use crate::seen::PathSet;
 use crate::select::{Selected, Selection};
 use crate::watch::Watch;
 use late::LateLinks;
 use place::{Ownership, Placed, Placing};
-use target::Target;
+use target::{Target, is_unfinished};
 
 /// What happens to files and links that exist already. Existing directories are always merged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Overwrite {
-    /// They stay as they are, and are counted as `kept`; so does the metadata of existing directories.
+    /// They stay as they are, and are counted as `kept`; so does the metadata of existing directories, unless an
+    /// extraction that was stopped has left them unfinished (mode 1700).
     ///
     /// A hard link to a file that was kept becomes a link to it only when that file is the one of the snapshot: same
     /// size, time, mode and content hash. Otherwise it becomes a file of its own, so that it has the snapshot's content.
@@ -80,12 +82,20 @@ pub struct ExtractStats {
 ///
 /// Each entry is reached from the target's file descriptor, component by component, following no symbolic
 /// link; a file has a temporary name (`.xvault-…`) until its content hash was checked. Symbolic links are made as
-/// they are, wherever they point. Directories get their owner, mode and time at the end. Only the frames that
-/// hold selected entries are read.
+/// they are, wherever they point. Directories get their owner, time and mode at the end; until then they have mode 1700.
+/// Only the frames that hold selected entries are read.
+///
+/// A run that was cancelled, killed or failed for a reason outside the archive is completed by running it again: whole
+/// files are there, unfinished directories are known by their mode and get their metadata, and temporary files of
+/// processes that no longer run are removed from every directory that is entered. Process ids are those of this
+/// machine: two machines must not extract into one shared directory at the same time.
+///
+/// Memory: as [`ArchiveReader`], and 9 to 18 bytes for each entry, each directory and each kept file.
 ///
 /// # Errors
 /// The first thing that is wrong stops it: a damaged or hostile archive, something in the way
-/// ([`Error::Obstructed`]), a path that selects nothing, a full disk. What was extracted before stays, and is whole.
+/// ([`Error::Obstructed`]), a path that selects nothing, a full disk. What was extracted before stays, and is
+/// whole; of a bad archive also its directories.
 pub fn extract<A: Read + Seek, I: Read + Seek>(
     reader: &mut ArchiveReader<A, I>,
     target_dir: &Path,
@@ -96,25 +106,18 @@ pub fn extract<A: Read + Seek, I: Read + Seek>(
     let total = selection.is_everything().then_some(bodies.totals.content.bytes);
     options.watch.progress.phase(Phase::Restore, total);
     let mut extraction = Extraction::new(Target::open(target_dir)?, options);
-    for entry in index.entries()? {
-        options.watch.check()?;
-        if let Some(selected) = selection.resolve(entry?)? {
-            extraction.entry(selected, &mut bodies)?;
+    match extraction.entries(&selection, index, &mut bodies) {
+        Err(error) if another_run_may_go_on(&error) => Err(error),
+        extracted => {
+            let finished = extraction.finish(index);
+            extracted.and(finished)
         }
     }
-    if !extraction.late.is_empty() {
-        for entry in index.entries()? {
-            options.watch.check()?;
-            if let Some(selected) = selection.resolve(entry?)? {
-                extraction.late_links(&selected, &mut bodies)?;
-            }
-        }
-    }
-    for entry in index.entries()? {
-        options.watch.check()?;
-        extraction.finish_directory(&entry?)?;
-    }
-    extraction.finish()
+}
+
+/// Whether directories stay unfinished, so that another run finds them and gives them their metadata in the end.
+fn another_run_may_go_on(error: &Error) -> bool {
+    matches!(error, Error::Cancelled | Error::Io { .. } | Error::Target { .. } | Error::Obstructed { .. })
 }
 
 struct Extraction<'a> {
@@ -149,6 +152,31 @@ impl<'a> Extraction<'a> {
         }
     }
 
+    /// Everything but the metadata of directories.
+    fn entries<A: Read + Seek, I: Read + Seek>(
+        &mut self,
+        selection: &Selection,
+        index: &mut ArchiveIndex<I>,
+        bodies: &mut Bodies<'_, A>,
+    ) -> Result<(), Error> {
+        for entry in index.entries()? {
+            self.options.watch.check()?;
+            if let Some(selected) = selection.resolve(entry?)? {
+                self.entry(selected, bodies)?;
+            }
+        }
+        if self.late.is_empty() {
+            return Ok(());
+        }
+        for entry in index.entries()? {
+            self.options.watch.check()?;
+            if let Some(selected) = selection.resolve(entry?)? {
+                self.late_links(&selected, bodies)?;
+            }
+        }
+        Ok(())
+    }
+
     fn entry<A: Read + Seek>(&mut self, selected: Selected, bodies: &mut Bodies<'_, A>) -> Result<(), Error> {
         let Selected { shown, content } = selected;
         self.options.watch.progress.entry(&shown.path);
@@ -159,7 +187,7 @@ impl<'a> Extraction<'a> {
         let mut place = self.placing();
         let placed = match (&shown.kind, content) {
             (_, Some(content)) => place.file(&shown, &mut bodies.open(content), &options.watch)?,
-            (EntryKind::Directory, None) => return self.directory(&shown.path),
+            (EntryKind::Directory, None) => return self.directory(&shown),
             (EntryKind::Symlink { target }, None) => place.symlink(&shown, target)?,
             (EntryKind::Hardlink { target }, None) => {
                 if !self.seen.contains_file(target) {
@@ -239,9 +267,16 @@ impl<'a> Extraction<'a> {
         self.placing().file(shown, &mut bodies.open(content.clone()), &watch)
     }
 
-    fn directory(&mut self, path: &EntryPath) -> Result<(), Error> {
-        let existed = self.target.make_directory(path)?;
-        if !(existed && self.options.overwrite == Overwrite::Never) {
+    fn directory(&mut self, shown: &Entry) -> Result<(), Error> {
+        let (path, metadata) = (&shown.path, &shown.metadata);
+        let gets_metadata = match self.target.make_directory(path)? {
+            Some(found) if self.options.overwrite == Overwrite::Never => {
+                // When it is as it should be it stays so, whatever we put into it.
+                is_unfinished(&found, metadata.uid) || self.ownership.is_restored(&found, metadata)
+            }
+            _ => true,
+        };
+        if gets_metadata {
             self.directories.insert(path, false);
         }
         self.stats.directories += 1;
@@ -279,7 +314,11 @@ impl<'a> Extraction<'a> {
         self.ownership.apply(&directory, &entry.entry)
     }
 
-    fn finish(mut self) -> Result<ExtractStats, Error> {
+    fn finish<I: Read + Seek>(mut self, index: &mut ArchiveIndex<I>) -> Result<ExtractStats, Error> {
+        for entry in index.entries()? {
+            self.options.watch.check()?;
+            self.finish_directory(&entry?)?;
+        }
         // Innermost first: index order has parents before children.
         while let Some(entry) = self.closed.pop() {
             self.apply(&entry)?;

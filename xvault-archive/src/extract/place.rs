@@ -3,14 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use xvault_core::{Entry, EntryPath, Metadata};
 
-use super::Overwrite;
 use super::target::{Target, failed, obstructed, stat};
+use super::{Overwrite, litter};
 use crate::error::Error;
 use crate::listing::ArchiveEntry;
 use crate::reader::EntryReader;
@@ -105,17 +104,18 @@ impl Placing<'_> {
         self.keeps(path, |_, _| Ok(true))
     }
 
-    /// Whether what stands at the place of `shown` is that file: size, time, mode and, last as it has to be read, content.
+    /// Whether what stands at the place of `shown` is that file: size, owner, mode, time and, last as it has to be read,
+    /// content.
     pub(super) fn is_whole(
         &mut self,
         shown: &Entry,
         content: &ArchiveEntry,
         watch: &Watch,
     ) -> Result<bool, Error> {
-        let (path, mode) = (&shown.path, shown.metadata.mode & self.owner.mode_bits());
+        let (path, owner) = (&shown.path, self.owner);
         let parent = self.target.parent(path)?;
         let same = |found: &Stat| {
-            is_same_file(found, content.size(), &shown.metadata) && found.st_mode & 0o7777 == mode
+            is_same_file(found, content.size(), &shown.metadata) && owner.is_restored(found, &shown.metadata)
         };
         if !stat(parent, path)?.as_ref().is_some_and(same) {
             return Ok(false);
@@ -190,8 +190,11 @@ fn errno_of(error: &io::Error) -> Errno {
 fn is_same_file(found: &Stat, size: u64, metadata: &Metadata) -> bool {
     FileType::from_raw_mode(found.st_mode) == FileType::RegularFile
         && u64::try_from(found.st_size) == Ok(size)
-        && found.st_mtime == metadata.mtime.secs
-        && u64::from(metadata.mtime.nanos) == found.st_mtime_nsec
+        && has_time(found, metadata)
+}
+
+fn has_time(found: &Stat, metadata: &Metadata) -> bool {
+    found.st_mtime == metadata.mtime.secs && u64::from(metadata.mtime.nanos) == found.st_mtime_nsec
 }
 
 /// A file or link under a name of its own, removed unless it was moved away.
@@ -217,10 +220,8 @@ impl<'a> Temporary<'a> {
         path: &EntryPath,
         mut make: impl FnMut(&str) -> Result<(), Errno>,
     ) -> Result<Self, Error> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         for _ in 0..1000 {
-            let number = NEXT.fetch_add(1, Ordering::Relaxed);
-            let name = format!(".xvault-{}-{number}.partial", std::process::id());
+            let name = litter::fresh_name();
             match make(&name) {
                 Ok(()) => return Ok(Self { parent, name }),
                 Err(Errno::EXIST) => {}
@@ -262,7 +263,7 @@ pub(super) struct Ownership {
 }
 
 impl Ownership {
-    /// Owner first, as changing it clears set-id bits; the time last, as everything else changes it.
+    /// Owner first, as changing it clears set-id bits; the mode last: until then a directory is known to be unfinished.
     pub(super) fn apply(self, fd: &OwnedFd, entry: &Entry) -> Result<(), Error> {
         let (path, metadata) = (&entry.path, &entry.metadata);
         if self.restore {
@@ -270,14 +271,22 @@ impl Ownership {
             rustix::fs::fchown(fd, Some(uid), Some(gid))
                 .map_err(|errno| failed("set the owner of", path, errno))?;
         }
-        let mode = Mode::from_raw_mode(metadata.mode & self.mode_bits());
-        rustix::fs::fchmod(fd, mode).map_err(|errno| failed("set the mode of", path, errno))?;
         let times = times(metadata);
-        rustix::fs::futimens(fd, &times).map_err(|errno| failed("set the time of", path, errno))
+        rustix::fs::futimens(fd, &times).map_err(|errno| failed("set the time of", path, errno))?;
+        let mode = Mode::from_raw_mode(metadata.mode & self.mode_bits());
+        rustix::fs::fchmod(fd, mode).map_err(|errno| failed("set the mode of", path, errno))
+    }
+
+    /// Whether [`Ownership::apply`] would change nothing.
+    pub(super) fn is_restored(self, found: &Stat, metadata: &Metadata) -> bool {
+        let owner = (u64::from(found.st_uid), u64::from(found.st_gid));
+        has_time(found, metadata)
+            && found.st_mode & 0o7777 == metadata.mode & self.mode_bits()
+            && (!self.restore || owner == (metadata.uid, metadata.gid))
     }
 
     /// The mode bits that are restored: without the owner no set-id bits.
-    pub(super) fn mode_bits(self) -> u32 {
+    fn mode_bits(self) -> u32 {
         if self.restore { 0o7777 } else { 0o1777 }
     }
 

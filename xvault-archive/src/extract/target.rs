@@ -7,18 +7,25 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use xvault_core::EntryPath;
 
+use super::litter;
 use crate::error::Error;
+use crate::seen::PathSet;
 
 /// Opens a directory for what lies in it, never through a link.
 const SEARCH: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Ours until their own metadata comes: nobody looks into half-restored directories.
-const PRIVATE: Mode = Mode::RWXU;
+/// Ours until their own metadata comes: nobody looks into half-restored directories. The sticky bit, which means nothing
+/// in a directory that nobody else may enter, tells a later run that it has not come yet.
+const UNFINISHED: Mode = Mode::RWXU.union(Mode::SVTX);
 
 /// The directory that is extracted into; remembers the directory it was in last.
 pub(super) struct Target {
     root: OwnedFd,
     last: Option<(EntryPath, OwnedFd)>,
+    /// Made on the way to something, before any entry spoke of them.
+    implied: PathSet,
+    /// Directories without what a killed run left in them.
+    swept: PathSet,
 }
 
 impl Target {
@@ -28,7 +35,8 @@ impl Target {
         std::fs::create_dir_all(dir).map_err(error("create"))?;
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(dir, flags, Mode::empty()).map_err(|e| error("open")(e.into()))?;
-        Ok(Self { root, last: None })
+        litter::sweep(root.as_fd());
+        Ok(Self { root, last: None, implied: PathSet::default(), swept: PathSet::default() })
     }
 
     /// The bytes that are free below the target, for us.
@@ -47,13 +55,18 @@ impl Target {
         Ok(self.last.as_ref().map_or(self.root.as_fd(), |(_, fd)| fd.as_fd()))
     }
 
-    /// Makes a directory; `true` when it existed.
-    pub(super) fn make_directory(&mut self, path: &EntryPath) -> Result<bool, Error> {
+    /// Makes a directory; what it was when it existed before this run.
+    pub(super) fn make_directory(&mut self, path: &EntryPath) -> Result<Option<Stat>, Error> {
         let parent = self.parent(path)?;
-        match rustix::fs::mkdirat(parent, path.name(), PRIVATE) {
-            Ok(()) => Ok(false),
-            Err(Errno::EXIST) => match file_type(parent, path)? {
-                Some(FileType::Directory) => Ok(true),
+        match rustix::fs::mkdirat(parent, path.name(), UNFINISHED) {
+            Ok(()) => {
+                self.swept.insert(path, false);
+                Ok(None)
+            }
+            Err(Errno::EXIST) => match stat(parent, path)? {
+                Some(found) if FileType::from_raw_mode(found.st_mode) == FileType::Directory => {
+                    Ok(Some(found).filter(|_| !self.implied.contains(path)))
+                }
                 _ => Err(obstructed(path, "it is no directory, but the snapshot has one there")),
             },
             Err(errno) => Err(failed("create", path, errno)),
@@ -68,7 +81,7 @@ impl Target {
             .map_err(|errno| failed("open", path, errno))
     }
 
-    fn walk(&self, directory: &EntryPath) -> Result<OwnedFd, Error> {
+    fn walk(&mut self, directory: &EntryPath) -> Result<OwnedFd, Error> {
         let mut at = None;
         let mut so_far: Option<EntryPath> = None;
         for component in directory.components() {
@@ -78,24 +91,33 @@ impl Target {
                 Some(above) => above.join(component),
             };
             let path = path.map_err(|_| obstructed(directory, "its path is unsafe"))?;
-            at = Some(enter(here, component, &path)?);
+            let (there, made) = enter(here, component, &path)?;
+            if made {
+                self.implied.insert(&path, false);
+            }
+            if self.swept.insert(&path, false) && !made {
+                litter::sweep(there.as_fd());
+            }
+            at = Some(there);
             so_far = Some(path);
         }
         at.ok_or_else(|| obstructed(directory, "its path is empty"))
     }
 }
 
-/// Opens a directory in `here`, making it when it is missing: with the usual mode, as no entry speaks of it.
-fn enter(here: BorrowedFd<'_>, name: &[u8], path: &EntryPath) -> Result<OwnedFd, Error> {
+/// Opens a directory in `here`; `true` when it was missing and was made: with the usual mode, as no entry speaks of it.
+fn enter(here: BorrowedFd<'_>, name: &[u8], path: &EntryPath) -> Result<(OwnedFd, bool), Error> {
     let open = || rustix::fs::openat(here, name, SEARCH, Mode::empty());
-    let opened = match open() {
-        Err(Errno::NOENT) => match rustix::fs::mkdirat(here, name, Mode::from_raw_mode(0o777)) {
-            Ok(()) | Err(Errno::EXIST) => open(),
+    let (mut made, mut opened) = (false, open());
+    if matches!(opened, Err(Errno::NOENT)) {
+        made = match rustix::fs::mkdirat(here, name, Mode::from_raw_mode(0o777)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(errno) => return Err(failed("create", path, errno)),
-        },
-        other => other,
-    };
-    opened.map_err(|errno| match errno {
+        };
+        opened = open();
+    }
+    opened.map(|fd| (fd, made)).map_err(|errno| match errno {
         Errno::NOTDIR | Errno::LOOP => {
             obstructed(path, "it is no directory (symbolic links are not followed)")
         }
@@ -112,8 +134,12 @@ pub(super) fn stat(parent: BorrowedFd<'_>, path: &EntryPath) -> Result<Option<St
     }
 }
 
-fn file_type(parent: BorrowedFd<'_>, path: &EntryPath) -> Result<Option<FileType>, Error> {
-    Ok(stat(parent, path)?.map(|stat| FileType::from_raw_mode(stat.st_mode)))
+/// Whether a directory was left by a run that did not come to its metadata; `owner` is that of the snapshot.
+pub(super) fn is_unfinished(found: &Stat, owner: u64) -> bool {
+    // A parent may pass its set-group-id bit on.
+    let mode = Mode::from_raw_mode(found.st_mode & 0o5777);
+    let ours = found.st_uid == rustix::process::geteuid().as_raw() || u64::from(found.st_uid) == owner;
+    mode == UNFINISHED && ours
 }
 
 pub(super) fn failed(op: &'static str, path: &EntryPath, errno: Errno) -> Error {

@@ -1,17 +1,19 @@
 //! Extraction: what was written comes back as a tree, and what was there is treated as asked.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink as make_symlink};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use xvault_archive::{
     ArchiveReader, Error, ExtractOptions, ExtractStats, Overwrite, Watch, WriterOptions, extract,
 };
 use xvault_core::monitor::Recorder;
-use xvault_core::{EntryKind, Identity, Mtime};
+use xvault_core::{EntryKind, EntryPath, Identity, Mtime, Phase, Progress, Warning};
 
 use crate::support::{
     Archive, Item, dir, file, hardlink, key, noise, oddities, path, stream, symlink, trees, write, write_with,
@@ -274,6 +276,170 @@ fn a_cancelled_extraction_leaves_no_half_file() {
     let error = extract(&mut archive.reader(), target.path(), &options).unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error}");
     assert!(names(target.path()).is_empty());
+}
+
+/// Cancels when an entry of that path comes.
+struct CancelAt(EntryPath, Arc<AtomicBool>);
+
+impl Progress for CancelAt {
+    fn phase(&self, _: Phase, _: Option<u64>) {}
+    fn entry(&self, path: &EntryPath) {
+        if *path == self.0 {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+    fn bytes(&self, _: u64) {}
+    fn warning(&self, _: &Warning) {}
+    fn note(&self, _: &str) {}
+}
+
+/// The id of a process that has ended.
+fn dead_process() -> u32 {
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    child.id()
+}
+
+/// Directories whose mode and time no directory gets by itself, with links across them.
+fn deep_tree() -> Vec<Item> {
+    let mut items = possible(vec![
+        dir("d"),
+        file("d/a", noise(20_000, 1)),
+        dir("d/e"),
+        hardlink("d/e/b", "d/a"),
+        file("d/e/c", "c"),
+        dir("d/e/empty"),
+        symlink("d/link", "e"),
+        hardlink("d/z", "d/a"),
+        file("last", "last"),
+    ]);
+    for (entry, _) in items.iter_mut().filter(|(entry, _)| entry.kind == EntryKind::Directory) {
+        entry.metadata.mode = 0o2750;
+        entry.metadata.mtime = Mtime { secs: 1_060_000_000, nanos: 7 };
+    }
+    items
+}
+
+#[test]
+fn an_extraction_that_was_stopped_anywhere_is_completed_by_another() {
+    let items = deep_tree();
+    let archive = write(&items);
+    for (stop, _) in &items {
+        let target = tempfile::tempdir().unwrap();
+        let cancel = Arc::new(AtomicBool::new(false));
+        let progress = Arc::new(CancelAt(stop.path.clone(), cancel.clone()));
+        let options = ExtractOptions { watch: Watch { progress, cancel }, ..ExtractOptions::default() };
+        let stopped = extract(&mut archive.reader(), target.path(), &options);
+        assert!(matches!(stopped, Err(Error::Cancelled)), "{stopped:?}");
+        // As if it had been killed within a file.
+        let litter = format!(".xvault-{}-7.partial", dead_process());
+        for directory in names(target.path()).into_iter().map(|name| place(target.path(), &name)) {
+            if directory.symlink_metadata().unwrap().is_dir() {
+                fs::write(directory.join(&litter), "half").unwrap();
+            }
+        }
+        fs::write(target.path().join(&litter), "half").unwrap();
+
+        all(&archive, target.path(), Overwrite::Never).unwrap();
+
+        assert_tree(target.path(), &items, is_root());
+        let wanted: BTreeSet<_> = items.iter().map(|(entry, _)| entry.path.as_bytes().to_vec()).collect();
+        let left: BTreeSet<_> = names(target.path()).into_iter().collect();
+        // What lies in a directory that nothing is put into is not looked for.
+        let empty = [b"d/e/empty/".as_slice(), litter.as_bytes()].concat();
+        let stray: Vec<_> = left.difference(&wanted).filter(|name| **name != empty).collect();
+        assert!(stray.is_empty(), "stopped at {}: {stray:?}", stop.path);
+    }
+}
+
+#[test]
+fn a_bad_archive_leaves_finished_directories() {
+    let mut items = deep_tree();
+    items.push(file("big", noise(300_000, 3)));
+    let mut archive = write(&items);
+    let at = archive.artifact.len() - 100_000;
+    archive.artifact[at] ^= 1;
+    let target = tempfile::tempdir().unwrap();
+    let error = all(&archive, target.path(), Overwrite::Never).unwrap_err();
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+    items.pop();
+    assert_tree(target.path(), &items, is_root());
+}
+
+#[test]
+fn only_what_an_extraction_left_unfinished_is_finished() {
+    let items = deep_tree();
+    let archive = write(&items);
+    let target = tempfile::tempdir().unwrap();
+    let mode = |name: &str| fs::metadata(target.path().join(name)).unwrap().permissions().mode() & 0o7777;
+    // The user's own private directory.
+    fs::create_dir(target.path().join("d")).unwrap();
+    fs::set_permissions(target.path().join("d"), fs::Permissions::from_mode(0o700)).unwrap();
+    // Killed while the metadata of directories was restored: the mode comes last.
+    fs::create_dir(target.path().join("d/e")).unwrap();
+    if is_root() {
+        std::os::unix::fs::chown(target.path().join("d/e"), Some(1000), Some(1000)).unwrap();
+    }
+    fs::set_permissions(target.path().join("d/e"), fs::Permissions::from_mode(0o1700)).unwrap();
+    all(&archive, target.path(), Overwrite::Never).unwrap();
+    assert_eq!(mode("d"), 0o700);
+    assert_tree(target.path(), &items[1..], is_root());
+    // A directory that was whole stays whole when something is put back into it.
+    fs::remove_file(target.path().join("d/e/c")).unwrap();
+    let e = fs::File::open(target.path().join("d/e")).unwrap();
+    let (entry, _) = &items[2];
+    let time =
+        UNIX_EPOCH + Duration::new(entry.metadata.mtime.secs.unsigned_abs(), entry.metadata.mtime.nanos);
+    e.set_modified(time).unwrap();
+    all(&archive, target.path(), Overwrite::Never).unwrap();
+    assert_tree(target.path(), &items[1..], is_root());
+}
+
+#[test]
+fn a_directory_may_come_after_what_is_in_it() {
+    let items = possible(vec![file("d/e/x", "x"), dir("d/e"), dir("d")]);
+    let target = tempfile::tempdir().unwrap();
+    all(&write(&items), target.path(), Overwrite::Never).unwrap();
+    assert_tree(target.path(), &items, is_root());
+}
+
+#[test]
+fn unfinished_files_of_dead_processes_only_are_removed() {
+    let target = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("victim"), "untouched").unwrap();
+    let (dead, living) = (dead_process(), std::os::unix::process::parent_id());
+    fs::create_dir_all(target.path().join("d/other")).unwrap();
+    let stay = [
+        format!("d/.xvault-{living}-0.partial"),
+        format!("d/.xvault-{dead}-0.partial.txt"),
+        format!("d/xvault-{dead}-0.partial"),
+        format!("d/other/.xvault-{dead}-0.partial"),
+    ];
+    for name in &stay {
+        fs::write(target.path().join(name), "stays").unwrap();
+    }
+    let directory = format!("d/.xvault-{dead}-3.partial");
+    fs::create_dir(target.path().join(&directory)).unwrap();
+    for at in ["", "d/"] {
+        fs::write(target.path().join(format!("{at}.xvault-{dead}-1.partial")), "half").unwrap();
+        let link = target.path().join(format!("{at}.xvault-{dead}-2.partial"));
+        make_symlink(outside.path().join("victim"), link).unwrap();
+    }
+    // A snapshot may hold such a name: it is a file like others, and is there afterwards.
+    let backed_up = format!("d/.xvault-{dead}-9.partial");
+    let archive =
+        write(&[file("d/x", "x"), file(&backed_up, "backed up"), file("q/y", "y"), file("d/z", "z")]);
+
+    all(&archive, target.path(), Overwrite::Never).unwrap();
+
+    let others = ["d", "d/other", "d/x", "d/z", "q", "q/y", &directory, &backed_up];
+    let mut wanted: Vec<_> =
+        stay.iter().map(String::as_str).chain(others).map(|n| n.as_bytes().to_vec()).collect();
+    wanted.sort();
+    assert_eq!(names(target.path()), wanted);
+    assert_eq!(fs::read_to_string(target.path().join(&backed_up)).unwrap(), "backed up");
+    assert_eq!(fs::read_to_string(outside.path().join("victim")).unwrap(), "untouched");
 }
 
 /// Counts what is read.
