@@ -1,5 +1,7 @@
 //! Snapshots in a store: open, list and delete them by what makes them exist, their manifest.
 
+use std::collections::BTreeMap;
+
 use futures::TryStreamExt;
 use xvault_core::snapshot::{DocumentError, MANIFEST_NAME, MAX_JSON_LEN, META_NAME};
 use xvault_core::{Manifest, Meta, SnapshotKey, SourceId, TenantId};
@@ -42,22 +44,64 @@ impl Filter {
 
 /// The snapshots in `store`, oldest first; those with a damaged manifest come last.
 ///
+/// Objects without any manifest, which a deletion that broke off or damage leaves, are listed as damaged: they take
+/// space, and hold data that somebody may miss. Not so where the store writes in place
+/// ([`Store::lists_staged`]): they may be of a backup that runs, and [`Store::sweep`] removes the dead ones.
+///
 /// # Errors
 /// When the store can't be listed. A single damaged manifest is no error.
 pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Listed>, Error> {
     let mut snapshots = Vec::new();
-    let mut keys = store.list(&filter.prefix()).await?;
-    while let Some(key) = keys.try_next().await? {
-        if let Some(key) = manifest_of(&key).filter(|key| filter.admits(key)) {
-            match manifest(store, &key).await {
-                // Deleted since it was listed: no snapshot any more.
-                Err(Error::NotFound(_)) => {}
-                manifest => snapshots.push(Listed { key, manifest }),
-            }
+    for (key, found) in stored(store, filter).await? {
+        let manifest = match found {
+            Found::Manifest => manifest(store, &key).await,
+            Found::Other(_) if store.lists_staged() => continue,
+            Found::Other(object) => Err(remains(store, &key, &object).await),
+        };
+        match manifest {
+            // Deleted since it was listed: no snapshot any more.
+            Err(Error::NotFound(_)) => {}
+            manifest => snapshots.push(Listed { key, manifest }),
         }
     }
     snapshots.sort_by(|a, b| age(a).cmp(&age(b)));
     Ok(snapshots)
+}
+
+/// What a listing shows of a snapshot.
+enum Found {
+    Manifest,
+    /// One of its objects, by its key.
+    Other(String),
+}
+
+async fn stored(store: &dyn Store, filter: &Filter) -> Result<BTreeMap<SnapshotKey, Found>, Error> {
+    let mut snapshots = BTreeMap::new();
+    let mut objects = store.list(&filter.prefix()).await?;
+    while let Some(object) = objects.try_next().await? {
+        match snapshot_of(&object) {
+            Some((key, MANIFEST_NAME)) if filter.admits(&key) => {
+                snapshots.insert(key, Found::Manifest);
+            }
+            Some((key, _)) if filter.admits(&key) => {
+                snapshots.entry(key).or_insert(Found::Other(object));
+            }
+            _ => {}
+        }
+    }
+    Ok(snapshots)
+}
+
+/// What to say of objects without a manifest, [`Error::NotFound`] when they have gone since they were listed.
+async fn remains(store: &dyn Store, key: &SnapshotKey, object: &str) -> Error {
+    match store.size(object).await {
+        Ok(Some(_)) => Error::Damaged {
+            file: format!("{}/{MANIFEST_NAME}", key.prefix()),
+            reason: "it is missing: the remains of a deleted or damaged snapshot".to_owned(),
+        },
+        Ok(None) => Error::NotFound(object.to_owned()),
+        Err(error) => error,
+    }
 }
 
 fn age(listed: &Listed) -> (bool, Option<String>, &SnapshotKey) {
@@ -65,21 +109,21 @@ fn age(listed: &Listed) -> (bool, Option<String>, &SnapshotKey) {
     (listed.manifest.is_err(), started, &listed.key)
 }
 
-/// Which snapshot a key is the manifest of; anything else in the store is none of ours.
-fn manifest_of(key: &str) -> Option<SnapshotKey> {
-    let mut parts = key.split('/');
+/// Which snapshot an object is of, and its name in it; anything else in the store is none of ours.
+fn snapshot_of(object: &str) -> Option<(SnapshotKey, &str)> {
+    let mut parts = object.splitn(7, '/');
     let mut part = || parts.next();
     let (tenants, tenant, sources, source) = (part()?, part()?, part()?, part()?);
-    let (snapshots, snapshot, file, rest) = (part()?, part()?, part()?, part());
-    let fixed = [tenants, sources, snapshots, file] == ["tenants", "sources", "snapshots", MANIFEST_NAME];
-    if !fixed || rest.is_some() {
+    let (snapshots, snapshot, name) = (part()?, part()?, part()?);
+    if [tenants, sources, snapshots] != ["tenants", "sources", "snapshots"] {
         return None;
     }
-    Some(SnapshotKey {
+    let key = SnapshotKey {
         tenant_id: tenant.parse().ok()?,
         source_id: source.parse().ok()?,
         snapshot_id: snapshot.parse().ok()?,
-    })
+    };
+    Some((key, name))
 }
 
 /// The manifest of one snapshot, checked against its checksum and against where it lies.
@@ -124,7 +168,8 @@ fn same_key(expected: &SnapshotKey, name: &str, found: &SnapshotKey) -> Result<(
     Err(Error::Damaged { file, reason: format!("it belongs to another snapshot, {}", found.prefix()) })
 }
 
-/// Deletes a snapshot: its manifest first, so that what is left after a failure is no snapshot. Deleting twice is fine.
+/// Deletes a snapshot, or the remains of one: its manifest first, so that what is left after a failure is no snapshot.
+/// Deleting twice is fine.
 ///
 /// # Errors
 /// When something may be left; deleting again removes it.
@@ -139,19 +184,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_manifests_in_their_place_are_snapshots() {
-        let key = manifest_of("tenants/t/sources/s/snapshots/x/manifest.json").unwrap();
-        assert_eq!(key.prefix(), "tenants/t/sources/s/snapshots/x");
+    fn only_objects_in_their_place_are_of_a_snapshot() {
+        let prefix = "tenants/t/sources/s/snapshots/x";
+        for name in [MANIFEST_NAME, "backup.tar.zst.enc", "y/manifest.json"] {
+            let object = format!("{prefix}/{name}");
+            let (key, found) = snapshot_of(&object).unwrap();
+            assert_eq!((key.prefix().as_str(), found), (prefix, name));
+        }
         let others = [
-            "tenants/t/sources/s/snapshots/x/backup.tar.zst.enc",
             "tenants/t/sources/s/snapshots/.x.staging/manifest.json",
-            "tenants/t/sources/s/snapshots/x/y/manifest.json",
             "tenants/t/sources/s/snapshots/manifest.json",
             "t/t/sources/s/snapshots/x/manifest.json",
             "tenants/a b/sources/s/snapshots/x/manifest.json",
         ];
         for other in others {
-            assert_eq!(manifest_of(other), None, "{other}");
+            assert_eq!(snapshot_of(other), None, "{other}");
         }
     }
 }

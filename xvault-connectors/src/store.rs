@@ -35,6 +35,10 @@ pub trait Store: Debug + Send + Sync {
     /// Where the objects below `prefix` lie, for the database.
     fn locator(&self, worker: &WorkerId, prefix: &str) -> Locator;
 
+    /// Whether [`Store::list`] shows objects that are staged, as object stores do, which write them in place.
+    /// Objects without a manifest may then be of a backup that runs; elsewhere they are remains.
+    fn lists_staged(&self) -> bool;
+
     /// Opens a set of objects that will appear below `prefix`.
     ///
     /// # Errors
@@ -53,8 +57,8 @@ pub trait Store: Debug + Send + Sync {
     /// When the store can't say.
     async fn size(&self, key: &str) -> Result<Option<u64>, Error>;
 
-    /// The keys below `prefix`, at any depth, in no promised order. Where staged objects
-    /// have keys (object stores), they are among them: who looks for snapshots looks for manifests.
+    /// The keys below `prefix`, at any depth, in no promised order. Where staged objects have keys
+    /// ([`Store::lists_staged`]), they are among them: who looks for snapshots looks for manifests.
     ///
     /// # Errors
     /// When the listing can't begin; items are errors when it breaks off.

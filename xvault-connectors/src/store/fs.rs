@@ -80,6 +80,10 @@ impl Store for FsStore {
         Locator::LocalFs { worker_id: worker.clone(), local_path }
     }
 
+    fn lists_staged(&self) -> bool {
+        false
+    }
+
     async fn stage(&self, prefix: &str) -> Result<Box<dyn Staging>, Error> {
         let key = staging_key(prefix);
         let (target, path) = (self.path(prefix), self.path(&key));

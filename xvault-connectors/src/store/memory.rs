@@ -46,6 +46,10 @@ impl Store for MemoryStore {
         Locator::LocalFs { worker_id: worker.clone(), local_path: format!("memory:{prefix}") }
     }
 
+    fn lists_staged(&self) -> bool {
+        true
+    }
+
     async fn stage(&self, prefix: &str) -> Result<Box<dyn Staging>, Error> {
         if self.objects.list(prefix).await?.next().await.transpose()?.is_some() {
             let source =

@@ -38,18 +38,8 @@ impl StagingDir {
             durable::create_dir_all(parent)?;
         }
         fs::create_dir(&path)?;
-        for _ in 0..ATTEMPTS {
-            if let Some(lock) = lock_living(&path)? {
-                return Ok(Self { path, lock: Arc::new(lock) });
-            }
-            // A sweep saw the directory before it was locked, and removes it.
-            std::thread::sleep(PAUSE);
-            match fs::create_dir(&path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-        }
-        Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process keeps it locked"))
+        let lock = Arc::new(lock_or_remake(&path)?);
+        Ok(Self { path, lock })
     }
 
     /// That what lies at the path still is the directory that was made: somebody may have removed it, and a
@@ -74,6 +64,21 @@ impl StagingDir {
     pub(super) fn remove(&self) -> io::Result<()> {
         if same_dir(&self.lock, &self.path)? { fs::remove_dir_all(&self.path) } else { Ok(()) }
     }
+}
+
+/// Locks a directory that was just made, and makes it again when a sweep saw it before it was locked.
+fn lock_or_remake(path: &Path) -> io::Result<File> {
+    for _ in 0..ATTEMPTS {
+        if let Some(lock) = lock_living(path)? {
+            return Ok(lock);
+        }
+        std::thread::sleep(PAUSE);
+        match fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process keeps it locked"))
 }
 
 /// Locks a directory that was just made; `None` when a sweep was faster.
@@ -125,23 +130,20 @@ mod tests {
     #[test]
     fn a_sweep_that_is_faster_than_the_lock_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        let (target, path) = (dir.path().join("x"), dir.path().join(".x.staging"));
+        let path = dir.path().join(".x.staging");
+        fs::create_dir(&path).unwrap();
+        let sweep = File::open(&path).unwrap();
+        assert_eq!(try_lock(&sweep).unwrap(), Lock::Free);
         let swept = path.clone();
-        // As a sweep does: it finds the directory not locked yet, locks it and takes its time to remove it.
         let sweep = std::thread::spawn(move || {
-            let opened = loop {
-                if let Ok(opened) = File::open(&swept) {
-                    break opened;
-                }
-            };
-            if try_lock(&opened).unwrap() == Lock::Free {
-                std::thread::sleep(PAUSE * 3);
-                fs::remove_dir(&swept).unwrap();
-            }
+            std::thread::sleep(PAUSE * 3);
+            fs::remove_dir(&swept).unwrap();
+            drop(sweep);
         });
-        let staging = StagingDir::make(&target, path).unwrap();
+        let lock = lock_or_remake(&path).unwrap();
         sweep.join().unwrap();
-        staging.check().unwrap();
+        assert!(same_dir(&lock, &path).unwrap());
+        assert_eq!(try_lock(&File::open(&path).unwrap()).unwrap(), Lock::Held);
     }
 
     #[test]

@@ -108,6 +108,10 @@ impl Store for UnreliableStore {
         self.inner.locator(worker, prefix)
     }
 
+    fn lists_staged(&self) -> bool {
+        self.inner.lists_staged()
+    }
+
     async fn stage(&self, prefix: &str) -> Result<Box<dyn Staging>, Error> {
         self.faults.pass(Call::Stage, prefix)?;
         let inner = self.inner.stage(prefix).await?;

@@ -156,6 +156,27 @@ async fn without_a_manifest_there_is_no_snapshot() {
 }
 
 #[tokio::test]
+async fn remains_without_a_manifest_are_shown_and_can_be_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    let (sound, remains) = (put_whole(&store, "t", "s", 1).await, put_whole(&store, "t", "s", 2).await);
+    // A deletion that broke off after its first step.
+    store.delete(&format!("{}/{MANIFEST_NAME}", remains.prefix())).await.unwrap();
+    let running = store.stage(&key("t", "s").prefix()).await.unwrap();
+    running.writer(ARTIFACT_NAME).await.unwrap().close().await.unwrap();
+
+    let listed = snapshot::list(&store, &Filter::default()).await.unwrap();
+    assert_eq!(keys(&listed), [sound.clone(), remains.clone()], "a running backup is not among them");
+    let error = listed[1].manifest.as_ref().unwrap_err().to_string();
+    let expected = "manifest.json: it is missing: the remains of a deleted or damaged snapshot";
+    assert_eq!(error, format!("{}/{expected}", remains.prefix()));
+
+    snapshot::delete(&store, &remains).await.unwrap();
+    assert!(!dir.path().join(remains.prefix()).exists());
+    assert_eq!(keys(&snapshot::list(&store, &Filter::default()).await.unwrap()), [sound]);
+}
+
+#[tokio::test]
 async fn deleting_takes_all_is_repeatable_and_spares_neighbours() {
     let dir = tempfile::tempdir().unwrap();
     let store = UnreliableStore::new(FsStore::open(dir.path()).unwrap());

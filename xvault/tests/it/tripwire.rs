@@ -57,6 +57,9 @@ impl Store for Tripwire {
     fn locator(&self, worker: &WorkerId, prefix: &str) -> Locator {
         self.inner.locator(worker, prefix)
     }
+    fn lists_staged(&self) -> bool {
+        self.inner.lists_staged()
+    }
     async fn stage(&self, prefix: &str) -> Result<Box<dyn Staging>, Error> {
         Ok(Box::new(Staged { inner: self.inner.stage(prefix).await?, trap: self.trap.clone() }))
     }
