@@ -37,7 +37,7 @@ pub trait Source: Send {
     /// Pushes every entry, in a stable order, into `sink`; returns what was pulled and what could not be.
     ///
     /// Each path occurs once. What can't be read becomes a warning; a configured path that does not
-    /// exist, a listing that fails half-way or missing [`Evidence`] is an error.
+    /// exist or can't be opened, a listing that fails half-way or missing [`Evidence`] is an error.
     ///
     /// # Errors
     /// After an error, or when the future is dropped, what `sink` holds is not a backup.

@@ -8,7 +8,7 @@ use super::file::File;
 use super::line::{Line, Slot};
 use super::listing::{Child, Dir, Listings, Outcome};
 use super::order::{Place, Standing};
-use super::scope::Scope;
+use super::scope::{Scope, closed_root};
 use crate::Error;
 use crate::ssh::sftp::{Attrs, FileType};
 
@@ -47,7 +47,7 @@ impl Cursor {
         while line.has_room() {
             if let Some(dir) = self.awaited.take() {
                 match listings.take(&dir.place()) {
-                    Some(outcome) => self.enter(dir, outcome, line)?,
+                    Some(outcome) => self.enter(dir, outcome, scope, line)?,
                     None => {
                         self.awaited = Some(dir);
                         return Ok(false);
@@ -83,19 +83,18 @@ impl Cursor {
         true
     }
 
-    fn enter(&mut self, dir: Dir, outcome: Outcome, line: &mut Line) -> Result<(), Error> {
+    fn enter(&mut self, dir: Dir, outcome: Outcome, scope: &Scope, line: &mut Line) -> Result<(), Error> {
         match (outcome, &dir.path) {
-            (Outcome::Refused(code, message), Some(path)) => {
+            (Outcome::Refused(code, message), Some(path)) if !scope.is_root(Some(path)) => {
                 line.push(Slot::Warning(path.clone(), code, message));
             }
-            (Outcome::Refused(_, reason), None) => {
-                return Err(Error::Remote { command: "list /".into(), reason });
+            (Outcome::Refused(code, message), path) => {
+                return Err(closed_root(path.as_ref(), code, &message));
             }
             (Outcome::Listed { children, bad_names }, _) => {
+                let path = dir.path.clone().or_else(|| scope.roots.get(dir.root)?.told_at());
                 for name in bad_names {
-                    // The file system's root is no entry, so what is said of it is said of a name that stands for it.
-                    let path = dir.path.clone().or_else(|| EntryPath::new(*b"(root)").ok());
-                    line.slot_for_bad_name(path, name);
+                    line.slot_for_bad_name(path.clone(), name);
                 }
                 self.frames.push(Frame { dir, rest: children.into() });
             }

@@ -1,7 +1,8 @@
 //! What belongs to a walk: the configured paths, what is left out, and what was delivered before.
 
+use xvault_core::entry::display_name;
 use xvault_core::source::InvalidSettings;
-use xvault_core::{EntryPath, Mtime};
+use xvault_core::{EntryPath, Mtime, WarningCode};
 
 use super::order::{Place, Standing};
 use crate::Error;
@@ -15,6 +16,14 @@ pub(crate) struct Root {
     pub(crate) path: Option<EntryPath>,
     /// Attributes of what it leads to.
     pub(crate) attrs: Attrs,
+}
+
+impl Root {
+    /// The path that warnings about it as a whole are told at: the file system's root is no entry,
+    /// so what is said of it is said of a name that stands for it.
+    pub(crate) fn told_at(&self) -> Option<EntryPath> {
+        self.path.clone().or_else(|| EntryPath::new(*b"(root)").ok())
+    }
 }
 
 /// How far an earlier stream came.
@@ -49,6 +58,11 @@ impl Scope {
         self.excludes.excludes(root, path, is_dir)
     }
 
+    /// Whether this is a configured path; `None` is the file system's root.
+    pub(crate) fn is_root(&self, path: Option<&EntryPath>) -> bool {
+        self.roots.iter().any(|root| root.path.as_ref() == path)
+    }
+
     /// How a place stands to what was delivered before.
     pub(crate) fn standing(&self, place: &Place) -> Standing {
         match &self.delivered {
@@ -61,6 +75,15 @@ impl Scope {
 /// The path of an entry on the server.
 pub(crate) fn remote_path(path: Option<&EntryPath>) -> Vec<u8> {
     [b"/", path.map(EntryPath::as_bytes).unwrap_or_default()].concat()
+}
+
+/// Why there is no backup: nothing of a configured path can be read. `message` goes on from the path.
+pub(crate) fn closed_root(path: Option<&EntryPath>, code: WarningCode, message: &str) -> Error {
+    let shown = format!("path `{}`", display_name(&remote_path(path)));
+    match code {
+        WarningCode::Vanished => Error::NotFound(shown),
+        _ => Error::Remote { command: "open".into(), reason: format!("{shown} {message}") },
+    }
 }
 
 /// Looks the configured paths up. Paths that lie within another one are dropped: they come with it.
@@ -172,7 +195,7 @@ async fn check_nested(
     if real_inner == expected {
         return Ok(());
     }
-    let real = xvault_core::entry::display_name(&real_inner);
+    let real = display_name(&real_inner);
     let reason = format!("it lies behind a symbolic link inside another path; name it as `{real}`");
     Err(invalid_path(configured.map(String::as_str).unwrap_or_default(), &reason))
 }

@@ -7,7 +7,7 @@ use super::file::{File, Next};
 use super::line::{Line, Slot, Target};
 use super::listing::Listings;
 use super::requests::{Purpose, Requests};
-use super::scope::Scope;
+use super::scope::{Scope, closed_root};
 use crate::source::Emitter;
 use crate::source::link::Link;
 use crate::ssh::sftp::{Reply, Sftp};
@@ -28,7 +28,7 @@ pub(crate) struct Walked {
 /// Hands everything in `scope` to `emitter`: over `sftp`, and over new connections of `link` when it breaks.
 ///
 /// # Errors
-/// When a listing fails half-way, the connection is lost for good, or the server breaks the protocol.
+/// When a configured path can't be read at all, a listing fails half-way, the connection is lost for good, or the server breaks the protocol.
 pub(crate) async fn walk(
     link: &mut Link,
     sftp: Sftp,
@@ -172,6 +172,9 @@ impl Walk<'_, '_> {
         if !file.begun {
             if let Some((code, message)) = file.failure() {
                 let path = file.path.clone();
+                if self.scope.is_root(Some(&path)) {
+                    return Err(closed_root(Some(&path), code, &message));
+                }
                 self.line.pop(&mut self.requests);
                 self.emitter.warn(path, code, message).await?;
                 return Ok(true);
