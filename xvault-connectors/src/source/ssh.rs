@@ -239,6 +239,7 @@ fn proof(exec: &Exec, repacker: &Repacker<'_, '_>) -> Result<u32, Error> {
             format!("the remote tar ended ({exit}) without closing its archive{last_words}"),
         )),
         Exit::Status(status @ (0 | FILES_DIFFER)) => Ok(status),
+        // Only what was told of single things explains it: "Cannot write" may have cost everything.
         Exit::Status(FILES_FAILED) if repacker.file_errors > 0 => Ok(FILES_FAILED),
         exit => Err(Error::Remote { command: "tar".into(), reason: format!("{exit}{last_words}") }),
     }

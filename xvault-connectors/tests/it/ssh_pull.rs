@@ -165,6 +165,26 @@ async fn what_can_not_be_read_is_a_warning_and_the_rest_is_kept() {
 }
 
 #[tokio::test]
+async fn a_configured_path_that_can_not_be_read_is_no_backup() {
+    let sshd = Sshd::builder().start();
+    fs::write(sshd.home.join("readable"), "x").unwrap();
+    fs::write(sshd.home.join("file"), "x").unwrap();
+    fs::create_dir(sshd.home.join("directory")).unwrap();
+    fs::set_permissions(sshd.home.join("file"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(sshd.home.join("directory"), fs::Permissions::from_mode(0o700)).unwrap();
+    for kind in BOTH {
+        for closed in ["file", "directory"] {
+            let closed = sshd.home.join(closed);
+            let error = Job::new(kind, &sshd, &[&sshd.home.join("readable"), &closed]).error().await;
+            assert_eq!(error.disposition(), Disposition::Permanent, "{kind:?}: {error:?}");
+            let text = error.to_string();
+            assert!(text.contains(&format!("`{}`", closed.display())), "{kind:?}: {text}");
+            assert!(text.contains("permission denied"), "{kind:?}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn excludes_leave_out_the_same_either_way() {
     let sshd = Sshd::builder().start();
     let tree = sshd.home.join("cache");
@@ -234,44 +254,51 @@ async fn files_that_vanish_shrink_or_grow_keep_the_archive_sound() {
 
 #[tokio::test]
 async fn a_file_that_vanished_before_it_was_opened_is_a_warning() {
-    let sshd = Sshd::builder().start();
-    let tree = sshd.home.join("tree");
-    fs::create_dir(&tree).unwrap();
-    random_file(&tree.join("a"), 64 << 20, 1);
-    // More than are opened ahead while the first is read.
-    small_files(&tree.join("b"), 3000, 100);
-    let last = tree.join("z");
-    fs::write(&last, "gone soon").unwrap();
-    let gone = last.clone();
-    let mut kept = Kept {
-        on_data: Some(Box::new(move |_| {
-            let _ = fs::remove_file(&gone);
-        })),
-        ..Kept::default()
-    };
-    Job::new(Kind::Sftp, &sshd, &[&tree]).pull_into(&mut kept).await.unwrap();
-    assert_eq!(kept.codes(), [(WarningCode::Vanished, last)]);
-    assert_eq!(kept.entries.iter().filter(|(e, _)| e.kind == EntryKind::File { size: 100 }).count(), 3000);
+    for kind in BOTH {
+        let sshd = Sshd::builder().start();
+        let tree = sshd.home.join("tree");
+        fs::create_dir(&tree).unwrap();
+        random_file(&tree.join("a"), 64 << 20, 1);
+        // More than are opened ahead while the first is read.
+        small_files(&tree.join("b"), 3000, 100);
+        let last = tree.join("z");
+        fs::write(&last, "gone soon").unwrap();
+        let gone = last.clone();
+        let mut kept = Kept {
+            on_data: Some(Box::new(move |_| {
+                let _ = fs::remove_file(&gone);
+            })),
+            ..Kept::default()
+        };
+        Job::new(kind, &sshd, &[&tree]).pull_into(&mut kept).await.unwrap();
+        // tar may notice, besides, that the directory changed under it; that is no loss.
+        assert_eq!(kept.codes(), [(WarningCode::Vanished, last)], "{kind:?}");
+        let small = |kind: &EntryKind| *kind == EntryKind::File { size: 100 };
+        assert_eq!(kept.entries.iter().filter(|(entry, _)| small(&entry.kind)).count(), 3000);
+    }
 }
 
 #[tokio::test]
 async fn a_file_that_grows_while_it_is_read_is_cut_with_a_warning() {
-    let sshd = Sshd::builder().start();
-    let log = sshd.home.join("log");
-    random_file(&log, 64 << 20, 1);
-    let growing = log.clone();
-    let mut kept = Kept {
-        on_data: Some(Box::new(move |bytes| {
-            if bytes < (4 << 20) {
-                let file = fs::OpenOptions::new().append(true).open(&growing).unwrap();
-                std::io::Write::write_all(&mut &file, b"more").unwrap();
-            }
-        })),
-        ..Kept::default()
-    };
-    Job::new(Kind::Sftp, &sshd, &[&log]).pull_into(&mut kept).await.unwrap();
-    assert_eq!(kept.codes(), [(WarningCode::Grew, log.clone())]);
-    assert_eq!(kept.body(&log).unwrap(), &fs::read(&log).unwrap()[..64 << 20]);
+    // tar can't tell growing from other changes.
+    for (kind, code) in [(Kind::Sftp, WarningCode::Grew), (Kind::Ssh, WarningCode::Other)] {
+        let sshd = Sshd::builder().start();
+        let log = sshd.home.join("log");
+        random_file(&log, 64 << 20, 1);
+        let growing = log.clone();
+        let mut kept = Kept {
+            on_data: Some(Box::new(move |bytes| {
+                if bytes < (4 << 20) {
+                    let file = fs::OpenOptions::new().append(true).open(&growing).unwrap();
+                    std::io::Write::write_all(&mut &file, b"more").unwrap();
+                }
+            })),
+            ..Kept::default()
+        };
+        Job::new(kind, &sshd, &[&log]).pull_into(&mut kept).await.unwrap();
+        assert_eq!(kept.codes(), [(code, log.clone())], "{kind:?}");
+        assert!(kept.body(&log).unwrap() == &fs::read(&log).unwrap()[..64 << 20], "{kind:?}");
+    }
 }
 
 #[tokio::test]
@@ -326,27 +353,72 @@ async fn options_for_tar_in_the_account_s_environment_change_nothing() {
 
 #[tokio::test]
 async fn a_tar_that_dies_or_stops_early_is_no_backup() {
-    let version = "echo 'tar (GNU tar) 1.34'";
     let cases = [
         ("head -c 512 /dev/zero", "without closing its archive"),
         ("head -c 10240 /dev/zero; echo 'tar: Cannot write' >&2; exit 2", "Cannot write"),
+        ("/usr/bin/tar \"$@\"; echo 'sh: disk on fire' >&2; exit 2", "disk on fire"),
         ("kill -9 $$", "killed by signal KILL"),
         ("exec /usr/bin/tar -c -C / etc/hostname", "outside of the configured paths"),
         ("exec /usr/bin/tar -c --no-recursion -C / $(pwd) $(pwd)", "comes twice"),
         ("echo 'this is no tar at all' | head -c 30; yes | head -c 2000", "malformed"),
     ];
     for (body, expected) in cases {
-        let tools = tempfile::tempdir().unwrap();
-        fs::set_permissions(tools.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let fake = tools.path().join("tar");
-        let script = format!("#!/bin/sh\nif [ \"$1\" = --version ]; then {version}; exit; fi\n{body}\n");
-        fs::write(&fake, script).unwrap();
-        fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
-        let sshd =
-            Sshd::builder().config(&format!("SetEnv PATH={}:/usr/bin:/bin", tools.path().display())).start();
+        let (sshd, _tools) = with_fake_tar(body);
         let error = Job::new(Kind::Ssh, &sshd, &[&sshd.home]).error().await.to_string();
         assert!(error.contains(expected), "{body}: {error}");
     }
+}
+
+/// A server whose tar does `body`, and where that lies.
+fn with_fake_tar(body: &str) -> (Sshd, tempfile::TempDir) {
+    let tools = tempfile::tempdir().unwrap();
+    fs::set_permissions(tools.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let fake = tools.path().join("tar");
+    let version = "echo 'tar (GNU tar) 1.34'";
+    let script = format!("#!/bin/sh\nif [ \"$1\" = --version ]; then {version}; exit; fi\n{body}\n");
+    fs::write(&fake, script).unwrap();
+    fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("SetEnv PATH={}:/usr/bin:/bin", tools.path().display());
+    (Sshd::builder().config(&path).start(), tools)
+}
+
+#[tokio::test]
+async fn what_tar_complains_of_in_unknown_words_makes_the_snapshot_partial() {
+    let cases = [
+        ("tar: Something new left out", Some("tar: Something new left out")),
+        // Cut off, or of no entry that there could be.
+        (r#"tar: "srv/cut"#, Some(r#"tar: "srv/cut"#)),
+        (
+            r#"tar: "../x": Cannot open: Permission denied"#,
+            Some("`../x` could not be read: permission denied"),
+        ),
+        (r#"tar: "elsewhere/x": File shrank by 1 bytes"#, Some("`elsewhere/x` became shorter")),
+        ("tar: Exiting with failure status due to previous errors", None),
+        ("sh: warning: setlocale: LC_ALL: cannot change locale", None),
+    ];
+    for (said, told) in cases {
+        let (sshd, _tools) = with_fake_tar(&format!("printf '%s\\n' '{said}' >&2; exec /usr/bin/tar \"$@\""));
+        fs::write(sshd.home.join("f"), "f").unwrap();
+        let (kept, summary) = Job::new(Kind::Ssh, &sshd, &[&sshd.home]).pull().await;
+        assert_eq!(kept.body(&sshd.home.join("f")), Some(&b"f"[..]));
+        assert!(matches!(summary.evidence, Evidence::Tar { exit_status: 0, .. }), "{summary:?}");
+        let codes = told.map(|_| (WarningCode::Other, sshd.home.clone()));
+        assert_eq!(kept.codes(), codes.into_iter().collect::<Vec<_>>(), "{said}");
+        let messages = kept.warnings.iter().map(|warning| &warning.message);
+        assert!(messages.zip(told).all(|(message, told)| message.contains(told)), "{:?}", kept.warnings);
+    }
+}
+
+#[tokio::test]
+async fn an_excluded_thing_that_can_not_be_read_is_no_failure() {
+    let sshd = Sshd::builder().start();
+    fs::write(sshd.home.join("secret"), "x").unwrap();
+    fs::write(sshd.home.join("f"), "f").unwrap();
+    fs::set_permissions(sshd.home.join("secret"), fs::Permissions::from_mode(0o000)).unwrap();
+    let job = Job::new(Kind::Ssh, &sshd, &[&sshd.home]).excluding(&["/secret"]);
+    let (kept, summary) = job.pull().await;
+    assert!(matches!(summary.evidence, Evidence::Tar { exit_status: 2, .. }), "{summary:?}");
+    assert_eq!((kept.warnings.len(), kept.body(&sshd.home.join("f"))), (0, Some(&b"f"[..])));
 }
 
 #[tokio::test]

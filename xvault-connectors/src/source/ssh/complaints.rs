@@ -12,15 +12,23 @@ const MAX_LINE_LEN: usize = 32 << 10;
 /// What a line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Complaint {
-    /// Something could not be read whole. The name is as tar has it.
-    About { name: Vec<u8>, code: WarningCode, message: String },
+    /// Something could not be read whole. The name is as tar has it. `unread` is whether nothing of it was read.
+    About { name: Vec<u8>, code: WarningCode, message: String, unread: bool },
     /// It was read while somebody wrote to it.
     Changed { name: Vec<u8> },
     /// A socket was left out.
     Socket,
-    /// A line about nothing in particular.
+    /// tar complains of something, but not in words that we know.
     Other(String),
+    /// Nothing is wrong with any entry: tar's farewell, or a line that is not tar's (a shell that misses its locale).
+    Noise(String),
 }
+
+/// The last line after all others. It says that there were some.
+const FAREWELL: &[u8] = b"Exiting with failure status due to previous errors";
+
+/// How much of a line that is not understood is kept.
+const MAX_SHOWN_LEN: usize = 500;
 
 /// Puts the pieces of standard error together to lines.
 #[derive(Debug, Default)]
@@ -51,12 +59,25 @@ impl Lines {
 }
 
 fn complaint(line: &[u8]) -> Complaint {
-    let other = || Complaint::Other(display_name(line.get(..line.len().min(500)).unwrap_or_default()));
-    let Some((name, text)) = line.strip_prefix(b"tar: \"").and_then(unquote) else { return other() };
-    let Some(text) = text.strip_prefix(b": ") else { return other() };
+    let shown = || display_name(line.get(..line.len().min(MAX_SHOWN_LEN)).unwrap_or_default());
+    let Some(said) = said_by_tar(line).filter(|said| *said != FAREWELL) else {
+        return Complaint::Noise(shown());
+    };
+    let Some((name, text)) = said.strip_prefix(b"\"").and_then(unquote) else {
+        return Complaint::Other(shown());
+    };
+    let Some(text) = text.strip_prefix(b": ") else { return Complaint::Other(shown()) };
     let text = display_name(text);
     let text = text.strip_prefix("Warning: ").unwrap_or(&text);
     about(name, text)
+}
+
+/// What tar says, without its own name, which a wrapper may have made `/opt/bin/gtar`.
+fn said_by_tar(line: &[u8]) -> Option<&[u8]> {
+    let at = line.windows(2).position(|pair| pair == b": ")?;
+    let (program, said) = line.split_at_checked(at)?;
+    let is_tar = program.ends_with(b"tar") && !program.contains(&b' ');
+    is_tar.then(|| said.strip_prefix(b": "))?
 }
 
 fn about(name: Vec<u8>, text: &str) -> Complaint {
@@ -76,7 +97,8 @@ fn about(name: Vec<u8>, text: &str) -> Complaint {
     } else {
         (Other, text.to_owned())
     };
-    Complaint::About { name, code, message }
+    let unread = matches!(code, Vanished | Unreadable) && !text.starts_with("Read error");
+    Complaint::About { name, code, message, unread }
 }
 
 /// Reads a C string up to its closing quote; returns it and what follows.
@@ -133,12 +155,19 @@ tar: "srv/gone2": Warning: Cannot stat: No such file or directory
 tar: "srv/s": socket ignored
 tar: "big": File shrank by 2928832 bytes; padding with zeros
 tar: "busy": file changed as we read it
+/opt/gnu/bin/gtar: "srv/bad": Read error at byte 0, while reading 512 bytes: Input/output error
+tar: "srv/cut
+tar: "srv/odd" is odd
+tar: Something new
+bash: warning: setlocale: LC_ALL: cannot change locale (xx)
+Starting tar: ok
 tar: Exiting with failure status due to previous errors
 "#;
         let about = |name: &[u8], code, message: &str| Complaint::About {
             name: name.to_vec(),
             code,
             message: message.to_owned(),
+            unread: matches!(code, WarningCode::Vanished | WarningCode::Unreadable),
         };
         let gone = "is gone since its directory was listed";
         let expected = [
@@ -156,7 +185,20 @@ tar: Exiting with failure status due to previous errors
                 "became shorter while it was read; the end is padded with zeros",
             ),
             Complaint::Changed { name: b"busy".to_vec() },
-            Complaint::Other("tar: Exiting with failure status due to previous errors".into()),
+            Complaint::About {
+                name: b"srv/bad".to_vec(),
+                code: WarningCode::Unreadable,
+                message:
+                    "could not be read: Read error at byte 0, while reading 512 bytes: Input/output error"
+                        .into(),
+                unread: false,
+            },
+            Complaint::Other("tar: \"srv/cut".into()),
+            Complaint::Other("tar: \"srv/odd\" is odd".into()),
+            Complaint::Other("tar: Something new".into()),
+            Complaint::Noise("bash: warning: setlocale: LC_ALL: cannot change locale (xx)".into()),
+            Complaint::Noise("Starting tar: ok".into()),
+            Complaint::Noise("tar: Exiting with failure status due to previous errors".into()),
         ];
         // In pieces, as they come.
         let mut reader = Lines::default();

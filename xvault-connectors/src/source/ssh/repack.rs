@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 use bytes::Bytes;
+use xvault_core::entry::display_name;
 use xvault_core::tar::{Event, TarEntry, TarKind, TarParser};
 use xvault_core::{Entry, EntryKind, EntryPath, WarningCode};
 
 use crate::Error;
 use crate::source::Emitter;
 use crate::source::sftp::order::Place;
-use crate::source::sftp::scope::{Delivered, OpenBody, Root, Scope};
+use crate::source::sftp::scope::{Delivered, OpenBody, Root, Scope, closed_root};
 
 use super::complaints::Complaint;
 
@@ -35,10 +36,19 @@ pub(super) struct Repacker<'r, 'e> {
     fetched_alone: Option<HashSet<EntryPath>>,
     /// Entries of the streams, kept or not.
     pub(super) entries: u64,
-    /// Things of which tar said that they could not be read.
+    /// Things of which tar said that they could not be read; each is a warning or excluded.
     pub(super) file_errors: u64,
     /// What else tar said, the last of it.
     pub(super) last_words: Option<String>,
+}
+
+/// What a complaint is about.
+enum Named {
+    Entry(EntryPath),
+    /// Something that is left out on purpose.
+    Excluded,
+    /// Nothing that an entry could stand for.
+    Nowhere,
 }
 
 /// Paths, as hashes: a pull has millions, and a rare mistaken hit does no harm.
@@ -211,34 +221,66 @@ impl<'r, 'e> Repacker<'r, 'e> {
     pub(super) async fn complaint(&mut self, complaint: Complaint) -> Result<(), Error> {
         match complaint {
             Complaint::Socket => self.emitter.skip_special(),
-            Complaint::Other(text) => self.last_words = Some(text),
+            Complaint::Noise(text) => self.last_words = Some(text),
+            Complaint::Other(text) => {
+                self.last_words = Some(text.clone());
+                self.warn_of_root(format!("the remote tar complains: {text}")).await?;
+            }
             // Something came or went in it meanwhile; what was there at both times was read.
             Complaint::Changed { name } => {
-                if let Some(path) = self.named(&name).filter(|path| !self.directories.has(path)) {
+                if let Named::Entry(path) = self.named(&name)
+                    && !self.directories.has(&path)
+                {
                     self.emitter.warn(path, WarningCode::Other, "was changed while it was read").await?;
                 }
             }
-            Complaint::About { name, code, message } => {
+            Complaint::About { name, code, message, unread } => {
                 self.file_errors += 1;
-                let Some(path) = self.named(&name) else { return Ok(()) };
-                let is_root = self.scope.roots.iter().any(|root| root.path.as_ref() == Some(&path));
-                if is_root && code == WarningCode::Vanished {
-                    return Err(Error::NotFound(format!("path `/{path}`")));
-                }
-                self.emitter.warn(path, code, message).await?;
+                self.about(&name, code, &message, unread).await?;
             }
         }
         Ok(())
     }
 
-    /// The entry tar speaks of, unless it is excluded.
-    fn named(&self, name: &[u8]) -> Option<EntryPath> {
-        let path = EntryPath::from_source(name).ok().flatten()?;
-        let number = self.scope.roots.iter().position(|root| holds(root, &path))?;
+    async fn about(
+        &mut self,
+        name: &[u8],
+        code: WarningCode,
+        message: &str,
+        unread: bool,
+    ) -> Result<(), Error> {
+        if let Ok(path) = EntryPath::from_source(name)
+            && unread
+            && self.scope.is_root(path.as_ref())
+        {
+            return Err(closed_root(path.as_ref(), code, message));
+        }
+        match self.named(name) {
+            Named::Entry(path) => self.emitter.warn(path, code, message).await,
+            Named::Excluded => Ok(()),
+            Named::Nowhere => self.warn_of_root(format!("`{}` {message}", display_name(name))).await,
+        }
+    }
+
+    /// What can be told of no entry is told of the configured path whose entries come: the snapshot is not whole.
+    async fn warn_of_root(&mut self, message: String) -> Result<(), Error> {
+        let root = self.scope.roots.get(self.root);
+        match root.and_then(Root::told_at) {
+            Some(path) => self.emitter.warn(path, WarningCode::Other, message).await,
+            None => Err(broken(message)),
+        }
+    }
+
+    /// What tar speaks of.
+    fn named(&self, name: &[u8]) -> Named {
+        let path = EntryPath::from_source(name).ok().flatten();
+        let roots = &self.scope.roots;
+        let found = path.and_then(|path| Some((roots.iter().position(|root| holds(root, &path))?, path)));
+        let Some((number, path)) = found else { return Named::Nowhere };
         // Whether it was a directory is not known, so what either way is excluded counts.
         let hidden = self.scope.excludes(number, &path, false) && self.scope.excludes(number, &path, true);
         let below = self.excluded.as_ref().is_some_and(|excluded| path.is_within(excluded));
-        (!below && !hidden).then_some(path)
+        if below || hidden { Named::Excluded } else { Named::Entry(path) }
     }
 
     /// Hard links that have to be fetched by themselves, in the streams that come now.
