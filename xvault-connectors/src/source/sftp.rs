@@ -1,5 +1,6 @@
 //! Files over SFTP.
 
+mod bad_names;
 mod cursor;
 mod file;
 mod line;
@@ -27,6 +28,8 @@ use scope::{Scope, remote_path};
 /// SFTP version 3 carries modes, numeric owners and whole seconds of times. It knows neither hard
 /// links (each name becomes a file of its own) nor fractions of a second: [`SshSource`](super::SshSource) keeps those.
 /// A connection that drops is made again, and the current file goes on where it broke off.
+/// Names are sorted in memory: a directory that takes more than 64 MiB of it (some 600,000 files) is
+/// refused as an endless one. The tar of [`SshSource`](super::SshSource) sorts on the server and has no such bound.
 pub struct SftpSource {
     link: Link,
     paths: Vec<String>,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use russh::keys::{Algorithm, HashAlg, PrivateKey};
 use russh::server::{Auth, ChannelOpenHandle, Config, Handler, Msg, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelMsg};
-use xvault_connectors::Error;
 use xvault_connectors::source::{SftpSource, Source};
 use xvault_connectors::ssh::SshOptions;
+use xvault_connectors::{Error, PullSummary};
 use xvault_core::secret::SecretString;
 use xvault_core::{Dispose, Disposition, EntryKind, SshSettings, WarningCode};
 
@@ -165,7 +165,9 @@ fn answer(request: &[u8], counts: &mut [usize; 256], lie: &Lie) -> Vec<u8> {
 }
 
 /// Pulls `/t` from a server that tells this lie.
-async fn pull(lie: impl Fn(Asked) -> Option<Vec<u8>> + Send + Sync + 'static) -> (Kept, Result<(), Error>) {
+async fn pull(
+    lie: impl Fn(Asked) -> Option<Vec<u8>> + Send + Sync + 'static,
+) -> (Kept, Result<PullSummary, Error>) {
     let host_key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).unwrap();
     let fingerprint = host_key.public_key().fingerprint(HashAlg::Sha256).to_string();
     let config = Arc::new(Config { keys: vec![host_key], ..Config::default() });
@@ -197,7 +199,7 @@ async fn pull(lie: impl Fn(Asked) -> Option<Vec<u8>> + Send + Sync + 'static) ->
     let mut source = SftpSource::new(&settings, options).unwrap();
     let pulled = source.pull(&mut kept, &xvault_connectors::Control::default()).await;
     serving.abort();
-    (kept, pulled.map(drop))
+    (kept, pulled)
 }
 
 fn on(kind: u8, lie: impl Fn(Asked) -> Vec<u8>) -> impl Fn(Asked) -> Option<Vec<u8>> {
@@ -313,6 +315,91 @@ async fn names_that_could_escape_are_warnings_and_never_entries() {
     let paths: Vec<_> = kept.entries.iter().map(|(entry, _)| entry.path.to_string()).collect();
     assert_eq!(paths, ["t", "t/f"]);
     assert_eq!(kept.codes().iter().filter(|(code, _)| *code == WarningCode::BadName).count(), 6);
+}
+
+#[tokio::test]
+async fn an_endless_listing_is_given_up_whatever_it_lists() {
+    let long = Arc::new("y/".repeat(1000));
+    type Naming = Arc<dyn Fn(usize) -> (Vec<u8>, u32) + Send + Sync>;
+    let cases: [(&str, Naming); 5] = [
+        ("dots", Arc::new(|_| (b".".to_vec(), DIR))),
+        ("bad names", Arc::new(move |_| (long.as_bytes().to_vec(), FILE))),
+        ("files", Arc::new(|number| (format!("{number:08}").into_bytes(), FILE))),
+        ("directories", Arc::new(|number| (format!("{number:08}").into_bytes(), DIR))),
+        ("one name", Arc::new(|_| (b"f".to_vec(), FILE))),
+    ];
+    for (what, name) in cases {
+        let lie = on(READDIR, move |asked| {
+            let some: Vec<_> = (0..1000).map(|number| name(asked.nth * 1000 + number)).collect();
+            let some: Vec<_> = some.iter().map(|(name, mode)| (name.as_slice(), *mode)).collect();
+            // As many as one packet takes.
+            let room = 200_000 / (some[0].0.len() + 40);
+            names(asked.id, &some[..room.min(1000)])
+        });
+        let started = std::time::Instant::now();
+        let (kept, pulled) = pull(lie).await;
+        let error = pulled.unwrap_err();
+        assert!(matches!(error, Error::Protocol { .. }), "{what}: {error:?}");
+        assert!(error.to_string().contains("with `/t` its listings take more than"), "{what}: {error}");
+        assert!(kept.entries.len() <= 1, "{what}");
+        assert!(started.elapsed() < std::time::Duration::from_secs(30), "{what}: {:?}", started.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn endless_listings_below_each_other_share_one_bound() {
+    // Each directory lists 20,000 files and, at the very front, one directory more.
+    let lie = |asked: Asked| {
+        if asked.kind != READDIR {
+            return None;
+        }
+        let files: Vec<_> =
+            (0..1000).map(|number| format!("{:04}-{number:04}", asked.nth).into_bytes()).collect();
+        let mut some: Vec<_> = files.iter().map(|name| (name.as_slice(), FILE)).collect();
+        some.push((b"!", DIR));
+        Some(if asked.nth % 21 == 20 { status(asked.id, EOF) } else { names(asked.id, &some) })
+    };
+    let (_, pulled) = pull(lie).await;
+    let error = pulled.unwrap_err().to_string();
+    assert!(error.contains("its listings take more than"), "{error}");
+    assert!(error.contains("/t/!/!"), "{error}");
+}
+
+#[tokio::test]
+async fn more_than_is_listed_ahead_waits_for_its_turn() {
+    let dirs: Vec<Vec<u8>> = (0..60).map(|number| format!("d{number:02}").into_bytes()).collect();
+    let lie = move |asked: Asked| {
+        let pipes: Vec<_> = (0..1000).map(|number| format!("{}-{number}", asked.nth).into_bytes()).collect();
+        let some = |some: &[Vec<u8>], mode| {
+            names(asked.id, &some.iter().map(|name| (name.as_slice(), mode)).collect::<Vec<_>>())
+        };
+        match asked.nth {
+            _ if asked.kind != READDIR => None,
+            0 => Some(some(&dirs, DIR)),
+            1 => None,
+            // Several times what may lie ahead, spread over the directories as they ask.
+            2..202 => Some(some(&pipes, 0o010_644)),
+            _ => Some(status(asked.id, EOF)),
+        }
+    };
+    let (kept, pulled) = pull(lie).await;
+    let content = pulled.unwrap().content;
+    assert_eq!((content.directories, content.skipped), (61, 200_000));
+    assert_eq!(kept.warnings, []);
+}
+
+#[tokio::test]
+async fn of_many_bad_names_the_first_are_told_and_the_others_counted() {
+    let bad: Vec<Vec<u8>> = (0..5000).map(|number| format!("a/{number}").into_bytes()).collect();
+    let lie = move |asked: Asked| {
+        let bad: Vec<_> = bad.iter().map(|name| (name.as_slice(), FILE)).collect();
+        (asked.kind == READDIR && asked.nth == 0).then(|| names(asked.id, &bad))
+    };
+    let (kept, pulled) = pull(lie).await;
+    pulled.unwrap();
+    assert_eq!(kept.warnings.len(), 101);
+    assert_eq!(kept.warnings[100].message, "4900 more names can't be kept");
+    assert!(kept.warnings.iter().all(|warning| warning.code == WarningCode::BadName));
 }
 
 #[tokio::test]

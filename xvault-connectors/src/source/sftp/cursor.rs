@@ -25,6 +25,8 @@ pub(super) struct Cursor {
 struct Frame {
     dir: Dir,
     rest: VecDeque<Child>,
+    /// What the listing weighs.
+    weight: usize,
 }
 
 impl Cursor {
@@ -56,13 +58,19 @@ impl Cursor {
             } else if let Some(frame) = self.frames.last_mut() {
                 match frame.rest.pop_front() {
                     Some(child) => self.visit(&child, scope, line),
-                    None => drop(self.frames.pop()),
+                    None => self.leave(listings),
                 }
             } else if !self.begin_root(scope, listings, line) {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    fn leave(&mut self, listings: &mut Listings) {
+        if let Some(frame) = self.frames.pop() {
+            listings.give_back(frame.weight);
+        }
     }
 
     fn begin_root(&mut self, scope: &Scope, listings: &mut Listings, line: &mut Line) -> bool {
@@ -91,12 +99,12 @@ impl Cursor {
             (Outcome::Refused(code, message), path) => {
                 return Err(closed_root(path.as_ref(), code, &message));
             }
-            (Outcome::Listed { children, bad_names }, _) => {
+            (Outcome::Listed { children, bad_names, weight }, _) => {
                 let path = dir.path.clone().or_else(|| scope.roots.get(dir.root)?.told_at());
-                for name in bad_names {
+                for name in bad_names.into_messages() {
                     line.slot_for_bad_name(path.clone(), name);
                 }
-                self.frames.push(Frame { dir, rest: children.into() });
+                self.frames.push(Frame { dir, rest: children.into(), weight });
             }
         }
         Ok(())

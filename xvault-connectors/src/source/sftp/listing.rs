@@ -6,6 +6,7 @@ use bytes::Bytes;
 use xvault_core::entry::display_name;
 use xvault_core::{EntryPath, WarningCode};
 
+use super::bad_names::BadNames;
 use super::order::{Place, Standing};
 use super::requests::{Purpose, Requests};
 use super::scope::{Scope, remote_path};
@@ -15,17 +16,22 @@ use crate::ssh::sftp::{Attrs, FileType, Name, Reply, Request, Status, StatusCode
 /// Directories that are being listed at once.
 const MAX_ACTIVE: usize = 64;
 
-/// Entries that may lie in listings the walk has not reached yet.
-const MAX_HELD: usize = 16_384;
+/// Memory of listings that the walk has not reached yet, beyond which only the one it waits for goes on.
+const ENOUGH_AHEAD: usize = 4 << 20;
+
+/// Memory of all listings together: those being read, those read, and those of the directories
+/// from a configured path down to where the walk is. What lists more is taken for an endless
+/// listing. It is room for some 600,000 files of one directory.
+const MAX_HELD: usize = 64 << 20;
+
+/// What the allocator adds to a name, about.
+const ALLOCATION: usize = 16;
 
 /// READDIRs in flight for one directory: the second mostly brings the end. One more for every
 /// hundred entries, which is what OpenSSH gives at once, so that large directories take few round trips.
 const MIN_READS: usize = 2;
 const MAX_READS: usize = 32;
 const ENTRIES_PER_READ: usize = 100;
-
-/// More entries than this in one directory are taken for an endless listing.
-const MAX_ENTRIES: usize = 4_000_000;
 
 /// A directory to be listed.
 #[derive(Debug, Clone)]
@@ -58,8 +64,8 @@ pub(super) struct Child {
 /// What listing a directory brought.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// Its entries in order, and what is wrong with others.
-    Listed { children: Vec<Child>, bad_names: Vec<String> },
+    /// Its entries in order, what is wrong with others, and what both weigh.
+    Listed { children: Vec<Child>, bad_names: BadNames, weight: usize },
     /// It could not be opened.
     Refused(WarningCode, String),
 }
@@ -71,7 +77,9 @@ struct Active {
     lstats: usize,
     at_end: bool,
     children: Vec<Child>,
-    bad_names: Vec<String>,
+    bad_names: BadNames,
+    /// Bytes of memory for every name that came, kept or not, so that no name comes for nothing.
+    weight: usize,
 }
 
 /// The directories that are wanted, being listed, and listed.
@@ -81,7 +89,9 @@ pub(super) struct Listings {
     active: HashMap<u64, Active>,
     done: BTreeMap<Place, Outcome>,
     next: u64,
-    held: usize,
+    /// Weight of what is being listed and listed, and of what the walk took and has not given back.
+    ahead: usize,
+    taken: usize,
     /// How many listings came to their end.
     pub(super) finished: u64,
 }
@@ -92,21 +102,38 @@ impl Listings {
         self.wanted.insert(dir.place(), dir);
     }
 
-    /// Whether some are listed and not taken yet, or being listed.
+    /// Hands a listing over, if it is at its end. Its weight counts until it is given back.
     pub(super) fn take(&mut self, place: &Place) -> Option<Outcome> {
         let outcome = self.done.remove(place)?;
-        if let Outcome::Listed { children, .. } = &outcome {
-            self.held -= children.len();
+        if let Outcome::Listed { weight, .. } = &outcome {
+            self.ahead -= weight;
+            self.taken += weight;
         }
         Some(outcome)
     }
 
-    /// Begins listings in the order of the walk; that of `needed`, which the walk waits for, at once.
+    /// The walk is through with a listing of this weight.
+    pub(super) fn give_back(&mut self, weight: usize) {
+        self.taken -= weight;
+    }
+
+    /// Begins listings in the order of the walk and goes on with them; with that of `needed`,
+    /// which the walk waits for, at once.
     pub(super) fn start(&mut self, requests: &mut Requests, needed: Option<&Place>) {
+        self.begin(requests, needed);
+        let has_room = self.ahead < ENOUGH_AHEAD;
+        for (number, active) in &mut self.active {
+            if has_room || needed.is_some_and(|needed| *needed == active.dir.place()) {
+                active.read_ahead(*number, requests);
+            }
+        }
+    }
+
+    fn begin(&mut self, requests: &mut Requests, needed: Option<&Place>) {
         while let Some((place, _)) = self.wanted.first_key_value() {
             let may_wait = needed != Some(place);
             let busy =
-                self.active.len() >= MAX_ACTIVE || self.held >= MAX_HELD || !requests.has_free_handle();
+                self.active.len() >= MAX_ACTIVE || self.ahead >= ENOUGH_AHEAD || !requests.has_free_handle();
             if may_wait && busy {
                 return;
             }
@@ -120,7 +147,8 @@ impl Listings {
                 lstats: 0,
                 at_end: false,
                 children: Vec::new(),
-                bad_names: Vec::new(),
+                bad_names: BadNames::default(),
+                weight: 0,
             };
             self.active.insert(self.next, active);
         }
@@ -129,7 +157,7 @@ impl Listings {
     /// The connection is gone: what was being listed is wanted again.
     pub(super) fn restart(&mut self) {
         for (_, active) in self.active.drain() {
-            self.held -= active.children.len();
+            self.ahead -= active.weight;
             self.wanted.insert(active.dir.place(), active.dir);
         }
     }
@@ -139,7 +167,6 @@ impl Listings {
         match reply {
             Reply::Handle(handle) => {
                 active.handle = Some(handle);
-                active.read_ahead(number, requests);
                 Ok(())
             }
             Reply::Status(status) if status.code != StatusCode::Ok => {
@@ -168,12 +195,13 @@ impl Listings {
                 return Err(requests.protocol("READDIR brought no names"));
             }
             Reply::Names(names) => {
-                self.held += active.add(number, names, requests);
-                if active.children.len() > MAX_ENTRIES {
-                    let detail = format!("it lists more than {MAX_ENTRIES} entries in {}", active.shown());
+                self.ahead += active.add(number, names, requests);
+                if self.ahead + self.taken > MAX_HELD {
+                    let shown = active.shown();
+                    let detail =
+                        format!("with {shown} its listings take more than {MAX_HELD} bytes of memory");
                     return Err(requests.protocol(detail));
                 }
-                active.read_ahead(number, requests);
             }
             Reply::Status(status) if status.code == StatusCode::Eof => active.end(requests),
             Reply::Status(_) if active.at_end => {}
@@ -202,13 +230,11 @@ impl Listings {
             return;
         }
         let Some(active) = self.active.remove(&number) else { return };
-        let before = active.children.len();
-        let place = active.dir.place();
+        let (place, weight) = (active.dir.place(), active.weight);
         let (children, bad_names) = sorted(active.children, active.bad_names);
-        self.held -= before - children.len();
         self.finished += 1;
         self.want_children(&active.dir, &children, scope);
-        self.done.insert(place, Outcome::Listed { children, bad_names });
+        self.done.insert(place, Outcome::Listed { children, bad_names, weight });
     }
 
     fn want_children(&mut self, dir: &Dir, children: &[Child], scope: &Scope) {
@@ -239,13 +265,14 @@ impl Active {
         }
     }
 
-    /// Returns how many were added.
+    /// Returns what they weigh.
     fn add(&mut self, number: u64, names: Vec<Name>, requests: &mut Requests) -> usize {
-        let before = self.children.len();
+        let before = self.weight;
         for Name { name, attrs } in names {
+            self.weight += self.weight_of(&name, &attrs);
             match self.dir.child(&name) {
                 _ if matches!(&name[..], b"." | b"..") => {}
-                Err(error) => self.bad_names.push(error.to_string()),
+                Err(error) => self.bad_names.add(|| error.to_string()),
                 Ok(path) => {
                     if attrs.file_type().is_none() {
                         let purpose = Purpose::LstatChild(number, self.children.len());
@@ -256,7 +283,18 @@ impl Active {
                 }
             }
         }
-        self.children.len() - before
+        self.weight - before
+    }
+
+    /// A directory's path stands twice among those that are wanted, and a name without a type is asked for by its path.
+    fn weight_of(&self, name: &[u8], attrs: &Attrs) -> usize {
+        let entry = size_of::<Child>() + ALLOCATION + name.len();
+        let path = self.dir.path.as_ref().map_or(0, |path| path.as_bytes().len()) + 1 + name.len();
+        match attrs.file_type() {
+            Some(FileType::Directory) => entry + 2 * (path + ALLOCATION) + size_of::<(Place, Dir)>(),
+            None => entry + path + ALLOCATION + size_of::<(u32, Purpose)>(),
+            Some(_) => entry,
+        }
     }
 
     fn shown(&self) -> String {
@@ -264,13 +302,13 @@ impl Active {
     }
 }
 
-fn sorted(mut children: Vec<Child>, mut bad_names: Vec<String>) -> (Vec<Child>, Vec<String>) {
+fn sorted(mut children: Vec<Child>, mut bad_names: BadNames) -> (Vec<Child>, BadNames) {
     children.shrink_to_fit();
     children.sort_by(|a, b| a.name.cmp(&b.name));
     children.dedup_by(|later, kept| {
         let same = later.name == kept.name;
         if same {
-            bad_names.push(format!("`{}` is listed twice", display_name(&later.name)));
+            bad_names.add(|| format!("`{}` is listed twice", display_name(&later.name)));
         }
         same
     });
