@@ -145,10 +145,9 @@ pub async fn backup(
         // With the throw-away recipient alone nobody could ever read it.
         return Err(seal::Error::NoRecipient.into());
     }
-    let staging = store.stage(&options.key.prefix()).await.map_err(Error::Store)?;
+    let staging = options.control.run(store.stage(&options.key.prefix())).await.map_err(Error::Store)?;
     match fill(source, &*staging, options).await {
-        Ok(manifest) => {
-            let json = Bytes::from(manifest.to_json()?);
+        Ok((manifest, json)) => {
             if let Err(error) = staging.commit(MANIFEST_NAME, json).await {
                 // It may exist all the same, and nobody would know.
                 remove(snapshot::delete(store, &options.key)).await;
@@ -168,29 +167,33 @@ async fn remove(work: impl Future<Output = Result<(), ConnectorError>>) {
     drop(tokio::time::timeout(REMOVAL_PATIENCE, work).await);
 }
 
-/// Everything but the manifest's file.
+/// Stages everything but the manifest, which it gives as a reader of its file will see it, with that file.
 async fn fill(
     source: &mut dyn Source,
     staging: &dyn Staging,
     options: &BackupOptions,
-) -> Result<Manifest, Error> {
-    let started_at = clock::now();
+) -> Result<(Manifest, Bytes), Error> {
+    let (started_at, control) = (clock::now(), &options.control);
     let throw_away = (options.read_back != ReadBack::Off).then(Identity::generate);
-    options.control.progress().phase(Phase::Backup, options.expected_bytes);
+    control.progress().phase(Phase::Backup, options.expected_bytes);
     let (pulled, stats) = write(source, staging, options, throw_away.as_ref()).await?;
-    let meta = options.meta();
-    let put = put(staging, META_NAME, meta.to_json()?);
-    options.control.run(put).await.map_err(Error::Store)?;
-    let manifest = manifest(source.kind(), options, &meta, started_at, &pulled, &stats)?;
-    let report = match throw_away {
+    let meta = options.meta().to_json()?;
+    let meta_size = meta.len() as u64;
+    control.run(put(staging, META_NAME, meta)).await.map_err(Error::Store)?;
+    let read_back = match throw_away {
         Some(identity) => {
             let mode = (options.read_back, &options.key.snapshot_id);
-            read_back::check(staging, &stats, identity, mode, &options.control).await?
+            read_back::check(staging, &stats, identity, mode, control).await?
         }
         None => ReadBackReport { mode: ReadBack::Off, entries: 0, frames: 0, bytes: 0 },
     };
-    options.control.check().map_err(Error::Source)?;
-    Ok(finished(manifest, report, clock::now()))
+    let manifest = manifest(source.kind(), options, started_at, pulled, stats, read_back)?;
+    let (artifact, index) = (manifest.artifact.size_bytes, manifest.index.size_bytes);
+    let written = [(ARTIFACT_NAME, artifact), (INDEX_NAME, index), (META_NAME, meta_size)];
+    read_back::check_sizes(staging, written, control).await?;
+    let json = manifest.to_json()?;
+    control.check().map_err(Error::Source)?;
+    Ok((Manifest::from_json(&json)?, json.into()))
 }
 
 async fn put(staging: &dyn Staging, name: &str, bytes: Vec<u8>) -> Result<(), ConnectorError> {
@@ -274,28 +277,30 @@ fn writer_options(options: &BackupOptions, throw_away: Option<&Identity>) -> Wri
     writer
 }
 
+/// The manifest of what was staged and read back just now. Its checksum is made with its file.
 fn manifest(
     source_type: &str,
     options: &BackupOptions,
-    meta: &Meta,
     started_at: Timestamp,
-    pulled: &PullSummary,
-    stats: &ArchiveStats,
+    pulled: PullSummary,
+    stats: ArchiveStats,
+    read_back: ReadBackReport,
 ) -> Result<Manifest, Error> {
     let first = options.recipients.first().ok_or(seal::Error::NoRecipient)?;
-    let content = stats.content;
-    let completeness = if content.warnings == 0 { Completeness::Whole } else { Completeness::Partial };
+    let (meta, finished_at) = (options.meta(), clock::now());
+    let duration = finished_at.duration_since(started_at).as_millis();
+    let whole = stats.content.warnings == 0;
     Ok(Manifest {
         format_version: meta.format_version,
-        tenant_id: meta.tenant_id.clone(),
-        source_id: meta.source_id.clone(),
-        snapshot_id: meta.snapshot_id.clone(),
-        job_id: meta.job_id.clone(),
-        worker_id: meta.worker_id.clone(),
+        tenant_id: meta.tenant_id,
+        source_id: meta.source_id,
+        snapshot_id: meta.snapshot_id,
+        job_id: meta.job_id,
+        worker_id: meta.worker_id,
         source_type: source_type.to_owned(),
         started_at,
-        finished_at: started_at,
-        duration_ms: 0,
+        finished_at,
+        duration_ms: u64::try_from(duration).unwrap_or(0),
         size_bytes: stats.artifact.size_bytes,
         sha256: stats.artifact.sha256.clone(),
         encryption_algorithm: seal::ALGORITHM.to_owned(),
@@ -303,20 +308,15 @@ fn manifest(
         encryption_recipient: first.clone(),
         encryption_recipients: options.recipients.clone(),
         index_recipients: options.index_recipients.clone(),
-        artifact: stats.artifact.clone(),
-        index: stats.index.clone(),
+        artifact: stats.artifact,
+        index: stats.index,
         tar_size_bytes: stats.tar_size_bytes,
         compressed_size_bytes: stats.compressed_size_bytes,
-        completeness,
-        content_summary: content,
-        evidence: pulled.evidence.clone(),
-        read_back: ReadBackReport { mode: ReadBack::Off, entries: 0, frames: 0, bytes: 0 },
+        completeness: if whole { Completeness::Whole } else { Completeness::Partial },
+        content_summary: stats.content,
+        evidence: pulled.evidence,
+        read_back,
         xvault_version: env!("CARGO_PKG_VERSION").to_owned(),
         checksum: String::new(),
     })
-}
-
-fn finished(manifest: Manifest, read_back: ReadBackReport, finished_at: Timestamp) -> Manifest {
-    let duration = finished_at.duration_since(manifest.started_at).as_millis();
-    Manifest { finished_at, duration_ms: u64::try_from(duration).unwrap_or(0), read_back, ..manifest }
 }

@@ -53,7 +53,12 @@ impl<'a> Staged<'a> {
     }
 }
 
-fn same_size(name: &str, found: Result<Option<u64>, ConnectorError>, expected: u64) -> Result<u64, Error> {
+/// That an object is there and as long as `expected`.
+pub(crate) fn same_size(
+    name: &str,
+    found: Result<Option<u64>, ConnectorError>,
+    expected: u64,
+) -> Result<u64, Error> {
     let damaged = |reason| Error::Store(ConnectorError::Damaged { file: name.to_owned(), reason });
     match found.map_err(Error::Store)? {
         None => Err(damaged("it is missing".to_owned())),

@@ -1,7 +1,7 @@
 //! Which snapshot is meant.
 
-use xvault_connectors::Store;
 use xvault_connectors::snapshot::{self, Filter, Listed};
+use xvault_connectors::{Error as ConnectorError, Store};
 use xvault_core::{Dispose, Disposition, Manifest};
 
 use crate::Error;
@@ -9,7 +9,7 @@ use crate::Error;
 /// The word for the newest snapshot.
 pub const LATEST: &str = "latest";
 
-/// The snapshots in `store`, oldest first; those with a damaged manifest come last.
+/// The snapshots in `store`, oldest first; those with a damaged or missing manifest come last.
 ///
 /// # Errors
 /// When the store can't be listed. A single damaged manifest is no error.
@@ -20,27 +20,43 @@ pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Listed>, Err
 /// The snapshot that `selector` names: an id, a beginning that fits one id only, or [`LATEST`].
 ///
 /// # Errors
-/// When none fits, or several do, or the one that fits is damaged. [`LATEST`] passes damaged snapshots over, but
-/// not those whose manifest the store just now could not give: one of them may be the newest.
+/// When none fits, or several do, or the one that fits is damaged. [`LATEST`] is refused while a snapshot that may be
+/// newer has a damaged or missing manifest, or one that the store just now could not give: an older one would be
+/// taken for the newest. A damaged manifest tells no time, so its id does: ids are made in the order of time.
 pub async fn find(store: &dyn Store, selector: &str, filter: &Filter) -> Result<Manifest, Error> {
     let listed = list(store, filter).await?;
     let none = || Error::NoSnapshot { selector: selector.to_owned(), store: store.describe() };
-    let found = if selector == LATEST { newest(listed) } else { matching(listed, selector)? };
+    let found = if selector == LATEST { newest(listed)? } else { matching(listed, selector)? };
     found.ok_or_else(none)?.manifest.map_err(Error::Store)
 }
 
-/// The newest, or one that can't be read now and whose error is then the answer.
-fn newest(listed: Vec<Listed>) -> Option<Listed> {
-    let mut newest = None;
-    for snapshot in listed {
-        match &snapshot.manifest {
-            Ok(_) => newest = Some(snapshot),
-            // A damaged manifest tells no time: the newest of the others is what was asked for.
-            Err(error) if error.disposition() == Disposition::Permanent => {}
-            Err(_) => return Some(snapshot),
+/// The newest, if it is certain which one that is.
+fn newest(listed: Vec<Listed>) -> Result<Option<Listed>, Error> {
+    let (sound, unknown): (Vec<_>, Vec<_>) = listed.into_iter().partition(|one| one.manifest.is_ok());
+    let newest = sound.into_iter().next_back();
+    let after = |one: &Listed| {
+        newest.as_ref().is_none_or(|newest| one.key.snapshot_id.as_str() > newest.key.snapshot_id.as_str())
+    };
+    for one in unknown {
+        let newer = after(&one);
+        match one.manifest {
+            // It may be sound, and tell any time.
+            Err(error) if error.disposition() != Disposition::Permanent => return Err(Error::Store(error)),
+            Err(error) if newer => return Err(Error::Store(uncertain(error))),
+            _ => {}
         }
     }
-    newest
+    Ok(newest)
+}
+
+fn uncertain(error: ConnectorError) -> ConnectorError {
+    match error {
+        ConnectorError::Damaged { file, reason } => {
+            let reason = format!("{reason}; it may be the newest: name the snapshot you mean by its id");
+            ConnectorError::Damaged { file, reason }
+        }
+        other => other,
+    }
 }
 
 fn matching(mut listed: Vec<Listed>, selector: &str) -> Result<Option<Listed>, Error> {

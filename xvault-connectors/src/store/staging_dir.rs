@@ -60,9 +60,17 @@ impl StagingDir {
         durable::rename_dir(&self.path, target)
     }
 
-    /// Removes it with all that is in it. Fine when it is gone; another one in its place is left alone.
+    /// Removes it with all that is in it, or what a writer made in its place. Fine when it is gone.
     pub(super) fn remove(&self) -> io::Result<()> {
-        if same_dir(&self.lock, &self.path)? { fs::remove_dir_all(&self.path) } else { Ok(()) }
+        match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Ok(found) if self.is_nobody_elses(&found)? => fs::remove_dir_all(&self.path),
+            found => found.map(drop),
+        }
+    }
+
+    fn is_nobody_elses(&self, found: &File) -> io::Result<bool> {
+        Ok(same_dir(&self.lock, &self.path)? || try_lock(found)? == Lock::Free)
     }
 }
 

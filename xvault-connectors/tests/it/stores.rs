@@ -126,8 +126,19 @@ async fn a_staging_that_was_replaced_is_not_committed() {
     let told = xvault_core::error::chain(&error);
     assert!(told.contains(PREFIX) && told.contains("was removed during the backup"), "{told}");
     assert!(!dir.path().join(PREFIX).exists());
-    assert!(staging_path(dir.path()).exists(), "whose it is nobody knows: it is for the sweep");
-    assert_eq!(store.sweep(Duration::ZERO).await.unwrap().removed, 1);
+    assert!(!staging_path(dir.path()).exists(), "nobody holds it");
+}
+
+#[tokio::test]
+async fn a_staging_that_another_run_holds_now_is_left_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path()).unwrap();
+    let first = store.stage(PREFIX).await.unwrap();
+    fs::remove_dir(staging_path(dir.path())).unwrap();
+    let second = store.stage(PREFIX).await.unwrap();
+    first.commit("manifest.json", Bytes::from_static(b"first")).await.unwrap_err();
+    second.commit("manifest.json", Bytes::from_static(b"second")).await.unwrap();
+    assert_eq!(store.read(&format!("{PREFIX}/manifest.json"), 0..9).await.unwrap(), "second");
 }
 
 fn staging_path(root: &Path) -> PathBuf {

@@ -118,7 +118,9 @@ async fn cancelled_soon<T: std::fmt::Debug>(control: &Control, work: impl Future
 async fn a_store_that_never_answers_holds_nobody_up() {
     let calls = ["open", "write", "close", "size", "staged read"];
     let of_both = calls.iter().flat_map(|call| [(*call, ARTIFACT_NAME), (*call, INDEX_NAME)]);
-    for (call, object) in of_both.chain([("open", META_NAME), ("close", META_NAME)]) {
+    for (call, object) in
+        of_both.chain([("stage", ""), ("open", META_NAME), ("close", META_NAME), ("size", META_NAME)])
+    {
         let store = Tripwire::new(call, object, Fate::Hang);
         let control = Control::default();
         let options = options(&Identity::generate()).control(control.clone());

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use xvault::connectors::store::unreliable::UnreliableStore;
+use xvault::connectors::Error as ConnectorError;
+use xvault::connectors::store::unreliable::{Call, UnreliableStore};
 use xvault::core::error::chain;
 use xvault::core::monitor::Phase;
 use xvault::core::snapshot::{ARTIFACT_NAME, INDEX_NAME};
@@ -91,6 +92,18 @@ async fn a_store_that_changes_what_it_is_given_is_found_out() {
         assert!(matches!(error, Error::ReadBack(_)), "{error:?}");
         assert_eq!(keys(&memory).await, Vec::<String>::new());
     }
+}
+
+/// A store that can't answer has not given anything wrong back.
+#[tokio::test]
+async fn a_store_that_fails_while_it_is_read_back_is_told_as_such() {
+    let memory = MemoryStore::new().unwrap();
+    let store = UnreliableStore::new(memory.clone()).failing(Call::Read, 1);
+    let mut source = files(&[("a", random(20, 1))]);
+    let error = backup(&mut source, &store, &options(&Identity::generate())).await.unwrap_err();
+    assert!(matches!(error, Error::Store(ConnectorError::Store { .. })), "{error:?}");
+    assert_eq!(error.disposition(), Disposition::Transient);
+    assert_eq!(keys(&memory).await, Vec::<String>::new());
 }
 
 #[tokio::test]

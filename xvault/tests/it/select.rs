@@ -1,6 +1,7 @@
 //! Which snapshot is meant: order, beginnings of ids, `latest`, filters; and damage that hides nothing else.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use xvault::connectors::store::unreliable::{Call, UnreliableStore};
 use xvault::core::snapshot::MANIFEST_NAME;
@@ -51,23 +52,55 @@ async fn a_beginning_names_a_snapshot_when_it_fits_one_only() {
     }
 }
 
+fn manifest_file(dir: &Path, id: &str) -> PathBuf {
+    dir.join(format!("tenants/local/sources/source-1/snapshots/{id}")).join(MANIFEST_NAME)
+}
+
+fn damage(dir: &Path, id: &str) {
+    let file = manifest_file(dir, id);
+    let text = fs::read_to_string(&file).unwrap().replace("\"files\": 1", "\"files\": 2");
+    fs::write(&file, text).unwrap();
+}
+
+/// An older snapshot in the place of the newest would be restored without a word.
 #[tokio::test]
-async fn a_damaged_manifest_is_shown_last_and_is_not_the_latest() {
+async fn a_damaged_manifest_is_shown_last_and_may_be_the_latest() {
     let dir = tempfile::tempdir().unwrap();
     let store = FsStore::open(dir.path()).unwrap();
-    for id in ["one", "two", "three"] {
-        store_one(&store, &options(id)).await;
+    let made: Vec<_> = (0..4).map(|_| SnapshotId::generate()).collect();
+    for id in &made {
+        store_one(&store, &options(id.as_str())).await;
     }
-    for damaged in ["one", "three"] {
-        let prefix = format!("tenants/local/sources/source-1/snapshots/{damaged}");
-        let manifest = dir.path().join(prefix).join(MANIFEST_NAME);
-        let text = fs::read_to_string(&manifest).unwrap().replace("\"files\": 1", "\"files\": 2");
-        fs::write(&manifest, text).unwrap();
+    let [first, second, third, fourth] = [0, 1, 2, 3].map(|at: usize| made[at].as_str());
+    damage(dir.path(), first);
+    assert_eq!(ids(&store, &Filter::default()).await, [second, third, fourth, first]);
+    assert_eq!(found(&store, LATEST).await.unwrap().as_str(), fourth, "what is older is no matter");
+    let error = found(&store, first).await.unwrap_err().to_string();
+    assert!(
+        error.ends_with("manifest.json: manifest.json is damaged: its checksum does not match its text"),
+        "{error}"
+    );
+
+    damage(dir.path(), fourth);
+    assert_refuses_latest(&store, fourth, "is damaged").await;
+    fs::remove_file(manifest_file(dir.path(), fourth)).unwrap();
+    assert_refuses_latest(&store, fourth, "it is missing").await;
+    assert_eq!(found(&store, third).await.unwrap().as_str(), third, "by its id it is found");
+
+    fs::remove_dir_all(manifest_file(dir.path(), fourth).parent().unwrap()).unwrap();
+    assert_eq!(found(&store, LATEST).await.unwrap().as_str(), third);
+    for id in [second, third] {
+        damage(dir.path(), id);
     }
-    assert_eq!(ids(&store, &Filter::default()).await, ["two", "one", "three"]);
-    assert_eq!(found(&store, LATEST).await.unwrap().as_str(), "two");
-    let error = found(&store, "three").await.unwrap_err().to_string();
-    assert!(error.contains("snapshots/three/manifest.json"), "{error}");
+    assert_refuses_latest(&store, first, "is damaged").await;
+}
+
+async fn assert_refuses_latest(store: &FsStore, id: &str, why: &str) {
+    let error = found(store, LATEST).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Permanent);
+    let told = error.to_string();
+    assert!(told.contains(id) && told.contains(why), "{told}");
+    assert!(told.ends_with("it may be the newest: name the snapshot you mean by its id"), "{told}");
 }
 
 /// An older snapshot in the place of the newest would be restored without a word.

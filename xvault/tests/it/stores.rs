@@ -1,16 +1,17 @@
 //! Stores that fail: the error is theirs and names what was done, nothing is left, and the next run works.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use xvault::connectors::snapshot;
 use xvault::connectors::store::unreliable::{Call, UnreliableStore};
 use xvault::connectors::{Emitter, Error as ConnectorError};
 use xvault::core::error::chain;
-use xvault::core::snapshot::{ARTIFACT_NAME, INDEX_NAME, MANIFEST_NAME};
-use xvault::core::{Dispose, Disposition, Entry, EntryKind, Identity, Metadata};
-use xvault::{Error, Filter, FsStore, MemoryStore, Source};
+use xvault::core::snapshot::{ARTIFACT_NAME, INDEX_NAME, MANIFEST_NAME, META_NAME};
+use xvault::core::{Dispose, Disposition, Entry, EntryKind, Identity, Metadata, SourceId};
+use xvault::{Control, Error, Filter, FsStore, MemoryStore, ReadBack, Source};
 
-use crate::support::{backup, files, files_in, keys, options, path, random, scripted, walked};
+use crate::support::{Hook, Seen, backup, files, files_in, keys, options, path, random, scripted, walked};
 use crate::tripwire::{Fate, Tripwire};
 
 const FAILURES: u64 = 3;
@@ -125,6 +126,51 @@ async fn a_commit_that_fails_after_the_fact_leaves_no_snapshot_that_nobody_knows
     let error = backup(&mut files(&[("a", random(10, 1))]), &store, &options(&Identity::generate())).await;
     assert_eq!(chain(&error.unwrap_err()), "store: incomplete: commit manifest.json went wrong");
     assert_eq!(keys(&store).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_object_that_is_lost_before_the_commit_makes_no_snapshot() {
+    for name in [ARTIFACT_NAME, INDEX_NAME, META_NAME] {
+        let store = Tripwire::new("close", name, Fate::Lose);
+        let options = options(&Identity::generate()).read_back(ReadBack::Off);
+        let Err(error) = backup(&mut files(&[("a", random(10, 1))]), &store, &options).await else {
+            panic!("{name} is lost")
+        };
+        assert!(matches!(error, Error::ReadBack(_)), "{error:?}");
+        assert_eq!(error.disposition(), Disposition::Transient);
+        assert!(chain(&error).ends_with(&format!("{name}: it is missing")), "{}", chain(&error));
+        assert_eq!(keys(&store).await, Vec::<String>::new());
+    }
+}
+
+/// The writers of the local store make missing directories, without a word.
+#[tokio::test]
+async fn a_staging_that_is_removed_in_mid_run_makes_no_snapshot() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FsStore::open(dir.path().join("store")).unwrap();
+    let snapshots = format!("store/tenants/local/sources/{}/snapshots", SourceId::derive("test"));
+    let (staging, away) = (dir.path().join(snapshots).join(".x.staging"), dir.path().join("away"));
+    let hook = move |seen| {
+        if seen == Seen::Bytes && !away.exists() {
+            std::fs::rename(&staging, &away).unwrap();
+        }
+    };
+    let options = options(&Identity::generate()).read_back(ReadBack::Off).snapshot("x".parse().unwrap());
+    let options = options.control(Control::default().with_progress(Arc::new(Hook(hook))));
+    let result = backup(&mut files(&[("a", random(6 << 20, 1))]), &store, &options).await;
+    let Err(error) = result else { panic!("the artifact is lost") };
+    assert!(chain(&error).ends_with("the staging directory was removed during the backup"), "{error:?}");
+    assert!(xvault::list(&store, &Filter::default()).await.unwrap().is_empty());
+    assert_eq!(files_in(&dir.path().join("store")), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn what_a_backup_returns_is_what_the_store_holds() {
+    let store = MemoryStore::new().unwrap();
+    let options = options(&Identity::generate());
+    let manifest = backup(&mut files(&[("a", random(10, 1))]), &store, &options).await.unwrap();
+    assert!(manifest.checksum.starts_with("sha256:"), "{}", manifest.checksum);
+    assert_eq!(snapshot::manifest(&store, &manifest.key()).await.unwrap(), manifest);
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ use xvault::{MemoryStore, Store};
 pub(crate) enum Fate {
     Fail,
     Hang,
+    /// It works, and the object is gone right after.
+    Lose,
 }
 
 /// Which call of which object, whose name ends in this, meets which fate.
@@ -33,6 +35,7 @@ impl Trap {
             _ if self.call != call || !object.ends_with(self.object) => Ok(()),
             Fate::Fail => Err(Error::Incomplete(format!("{call} {object} went wrong"))),
             Fate::Hang => std::future::pending().await,
+            Fate::Lose => Ok(()),
         }
     }
 }
@@ -61,7 +64,9 @@ impl Store for Tripwire {
         self.inner.lists_staged()
     }
     async fn stage(&self, prefix: &str) -> Result<Box<dyn Staging>, Error> {
-        Ok(Box::new(Staged { inner: self.inner.stage(prefix).await?, trap: self.trap.clone() }))
+        self.trap.pass("stage", prefix).await?;
+        let (inner, store) = (self.inner.stage(prefix).await?, self.inner.clone());
+        Ok(Box::new(Staged { inner, store, prefix: prefix.to_owned(), trap: self.trap.clone() }))
     }
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
         self.trap.pass("read", key).await?;
@@ -87,6 +92,8 @@ impl Store for Tripwire {
 #[derive(Debug)]
 struct Staged {
     inner: Box<dyn Staging>,
+    store: MemoryStore,
+    prefix: String,
     trap: Arc<Trap>,
 }
 
@@ -95,7 +102,8 @@ impl Staging for Staged {
     async fn writer(&self, name: &str) -> Result<Box<dyn StoreWriter>, Error> {
         self.trap.pass("open", name).await?;
         let inner = self.inner.writer(name).await?;
-        Ok(Box::new(Writer { inner, name: name.to_owned(), trap: self.trap.clone() }))
+        let (store, key) = (self.store.clone(), format!("{}/{name}", self.prefix));
+        Ok(Box::new(Writer { inner, store, key, name: name.to_owned(), trap: self.trap.clone() }))
     }
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, Error> {
         self.trap.pass("staged read", name).await?;
@@ -118,6 +126,8 @@ impl Staging for Staged {
 
 struct Writer {
     inner: Box<dyn StoreWriter>,
+    store: MemoryStore,
+    key: String,
     name: String,
     trap: Arc<Trap>,
 }
@@ -130,7 +140,9 @@ impl StoreWriter for Writer {
     }
     async fn close(self: Box<Self>) -> Result<(), Error> {
         self.trap.pass("close", &self.name).await?;
-        self.inner.close().await
+        self.inner.close().await?;
+        let lost = self.trap.fate == Fate::Lose && self.name == self.trap.object;
+        if lost { self.store.delete(&self.key).await } else { Ok(()) }
     }
     async fn abort(self: Box<Self>) -> Result<(), Error> {
         self.trap.pass("abort", &self.name).await?;
