@@ -126,7 +126,7 @@ impl Checker {
         if frame.size == 0 || frame.size > self.frame_size || self.last_frame_seen {
             return Err("a frame has not the size of all frames");
         }
-        if frame.zstd_size == 0 || frame.zstd_size > frame_bound(frame.size) {
+        if !(least_frame_len(frame.size)..=frame_bound(frame.size)).contains(&frame.zstd_size) {
             return Err("a frame's compressed size can't be");
         }
         self.last_frame_seen = frame.size < self.frame_size;
@@ -179,4 +179,10 @@ fn close(parts: &Parts, joined: &Joined, entry: &IndexEntry) -> Result<(), Fault
 /// The most bytes that `size` bytes of tar compress to; as `ZSTD_compressBound`, and its checksum.
 pub(crate) fn frame_bound(size: u64) -> u64 {
     size + (size >> 8) + 1024
+}
+
+/// The fewest bytes that `size` bytes of tar compress to: a zstd block holds at most 128 KiB and takes at least four bytes
+/// (RFC 8878, 3.1.1.2). What claims less is a bomb, known as one before anything is decompressed.
+fn least_frame_len(size: u64) -> u64 {
+    (size >> 17) * 4 + 1
 }

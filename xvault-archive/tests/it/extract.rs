@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{Cursor, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink as make_symlink};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,7 +16,8 @@ use xvault_core::monitor::Recorder;
 use xvault_core::{EntryKind, EntryPath, Identity, Mtime, Phase, Progress, Warning};
 
 use crate::support::{
-    Archive, Item, dir, file, hardlink, key, noise, oddities, path, stream, symlink, trees, write, write_with,
+    Archive, Counting, Item, dir, file, hardlink, key, noise, oddities, path, stream, symlink, trees, write,
+    write_with,
 };
 use crate::tree::{assert_tree, names, place};
 
@@ -440,23 +441,6 @@ fn unfinished_files_of_dead_processes_only_are_removed() {
     assert_eq!(names(target.path()), wanted);
     assert_eq!(fs::read_to_string(target.path().join(&backed_up)).unwrap(), "backed up");
     assert_eq!(fs::read_to_string(outside.path().join("victim")).unwrap(), "untouched");
-}
-
-/// Counts what is read.
-struct Counting<R>(R, Arc<AtomicU64>);
-
-impl<R: Read> Read for Counting<R> {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.0.read(buf)?;
-        self.1.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
-}
-
-impl<R: Seek> Seek for Counting<R> {
-    fn seek(&mut self, pos: SeekFrom) -> std::io::Result<u64> {
-        self.0.seek(pos)
-    }
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::{Cursor, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use xvault_archive::{ArchiveReader, Error, ExtractOptions, Overwrite, Watch, export, extract, verify};
-use xvault_core::{Identity, seal};
+use xvault_core::{EntryPath, Identity, Phase, Progress, Warning, seal};
 
-use crate::support::key;
-use crate::tree::names;
+use crate::support::{Counting, key};
+use crate::tree::{names, place};
 
 /// A tar and an index made by hand, byte by byte.
 #[derive(Default)]
@@ -93,18 +95,31 @@ impl Crafted {
     }
 
     fn seal_with(&self, zstd: &[u8], size: u64, frame_size: u64) -> Sealed {
+        self.seal_frames(zstd, &[(size, zstd.len() as u64)], frame_size)
+    }
+
+    /// Whatever the index says about frames, plain and compressed size of each, over whatever artifact.
+    fn seal_frames(&self, zstd: &[u8], frames: &[(u64, u64)], frame_size: u64) -> Sealed {
         let [files, directories, symlinks, hardlinks, bytes] = self.counts;
         let mut lines = vec![header(frame_size)];
-        lines.extend(self.lines.iter().cloned());
-        let frame = serde_json::json!({
-            "type": "frame", "offset": 0, "size": size, "zstd_offset": 0, "zstd_size": zstd.len(),
-        });
+        let (mut size, mut zstd_size) = (0, 0);
+        for (at, (plain, compressed)) in frames.iter().enumerate() {
+            // An entry's line stands before the frame it ends in: the last one.
+            if at + 1 == frames.len() {
+                lines.extend(self.lines.iter().cloned());
+            }
+            let frame = serde_json::json!({
+                "type": "frame", "offset": size, "size": plain, "zstd_offset": zstd_size, "zstd_size": compressed,
+            });
+            lines.push(frame.to_string());
+            (size, zstd_size) = (size + plain, zstd_size + compressed);
+        }
         let end = serde_json::json!({
-            "type": "end", "entries": self.entries, "frames": 1, "tar_size": size, "zstd_size": zstd.len(),
-            "files": files, "directories": directories, "symlinks": symlinks, "hardlinks": hardlinks,
-            "bytes": bytes, "warnings": 0, "skipped": 0,
+            "type": "end", "entries": self.entries, "frames": frames.len(), "tar_size": size,
+            "zstd_size": zstd_size, "files": files, "directories": directories, "symlinks": symlinks,
+            "hardlinks": hardlinks, "bytes": bytes, "warnings": 0, "skipped": 0,
         });
-        lines.extend([frame.to_string(), end.to_string()]);
+        lines.push(end.to_string());
         Sealed::new(zstd, (lines.join("\n") + "\n").as_bytes())
     }
 }
@@ -155,6 +170,8 @@ impl Sealed {
         let error = self.open().and_then(|mut reader| extract(&mut reader, &target, &options)).unwrap_err();
         for name in names(sandbox.path()) {
             assert!(name.starts_with(b"target") || name == b"victim", "{}", name.escape_ascii());
+            let len = place(sandbox.path(), &name).symlink_metadata().unwrap().len();
+            assert!(len <= 1 << 20, "{} has {len} bytes", name.escape_ascii());
         }
         assert_eq!(fs::read_to_string(sandbox.path().join("victim")).unwrap(), "untouched");
         error.to_string()
@@ -277,6 +294,116 @@ fn bombs_are_refused_before_they_grow() {
     let two = [zstd_of(&[0; 1024]), zstd_of(&[0; 1024])].concat();
     let error = crafted.seal_with(&two, 2048, 4 << 20).refused_by_all();
     assert!(error.contains("not one zstd frame"), "{error}");
+}
+
+/// A tebibyte of zeros in one file, in frames of 64 MiB.
+struct Tebibyte {
+    crafted: Crafted,
+    /// The first frame, and each of the others.
+    head: Vec<u8>,
+    zeros: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+const FRAME: u64 = 64 << 20;
+const TIB: u64 = 1 << 40;
+
+impl Tebibyte {
+    fn new() -> Self {
+        let mut header = block("zeros", b'0', 0, "");
+        // Larger than octal digits can say: GNU's binary form, and the checksum again.
+        header[124..136].copy_from_slice(&[&[0x80, 0, 0, 0][..], &TIB.to_be_bytes()].concat());
+        header[148..156].fill(b' ');
+        let sum: u64 = header.iter().map(|b| u64::from(*b)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        let mut crafted = Crafted { counts: [1, 0, 0, 0, TIB], tar: header.clone(), ..Crafted::default() };
+        let blake3 = blake3::hash(b"whatever").to_hex().to_string();
+        crafted.line("zeros", 1, &serde_json::json!({"kind": "file", "size": TIB, "blake3": blake3}));
+        let mut first = header;
+        first.resize(FRAME.try_into().unwrap(), 0);
+        let zeros = zstd_of(&vec![0; first.len()]);
+        // Header, file and the two blocks of the end, less what full frames hold.
+        Self { crafted, head: zstd_of(&first), zeros, tail: zstd_of(&[0; 1536]) }
+    }
+
+    /// What an honest index says.
+    fn frames(&self) -> Vec<(u64, u64)> {
+        let mut frames = vec![(FRAME, self.zeros.len() as u64); (TIB / FRAME).try_into().unwrap()];
+        frames[0].1 = self.head.len() as u64;
+        frames.push((1536, self.tail.len() as u64));
+        frames
+    }
+
+    fn zstd(&self) -> Vec<u8> {
+        let mut zstd = self.head.clone();
+        for _ in 1..TIB / FRAME {
+            zstd.extend_from_slice(&self.zeros);
+        }
+        zstd.extend_from_slice(&self.tail);
+        zstd
+    }
+}
+
+#[test]
+fn a_tebibyte_of_zeros_in_a_few_kib_is_refused() {
+    let bomb = Tebibyte::new();
+    // The index promises frames that aren't there.
+    let few = [&*bomb.head, &*bomb.zeros, &*bomb.tail].concat();
+    assert!(few.len() < 100_000);
+    let error = bomb.crafted.seal_frames(&few, &bomb.frames(), FRAME).refused_by_all();
+    assert!(error.contains("the length of its zstd stream"), "{error}");
+    // It promises only those that are there: the file does not fit in.
+    let frames =
+        [(FRAME, bomb.head.len() as u64), (FRAME, bomb.zeros.len() as u64), (1536, bomb.tail.len() as u64)];
+    let error = bomb.crafted.seal_frames(&few, &frames, FRAME).refused_by_all();
+    assert!(error.contains("an entry's line comes before the frame it ends in"), "{error}");
+    // It makes the lengths agree by frames that are smaller than zstd can make them. Listing knows it, too.
+    let mut tiny = vec![(FRAME, 4); (TIB / FRAME).try_into().unwrap()];
+    tiny.push((1536, bomb.tail.len() as u64));
+    let zstd = vec![0; tiny.iter().map(|(_, len)| usize::try_from(*len).unwrap()).sum()];
+    let sealed = bomb.crafted.seal_frames(&zstd, &tiny, FRAME);
+    let error = sealed.refused_by_all();
+    assert!(error.contains("compressed size can't be"), "{error}");
+    let listed: Result<Vec<_>, _> = sealed.open().unwrap().entries().unwrap().collect();
+    assert!(listed.unwrap_err().to_string().contains("compressed size can't be"));
+}
+
+struct StopAtFirstByte(Arc<AtomicBool>);
+
+impl Progress for StopAtFirstByte {
+    fn phase(&self, _: Phase, _: Option<u64>) {}
+    fn entry(&self, _: &EntryPath) {}
+    fn bytes(&self, _: u64) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+    fn warning(&self, _: &Warning) {}
+    fn note(&self, _: &str) {}
+}
+
+#[test]
+fn a_true_tebibyte_is_not_begun_where_it_has_no_room() {
+    let bomb = Tebibyte::new();
+    let sealed = bomb.crafted.seal_frames(&bomb.zstd(), &bomb.frames(), FRAME);
+    // Listing tells what is coming.
+    let listed: Vec<_> =
+        sealed.open().unwrap().entries().unwrap().map(|entry| entry.unwrap().size()).collect();
+    assert_eq!(listed, [TIB]);
+    // In memory, where no machine has that much room.
+    let target = tempfile::tempdir_in("/dev/shm").unwrap();
+    let read = Arc::new(AtomicU64::new(0));
+    let artifact = Counting(Cursor::new(&*sealed.artifact), read.clone());
+    let identities = std::slice::from_ref(&sealed.identity);
+    let mut reader = ArchiveReader::open(artifact, Cursor::new(&*sealed.index), identities).unwrap();
+    // Were it begun, it would end with its first bytes, and not with the machine's memory.
+    let begun = Arc::new(AtomicBool::new(false));
+    let watch = Watch { progress: Arc::new(StopAtFirstByte(begun.clone())), cancel: begun };
+    let error =
+        extract(&mut reader, target.path(), &ExtractOptions { watch, ..Default::default() }).unwrap_err();
+    assert!(matches!(&error, Error::Target { op: "find room for", path, .. } if path == "zeros"), "{error}");
+    assert!(names(target.path()).is_empty());
+    // Its header and its last chunk, and no frame.
+    let read = read.load(Ordering::Relaxed);
+    assert!(read < 3 * (64 << 10), "{read} of {} bytes were read", sealed.artifact.len());
 }
 
 #[test]

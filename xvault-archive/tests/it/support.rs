@@ -1,12 +1,31 @@
 //! Archives in memory, and trees to put into them.
 
-use std::io::Cursor;
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use xvault_archive::{ArchiveReader, ArchiveStats, ArchiveWriter, Error, WriterOptions};
 use xvault_core::snapshot::SnapshotKey;
 use xvault_core::{Entry, EntryKind, EntryPath, Identity, Metadata, Mtime, SnapshotId, SourceId};
+
+/// Counts what is read.
+pub(crate) struct Counting<R>(pub(crate) R, pub(crate) Arc<AtomicU64>);
+
+impl<R: Read> Read for Counting<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.0.read(buf)?;
+        self.1.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
+}
+
+impl<R: Seek> Seek for Counting<R> {
+    fn seek(&mut self, pos: SeekFrom) -> io::Result<u64> {
+        self.0.seek(pos)
+    }
+}
 
 /// An archive in memory, and the key to it.
 #[derive(Clone)]
