@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use xvault::connectors::Store;
+use xvault::connectors::{Store, Swept};
 use xvault::core::error::chain;
 use xvault::core::snapshot::{Completeness, MANIFEST_NAME};
 use xvault::core::{Manifest, Phase, ReadBack, SourceId, SourceSettings};
@@ -70,10 +70,14 @@ fn options(args: &BackupArgs, source_id: SourceId, output: &Output) -> anyhow::R
 /// What can't be swept now is no reason to make no backup.
 async fn sweep(store: &dyn Store, output: &Output) {
     match store.sweep(ABANDONED).await {
-        Ok(swept) if swept.removed > 0 => {
-            output.say(&format!("removed what {} interrupted backup(s) left behind", swept.removed));
+        Ok(Swept { removed, failed, .. }) => {
+            if removed > 0 {
+                output.say(&format!("removed what {removed} interrupted backup(s) left behind"));
+            }
+            if failed > 0 {
+                output.say(&format!("could not remove what {failed} interrupted backup(s) left behind"));
+            }
         }
-        Ok(_) => {}
         Err(error) => output.say(&format!("could not sweep up after interrupted backups: {}", chain(&error))),
     }
 }

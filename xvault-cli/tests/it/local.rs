@@ -158,3 +158,16 @@ fn a_store_inside_the_source_is_not_backed_up_into_itself() {
         assert_eq!(manifest["content_summary"]["files"], 1, "{manifest}");
     }
 }
+
+#[test]
+fn a_store_is_not_a_source_of_itself() {
+    let world = World::new();
+    let tree = world.tree(|dir| fs::write(dir.join("file"), "x").unwrap());
+    world.backup(text(&tree), &[]);
+    for source in [world.store.clone(), world.store.join("tenants")] {
+        let ran = world.backup_ran(text(&source), &[]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.stderr.contains(text(&source)) && ran.stderr.contains("store"), "{ran:?}");
+    }
+    assert_eq!(world.snapshot_dirs().len(), 1);
+}

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use xvault_core::EntryPath;
@@ -23,6 +23,17 @@ pub(super) struct Root {
 }
 
 impl Root {
+    /// What is left out can't be asked for: a store would be backed up into itself.
+    pub(super) fn refuse_inside(&self, left_out: &[PathBuf]) -> Result<(), Error> {
+        // What can't be resolved is found missing when it is opened.
+        let Ok(real) = Path::new(&self.configured).canonicalize() else { return Ok(()) };
+        let inside = |dir: &PathBuf| dir.canonicalize().is_ok_and(|dir| real.starts_with(dir));
+        if left_out.iter().any(inside) {
+            return Err(invalid(&self.configured, "it lies in the store that the backup goes to"));
+        }
+        Ok(())
+    }
+
     fn new(configured: &str) -> Result<Self, Error> {
         let path = EntryPath::from_source(configured.as_bytes());
         let path = path.map_err(|error| invalid(configured, &error.to_string()))?;

@@ -47,6 +47,9 @@ pub(super) fn walk(
         walked: Walked::default(),
     };
     for root in roots {
+        root.refuse_inside(left_out)?;
+    }
+    for root in roots {
         walk.root(root)?;
     }
     walk.outbox.flush()?;
