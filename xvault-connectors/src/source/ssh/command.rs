@@ -168,12 +168,14 @@ mod tests {
     fn only_gnu_tar_that_sorts_is_used() {
         assert_eq!(refused("tar (GNU tar) 1.34"), None);
         assert_eq!(refused("tar (GNU tar) 1.28.90-dirty"), None);
-        assert!(refused("tar (GNU tar) 1.27").is_some());
+        assert!(refused("tar (GNU tar) 1.27").unwrap().contains("`tar (GNU tar) 1.27`"));
         assert!(refused("bsdtar 3.6.2 - libarchive").unwrap().contains("bsdtar"));
-        assert!(refused("tar (busybox) 1.35.0").is_some());
-        assert!(refused("").is_some());
-        assert!(refusal(b"Welcome!\nxvault looks around\ntar (GNU tar) 1.34").is_some());
-        assert!(refusal(b"").is_some());
+        assert!(refused("tar (busybox) 1.35.0").unwrap().contains("busybox"));
+        assert!(refused("").unwrap().contains("no tar"));
+        assert!(
+            refusal(b"Welcome!\nxvault looks around\ntar (GNU tar) 1.34").unwrap().contains("no plain shell")
+        );
+        assert!(refusal(b"").unwrap().contains("no plain shell"));
     }
 
     #[test]
