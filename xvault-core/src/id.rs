@@ -103,6 +103,12 @@ ids! {
     JobId = "job id";
     /// The program that does the work; operators choose these by hand (`worker-1`).
     WorkerId = "worker id";
+    /// A person who logs in.
+    UserId = "user id";
+    /// A password or private key that a source is read with.
+    CredentialId = "credential id";
+    /// What a worker shows to prove that a job is still its own. Ours, so never guessed from outside: 74 random bits.
+    LeaseToken = "lease token";
 }
 
 impl TenantId {

@@ -6,6 +6,7 @@
 //! - [`source`][]: what a user saves about a source;
 //! - [`entry`][]: what a source hands over ([`Entry`]), and where it goes ([`EntrySink`]);
 //! - [`snapshot`][]: `manifest.json`, `meta.json` and the locator;
+//! - [`job`][]: the life of a job, and [`protocol`][]: what hub and worker say to each other;
 //! - [`seal`][]: age keys, and the envelope for small secrets;
 //! - [`secret`][]: secrets that cannot be printed;
 //! - [`tar`][]: reading tar streams of any origin;
@@ -33,7 +34,9 @@ pub mod clock;
 pub mod entry;
 pub mod error;
 pub mod id;
+pub mod job;
 pub mod monitor;
+pub mod protocol;
 pub mod seal;
 pub mod secret;
 pub mod snapshot;
@@ -42,7 +45,8 @@ pub mod tar;
 
 pub use entry::{Entry, EntryKind, EntryPath, EntrySink, Metadata, Mtime, SinkError, Warning, WarningCode};
 pub use error::{Dispose, Disposition};
-pub use id::{JobId, SnapshotId, SourceId, TenantId, WorkerId};
+pub use id::{CredentialId, JobId, LeaseToken, SnapshotId, SourceId, TenantId, UserId, WorkerId};
+pub use job::{JobKind, JobStatus};
 pub use monitor::{Phase, Progress, Silent};
 pub use seal::{Identity, Recipient};
 pub use snapshot::{Manifest, Meta, ReadBack, SnapshotKey};

@@ -24,7 +24,7 @@ pub const MANIFEST_NAME: &str = "manifest.json";
 pub const MAX_JSON_LEN: u64 = 1 << 20;
 
 /// Which snapshot, of whom.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SnapshotKey {
     /// The owner.
     pub tenant_id: TenantId,

@@ -1,0 +1,504 @@
+//! What hub and worker say to each other.
+//!
+//! Every call carries the worker's token; every call about a job carries its lease token. All spans are
+//! relative, in milliseconds, so clocks need not agree. Requests refuse unknown fields; answers and queue messages
+//! don't, so that a newer hub can talk to an older worker.
+//!
+//! | call | request | answer |
+//! |---|---|---|
+//! | `POST /internal/workers/register` | [`Register`] | [`Registered`] |
+//! | `POST /internal/workers/heartbeat` | [`Heartbeat`] | [`HeartbeatAnswer`] |
+//! | `POST /internal/workers/reconcile` | [`Reconcile`] | [`ReconcileAnswer`] |
+//! | `POST /internal/jobs/claim` | [`Claim`] | [`ClaimAnswer`] |
+//! | `POST /internal/jobs/{id}/renew` | [`Renew`] | [`LeaseAnswer`] |
+//! | `POST /internal/jobs/{id}/progress` | [`Report`] | [`LeaseAnswer`] |
+//! | `POST /internal/jobs/{id}/logs` | [`Logs`] | [`LeaseAnswer`] |
+//! | `POST /internal/jobs/{id}/complete` | [`Complete`] | [`CompleteAnswer`] |
+//!
+//! A call with a lost lease answers 409 with code [`LEASE_LOST`], one about a finished job 409 with [`JOB_FINISHED`]: the
+//! worker stops the job and removes what it stored.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::Disposition;
+use crate::job::JobError;
+use crate::seal;
+use crate::secret::SecretBytes;
+use crate::snapshot::Locator;
+use crate::{
+    Identity, JobId, LeaseToken, Manifest, ReadBack, Recipient, SnapshotId, SnapshotKey, SourceId,
+    SourceSettings, TenantId, WorkerId,
+};
+
+/// The error code of a call with a token that holds no living lease.
+pub const LEASE_LOST: &str = "lease_lost";
+/// The error code of a call about a job that is over: canceled, say.
+pub const JOB_FINISHED: &str = "job_finished";
+/// The longest log message that is kept, in bytes.
+pub const MAX_LOG_MESSAGE: usize = 4096;
+/// The most log lines in one call.
+pub const MAX_LOG_LINES: usize = 500;
+/// The most snapshots in one [`Reconcile`] call.
+pub const MAX_RECONCILE: usize = 500;
+
+/// What travels through the queue: a wake-up call, nothing more.
+///
+/// A wire format: fields may come, and none may go. Whatever cannot be read as one is dropped by the consumer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobMessage {
+    /// Which job to claim.
+    pub job_id: JobId,
+}
+
+/// Which queue a message goes through.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum QueueName {
+    /// For whichever worker is free.
+    Shared,
+    /// For the one worker where a snapshot lies.
+    Worker(WorkerId),
+}
+
+impl fmt::Display for QueueName {
+    /// The queue's key in Redis.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shared => f.write_str("xvault:jobs"),
+            Self::Worker(id) => write!(f, "xvault:worker:{id}"),
+        }
+    }
+}
+
+/// A secret encrypted to one worker's key, in base64.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(Vec<u8>);
+
+impl Sealed {
+    /// Encrypts `secret` so that only `recipient` can open it.
+    ///
+    /// # Errors
+    /// Never in practice; see [`seal::seal`].
+    pub fn to(recipient: &Recipient, secret: &[u8]) -> Result<Self, seal::Error> {
+        seal::seal(std::slice::from_ref(recipient), secret).map(Self)
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When it is for another key, or damaged.
+    pub fn open(&self, identity: &Identity) -> Result<SecretBytes, seal::Error> {
+        seal::open(std::slice::from_ref(identity), &self.0)
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealed({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Sealed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Sealed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map(Self).map_err(|_| serde::de::Error::custom("a sealed secret is not base64"))
+    }
+}
+
+/// A worker comes up. Doing so again replaces what was said before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Register {
+    /// As its token says.
+    pub worker_id: WorkerId,
+    /// For people; the id when absent.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// What secrets for this worker are sealed to.
+    pub recipient: Recipient,
+    /// The program's version.
+    pub version: String,
+    /// The types of sources it can pull.
+    pub capabilities: Vec<String>,
+    /// Where its snapshots lie.
+    pub storage_base_path: String,
+    /// How many jobs it runs at a time.
+    pub concurrency: u32,
+}
+
+/// The hub knows the worker now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// How often to send a [`Heartbeat`].
+    pub heartbeat_ms: u64,
+}
+
+/// A worker lives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Heartbeat {
+    /// As its token says.
+    pub worker_id: WorkerId,
+    /// It takes no more jobs.
+    pub draining: bool,
+    /// How it fares.
+    pub metrics: WorkerMetrics,
+}
+
+/// How a worker fares.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WorkerMetrics {
+    /// Of all cores of the machine, 0 to 100.
+    pub cpu_percent: f64,
+    /// Resident memory of the worker.
+    pub memory_bytes: u64,
+    /// Memory of the machine.
+    pub memory_total_bytes: u64,
+    /// Free room where its snapshots lie.
+    pub disk_free_bytes: u64,
+    /// All room there.
+    pub disk_total_bytes: u64,
+    /// Jobs it runs right now.
+    pub active_jobs: u32,
+}
+
+/// What the hub wants of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatAnswer {
+    /// An operator wants it to take no more jobs of the shared queue.
+    pub drain: bool,
+    /// The hub does not know it (its database is new): register again.
+    #[serde(default)]
+    pub register: bool,
+}
+
+/// Asks what is to become of snapshots that lie in a worker's store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reconcile {
+    /// At most [`MAX_RECONCILE`], each with the job of its `meta.json`.
+    pub snapshots: Vec<StoredSnapshot>,
+}
+
+/// A snapshot as it lies in a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredSnapshot {
+    /// Which one.
+    pub key: SnapshotKey,
+    /// The job that made it.
+    pub job_id: JobId,
+}
+
+/// What is to become of them. Those named in neither list are known and stay.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReconcileAnswer {
+    /// Made by an attempt that lost its lease or was canceled: nobody will ever ask for them.
+    pub superseded: Vec<SnapshotKey>,
+    /// The hub knows nothing about them. They stay: the hub's database may be the one that is wrong.
+    pub unknown: Vec<SnapshotKey>,
+}
+
+/// Asks for a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The job of a [`JobMessage`]; without it, the oldest that this worker may run.
+    #[serde(default)]
+    pub job_id: Option<JobId>,
+}
+
+/// What became of a [`Claim`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum ClaimAnswer {
+    /// The job is this worker's until the lease ends.
+    Claimed(Box<Assignment>),
+    /// Somebody else has it, it is over, it must wait, or there is none. Nothing to do.
+    Nothing {
+        /// Why, for logs.
+        reason: String,
+    },
+}
+
+/// A job with the right to do it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The job.
+    pub job_id: JobId,
+    /// Whose it is.
+    pub tenant_id: TenantId,
+    /// Which attempt this is, from 1.
+    pub attempt: u32,
+    /// Shown with every later call.
+    pub lease_token: LeaseToken,
+    /// How long the lease lasts from now, unless renewed.
+    pub lease_ms: u64,
+    /// What to do.
+    pub task: Task,
+}
+
+/// What a job asks of a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Task {
+    /// Pull a source into a new snapshot.
+    Backup(Box<BackupTask>),
+    /// Remove a snapshot's bytes. Absent ones are fine.
+    DeleteSnapshot {
+        /// Which one.
+        snapshot: SnapshotKey,
+    },
+    /// Log in at a source and look.
+    Probe {
+        /// Where.
+        source: SourceSettings,
+        /// With what.
+        #[serde(default)]
+        credential: Option<Sealed>,
+    },
+}
+
+/// A backup to be made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BackupTask {
+    /// What is backed up.
+    pub source_id: SourceId,
+    /// The id the snapshot shall have: a new one for each attempt.
+    pub snapshot_id: SnapshotId,
+    /// Where to pull from.
+    pub source: SourceSettings,
+    /// Password or private key, as the settings say.
+    #[serde(default)]
+    pub credential: Option<Sealed>,
+    /// Who can read the artifact.
+    pub recipients: Vec<Recipient>,
+    /// Who can read the index.
+    pub index_recipients: Vec<Recipient>,
+    /// How much is read back after writing.
+    pub read_back: ReadBack,
+    /// What the last snapshot of the source held, for the estimate.
+    #[serde(default)]
+    pub expected_bytes: Option<u64>,
+}
+
+/// Keeps a lease alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renew {
+    /// Of the assignment.
+    pub lease_token: LeaseToken,
+}
+
+/// The lease lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseAnswer {
+    /// How long from now, unless renewed.
+    pub lease_ms: u64,
+}
+
+/// How far a job has come. Renews the lease, too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Of the assignment.
+    pub lease_token: LeaseToken,
+    /// How far.
+    pub progress: JobProgress,
+}
+
+/// How far a job has come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct JobProgress {
+    /// `connect`, `backup`, `read_back`… With `read_back` the job becomes *finalizing*.
+    pub phase: String,
+    /// Bytes of content handled in this phase.
+    pub bytes: u64,
+    /// Their expected sum, where it is known.
+    #[serde(default)]
+    pub total_bytes: Option<u64>,
+    /// Entries begun.
+    pub entries: u64,
+    /// Things that could not be read whole.
+    pub warnings: u64,
+}
+
+/// Lines for a job's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    /// Of the assignment.
+    pub lease_token: LeaseToken,
+    /// At most [`MAX_LOG_LINES`]. Lines that came before (same `seq` of the same attempt) are kept once.
+    pub lines: Vec<LogLine>,
+}
+
+/// One line of a job's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLine {
+    /// From 0, per attempt, without gaps.
+    pub seq: u64,
+    /// When, by the worker's clock.
+    #[serde(rename = "time")]
+    pub at: Timestamp,
+    /// How much it matters.
+    pub level: LogLevel,
+    /// A sentence, without secrets, at most [`MAX_LOG_MESSAGE`] bytes.
+    pub message: String,
+}
+
+/// How much a log line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum LogLevel {
+    /// For developers.
+    Debug,
+    /// Worth knowing.
+    Info,
+    /// Something could not be done as asked.
+    Warn,
+    /// The job fails for it.
+    Error,
+}
+
+/// A worker is done with a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Complete {
+    /// Of the assignment.
+    pub lease_token: LeaseToken,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum Outcome {
+    /// As asked.
+    Completed {
+        /// What came of it.
+        result: TaskResult,
+    },
+    /// Not.
+    Failed {
+        /// Why.
+        error: JobError,
+        /// Whether trying again may help.
+        disposition: Disposition,
+    },
+    /// Handed back undone: the worker is being stopped. The attempt does not count.
+    Released {
+        /// Why, for the log.
+        reason: String,
+    },
+}
+
+/// What came of a task.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TaskResult {
+    /// A snapshot.
+    Backup {
+        /// As it lies in the store.
+        manifest: Box<Manifest>,
+        /// Where it lies.
+        locator: Locator,
+    },
+    /// The bytes are gone.
+    DeleteSnapshot,
+    /// What was seen.
+    Probe {
+        /// All of it.
+        probe: ProbeReport,
+    },
+}
+
+/// What a user needs to know before saving a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProbeReport {
+    /// The server's own name for itself (`SSH-2.0-OpenSSH_9.2`); absent for a worker's own disk.
+    pub server: Option<String>,
+    /// The fingerprint the server proved itself with, to be pinned as `host_key`.
+    pub host_key: Option<String>,
+    /// Whether the login went through and the paths could be looked at. Not with an unknown host key, which must be pinned first.
+    pub logged_in: bool,
+    /// One per configured path.
+    pub paths: Vec<ProbedPath>,
+    /// What else is worth knowing: "no remote tar, SFTP will be used".
+    pub notes: Vec<String>,
+}
+
+/// A configured path as found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ProbedPath {
+    /// As configured.
+    pub path: String,
+    /// `directory`, `file`, `symlink`; absent when it could not be looked at.
+    pub kind: Option<String>,
+    /// Why it could not be looked at.
+    pub error: Option<String>,
+}
+
+/// The hub has taken note.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompleteAnswer {
+    /// What the job is now: a failed attempt may be queued again.
+    pub status: crate::JobStatus,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_workers_own_key_opens_what_was_sealed_to_it() {
+        let (worker, other) = (Identity::generate(), Identity::generate());
+        let sealed = Sealed::to(&worker.recipient(), b"hunter2").unwrap();
+        let json = serde_json::to_string(&sealed).unwrap();
+        assert!(!format!("{sealed:?}{json}").contains("hunter2"));
+        let read: Sealed = serde_json::from_str(&json).unwrap();
+        assert!(read.open(&other).is_err());
+        use crate::secret::ExposeSecret;
+        assert_eq!(read.open(&worker).unwrap().expose_secret(), b"hunter2");
+    }
+
+    #[test]
+    fn a_message_of_a_newer_hub_is_read() {
+        let message: JobMessage = serde_json::from_str(r#"{"job_id":"j1","new":true}"#).unwrap();
+        assert_eq!(message.job_id.as_str(), "j1");
+    }
+
+    #[test]
+    fn queues_are_named_as_documented() {
+        assert_eq!(QueueName::Shared.to_string(), "xvault:jobs");
+        assert_eq!(QueueName::Worker("w1".parse().unwrap()).to_string(), "xvault:worker:w1");
+    }
+
+    #[test]
+    fn outcomes_keep_their_words() {
+        let outcome = Outcome::Completed { result: TaskResult::DeleteSnapshot };
+        let json = serde_json::to_value(&outcome).unwrap();
+        assert_eq!(json, serde_json::json!({"status": "completed", "result": {"type": "delete_snapshot"}}));
+    }
+}
