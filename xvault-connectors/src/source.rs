@@ -18,6 +18,8 @@ pub use emitter::Emitter;
 pub use local::LocalSource;
 pub use sftp::SftpSource;
 pub use ssh::SshSource;
+#[doc(hidden)]
+pub use ssh::repack;
 
 /// One system we can pull a backup from.
 ///

@@ -6,6 +6,7 @@
 //! committed corpus and a few thousand seeded mutations of it, in seconds).
 //!
 //! - [`tar_parser`]: the same events however the stream is cut, and none that contradict it;
+//! - [`repack`]: of a remote tar stream only what was asked for, each thing once, in order, whole;
 //! - [`archive_reader`]: from a hostile snapshot only what its index promised, and nothing outside a target;
 //! - [`entry_path`]: no path that leads out of a target directory;
 //! - [`index_line`]: no line that means two things, and no index that contradicts itself;
@@ -20,12 +21,14 @@ mod archive_reader;
 mod entry_path;
 mod index_line;
 mod manifest;
+mod repack;
 mod tar_parser;
 
 pub use archive_reader::archive_reader;
 pub use entry_path::entry_path;
 pub use index_line::index_line;
 pub use manifest::manifest;
+pub use repack::repack;
 pub use tar_parser::tar_parser;
 
 /// Whether the code under test took the bytes; either is right, as long as nothing was asserted wrong.
@@ -53,5 +56,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("entry_path", entry_path),
     ("index_line", index_line),
     ("manifest", manifest),
+    ("repack", repack),
     ("tar_parser", tar_parser),
 ];

@@ -125,7 +125,7 @@ fn assert_entries_follow_each_other(story: &Story) {
 }
 
 /// Every block that is not all zeros gets the checksum of a header block; in bodies that is mere content.
-fn with_checksums(data: &[u8]) -> Vec<u8> {
+pub(crate) fn with_checksums(data: &[u8]) -> Vec<u8> {
     let mut repaired = data.to_vec();
     for block in repaired.chunks_exact_mut(BLOCK_LEN).filter(|block| block.iter().any(|b| *b != 0)) {
         let (Some(before), Some(after)) = (block.get(..148), block.get(156..)) else { continue };

@@ -2,6 +2,7 @@
 
 mod command;
 mod complaints;
+mod offline;
 mod repack;
 
 use async_trait::async_trait;
@@ -19,6 +20,9 @@ use crate::{Control, Error};
 use command::Operand;
 use complaints::Lines;
 use repack::Repacker;
+
+#[doc(hidden)]
+pub use offline::repack;
 
 /// More output of our look around than this is no answer.
 const MAX_LOOK_LEN: usize = 64 << 10;
@@ -162,7 +166,7 @@ impl SshSource {
             Ok(exit_status) => return self.stream_orphans(exit_status, repacker).await,
             Err(error) => error,
         };
-        if !is_of_connection(&error) || !repacker.take_orphans().is_empty() {
+        if !is_of_connection(&error) || repacker.has_orphans() {
             return Err(error);
         }
         let delivered = repacker.delivered();
@@ -190,7 +194,7 @@ impl SshSource {
         mut repacker: Repacker<'_, '_>,
     ) -> Result<Evidence, Error> {
         loop {
-            let orphans = repacker.take_orphans();
+            let orphans = repacker.take_orphans()?;
             let Some(first) = orphans.first().cloned() else { break };
             let alone = |path: EntryPath| Operand { path: Some(path), is_dir: false, is_link: false };
             let operands: Vec<Operand> = orphans.iter().cloned().map(alone).collect();

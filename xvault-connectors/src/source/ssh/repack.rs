@@ -15,6 +15,10 @@ use crate::source::sftp::scope::{Delivered, OpenBody, Root, Scope, closed_root};
 
 use super::complaints::Complaint;
 
+/// Memory for the paths of hard links that have to be fetched by themselves: room for some 100,000. They are
+/// held up to three times while they are fetched.
+const MAX_ORPHANS_LEN: usize = 16 << 20;
+
 /// Takes the streams of one pull, one after the other, and pushes what they hold.
 pub(super) struct Repacker<'r, 'e> {
     scope: &'r Scope,
@@ -27,13 +31,19 @@ pub(super) struct Repacker<'r, 'e> {
     body: Option<OpenBody>,
     /// The directory that is excluded: what comes now lies below it.
     excluded: Option<EntryPath>,
+    /// The directory that the last entry lay in, which is not excluded and lies in none that is.
+    kept_dir: Option<EntryPath>,
     directories: Seen,
-    /// What a hard link can't point to: an archive has no file there.
+    /// What a hard link can't point to: an archive has no file there, or not yet.
     no_files: Seen,
     /// Hard links that point to such.
     orphans: Vec<EntryPath>,
+    /// What these paths take, in bytes.
+    orphans_len: usize,
     /// Those of them that are fetched by themselves, once that has begun: these and no others, in no order.
     fetched_alone: Option<HashSet<EntryPath>>,
+    /// How many those were at the beginning of the round.
+    asked_alone: Option<usize>,
     /// Entries of the streams, kept or not.
     pub(super) entries: u64,
     /// Things of which tar said that they could not be read; each is a warning or excluded.
@@ -60,6 +70,12 @@ impl Seen {
         self.0.insert(self.1.hash_one(path));
     }
 
+    fn remove(&mut self, path: &EntryPath) {
+        if !self.0.is_empty() {
+            self.0.remove(&self.1.hash_one(path));
+        }
+    }
+
     fn has(&self, path: &EntryPath) -> bool {
         self.0.contains(&self.1.hash_one(path))
     }
@@ -75,10 +91,13 @@ impl<'r, 'e> Repacker<'r, 'e> {
             last: None,
             body: None,
             excluded: None,
+            kept_dir: None,
             directories: Seen::default(),
             no_files: Seen::default(),
             orphans: Vec::new(),
+            orphans_len: 0,
             fetched_alone: None,
+            asked_alone: None,
             entries: 0,
             file_errors: 0,
             last_words: None,
@@ -159,7 +178,9 @@ impl<'r, 'e> Repacker<'r, 'e> {
     }
 
     fn is_excluded(&mut self, path: &EntryPath, kind: &TarKind) -> bool {
-        if self.excluded.as_ref().is_some_and(|excluded| path.is_within(excluded)) {
+        if self.excluded.as_ref().is_some_and(|excluded| path.is_within(excluded))
+            || self.lies_in_excluded(path)
+        {
             return true;
         }
         let is_dir = *kind == TarKind::Directory;
@@ -170,6 +191,28 @@ impl<'r, 'e> Repacker<'r, 'e> {
         excluded
     }
 
+    /// A tar that names what lies in an excluded directory need not have named the directory.
+    fn lies_in_excluded(&mut self, path: &EntryPath) -> bool {
+        let parent = path.parent();
+        if parent == self.kept_dir {
+            return false;
+        }
+        let excluded = self.excluded_above(self.root, path);
+        let found = excluded.is_some();
+        match excluded {
+            None => self.kept_dir = parent,
+            excluded => self.excluded = excluded,
+        }
+        found
+    }
+
+    /// The innermost excluded directory above `path` and below the configured path.
+    fn excluded_above(&self, root: usize, path: &EntryPath) -> Option<EntryPath> {
+        let below = |dir: &EntryPath| self.scope.roots.get(root).is_some_and(|root| holds(root, dir));
+        let above = std::iter::successors(path.parent(), EntryPath::parent).take_while(below);
+        above.into_iter().find(|dir| self.scope.excludes(root, dir, true))
+    }
+
     async fn keep(&mut self, path: EntryPath, entry: TarEntry) -> Result<(), Error> {
         self.check_order(&path)?;
         self.last = Some((self.root, path.clone()));
@@ -177,12 +220,9 @@ impl<'r, 'e> Repacker<'r, 'e> {
             TarKind::File => EntryKind::File { size: entry.size },
             TarKind::Directory => EntryKind::Directory,
             TarKind::Symlink { target } => EntryKind::Symlink { target },
-            TarKind::Hardlink { target } => match self.link_target(&target) {
+            TarKind::Hardlink { target } => match self.link_target(&path, &target) {
                 Some(target) => EntryKind::Hardlink { target },
-                None => {
-                    self.orphans.push(path);
-                    return Ok(());
-                }
+                None => return self.orphan(path),
             },
             TarKind::Special(_) => {
                 self.no_files.add(&path);
@@ -204,6 +244,7 @@ impl<'r, 'e> Repacker<'r, 'e> {
             EntryKind::Symlink { .. } => self.no_files.add(&entry.path),
             EntryKind::File { size } => {
                 let (path, mtime) = (entry.path.clone(), entry.metadata.mtime);
+                self.no_files.remove(&path);
                 self.body = Some(OpenBody { path, size: *size, mtime });
             }
             _ => {}
@@ -211,10 +252,33 @@ impl<'r, 'e> Repacker<'r, 'e> {
         self.emitter.begin(entry).await
     }
 
-    /// What a hard link points to, if it is a file that the sink has.
-    fn link_target(&self, target: &[u8]) -> Option<EntryPath> {
+    /// What the hard link at `path` points to, if the sink should have it: that tar did send it as a file is
+    /// not checked, since remembering all files of a pull takes memory that grows with their number. The
+    /// check of a finished snapshot finds links to nothing.
+    fn link_target(&self, path: &EntryPath, target: &[u8]) -> Option<EntryPath> {
         let target = EntryPath::from_source(target).ok().flatten()?;
-        (!self.no_files.has(&target)).then_some(target)
+        let root = self.scope.roots.iter().position(|root| holds(root, &target))?;
+        let came_before = match &self.fetched_alone {
+            Some(to_come) => target != *path && !to_come.contains(&target),
+            None => Place::new(root, Some(&target)) < Place::new(self.root, Some(path)),
+        };
+        let is_left_out = self.no_files.has(&target)
+            || self.directories.has(&target)
+            || self.scope.excludes(root, &target, false)
+            || self.excluded_above(root, &target).is_some();
+        (came_before && !is_left_out).then_some(target)
+    }
+
+    fn orphan(&mut self, path: EntryPath) -> Result<(), Error> {
+        self.orphans_len += path.as_bytes().len() + size_of::<EntryPath>();
+        if self.orphans_len > MAX_ORPHANS_LEN {
+            return Err(broken(format!(
+                "up to `{path}`, hard links to things that are not kept take more than {MAX_ORPHANS_LEN} bytes of memory"
+            )));
+        }
+        self.no_files.add(&path);
+        self.orphans.push(path);
+        Ok(())
     }
 
     /// Takes what tar said.
@@ -279,15 +343,30 @@ impl<'r, 'e> Repacker<'r, 'e> {
         let Some((number, path)) = found else { return Named::Nowhere };
         // Whether it was a directory is not known, so what either way is excluded counts.
         let hidden = self.scope.excludes(number, &path, false) && self.scope.excludes(number, &path, true);
-        let below = self.excluded.as_ref().is_some_and(|excluded| path.is_within(excluded));
+        let below = self.excluded_above(number, &path).is_some();
         if below || hidden { Named::Excluded } else { Named::Entry(path) }
     }
 
+    /// Whether some hard links have to be fetched by themselves.
+    pub(super) fn has_orphans(&self) -> bool {
+        !self.orphans.is_empty()
+    }
+
     /// Hard links that have to be fetched by themselves, in the streams that come now.
-    pub(super) fn take_orphans(&mut self) -> Vec<EntryPath> {
+    ///
+    /// # Errors
+    /// [`Error::Incomplete`] when the last round brought none of those it was for: the next would not either.
+    pub(super) fn take_orphans(&mut self) -> Result<Vec<EntryPath>, Error> {
         let orphans = std::mem::take(&mut self.orphans);
+        self.orphans_len = 0;
+        if let Some(first) = orphans.first()
+            && self.asked_alone.is_some_and(|asked| orphans.len() >= asked)
+        {
+            return Err(Error::Incomplete(format!("`{first}` and other hard links could not be read")));
+        }
+        self.asked_alone = Some(orphans.len());
         self.fetched_alone = Some(orphans.iter().cloned().collect());
-        orphans
+        Ok(orphans)
     }
 
     /// How far the streams came, for a walk that goes on from there.
