@@ -164,6 +164,10 @@ mod tests {
         assert_eq!(try_lock(&sweep).unwrap(), Lock::Free);
         assert!(lock_living(&path).unwrap().is_none(), "held by the sweep");
         drop(sweep);
-        assert!(lock_living(&path).unwrap().is_some());
+        let ours = lock_living(&path).unwrap().expect("nobody holds it any more");
+        assert!(same_dir(&ours, &path).unwrap());
+        assert_eq!(try_lock(&File::open(&path).unwrap()).unwrap(), Lock::Held, "it is ours");
+        drop(ours);
+        assert_eq!(try_lock(&File::open(&path).unwrap()).unwrap(), Lock::Free, "it goes with us");
     }
 }

@@ -1,6 +1,7 @@
 //! Connections that drop and stall.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use xvault_connectors::Error;
@@ -11,11 +12,32 @@ use xvault_testkit::{FaultProxy, MtimeMatch, Sshd, TreeOptions, assert_same_tree
 
 use crate::ssh_support::{BOTH, Job, Kind};
 
-#[tokio::test]
-async fn a_file_goes_on_where_the_connection_dropped() {
+/// A server with one file `big` of 40 MiB.
+fn serving_a_big_file() -> (Sshd, PathBuf) {
     let sshd = Sshd::builder().start();
     let file = sshd.home.join("big");
     random_file(&file, 40 << 20, 1);
+    (sshd, file)
+}
+
+/// A pull of `file` by a way that goes dead after 20 MiB.
+fn stalling(kind: Kind, sshd: &Sshd, file: &Path) -> (FaultProxy, Job) {
+    let proxy = FaultProxy::start(sshd.port);
+    proxy.stall_after(20 << 20);
+    let job = Job::new(kind, sshd, &[file]).through(&proxy);
+    (proxy, job)
+}
+
+/// Waits until the job has told that the server does not answer.
+async fn given_up(job: &Job) {
+    while !job.noted("did not answer") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_goes_on_where_the_connection_dropped() {
+    let (sshd, file) = serving_a_big_file();
     for kind in BOTH {
         let proxy = FaultProxy::start(sshd.port);
         proxy.cut_once_after(25 << 20);
@@ -65,13 +87,9 @@ async fn a_tree_survives_many_drops() {
 
 #[tokio::test]
 async fn a_file_changed_during_the_drop_is_told() {
-    let sshd = Sshd::builder().start();
-    let file = sshd.home.join("big");
     for kind in BOTH {
-        random_file(&file, 40 << 20, 1);
-        let proxy = FaultProxy::start(sshd.port);
-        proxy.stall_after(20 << 20);
-        let job = Job::new(kind, &sshd, &[&file]).through(&proxy);
+        let (sshd, file) = serving_a_big_file();
+        let (proxy, job) = stalling(kind, &sshd, &file);
         let change = async {
             while proxy.bytes_to_client() < (20 << 20) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -90,19 +108,12 @@ async fn a_file_changed_during_the_drop_is_told() {
 
 #[tokio::test]
 async fn a_stalled_server_is_given_up_and_taken_up_again() {
-    let sshd = Sshd::builder().start();
-    let file = sshd.home.join("big");
-    random_file(&file, 40 << 20, 1);
+    let (sshd, file) = serving_a_big_file();
     for kind in BOTH {
-        let proxy = FaultProxy::start(sshd.port);
-        proxy.stall_after(20 << 20);
-        let job = Job::new(kind, &sshd, &[&file])
-            .through(&proxy)
-            .with(|o| o.timeouts.idle = Duration::from_millis(500));
+        let (proxy, job) = stalling(kind, &sshd, &file);
+        let job = job.with(|o| o.timeouts.idle = Duration::from_millis(500));
         let healed = async {
-            while !(job.noted("did not answer")) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            given_up(&job).await;
             proxy.heal();
         };
         let ((kept, _), ()) = tokio::join!(job.pull(), healed);
@@ -112,21 +123,16 @@ async fn a_stalled_server_is_given_up_and_taken_up_again() {
 
 #[tokio::test]
 async fn a_server_that_stays_away_fails_the_job_as_transient() {
-    let sshd = Sshd::builder().start();
-    let file = sshd.home.join("big");
-    random_file(&file, 40 << 20, 1);
+    let (sshd, file) = serving_a_big_file();
     for kind in BOTH {
-        let proxy = FaultProxy::start(sshd.port);
-        proxy.stall_after(20 << 20);
-        let job = Job::new(kind, &sshd, &[&file]).through(&proxy).with(|o| {
+        let (proxy, job) = stalling(kind, &sshd, &file);
+        let job = job.with(|o| {
             o.timeouts.idle = Duration::from_millis(300);
             o.timeouts.connect = Duration::from_millis(500);
             o.timeouts.reconnects = 3;
         });
         let away = async {
-            while !(job.noted("did not answer")) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            given_up(&job).await;
             proxy.refuse();
         };
         let started = Instant::now();
@@ -154,13 +160,9 @@ async fn a_long_way_is_filled() {
 
 #[tokio::test]
 async fn cancelling_ends_the_wait_for_a_stalled_server() {
-    let sshd = Sshd::builder().start();
-    let file = sshd.home.join("big");
-    random_file(&file, 40 << 20, 1);
+    let (sshd, file) = serving_a_big_file();
     for kind in BOTH {
-        let proxy = FaultProxy::start(sshd.port);
-        proxy.stall_after(20 << 20);
-        let job = Job::new(kind, &sshd, &[&file]).through(&proxy);
+        let (_proxy, job) = stalling(kind, &sshd, &file);
         let cancel = async {
             tokio::time::sleep(Duration::from_millis(700)).await;
             job.control.cancel_token().cancel();
