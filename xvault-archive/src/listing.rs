@@ -130,15 +130,27 @@ impl<I: Read + Seek> ArchiveIndex<I> {
     /// The entry of that path.
     ///
     /// # Errors
-    /// [`Error::NotFound`], or as [`IndexReader::next_record`]: the whole index is read and checked.
+    /// [`Error::NotFound`]; [`Error::Hostile`] when it is there twice; or as [`IndexReader::next_record`]: the whole
+    /// index is read and checked.
     pub fn find(&mut self, path: &EntryPath) -> Result<ArchiveEntry, Error> {
-        let mut found = None;
-        self.scan(|entry| {
+        self.find_in_layout(path).map(|(entry, _)| entry)
+    }
+
+    /// The entry of that path, and what the rest of the index says about the artifact.
+    pub(crate) fn find_in_layout(
+        &mut self,
+        path: &EntryPath,
+    ) -> Result<(ArchiveEntry, (FrameTable, Totals)), Error> {
+        let (mut found, mut twice) = (None, false);
+        let layout = self.scan(|entry| {
             if entry.entry.path == *path {
-                found = Some(entry);
+                twice |= found.replace(entry).is_some();
             }
         })?;
-        found.ok_or_else(|| Error::NotFound { path: path.clone() })
+        if twice {
+            return Err(Error::Hostile { path: path.to_string(), reason: "appears twice" });
+        }
+        found.map(|entry| (entry, layout)).ok_or_else(|| Error::NotFound { path: path.clone() })
     }
 
     /// Goes through everything once.

@@ -74,14 +74,9 @@ impl<A: Read + Seek, I: Read + Seek> ArchiveReader<A, I> {
     /// # Errors
     /// As [`ArchiveIndex::find`].
     pub fn find(&mut self, path: &EntryPath) -> Result<ArchiveEntry, Error> {
-        let mut found = None;
-        let layout = self.index.scan(|entry| {
-            if entry.entry.path == *path {
-                found = Some(entry);
-            }
-        })?;
+        let (found, layout) = self.index.find_in_layout(path)?;
         self.keep_layout(layout)?;
-        found.ok_or_else(|| Error::NotFound { path: path.clone() })
+        Ok(found)
     }
 
     /// The content of the file of that path; of a hard link, that of the file it names.

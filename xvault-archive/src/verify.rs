@@ -1,6 +1,7 @@
 //! Checking a snapshot: its ciphertext without a key, or everything with one.
 
 mod deep;
+mod names;
 
 use std::collections::BTreeSet;
 use std::io::Read;

@@ -4,6 +4,7 @@
 //! - [`Sshd`]: OpenSSH on a free loopback port, stopped on drop; [`SshAgent`] beside it;
 //! - [`FaultProxy`]: a TCP proxy that delays, cuts and stalls;
 //! - [`trees`]: trees with every oddity a file system has, and [`assert_same_tree`];
+//! - [`samples`]: the small files of a snapshot that never was; [`forge`]: snapshots that mean harm;
 //! - [`tools`]: the real `age`, `zstd`, `tar`; a small file system to fill up.
 //!
 //! Nothing here mocks. A missing program panics with the Debian package that holds it.
@@ -17,7 +18,9 @@
 
 mod agent;
 mod compare;
+pub mod forge;
 mod proxy;
+pub mod samples;
 mod smallfs;
 mod sshd;
 pub mod tools;

@@ -3,21 +3,22 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Seek};
 
-use xvault_core::{EntryKind, EntryPath};
+use xvault_core::EntryPath;
 
 use super::Report;
+use super::names::Names;
 use crate::error::{ArchiveFile, Error};
-use crate::index::{IndexEntry, Record, Segment, TAR_END_LEN, closing_name};
+use crate::index::{IndexEntry, Record, Segment, TAR_END_LEN};
 use crate::listing::ArchiveEntry;
 use crate::reader::{ArchiveReader, Bodies};
-use crate::seen::PathSet;
 use crate::watch::Watch;
 use crate::writer::PartsFile;
 
 /// Reads everything: every frame, every tar header against its index line, every content hash, the parts of
-/// streams, the two zero blocks, the totals; and that no path is there twice and no hard link leads nowhere.
+/// streams, the two zero blocks, the totals; and that no path is there twice, nothing lies below a file or a link, and
+/// no hard link leads nowhere.
 ///
-/// Memory as [`ArchiveReader`], and 9 to 18 bytes for each entry. Compare the report with
+/// Memory as [`ArchiveReader`], and 9 to 18 bytes for each entry and again for each directory. Compare the report with
 /// [`Report::check_manifest`] or, when reading back, [`Report::check_stats`].
 ///
 /// # Errors
@@ -49,7 +50,7 @@ fn check<A: Read + Seek, I: Read + Seek>(
     let key = reader.header().key.clone();
     let (index, bodies) = reader.split()?;
     let mut records = index.records()?;
-    let mut check = Check { bodies, only, watch, seen: PathSet::default(), parts: None, entries: 0 };
+    let mut check = Check { bodies, only, watch, names: Names::default(), parts: None, entries: 0 };
     while let Some(record) = records.next_record()? {
         watch.check()?;
         if let Record::Entry(entry) = record {
@@ -72,7 +73,7 @@ struct Check<'a, A> {
     bodies: Bodies<'a, A>,
     only: Option<&'a BTreeSet<u64>>,
     watch: &'a Watch,
-    seen: PathSet,
+    names: Names,
     /// The running hash of a file in parts.
     parts: Option<blake3::Hasher>,
     entries: u64,
@@ -80,7 +81,7 @@ struct Check<'a, A> {
 
 impl<A: Read + Seek> Check<'_, A> {
     fn entry(&mut self, entry: IndexEntry) -> Result<(), Error> {
-        self.names(&entry)?;
+        self.names.entry(&entry)?;
         if !self.is_chosen(&entry) {
             return Ok(());
         }
@@ -99,27 +100,6 @@ impl<A: Read + Seek> Check<'_, A> {
             (Some(Segment::Closing(joined)), Some(_)) => self.closing(entry, &PartsFile::from(&joined)),
             _ => self.content(entry, |_| {}),
         }
-    }
-
-    /// Every path is there once, and every hard link names an earlier file.
-    fn names(&mut self, entry: &IndexEntry) -> Result<(), Error> {
-        let path = &entry.entry.path;
-        let hostile = |path: &EntryPath, reason| Err(Error::Hostile { path: path.to_string(), reason });
-        if !self.seen.insert(path, matches!(entry.entry.kind, EntryKind::File { .. })) {
-            return hostile(path, "appears twice");
-        }
-        if let EntryKind::Hardlink { target } = &entry.entry.kind
-            && !self.seen.contains_file(target)
-        {
-            return hostile(path, "is a hard link to something that is no earlier file");
-        }
-        if let Some(Segment::Closing(_)) = entry.segment
-            && let Some(name) = joined_name(path)
-            && !self.seen.insert(&name, true)
-        {
-            return hostile(&name, "appears twice");
-        }
-        Ok(())
     }
 
     fn is_chosen(&self, entry: &IndexEntry) -> bool {
@@ -192,12 +172,6 @@ impl<A: Read + Seek> Check<'_, A> {
         }
         Ok(())
     }
-}
-
-/// The name of the file that a closing entry closes.
-fn joined_name(closing: &EntryPath) -> Option<EntryPath> {
-    let name = closing.as_bytes().strip_suffix(closing_name(b"").as_slice())?;
-    EntryPath::new(name).ok()
 }
 
 fn damaged(path: &EntryPath, reason: &str) -> Error {

@@ -6,135 +6,38 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use xvault_archive::{ArchiveReader, Error, ExtractOptions, Overwrite, Watch, export, extract, verify};
+use xvault_core::snapshot::ContentSummary;
 use xvault_core::{EntryPath, Identity, Phase, Progress, Warning, seal};
+use xvault_testkit::forge::{self, Crafted, FRAME, Forged, Zeros, header_block, zstd_of};
+use xvault_testkit::samples;
 
-use crate::support::{Counting, key};
+use crate::support::Counting;
 use crate::tree::{names, place};
 
-/// A tar and an index made by hand, byte by byte.
-#[derive(Default)]
-struct Crafted {
-    tar: Vec<u8>,
-    lines: Vec<String>,
-    entries: u64,
-    /// `[files, directories, symlinks, hardlinks, bytes]`
-    counts: [u64; 5],
+/// Encrypts what was crafted, in the forms that these tests need.
+trait Seal {
+    fn seal(&mut self) -> Sealed;
+    fn seal_with(&self, zstd: &[u8], size: u64, frame_size: u64) -> Sealed;
+    fn seal_frames(&self, zstd: &[u8], frames: &[(u64, u64)], frame_size: u64) -> Sealed;
 }
 
-/// A tar header block.
-fn block(name: &str, flag: u8, size: u64, target: &str) -> Vec<u8> {
-    let mut block = vec![0; 512];
-    let mut put = |at: usize, text: &str| block[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, name);
-    put(100, "0000644\0");
-    put(108, "0000000\0");
-    put(116, "0000000\0");
-    put(124, &format!("{size:011o}\0"));
-    put(136, "00000000000\0");
-    put(157, target);
-    put(257, "ustar\x0000");
-    block[156] = flag;
-    block[148..156].fill(b' ');
-    let sum: u64 = block.iter().map(|b| u64::from(*b)).sum();
-    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    block
-}
-
-impl Crafted {
-    fn tar(&mut self, name: &str, flag: u8, body: &[u8], target: &str) -> &mut Self {
-        self.tar.extend(block(name, flag, body.len() as u64, target));
-        self.tar.extend_from_slice(body);
-        self.tar.resize(self.tar.len().next_multiple_of(512), 0);
-        self
-    }
-
-    /// An index line for the entry that was put into the tar last, which began `blocks` blocks ago.
-    fn line(&mut self, path: &str, blocks: usize, rest: &serde_json::Value) -> &mut Self {
-        let offset = self.tar.len() - blocks * 512;
-        let mut line = serde_json::json!({
-            "type": "entry", "path": path, "mode": 0o644, "uid": 0, "gid": 0, "mtime": [0, 0],
-            "offset": offset, "data_offset": offset + 512,
-        });
-        for (field, value) in rest.as_object().unwrap() {
-            line[field] = value.clone();
-        }
-        self.lines.push(line.to_string());
-        self.entries += 1;
-        self
-    }
-
-    fn file(&mut self, path: &str, body: &[u8]) -> &mut Self {
-        self.file_as(path, path, body)
-    }
-
-    fn file_as(&mut self, in_tar: &str, in_index: &str, body: &[u8]) -> &mut Self {
-        let blake3 = blake3::hash(body).to_hex().to_string();
-        self.counts[0] += 1;
-        self.counts[4] += body.len() as u64;
-        let rest = serde_json::json!({"kind": "file", "size": body.len(), "blake3": blake3});
-        self.tar(in_tar, b'0', body, "").line(in_index, 1 + body.len().div_ceil(512), &rest)
-    }
-
-    fn symlink(&mut self, path: &str, target: &str) -> &mut Self {
-        self.counts[2] += 1;
-        let rest = serde_json::json!({"kind": "symlink", "target": target});
-        self.tar(path, b'2', b"", target).line(path, 1, &rest)
-    }
-
-    fn hardlink(&mut self, path: &str, target: &str) -> &mut Self {
-        self.counts[3] += 1;
-        let rest = serde_json::json!({"kind": "hardlink", "target": target});
-        self.tar(path, b'1', b"", target).line(path, 1, &rest)
-    }
-
-    /// One frame, a matching index, both encrypted.
+impl Seal for Crafted {
     fn seal(&mut self) -> Sealed {
-        self.tar.extend([0; 1024]);
-        let zstd = zstd_of(&self.tar);
-        self.seal_with(&zstd, self.tar.len() as u64, 4 << 20)
+        Sealed::of(&self.finish())
     }
 
+    /// One frame.
     fn seal_with(&self, zstd: &[u8], size: u64, frame_size: u64) -> Sealed {
         self.seal_frames(zstd, &[(size, zstd.len() as u64)], frame_size)
     }
 
-    /// Whatever the index says about frames, plain and compressed size of each, over whatever artifact.
     fn seal_frames(&self, zstd: &[u8], frames: &[(u64, u64)], frame_size: u64) -> Sealed {
-        let [files, directories, symlinks, hardlinks, bytes] = self.counts;
-        let mut lines = vec![header(frame_size)];
-        let (mut size, mut zstd_size) = (0, 0);
-        for (at, (plain, compressed)) in frames.iter().enumerate() {
-            // An entry's line stands before the frame it ends in: the last one.
-            if at + 1 == frames.len() {
-                lines.extend(self.lines.iter().cloned());
-            }
-            let frame = serde_json::json!({
-                "type": "frame", "offset": size, "size": plain, "zstd_offset": zstd_size, "zstd_size": compressed,
-            });
-            lines.push(frame.to_string());
-            (size, zstd_size) = (size + plain, zstd_size + compressed);
-        }
-        let end = serde_json::json!({
-            "type": "end", "entries": self.entries, "frames": frames.len(), "tar_size": size,
-            "zstd_size": zstd_size, "files": files, "directories": directories, "symlinks": symlinks,
-            "hardlinks": hardlinks, "bytes": bytes, "warnings": 0, "skipped": 0,
-        });
-        lines.push(end.to_string());
-        Sealed::new(zstd, (lines.join("\n") + "\n").as_bytes())
+        Sealed::of(&self.with_frames(zstd, frames, frame_size))
     }
 }
 
 fn header(frame_size: u64) -> String {
-    let key = key();
-    serde_json::json!({
-        "type": "header", "format": "xvault-index", "version": 1, "tenant_id": key.tenant_id,
-        "source_id": key.source_id, "snapshot_id": key.snapshot_id, "frame_size": frame_size,
-    })
-    .to_string()
-}
-
-fn zstd_of(bytes: &[u8]) -> Vec<u8> {
-    zstd::bulk::compress(bytes, 1).unwrap()
+    forge::header(&samples::key(), frame_size)
 }
 
 type Reader<'a> = ArchiveReader<Cursor<&'a [u8]>, Cursor<&'a [u8]>>;
@@ -146,6 +49,10 @@ struct Sealed {
 }
 
 impl Sealed {
+    fn of(forged: &Forged) -> Self {
+        Self::new(&forged.zstd, &forged.lines)
+    }
+
     fn new(zstd: &[u8], lines: &[u8]) -> Self {
         Self::with_index(zstd, &zstd_of(lines))
     }
@@ -218,6 +125,48 @@ fn nothing_is_written_through_a_link() {
     }
 }
 
+/// What deep verification says.
+fn verified(sealed: &Sealed) -> Result<verify::Report, String> {
+    sealed
+        .open()
+        .and_then(|mut reader| verify::deep(&mut reader, &Watch::default()))
+        .map_err(|e| e.to_string())
+}
+
+#[test]
+fn what_lies_below_something_else_than_a_directory_is_no_sound_snapshot() {
+    let below = "`d/deep/evil` lies below an entry that is no directory";
+    let above = "`d` is no directory, but an earlier entry lies below it";
+    let evil = |crafted: &mut Crafted| crafted.file("d/deep/evil", b"x").seal();
+    let cases = [
+        (evil(Crafted::default().symlink("d", "/tmp")), below),
+        (evil(Crafted::default().file("d", b"x")), below),
+        (evil(Crafted::default().file("a", b"x").hardlink("d", "a")), below),
+        (evil(Crafted::default().file("d/other", b"x").symlink("d/deep", "..")), below),
+        (Crafted::default().file("d/deep/evil", b"x").symlink("d", "/tmp").seal(), above),
+        (Crafted::default().file("d/deep/evil", b"x").file("d", b"y").seal(), above),
+    ];
+    for (sealed, expected) in cases {
+        let error = verified(&sealed).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+        let error = sealed.refused();
+        assert!(error.contains("in the way"), "extraction says: {error}");
+    }
+    // Beside a link, and below directories that come late or never, all is well.
+    let sound = Crafted::default()
+        .file("d/a", b"x")
+        .directory("d")
+        .symlink("dd", "d")
+        .file("d/b", b"y")
+        .directory("d/e")
+        .file("d/e/c", b"z")
+        .seal();
+    assert_eq!(verified(&sound).unwrap().entries, 6);
+    let target = tempfile::tempdir().unwrap();
+    extract(&mut sound.open().unwrap(), target.path(), &ExtractOptions::default()).unwrap();
+    assert_eq!(fs::read_to_string(target.path().join("dd/e/c")).unwrap(), "z");
+}
+
 #[test]
 fn hard_links_lead_to_earlier_files_only() {
     let outside = Crafted::default().hardlink("h", "../victim").seal().refused_by_all();
@@ -233,10 +182,7 @@ fn hard_links_lead_to_earlier_files_only() {
 #[test]
 fn device_nodes_are_refused() {
     for flag in [b'3', b'4', b'6'] {
-        let blake3 = blake3::hash(b"").to_hex().to_string();
-        let rest = serde_json::json!({"kind": "file", "size": 0, "blake3": blake3});
-        let mut crafted = Crafted { counts: [1, 0, 0, 0, 0], ..Crafted::default() };
-        let error = crafted.tar("node", flag, b"", "").line("node", 1, &rest).seal().refused_by_all();
+        let error = Crafted::default().device_as_file("node", flag).seal().refused_by_all();
         assert!(error.contains("`node`") && error.contains("something else"), "{error}");
         let rest = serde_json::json!({"kind": "device"});
         let error =
@@ -249,7 +195,13 @@ fn device_nodes_are_refused() {
 fn a_name_that_comes_twice_is_refused() {
     let error = Crafted::default().file("a", b"one").file("a", b"two").seal().refused();
     assert!(error.contains("`a` appears twice"), "{error}");
-    let sealed = Crafted::default().file("a", b"one").symlink("a", "b").seal();
+    let sealed = Crafted::default().file("a", b"one").symlink("a", "b").file("c", b"three").seal();
+    let mut reader = sealed.open().unwrap();
+    let path = |text| EntryPath::new(text).unwrap();
+    let error = reader.read(&path("a")).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("`a` appears twice"), "neither is *the* content: {error}");
+    assert_eq!(reader.find(&path("c")).unwrap().size(), 5);
+    assert!(matches!(reader.index().find(&path("a")), Err(Error::Hostile { .. })));
     let error = verify::deep(&mut sealed.open().unwrap(), &Watch::default()).unwrap_err();
     assert!(error.to_string().contains("`a` appears twice"), "{error}");
 }
@@ -258,7 +210,8 @@ fn a_name_that_comes_twice_is_refused() {
 fn sizes_and_hashes_that_lie_are_found_out() {
     let blake3 = blake3::hash(b"hello").to_hex().to_string();
     let lying = |size: u64, blake3: &str| {
-        let mut crafted = Crafted { counts: [1, 0, 0, 0, size], ..Crafted::default() };
+        let mut crafted = Crafted::default();
+        crafted.totals = ContentSummary { files: 1, bytes: size, ..ContentSummary::default() };
         let rest = serde_json::json!({"kind": "file", "size": size, "blake3": blake3});
         crafted.tar("f", b'0', b"hello", "").line("f", 2, &rest).seal().refused_by_all()
     };
@@ -296,70 +249,28 @@ fn bombs_are_refused_before_they_grow() {
     assert!(error.contains("not one zstd frame"), "{error}");
 }
 
-/// A tebibyte of zeros in one file, in frames of 64 MiB.
-struct Tebibyte {
-    crafted: Crafted,
-    /// The first frame, and each of the others.
-    head: Vec<u8>,
-    zeros: Vec<u8>,
-    tail: Vec<u8>,
-}
-
-const FRAME: u64 = 64 << 20;
 const TIB: u64 = 1 << 40;
-
-impl Tebibyte {
-    fn new() -> Self {
-        let mut header = block("zeros", b'0', 0, "");
-        // Larger than octal digits can say: GNU's binary form, and the checksum again.
-        header[124..136].copy_from_slice(&[&[0x80, 0, 0, 0][..], &TIB.to_be_bytes()].concat());
-        header[148..156].fill(b' ');
-        let sum: u64 = header.iter().map(|b| u64::from(*b)).sum();
-        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-        let mut crafted = Crafted { counts: [1, 0, 0, 0, TIB], tar: header.clone(), ..Crafted::default() };
-        let blake3 = blake3::hash(b"whatever").to_hex().to_string();
-        crafted.line("zeros", 1, &serde_json::json!({"kind": "file", "size": TIB, "blake3": blake3}));
-        let mut first = header;
-        first.resize(FRAME.try_into().unwrap(), 0);
-        let zeros = zstd_of(&vec![0; first.len()]);
-        // Header, file and the two blocks of the end, less what full frames hold.
-        Self { crafted, head: zstd_of(&first), zeros, tail: zstd_of(&[0; 1536]) }
-    }
-
-    /// What an honest index says.
-    fn frames(&self) -> Vec<(u64, u64)> {
-        let mut frames = vec![(FRAME, self.zeros.len() as u64); (TIB / FRAME).try_into().unwrap()];
-        frames[0].1 = self.head.len() as u64;
-        frames.push((1536, self.tail.len() as u64));
-        frames
-    }
-
-    fn zstd(&self) -> Vec<u8> {
-        let mut zstd = self.head.clone();
-        for _ in 1..TIB / FRAME {
-            zstd.extend_from_slice(&self.zeros);
-        }
-        zstd.extend_from_slice(&self.tail);
-        zstd
-    }
-}
 
 #[test]
 fn a_tebibyte_of_zeros_in_a_few_kib_is_refused() {
-    let bomb = Tebibyte::new();
+    let bomb = Zeros::new(TIB);
     // The index promises frames that aren't there.
-    let few = [&*bomb.head, &*bomb.zeros, &*bomb.tail].concat();
+    let promised = bomb.promised();
+    let few = promised.zstd.clone();
     assert!(few.len() < 100_000);
-    let error = bomb.crafted.seal_frames(&few, &bomb.frames(), FRAME).refused_by_all();
+    let error = Sealed::of(&promised).refused_by_all();
     assert!(error.contains("the length of its zstd stream"), "{error}");
     // It promises only those that are there: the file does not fit in.
-    let frames =
-        [(FRAME, bomb.head.len() as u64), (FRAME, bomb.zeros.len() as u64), (1536, bomb.tail.len() as u64)];
+    let frames = [
+        (FRAME, bomb.head.len() as u64),
+        (FRAME, bomb.zeros.len() as u64),
+        (Zeros::TAIL, bomb.tail.len() as u64),
+    ];
     let error = bomb.crafted.seal_frames(&few, &frames, FRAME).refused_by_all();
     assert!(error.contains("an entry's line comes before the frame it ends in"), "{error}");
     // It makes the lengths agree by frames that are smaller than zstd can make them. Listing knows it, too.
     let mut tiny = vec![(FRAME, 4); (TIB / FRAME).try_into().unwrap()];
-    tiny.push((1536, bomb.tail.len() as u64));
+    tiny.push((Zeros::TAIL, bomb.tail.len() as u64));
     let zstd = vec![0; tiny.iter().map(|(_, len)| usize::try_from(*len).unwrap()).sum()];
     let sealed = bomb.crafted.seal_frames(&zstd, &tiny, FRAME);
     let error = sealed.refused_by_all();
@@ -382,8 +293,7 @@ impl Progress for StopAtFirstByte {
 
 #[test]
 fn a_true_tebibyte_is_not_begun_where_it_has_no_room() {
-    let bomb = Tebibyte::new();
-    let sealed = bomb.crafted.seal_frames(&bomb.zstd(), &bomb.frames(), FRAME);
+    let sealed = Sealed::of(&Zeros::new(TIB).whole());
     // Listing tells what is coming.
     let listed: Vec<_> =
         sealed.open().unwrap().entries().unwrap().map(|entry| entry.unwrap().size()).collect();
@@ -443,7 +353,7 @@ fn what_follows_the_end_is_refused() {
     assert!(error.contains("the length of its zstd stream"), "{error}");
     // Something else than zeros at the end of the tar: an unpacker would go on reading there.
     let mut crafted = Crafted::default();
-    crafted.file("a", b"x").tar.extend(block("hidden", b'0', 0, ""));
+    crafted.file("a", b"x").tar.extend(header_block("hidden", b'0', 0, ""));
     crafted.tar.extend([0; 512]);
     let sealed = crafted.seal_with(&zstd_of(&crafted.tar), crafted.tar.len() as u64, 4 << 20);
     let error = verify::deep(&mut sealed.open().unwrap(), &Watch::default()).unwrap_err();

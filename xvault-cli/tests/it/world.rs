@@ -48,8 +48,23 @@ impl World {
     /// The program, with this user's home, store and identity, and nothing of the machine's.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xvault"));
+        command.args(args);
+        self.dress(command)
+    }
+
+    /// The program where a mistake of it can do no harm: it has `kib` KiB of address space and a minute of
+    /// processor time, writes no file of more than a MiB, and nobody reads more than a MiB of what it prints.
+    pub(crate) fn confined(&self, kib: u32, args: &[&str]) -> Ran {
+        let script = format!(
+            "ulimit -c 0 -v {kib} -f 1024 -t 60 && \"$0\" \"$@\" | head -c 1048576; exit \"${{PIPESTATUS[0]}}\""
+        );
+        let bash = tools::command("bash", ["-c", &script, env!("CARGO_BIN_EXE_xvault")]);
+        let mut command = self.dress(bash);
+        run(command.args(args))
+    }
+
+    fn dress(&self, mut command: Command) -> Command {
         command
-            .args(args)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .env("HOME", self.dir.path())

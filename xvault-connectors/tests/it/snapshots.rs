@@ -4,67 +4,29 @@ use bytes::Bytes;
 use xvault_connectors::snapshot::{self, Filter, Listed};
 use xvault_connectors::store::unreliable::{Call, UnreliableStore};
 use xvault_connectors::{Error, FsStore, MemoryStore, Store};
-use xvault_core::snapshot::{
-    ARTIFACT_NAME, Completeness, ContentSummary, Evidence, FORMAT_VERSION, FileDigest, MANIFEST_NAME,
-    MAX_JSON_LEN, META_NAME, ReadBackReport, hex,
-};
-use xvault_core::{Identity, JobId, Manifest, Meta, ReadBack, SnapshotId, SnapshotKey, seal};
+use xvault_core::snapshot::{ARTIFACT_NAME, MANIFEST_NAME, MAX_JSON_LEN, META_NAME};
+use xvault_core::{Manifest, SnapshotId, SnapshotKey};
+use xvault_testkit::samples;
 
 fn key(tenant: &str, source: &str) -> SnapshotKey {
     let snapshot_id = SnapshotId::generate();
     SnapshotKey { tenant_id: tenant.parse().unwrap(), source_id: source.parse().unwrap(), snapshot_id }
 }
 
-fn meta(key: &SnapshotKey) -> Meta {
-    Meta {
-        format_version: FORMAT_VERSION,
-        tenant_id: key.tenant_id.clone(),
-        source_id: key.source_id.clone(),
-        snapshot_id: key.snapshot_id.clone(),
-        job_id: JobId::generate(),
-        worker_id: "worker-1".parse().unwrap(),
-    }
-}
-
 fn manifest(key: &SnapshotKey, hour: u32) -> Manifest {
-    let recipient = Identity::generate().recipient();
-    let digest = FileDigest { size_bytes: 8, sha256: hex(&[0xab; 32]) };
-    let meta = meta(key);
     Manifest {
-        format_version: FORMAT_VERSION,
-        tenant_id: meta.tenant_id,
-        source_id: meta.source_id,
-        snapshot_id: meta.snapshot_id,
-        job_id: meta.job_id,
-        worker_id: meta.worker_id,
-        source_type: "local".into(),
         started_at: format!("2026-11-24T{hour:02}:00:00Z").parse().unwrap(),
         finished_at: format!("2026-11-24T{hour:02}:00:01Z").parse().unwrap(),
-        duration_ms: 1000,
-        size_bytes: 8,
-        sha256: digest.sha256.clone(),
-        encryption_algorithm: seal::ALGORITHM.into(),
-        encryption_key_id: recipient.key_id(),
-        encryption_recipient: recipient.clone(),
-        encryption_recipients: vec![recipient.clone()],
-        index_recipients: vec![recipient],
-        artifact: digest.clone(),
-        index: digest,
-        tar_size_bytes: 1024,
-        compressed_size_bytes: 100,
-        completeness: Completeness::Whole,
-        content_summary: ContentSummary::default(),
-        evidence: Evidence::Walk { directories: 1, files: 0 },
-        read_back: ReadBackReport { mode: ReadBack::Full, entries: 0, frames: 1, bytes: 1024 },
-        xvault_version: "0.1.0".into(),
-        checksum: String::new(),
+        ..samples::manifest(key)
     }
 }
 
 /// Stores a snapshot whose manifest file is `last`.
 async fn put(store: &dyn Store, key: &SnapshotKey, last: Vec<u8>) {
     let staging = store.stage(&key.prefix()).await.unwrap();
-    for (name, body) in [(ARTIFACT_NAME, b"artifact".to_vec()), (META_NAME, meta(key).to_json().unwrap())] {
+    for (name, body) in
+        [(ARTIFACT_NAME, b"artifact".to_vec()), (META_NAME, samples::meta(key).to_json().unwrap())]
+    {
         let mut writer = staging.writer(name).await.unwrap();
         writer.write(Bytes::from(body)).await.unwrap();
         writer.close().await.unwrap();

@@ -1,0 +1,3 @@
+//! What needs whole documents, which the tests of other crates share.
+
+mod snapshot;
