@@ -58,17 +58,9 @@ impl<'s> Snapshot<'s> {
     /// When the index is damaged, or encrypted to others. What was shown before an error was in order.
     pub async fn entries(
         &self,
-        mut visit: impl FnMut(ArchiveEntry) -> ControlFlow<()> + Send + 'static,
+        visit: impl FnMut(ArchiveEntry) -> ControlFlow<()> + Send + 'static,
     ) -> Result<(), Error> {
-        self.with_index(move |index| {
-            for entry in index.entries()? {
-                if visit(entry?).is_break() {
-                    break;
-                }
-            }
-            Ok(())
-        })
-        .await
+        self.with_index(move |index| show(index.entries()?, visit)).await
     }
 
     /// Shows to `visit` what could not be read whole when the snapshot was made, until it breaks. Reads the index only.
@@ -77,17 +69,9 @@ impl<'s> Snapshot<'s> {
     /// As [`Snapshot::entries`].
     pub async fn warnings(
         &self,
-        mut visit: impl FnMut(Warning) -> ControlFlow<()> + Send + 'static,
+        visit: impl FnMut(Warning) -> ControlFlow<()> + Send + 'static,
     ) -> Result<(), Error> {
-        self.with_index(move |index| {
-            for warning in index.warnings()? {
-                if visit(warning?).is_break() {
-                    break;
-                }
-            }
-            Ok(())
-        })
-        .await
+        self.with_index(move |index| show(index.warnings()?, visit)).await
     }
 
     /// Writes the content of one file to `out`, on a thread. Reads the index and the frames that hold the file.
@@ -184,6 +168,18 @@ impl Fetching {
     pub(crate) fn get(&self) -> Fetched {
         Fetched { artifact_bytes: self.artifact.get(), index_bytes: self.index.get() }
     }
+}
+
+fn show<T>(
+    items: impl Iterator<Item = Result<T, xvault_archive::Error>>,
+    mut visit: impl FnMut(T) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    for item in items {
+        if visit(item?).is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn copy(
