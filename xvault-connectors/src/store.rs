@@ -2,6 +2,7 @@
 
 mod durable;
 mod fs;
+pub mod hooked;
 mod memory;
 mod objects;
 mod staging_dir;

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use xvault::connectors::Error as ConnectorError;
+use xvault::connectors::store::hooked::Call;
 use xvault::core::monitor::{Phase, Progress, Recorder};
 use xvault::core::snapshot::{ARTIFACT_NAME, INDEX_NAME, META_NAME};
 use xvault::core::{Dispose, Disposition, Identity, Manifest};
-use xvault::{BackupOptions, Control, Error, Filter, FsStore, RestoreOptions, Snapshot, VerifyOptions};
+use xvault::{
+    BackupOptions, Control, Error, Filter, FsStore, MemoryStore, RestoreOptions, Snapshot, VerifyOptions,
+};
 
 use crate::support::{Hook, Seen, files, files_in, keys, options, path, random, scripted, timely};
-use crate::tripwire::{Fate, Tripwire};
+use crate::tripwire::{Fate, tripwire};
 
 /// A control that cancels itself when `moment` comes.
 fn cancelling(moment: impl Fn(Seen) -> bool + Send + Sync + 'static) -> Control {
@@ -116,24 +119,27 @@ async fn cancelled_soon<T: std::fmt::Debug>(control: &Control, work: impl Future
 
 #[tokio::test]
 async fn a_store_that_never_answers_holds_nobody_up() {
-    let calls = ["open", "write", "close", "size", "staged read"];
+    let calls = [Call::Open, Call::Write, Call::Close, Call::StagedSize, Call::StagedRead];
     let of_both = calls.iter().flat_map(|call| [(*call, ARTIFACT_NAME), (*call, INDEX_NAME)]);
-    for (call, object) in
-        of_both.chain([("stage", ""), ("open", META_NAME), ("close", META_NAME), ("size", META_NAME)])
-    {
-        let store = Tripwire::new(call, object, Fate::Hang);
+    for (call, object) in of_both.chain([
+        (Call::Stage, ""),
+        (Call::Open, META_NAME),
+        (Call::Close, META_NAME),
+        (Call::StagedSize, META_NAME),
+    ]) {
+        let store = tripwire(call, object, Fate::Hang);
         let control = Control::default();
         let options = options(&Identity::generate()).control(control.clone());
         let mut source = source();
         cancelled_soon(&control, xvault::backup(&mut source, &store, &options)).await;
-        assert_eq!(keys(&store).await, Vec::<String>::new(), "{call} {object}");
+        assert_eq!(keys(&store).await, Vec::<String>::new(), "{call:?} {object}");
     }
 }
 
 #[tokio::test]
 async fn a_restore_from_a_store_that_never_answers_can_be_stopped() {
     let (dir, identity) = (tempfile::tempdir().unwrap(), Identity::generate());
-    let store = Tripwire::new("read", ARTIFACT_NAME, Fate::Hang);
+    let store = tripwire(Call::Read, ARTIFACT_NAME, Fate::Hang);
     let manifest = xvault::backup(&mut source(), &store, &options(&identity)).await.unwrap();
     let snapshot = Snapshot::open(&store, &manifest.key(), vec![identity]).await.unwrap();
     let control = Control::default();
@@ -149,8 +155,8 @@ async fn a_restore_from_a_store_that_never_answers_can_be_stopped() {
 /// Nobody waits for a clean-up longer than half a minute, which passes quickly on a paused clock.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_cannot_even_clean_up_holds_nobody_up() {
-    for call in ["abort", "abandon"] {
-        let store = Tripwire::new(call, "", Fate::Hang);
+    for call in [Call::Abort, Call::Abandon] {
+        let store = tripwire(call, "", Fate::Hang);
         let mut source = scripted(|_, _| Box::pin(async { Err(ConnectorError::Incomplete("gone".into())) }));
         let options = options(&Identity::generate());
         let error = xvault::backup(&mut source, &store, &options).await.unwrap_err();
@@ -185,7 +191,7 @@ async fn work_that_does_not_wait_for_the_store_stops_too() {
 
 #[tokio::test]
 async fn a_source_that_never_answers_can_be_stopped() {
-    let store = Tripwire::new("", "", Fate::Fail);
+    let store = MemoryStore::new().unwrap();
     let control = Control::default();
     let options = options(&Identity::generate()).control(control.clone());
     let mut source = scripted(|_, _| Box::pin(std::future::pending()));

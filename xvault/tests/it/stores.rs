@@ -12,7 +12,7 @@ use xvault::core::{Dispose, Disposition, Entry, EntryKind, Identity, Metadata, S
 use xvault::{Control, Error, Filter, FsStore, MemoryStore, ReadBack, Source};
 
 use crate::support::{Hook, Seen, backup, files, files_in, keys, options, path, random, scripted, walked};
-use crate::tripwire::{Fate, Tripwire};
+use crate::tripwire::{Fate, tripwire};
 
 const FAILURES: u64 = 3;
 
@@ -85,12 +85,12 @@ async fn listing_and_deleting_may_fail_at_first() {
 #[tokio::test]
 async fn the_error_is_that_of_the_object_that_failed() {
     for name in [ARTIFACT_NAME, INDEX_NAME] {
-        for call in ["write", "close"] {
-            let store = Tripwire::new(call, name, Fate::Fail);
+        for call in [Call::Write, Call::Close] {
+            let store = tripwire(call, name, Fate::Fail);
             let mut source = files(&[("a", random(20 << 20, 1))]);
             let error = backup(&mut source, &store, &options(&Identity::generate())).await.unwrap_err();
             let Error::Store(ConnectorError::Incomplete(told)) = &error else { panic!("{error:?}") };
-            assert_eq!(*told, format!("{call} {name} went wrong"));
+            assert_eq!(*told, format!("{call:?} {name} went wrong"));
             assert_eq!(keys(&store).await, Vec::<String>::new());
         }
     }
@@ -114,24 +114,24 @@ fn links() -> impl Source {
 #[tokio::test]
 async fn an_index_that_fails_while_the_artifact_is_written_is_the_cause() {
     for name in [ARTIFACT_NAME, INDEX_NAME] {
-        let store = Tripwire::new("write", name, Fate::Fail);
+        let store = tripwire(Call::Write, name, Fate::Fail);
         let error = backup(&mut links(), &store, &options(&Identity::generate())).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("store: incomplete: write {name} went wrong"));
+        assert_eq!(error.to_string(), format!("store: incomplete: Write {name} went wrong"));
     }
 }
 
 #[tokio::test]
 async fn a_commit_that_fails_after_the_fact_leaves_no_snapshot_that_nobody_knows_of() {
-    let store = Tripwire::new("commit", MANIFEST_NAME, Fate::Fail);
+    let store = tripwire(Call::Commit, MANIFEST_NAME, Fate::Fail);
     let error = backup(&mut files(&[("a", random(10, 1))]), &store, &options(&Identity::generate())).await;
-    assert_eq!(chain(&error.unwrap_err()), "store: incomplete: commit manifest.json went wrong");
+    assert_eq!(chain(&error.unwrap_err()), "store: incomplete: Commit manifest.json went wrong");
     assert_eq!(keys(&store).await, Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn an_object_that_is_lost_before_the_commit_makes_no_snapshot() {
     for name in [ARTIFACT_NAME, INDEX_NAME, META_NAME] {
-        let store = Tripwire::new("close", name, Fate::Lose);
+        let store = tripwire(Call::Close, name, Fate::Lose);
         let options = options(&Identity::generate()).read_back(ReadBack::Off);
         let Err(error) = backup(&mut files(&[("a", random(10, 1))]), &store, &options).await else {
             panic!("{name} is lost")
