@@ -13,6 +13,12 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
+/// The text of a new `UUIDv7`, for rows that need no typed id.
+#[must_use]
+pub fn new_id() -> String {
+    new_uuid().hyphenated().to_string()
+}
+
 #[expect(clippy::disallowed_methods, reason = "this is the edge the ban points to")]
 pub(crate) fn new_uuid() -> Uuid {
     Uuid::now_v7()

@@ -37,6 +37,8 @@ macro_rules! ids {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[a-zA-Z0-9_-]{1,64}$"))]
         pub struct $name(Box<str>);
 
         impl $name {
@@ -107,6 +109,8 @@ ids! {
     UserId = "user id";
     /// A password or private key that a source is read with.
     CredentialId = "credential id";
+    /// A token for programs.
+    ApiKeyId = "api key id";
     /// What a worker shows to prove that a job is still its own. Ours, so never guessed from outside: 74 random bits.
     LeaseToken = "lease token";
 }

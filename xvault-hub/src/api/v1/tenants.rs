@@ -1,0 +1,123 @@
+//! `/api/v1/tenants`
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xvault_core::TenantId;
+
+use crate::Hub;
+use crate::api::error::{Error, ErrorBody, Result};
+use crate::api::extract::{Json, Path, Query};
+use crate::api::paging::{Paging, cut};
+use crate::api::principal::{Principal, Role};
+use crate::app::tenants::{self, TenantWithKey};
+
+/// The longest name, in characters.
+const MAX_NAME: usize = 200;
+
+pub(super) fn routes() -> OpenApiRouter<Hub> {
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get))
+}
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateTenant {
+    /// For people.
+    #[schema(min_length = 1, max_length = 200)]
+    name: String,
+}
+
+/// Who owns sources and snapshots.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Tenant {
+    id: TenantId,
+    name: String,
+    plan: String,
+    status: String,
+    /// What its snapshots are encrypted to: an age recipient. Absent in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_key: Option<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Tenants {
+    tenants: Vec<Tenant>,
+    next_cursor: Option<String>,
+}
+
+impl From<crate::db::tenants::Tenant> for Tenant {
+    fn from(row: crate::db::tenants::Tenant) -> Self {
+        let crate::db::tenants::Tenant { id, name, plan, status, created_at, updated_at } = row;
+        Self { id, name, plan, status, public_key: None, created_at, updated_at }
+    }
+}
+
+impl From<TenantWithKey> for Tenant {
+    fn from(found: TenantWithKey) -> Self {
+        Self { public_key: Some(found.public_key.to_string()), ..found.tenant.into() }
+    }
+}
+
+/// Make a tenant
+///
+/// Its age key pair is made with it; `public_key` is what its snapshots are encrypted to. Operators only.
+#[utoipa::path(
+    post, path = "/tenants", tag = "tenants",
+    request_body = CreateTenant,
+    responses(
+        (status = 201, body = Tenant),
+        (status = "4XX", body = ErrorBody),
+        (status = "5XX", body = ErrorBody),
+    ),
+)]
+async fn create(
+    State(hub): State<Hub>,
+    who: Principal,
+    Json(body): Json<CreateTenant>,
+) -> Result<(StatusCode, Json<Tenant>)> {
+    who.require(Role::Operator)?;
+    let name = body.name.trim();
+    if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+        return Err(Error::invalid_field("name", format!("1 to {MAX_NAME} printable characters are needed")));
+    }
+    let made = tenants::create(&hub, &who, name.to_owned()).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// List tenants
+///
+/// Newest first. Operators only.
+#[utoipa::path(
+    get, path = "/tenants", tag = "tenants",
+    params(Paging),
+    responses(
+        (status = 200, body = Tenants),
+        (status = "4XX", body = ErrorBody),
+        (status = "5XX", body = ErrorBody),
+    ),
+)]
+async fn list(State(hub): State<Hub>, who: Principal, Query(paging): Query<Paging>) -> Result<Json<Tenants>> {
+    who.require(Role::Operator)?;
+    let page = paging.page()?;
+    let (rows, next_cursor) = cut(&page, tenants::list(&hub, &page).await?, |row| row.id.as_str());
+    Ok(Json(Tenants { tenants: rows.into_iter().map(Into::into).collect(), next_cursor }))
+}
+
+/// Get a tenant
+#[utoipa::path(
+    get, path = "/tenants/{id}", tag = "tenants",
+    params(("id" = TenantId, Path)),
+    responses(
+        (status = 200, body = Tenant),
+        (status = "4XX", body = ErrorBody),
+        (status = "5XX", body = ErrorBody),
+    ),
+)]
+async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<TenantId>) -> Result<Json<Tenant>> {
+    Ok(Json(tenants::get(&hub, &who.scope(None)?, &id).await?.into()))
+}

@@ -1,0 +1,48 @@
+//! Writes down who did what, in the transaction that does it.
+
+use serde_json::Value;
+use sqlx::AnyConnection;
+use xvault_core::TenantId;
+
+use crate::Hub;
+use crate::api::principal::{Actor, Principal, Role};
+use crate::db::{self, audit};
+
+/// What was done to what.
+#[derive(Debug)]
+pub(crate) struct Deed<'a> {
+    /// `source.create`.
+    pub(crate) action: &'a str,
+    /// `source`.
+    pub(crate) target_type: &'a str,
+    pub(crate) target_id: &'a str,
+    pub(crate) tenant_id: Option<&'a TenantId>,
+    /// What else is worth knowing, without secrets.
+    pub(crate) details: Value,
+}
+
+pub(crate) async fn record(
+    conn: &mut AnyConnection,
+    hub: &Hub,
+    who: &Principal,
+    deed: Deed<'_>,
+) -> db::Result<()> {
+    let (actor_type, actor_id) = match &who.actor {
+        Actor::User(id) if who.role == Role::Operator => ("operator", id.to_string()),
+        Actor::User(id) => ("user", id.to_string()),
+        Actor::ApiKey(id) => ("api_key", id.to_string()),
+    };
+    let event = audit::Event {
+        id: xvault_core::clock::new_id(),
+        tenant_id: deed.tenant_id.cloned(),
+        actor_type: actor_type.to_owned(),
+        actor_id: Some(actor_id),
+        action: deed.action.to_owned(),
+        target_type: deed.target_type.to_owned(),
+        target_id: Some(deed.target_id.to_owned()),
+        ip: who.ip.map(|ip| ip.to_string()),
+        details: deed.details,
+        created_at: hub.clock().now(),
+    };
+    audit::insert(conn, &event).await
+}

@@ -1,0 +1,255 @@
+//! The database: one set of SQL on PostgreSQL and SQLite, a file per table.
+//!
+//! Functions take a connection, so that several make one transaction. Rows are private; what comes out are the types
+//! of each file. Texts use `$n` only, and the types TEXT, BIGINT, DOUBLE PRECISION and BYTEA (sqlx's `Any` reads no others
+//! from both engines). A transaction begins with a write, or with [`Db::begin`], which locks SQLite at once.
+
+pub(crate) mod audit;
+pub(crate) mod tenant_keys;
+pub(crate) mod tenants;
+
+use std::time::Duration;
+
+use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyConnection, AnyPool, Row as _, Transaction};
+use xvault_core::TenantId;
+
+static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// Which engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// A file of this machine.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+/// A pool of connections. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Db {
+    pool: AnyPool,
+    dialect: Dialect,
+}
+
+/// Whose rows a statement may touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// One tenant's: any other row is as good as absent.
+    Tenant(TenantId),
+    /// Everybody's: operators.
+    All,
+}
+
+impl Scope {
+    /// Whether a row of `tenant` may be seen.
+    #[must_use]
+    pub fn admits(&self, tenant: &TenantId) -> bool {
+        match self {
+            Self::Tenant(own) => own == tenant,
+            Self::All => true,
+        }
+    }
+}
+
+/// A page of a list that goes from new to old.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// How many rows at most.
+    pub limit: u32,
+    /// Only rows with a smaller id: the last one of the page before.
+    pub before: Option<String>,
+}
+
+impl Page {
+    /// Above every UUID in any collation, so that one statement serves the first page, too.
+    pub(crate) fn before(&self) -> &str {
+        self.before.as_deref().unwrap_or("zzzzzzzz-zzzz-zzzz-zzzz-zzzzzzzzzzzz")
+    }
+
+    /// One row more than asked for tells whether there is another page.
+    pub(crate) fn probe_limit(&self) -> i64 {
+        i64::from(self.limit) + 1
+    }
+}
+
+/// What can go wrong in the database.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no such row in this scope.
+    #[error("not found")]
+    NotFound,
+    /// A unique index refuses: the row is there already, or something that excludes it.
+    #[error("a row like this exists already")]
+    Duplicate,
+    /// Another row refers to it.
+    #[error("it is still in use")]
+    InUse,
+    /// A row holds what this program can't have written.
+    #[error("column {column} holds an unreadable value")]
+    Corrupt {
+        /// Which column.
+        column: &'static str,
+    },
+    /// `DATABASE_URL` is of no kind that is supported.
+    #[error("DATABASE_URL must begin with postgres:// or sqlite:")]
+    Url,
+    /// The schema could not be brought up to date.
+    #[error("migrate the database")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// Anything else.
+    #[error("database")]
+    Sql(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::RowNotFound => Self::NotFound,
+            sqlx::Error::Database(refusal) if refusal.is_unique_violation() => Self::Duplicate,
+            sqlx::Error::Database(refusal) if refusal.is_foreign_key_violation() => Self::InUse,
+            _ => Self::Sql(error),
+        }
+    }
+}
+
+/// What functions of this module return.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Db {
+    /// Connects to `postgres://…` or `sqlite:PATH`. A missing SQLite file is made.
+    ///
+    /// # Errors
+    /// When the URL is of another kind, or the database can't be reached.
+    pub async fn connect(url: &str, max_connections: u32) -> Result<Self> {
+        sqlx::any::install_default_drivers();
+        let (dialect, url) = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            (Dialect::Postgres, url.to_owned())
+        } else if url.starts_with("sqlite:") {
+            (Dialect::Sqlite, creating(url))
+        } else {
+            return Err(Error::Url);
+        };
+        let options = AnyPoolOptions::new()
+            .max_connections(max_connections)
+            .acquire_timeout(Duration::from_secs(10))
+            .after_connect(move |connection, _| Box::pin(prepare(connection, dialect)));
+        Ok(Self { pool: options.connect(&url).await?, dialect })
+    }
+
+    /// Which engine it is.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// A connection of the pool.
+    ///
+    /// # Errors
+    /// When none comes free in 10 s, or the database is gone.
+    pub async fn conn(&self) -> Result<PoolConnection<Any>> {
+        Ok(self.pool.acquire().await?)
+    }
+
+    /// A transaction that may write from the start.
+    ///
+    /// # Errors
+    /// As [`Db::conn`].
+    pub async fn begin(&self) -> Result<Transaction<'static, Any>> {
+        Ok(match self.dialect {
+            Dialect::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
+            Dialect::Postgres => self.pool.begin().await?,
+        })
+    }
+
+    /// Brings the schema up to date. Several hubs may do so at once.
+    ///
+    /// # Errors
+    /// When a migration fails, or the database is of a newer program.
+    pub async fn migrate(&self) -> Result<()> {
+        MIGRATOR.run(&self.pool).await.map_err(Error::Migrate)
+    }
+
+    /// The database's clock, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// When the database is gone.
+    pub async fn now_millis(&self) -> Result<i64> {
+        let sql = match self.dialect {
+            Dialect::Sqlite => "SELECT CAST(unixepoch('subsec') * 1000 AS BIGINT) AS now",
+            Dialect::Postgres => "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT) AS now",
+        };
+        Ok(sqlx::query(sql).fetch_one(&self.pool).await?.try_get("now")?)
+    }
+
+    /// Ends all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// SQLite makes the file unless the URL says otherwise.
+fn creating(url: &str) -> String {
+    if url.contains("mode=") {
+        url.to_owned()
+    } else {
+        let separator = if url.contains('?') { '&' } else { '?' };
+        format!("{url}{separator}mode=rwc")
+    }
+}
+
+/// WAL lets readers go on while one writes; with it, `NORMAL` loses nothing but the last transactions at a power cut.
+async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> sqlx::Result<()> {
+    if dialect == Dialect::Sqlite {
+        sqlx::raw_sql("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000")
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// A column parsed into a type of ours.
+pub(crate) fn parsed<T: std::str::FromStr>(row: &AnyRow, column: &'static str) -> Result<T> {
+    let text: String = row.try_get(column)?;
+    text.parse().map_err(|_| Error::Corrupt { column })
+}
+
+/// A nullable column parsed into a type of ours.
+pub(crate) fn parsed_opt<T: std::str::FromStr>(row: &AnyRow, column: &'static str) -> Result<Option<T>> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map(|text| text.parse().map_err(|_| Error::Corrupt { column })).transpose()
+}
+
+/// A column that holds JSON.
+pub(crate) fn json<T: serde::de::DeserializeOwned>(row: &AnyRow, column: &'static str) -> Result<T> {
+    let text: String = row.try_get(column)?;
+    serde_json::from_str(&text).map_err(|_| Error::Corrupt { column })
+}
+
+/// A nullable column that holds JSON.
+pub(crate) fn json_opt<T: serde::de::DeserializeOwned>(
+    row: &AnyRow,
+    column: &'static str,
+) -> Result<Option<T>> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map(|text| serde_json::from_str(&text).map_err(|_| Error::Corrupt { column })).transpose()
+}
+
+/// A column that holds an instant.
+pub(crate) fn instant(row: &AnyRow, column: &'static str) -> Result<jiff::Timestamp> {
+    Ok(crate::clock::from_millis(row.try_get(column)?))
+}
+
+/// A nullable column that holds an instant.
+pub(crate) fn instant_opt(row: &AnyRow, column: &'static str) -> Result<Option<jiff::Timestamp>> {
+    let millis: Option<i64> = row.try_get(column)?;
+    Ok(millis.map(crate::clock::from_millis))
+}
+
+/// An UPDATE or DELETE of one row: none touched means that there is none in scope.
+pub(crate) fn touched(result: &sqlx::any::AnyQueryResult) -> Result<()> {
+    if result.rows_affected() == 0 { Err(Error::NotFound) } else { Ok(()) }
+}

@@ -1,0 +1,60 @@
+//! Table `tenant_keys`.
+
+use jiff::Timestamp;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
+use xvault_core::{Recipient, TenantId};
+
+use super::{Result, parsed};
+
+/// A row.
+#[derive(Debug, Clone)]
+pub(crate) struct TenantKey {
+    pub(crate) id: String,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) public_key: Recipient,
+    /// An age file to the KEK `kek_id`; absent when only the tenant can decrypt.
+    pub(crate) encrypted_private_key: Option<Vec<u8>>,
+    pub(crate) kek_id: Option<String>,
+    pub(crate) purpose: String,
+}
+
+fn from_row(row: &AnyRow) -> Result<TenantKey> {
+    Ok(TenantKey {
+        id: row.try_get("id")?,
+        tenant_id: parsed(row, "tenant_id")?,
+        public_key: parsed(row, "public_key")?,
+        encrypted_private_key: row.try_get("encrypted_private_key")?,
+        kek_id: row.try_get("kek_id")?,
+        purpose: row.try_get("purpose")?,
+    })
+}
+
+pub(crate) async fn insert(conn: &mut AnyConnection, key: &TenantKey, now: Timestamp) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO tenant_keys (id, tenant_id, algorithm, public_key, encrypted_private_key, kek_id, purpose, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)",
+    )
+    .bind(&key.id)
+    .bind(key.tenant_id.as_str())
+    .bind(xvault_core::seal::ALGORITHM)
+    .bind(key.public_key.to_string())
+    .bind(key.encrypted_private_key.clone())
+    .bind(key.kek_id.clone())
+    .bind(&key.purpose)
+    .bind(now.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The keys that new snapshots are encrypted to, oldest first.
+pub(crate) async fn active(conn: &mut AnyConnection, tenant_id: &TenantId) -> Result<Vec<TenantKey>> {
+    let rows = sqlx::query(
+        "SELECT * FROM tenant_keys WHERE tenant_id = $1 AND key_status = 'active' ORDER BY created_at, id",
+    )
+    .bind(tenant_id.as_str())
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(from_row).collect()
+}

@@ -1,0 +1,83 @@
+//! What the hub's behaviour depends on, besides database, queue and keys.
+
+use std::time::Duration;
+
+use xvault_core::Recipient;
+use xvault_core::secret::SecretSlice;
+
+/// The shortest secret that access tokens are signed with: as long as the hash (RFC 7518, section 3.2).
+const MIN_JWT_SECRET: usize = 32;
+
+/// Whether strangers may make themselves a tenant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Registration {
+    /// An operator makes tenants.
+    #[default]
+    Closed,
+    /// `POST /api/v1/auth/register` makes a tenant and its owner.
+    Open,
+}
+
+/// How the hub behaves. Begin with [`Settings::with_jwt_secret`].
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What access tokens are signed with.
+    pub(crate) jwt_secret: SecretSlice<u8>,
+    /// How long a worker may be silent before its job is given to another.
+    pub lease: Duration,
+    /// How often workers say that they live.
+    pub heartbeat: Duration,
+    /// How long an access token is good.
+    pub access_token: Duration,
+    /// How long a refresh token is good.
+    pub refresh_token: Duration,
+    /// After so many attempts a job fails.
+    pub max_attempts: u32,
+    /// How long job logs are kept.
+    pub job_log_days: u32,
+    /// Whether strangers may make themselves a tenant.
+    pub registration: Registration,
+    /// An offline key that every backup is encrypted to, too.
+    pub recovery_recipient: Option<Recipient>,
+}
+
+/// Why there are no settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("HUB_JWT_SECRET must have at least {MIN_JWT_SECRET} bytes")]
+pub struct SettingsError;
+
+impl Settings {
+    /// The defaults, with this secret for access tokens.
+    ///
+    /// # Errors
+    /// When it is shorter than 32 bytes.
+    pub fn with_jwt_secret(secret: &[u8]) -> Result<Self, SettingsError> {
+        if secret.len() < MIN_JWT_SECRET {
+            return Err(SettingsError);
+        }
+        Ok(Self {
+            jwt_secret: SecretSlice::from(secret.to_vec()),
+            lease: Duration::from_secs(60),
+            heartbeat: Duration::from_secs(15),
+            access_token: Duration::from_secs(15 * 60),
+            refresh_token: Duration::from_secs(30 * 24 * 3600),
+            max_attempts: 3,
+            job_log_days: 90,
+            registration: Registration::default(),
+            recovery_recipient: None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_secret_is_refused_and_no_secret_prints() {
+        let error = Settings::with_jwt_secret(b"short").unwrap_err().to_string();
+        assert!(error.contains("HUB_JWT_SECRET") && !error.contains("short"), "{error}");
+        let settings = Settings::with_jwt_secret(b"0123456789abcdef0123456789abcdef").unwrap();
+        assert!(!format!("{settings:?}").contains("0123"));
+    }
+}
