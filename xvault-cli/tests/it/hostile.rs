@@ -10,7 +10,7 @@ use xvault_testkit::forge::{self, Crafted, Forged, Zeros};
 
 use crate::world::{Ran, World, text};
 
-/// Address space for a forged tree of a few entries. An honest restore needs less: `the_forgers_honest_work_passes`.
+/// Memory for a forged tree of a few entries. An honest restore needs less: `the_forgers_honest_work_passes`.
 const KIB: u32 = 1 << 20;
 
 /// What a user does with a snapshot.

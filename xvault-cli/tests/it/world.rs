@@ -52,11 +52,11 @@ impl World {
         self.dress(command)
     }
 
-    /// The program where a mistake of it can do no harm: it has `kib` KiB of address space and a minute of
+    /// The program where a mistake of it can do no harm: it has `kib` KiB of memory that it can write to and a minute of
     /// processor time, writes no file of more than a MiB, and nobody reads more than a MiB of what it prints.
     pub(crate) fn confined(&self, kib: u32, args: &[&str]) -> Ran {
         let script = format!(
-            "ulimit -c 0 -v {kib} -f 1024 -t 60 && \"$0\" \"$@\" | head -c 1048576; exit \"${{PIPESTATUS[0]}}\""
+            "ulimit -c 0 -d {kib} -f 1024 -t 60 && \"$0\" \"$@\" | head -c 1048576; exit \"${{PIPESTATUS[0]}}\""
         );
         let bash = tools::command("bash", ["-c", &script, env!("CARGO_BIN_EXE_xvault")]);
         let mut command = self.dress(bash);
