@@ -5,6 +5,8 @@
 //! from both engines). A transaction begins with a write, or with [`Db::begin`], which locks SQLite at once.
 
 pub(crate) mod audit;
+pub(crate) mod credentials;
+pub(crate) mod sources;
 pub(crate) mod tenant_keys;
 pub(crate) mod tenants;
 

@@ -1,0 +1,186 @@
+//! Table `sources`: systems that are backed up. A deleted one keeps its row, because its snapshots refer to it.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
+use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, TenantId};
+
+use super::{Error, Page, Result, Scope, instant, json as json_column, parsed, parsed_opt, touched};
+
+/// Whether a source is backed up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SourceStatus {
+    /// It is.
+    Active,
+    /// Not for now.
+    Disabled,
+    /// Never again; its snapshots remain.
+    Deleted,
+}
+
+impl SourceStatus {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+            Self::Deleted => "deleted",
+        }
+    }
+}
+
+impl FromStr for SourceStatus {
+    type Err = ();
+    fn from_str(text: &str) -> std::result::Result<Self, ()> {
+        match text {
+            "active" => Ok(Self::Active),
+            "disabled" => Ok(Self::Disabled),
+            "deleted" => Ok(Self::Deleted),
+            _ => Err(()),
+        }
+    }
+}
+
+/// A row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) id: SourceId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) name: String,
+    pub(crate) status: SourceStatus,
+    /// Columns `type` and `config`.
+    pub(crate) settings: SourceSettings,
+    pub(crate) credential_id: Option<CredentialId>,
+    pub(crate) read_back: ReadBack,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+}
+
+fn from_row(row: &AnyRow) -> Result<Source> {
+    let kind: String = row.try_get("type")?;
+    let config: Value = json_column(row, "config")?;
+    let read_back: String = row.try_get("read_back")?;
+    Ok(Source {
+        id: parsed(row, "id")?,
+        tenant_id: parsed(row, "tenant_id")?,
+        name: row.try_get("name")?,
+        status: parsed(row, "status")?,
+        settings: from_json(json!({ "type": kind, "config": config }), "config")?,
+        credential_id: parsed_opt(row, "credential_id")?,
+        read_back: from_json(Value::String(read_back), "read_back")?,
+        created_at: instant(row, "created_at")?,
+        updated_at: instant(row, "updated_at")?,
+    })
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(value: Value, column: &'static str) -> Result<T> {
+    serde_json::from_value(value).map_err(|_| Error::Corrupt { column })
+}
+
+/// Settings as the column keeps them, and as the API shows them: what stands under `config`.
+pub(crate) fn config(settings: &SourceSettings) -> Result<Value> {
+    let corrupt = || Error::Corrupt { column: "config" };
+    let mut whole = serde_json::to_value(settings).map_err(|_| corrupt())?;
+    whole.get_mut("config").map(Value::take).ok_or_else(corrupt)
+}
+
+fn read_back_word(read_back: ReadBack) -> &'static str {
+    match read_back {
+        ReadBack::Full => "full",
+        ReadBack::Sample => "sample",
+        ReadBack::Off => "off",
+    }
+}
+
+pub(crate) async fn insert(conn: &mut AnyConnection, source: &Source) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO sources (id, tenant_id, type, name, status, config, credential_id, read_back, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(source.id.as_str())
+    .bind(source.tenant_id.as_str())
+    .bind(source.settings.kind())
+    .bind(&source.name)
+    .bind(source.status.as_str())
+    .bind(config(&source.settings)?.to_string())
+    .bind(source.credential_id.as_ref().map(CredentialId::as_str))
+    .bind(read_back_word(source.read_back))
+    .bind(source.created_at.as_millisecond())
+    .bind(source.updated_at.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// One that may be deleted, too: what comes of its snapshots and jobs depends on the caller.
+pub(crate) async fn get(conn: &mut AnyConnection, scope: &Scope, id: &SourceId) -> Result<Source> {
+    let row = sqlx::query("SELECT * FROM sources WHERE id = $1").bind(id.as_str()).fetch_one(conn).await?;
+    admitted(scope, from_row(&row)?)
+}
+
+/// One that is not deleted.
+pub(crate) async fn get_live(conn: &mut AnyConnection, scope: &Scope, id: &SourceId) -> Result<Source> {
+    match get(conn, scope, id).await? {
+        source if source.status == SourceStatus::Deleted => Err(Error::NotFound),
+        source => Ok(source),
+    }
+}
+
+/// One that is not deleted, and that nobody else changes or deletes until the transaction ends: the row is written to
+/// itself. Whoever adds a job for a source begins with this, so that no job appears for one that is being deleted.
+pub(crate) async fn lock(conn: &mut AnyConnection, scope: &Scope, id: &SourceId) -> Result<Source> {
+    let row = sqlx::query(
+        "UPDATE sources SET updated_at = updated_at WHERE id = $1 AND status <> 'deleted' RETURNING *",
+    )
+    .bind(id.as_str())
+    .fetch_one(conn)
+    .await?;
+    admitted(scope, from_row(&row)?)
+}
+
+fn admitted(scope: &Scope, source: Source) -> Result<Source> {
+    if scope.admits(&source.tenant_id) { Ok(source) } else { Err(Error::NotFound) }
+}
+
+/// Those that are not deleted.
+pub(crate) async fn list(conn: &mut AnyConnection, scope: &Scope, page: &Page) -> Result<Vec<Source>> {
+    let query = match scope {
+        Scope::Tenant(tenant) => sqlx::query(
+            "SELECT * FROM sources WHERE id < $1 AND tenant_id = $3 AND status <> 'deleted'
+             ORDER BY id DESC LIMIT $2",
+        )
+        .bind(page.before())
+        .bind(page.probe_limit())
+        .bind(tenant.as_str()),
+        Scope::All => sqlx::query(
+            "SELECT * FROM sources WHERE id < $1 AND status <> 'deleted' ORDER BY id DESC LIMIT $2",
+        )
+        .bind(page.before())
+        .bind(page.probe_limit()),
+    };
+    query.fetch_all(conn).await?.iter().map(from_row).collect()
+}
+
+/// Writes back everything that may change: all but the owner, the type and the time it was made. A deleted one stays
+/// as it is.
+pub(crate) async fn update(conn: &mut AnyConnection, source: &Source) -> Result<()> {
+    let done = sqlx::query(
+        "UPDATE sources SET name = $3, status = $4, config = $5, credential_id = $6, read_back = $7, updated_at = $8
+         WHERE id = $1 AND tenant_id = $2 AND status <> 'deleted'",
+    )
+    .bind(source.id.as_str())
+    .bind(source.tenant_id.as_str())
+    .bind(&source.name)
+    .bind(source.status.as_str())
+    .bind(config(&source.settings)?.to_string())
+    .bind(source.credential_id.as_ref().map(CredentialId::as_str))
+    .bind(read_back_word(source.read_back))
+    .bind(source.updated_at.as_millisecond())
+    .execute(conn)
+    .await?;
+    touched(&done)
+}
