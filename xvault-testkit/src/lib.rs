@@ -2,6 +2,7 @@
 //! builds and compares awkward trees.
 //!
 //! - [`Sshd`]: OpenSSH on a free loopback port, stopped on drop; [`SshAgent`] beside it;
+//! - [`Postgres`] and [`Redis`] for the services;
 //! - [`FaultProxy`]: a TCP proxy that delays, cuts and stalls;
 //! - [`trees`]: trees with every oddity a file system has, and [`assert_same_tree`];
 //! - [`samples`]: the small files of a snapshot that never was; [`forge`]: snapshots that mean harm;
@@ -19,8 +20,11 @@
 mod agent;
 mod compare;
 pub mod forge;
+mod postgres;
 mod proxy;
+mod redis;
 pub mod samples;
+mod server;
 mod smallfs;
 mod sshd;
 pub mod tools;
@@ -29,7 +33,9 @@ mod user;
 
 pub use agent::SshAgent;
 pub use compare::{MtimeMatch, TreeOptions, assert_same_tree};
+pub use postgres::Postgres;
 pub use proxy::FaultProxy;
+pub use redis::Redis;
 pub use smallfs::SmallFs;
 pub use sshd::{HostKey, Sshd, SshdBuilder};
 pub use tools::tool;

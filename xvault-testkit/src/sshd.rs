@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::server::free_port;
 use crate::tools::{command, run, tool};
 use crate::user::SystemUser;
 
@@ -349,11 +350,6 @@ impl Drop for Sshd {
 fn keygen(path: &Path, kind: &str, passphrase: &str) {
     let args = ["-q", "-t", kind, "-N", passphrase, "-C", "xvault-testkit", "-f"];
     let _ = run(command("ssh-keygen", args).arg(path));
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// Waits for `SSH-`; false when the child exits first. An open port alone may be somebody else's.

@@ -5,13 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Program and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 18] = [
+const PACKAGES: [(&str, &str); 25] = [
     ("age", "age"),
     ("age-keygen", "age"),
     ("bash", "bash"),
+    ("chown", "coreutils"),
     ("chpasswd", "passwd"),
+    ("curl", "curl"),
+    ("faketime", "faketime"),
+    ("kill", "procps"),
     ("mount", "mount"),
     ("openssl", "openssl"),
+    ("redis-cli", "redis-tools"),
+    ("redis-server", "redis-server"),
+    ("setpriv", "util-linux"),
     ("sftp", "openssh-client"),
     ("ssh", "openssh-client"),
     ("ssh-add", "openssh-client"),
