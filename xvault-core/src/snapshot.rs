@@ -63,6 +63,7 @@ pub struct Meta {
 
 /// Length and SHA-256 of a file as it lies in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FileDigest {
     /// Length in bytes.
     pub size_bytes: u64,
@@ -72,6 +73,7 @@ pub struct FileDigest {
 
 /// What a snapshot holds, in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ContentSummary {
     /// Regular files; a dump in segments counts once.
     pub files: u64,
@@ -94,6 +96,7 @@ pub struct ContentSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Evidence {
     /// Every directory was listed to the end that its system announced, and every body was read to the end of
     /// its file (what could not be is among the warnings).
@@ -115,6 +118,7 @@ pub enum Evidence {
 /// How much of a stored snapshot is read back and compared after it was written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ReadBack {
     /// Everything: decrypt, decompress, compare every content hash.
     #[default]
@@ -127,6 +131,7 @@ pub enum ReadBack {
 
 /// What read-back did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReadBackReport {
     /// How much was asked for, and done.
     pub mode: ReadBack,
@@ -141,6 +146,7 @@ pub struct ReadBackReport {
 /// Whether everything that was asked for is in a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Completeness {
     /// Everything.
     Whole,
@@ -150,6 +156,7 @@ pub enum Completeness {
 
 /// `manifest.json`: a snapshot exists exactly when this file does. It holds no file names and no secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Manifest {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
@@ -180,10 +187,13 @@ pub struct Manifest {
     /// [`Recipient::key_id`] of the first recipient.
     pub encryption_key_id: String,
     /// The first recipient of the artifact.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub encryption_recipient: Recipient,
     /// All who can read the artifact.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub encryption_recipients: Vec<Recipient>,
     /// All who can read the index.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub index_recipients: Vec<Recipient>,
     /// The artifact as stored.
     pub artifact: FileDigest,

@@ -56,6 +56,7 @@ impl SourceSettings {
 /// Settings of [`SourceSettings::Local`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LocalSettings {
     /// Absolute paths to back up, each with all below it.
     pub paths: Vec<String>,
@@ -77,6 +78,7 @@ impl LocalSettings {
 /// Settings of the SSH types. The credential (password or private key) is kept apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SshSettings {
     /// Name or address of the server.
     pub host: String,

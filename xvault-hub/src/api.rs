@@ -2,6 +2,7 @@
 
 pub(crate) mod error;
 pub(crate) mod extract;
+pub(crate) mod fields;
 pub(crate) mod paging;
 pub(crate) mod principal;
 mod v1;

@@ -2,4 +2,6 @@
 
 pub(crate) mod audit;
 pub(crate) mod auth;
+pub(crate) mod credentials;
+pub(crate) mod sources;
 pub(crate) mod tenants;

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use xvault_core::TenantId;
 
 use super::error::{Error, Result};
 use crate::db::Page;
@@ -27,6 +28,27 @@ pub(crate) struct Paging {
 impl Paging {
     pub(crate) fn page(self) -> Result<Page> {
         page(self.limit, self.cursor.as_deref())
+    }
+}
+
+/// The parameters of a list of what tenants own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TenantPaging {
+    /// Whose: for operators, who see everybody's otherwise.
+    pub(crate) tenant_id: Option<TenantId>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    pub(crate) limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub(crate) cursor: Option<String>,
+}
+
+impl TenantPaging {
+    pub(crate) fn parts(self) -> Result<(Option<TenantId>, Page)> {
+        let page = page(self.limit, self.cursor.as_deref())?;
+        Ok((self.tenant_id, page))
     }
 }
 

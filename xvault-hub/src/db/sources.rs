@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
-use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, TenantId};
+use xvault_core::{CredentialId, JobId, ReadBack, SourceId, SourceSettings, TenantId};
 
 use super::{Error, Page, Result, Scope, instant, json as json_column, parsed, parsed_opt, touched};
 
@@ -183,4 +183,16 @@ pub(crate) async fn update(conn: &mut AnyConnection, source: &Source) -> Result<
     .execute(conn)
     .await?;
     touched(&done)
+}
+
+/// A job of the source that is not over, if there is one.
+pub(crate) async fn unfinished_job(conn: &mut AnyConnection, id: &SourceId) -> Result<Option<JobId>> {
+    let row = sqlx::query(
+        "SELECT id FROM jobs WHERE source_id = $1 AND status IN ('queued', 'running', 'finalizing')
+         ORDER BY id LIMIT 1",
+    )
+    .bind(id.as_str())
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| parsed(&row, "id")).transpose()
 }

@@ -1,0 +1,106 @@
+//! `type` and `config` of a source, with the field at fault named.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use xvault_core::SourceSettings;
+
+use crate::api::error::{Error, Result};
+
+/// The types of sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum SourceType {
+    /// Directories of the worker's machine.
+    Local,
+    /// Files over SFTP.
+    Sftp,
+    /// Files over the remote `tar`, or SFTP where there is none.
+    Ssh,
+}
+
+impl SourceType {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Sftp => "sftp",
+            Self::Ssh => "ssh",
+        }
+    }
+}
+
+/// The settings that `config` holds for a source of type `kind`: 422 naming the field when they can't be.
+pub(super) fn parse(kind: &str, config: &Value) -> Result<SourceSettings> {
+    // Read from text with the type in front: that order lets the parser know where it stands when something is wrong.
+    let text = format!(r#"{{"type":{},"config":{config}}}"#, Value::from(kind));
+    let mut json = serde_json::Deserializer::from_str(&text);
+    let settings: SourceSettings = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        fault(&path, &error.into_inner().to_string())
+    })?;
+    settings.validate()?;
+    Ok(settings)
+}
+
+fn fault(path: &str, message: &str) -> Error {
+    let reason = message.rsplit_once(" at line ").map_or(message, |(reason, _)| reason);
+    let missing = reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+    match missing {
+        Some(name) => Error::invalid_field(&format!("{path}.{name}"), "it is missing"),
+        None => Error::invalid_field(path, reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn ssh() -> Value {
+        json!({"host": "h", "username": "u", "paths": ["/srv"]})
+    }
+
+    #[test]
+    fn every_type_of_source_is_known() {
+        for kind in [SourceType::Sftp, SourceType::Ssh] {
+            assert_eq!(parse(kind.as_str(), &ssh()).unwrap().kind(), kind.as_str());
+        }
+        let local = parse(SourceType::Local.as_str(), &json!({"paths": ["/srv"]})).unwrap();
+        assert_eq!(local.kind(), "local");
+    }
+
+    #[test]
+    fn the_field_at_fault_is_named() {
+        let cases = [
+            ("config.host", json!({"host": 7})),
+            ("config.host", json!({"host": null})),
+            ("config.port", json!({"port": "22"})),
+            ("config.port", json!({"port": 65536})),
+            ("config.port", json!({"port": 0})),
+            ("config.paths[1]", json!({"paths": ["/a", {}]})),
+            ("config.paths", json!({"paths": []})),
+            ("config.exlcudes", json!({"exlcudes": []})),
+            ("config.host_key", json!({"host_key": "MD5:0"})),
+        ];
+        for (field, change) in cases {
+            let mut config = ssh();
+            config.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            let error = format!("{:?}", parse("ssh", &config).unwrap_err());
+            assert!(error.contains(&format!("field `{field}`")), "{field}: {error}");
+            assert!(!error.contains("at line"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_field_is_named() {
+        for field in ["host", "username", "paths"] {
+            let mut config = ssh();
+            config.as_object_mut().unwrap().remove(field);
+            let error = format!("{:?}", parse("sftp", &config).unwrap_err());
+            assert!(error.contains(&format!("field `config.{field}`: it is missing")), "{error}");
+        }
+        for config in [json!(null), json!([]), json!("x"), json!(3)] {
+            let error = format!("{:?}", parse("local", &config).unwrap_err());
+            assert!(error.contains("field `config"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! `/api/v1/sources`
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xvault_core::{CredentialId, LocalSettings, ReadBack, SourceId, SshSettings, TenantId};
+
+use super::config::{SourceType, parse};
+use crate::Hub;
+use crate::api::error::{ErrorBody, Result};
+use crate::api::extract::{Json, Path, Query};
+use crate::api::fields::{Name, name};
+use crate::api::paging::{TenantPaging, cut};
+use crate::api::principal::{Principal, Role};
+use crate::app::sources::{self, Change, NewSource};
+use crate::db;
+use crate::db::sources::SourceStatus;
+
+pub(super) fn routes() -> OpenApiRouter<Hub> {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(get, update, delete))
+        .routes(routes!(disable))
+        .routes(routes!(enable))
+}
+
+/// The settings of a source, by its type.
+#[derive(utoipa::ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it stands for the schema of a JSON value that is parsed by the source's type")]
+pub(super) enum SourceConfig {
+    /// `local`
+    Local(LocalSettings),
+    /// `sftp` and `ssh`
+    Ssh(SshSettings),
+}
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateSource {
+    /// Whose it is. Operators must say; others may leave it out.
+    tenant_id: Option<TenantId>,
+    #[serde(rename = "type")]
+    kind: SourceType,
+    /// For people.
+    #[schema(value_type = Name)]
+    name: String,
+    /// What the source is read with; of kind `source`.
+    credential_id: Option<CredentialId>,
+    #[schema(value_type = SourceConfig)]
+    config: Value,
+    /// How much of each snapshot is read back and compared after it was written; `full` when absent.
+    read_back: Option<ReadBack>,
+}
+
+/// What is absent stays as it is.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateSource {
+    /// For people.
+    #[schema(value_type = Option<Name>)]
+    name: Option<String>,
+    /// What the source is read with; `null` for nothing any more.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<CredentialId>)]
+    credential_id: Option<Option<CredentialId>>,
+    /// All settings of the source's type.
+    #[schema(value_type = Option<SourceConfig>)]
+    config: Option<Value>,
+    /// How much of each snapshot is read back and compared after it was written.
+    read_back: Option<ReadBack>,
+}
+
+/// Tells `null` from absence.
+fn present<'de, D: Deserializer<'de>>(
+    value: D,
+) -> std::result::Result<Option<Option<CredentialId>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+/// A system that is backed up.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Source {
+    id: SourceId,
+    tenant_id: TenantId,
+    #[serde(rename = "type")]
+    #[schema(value_type = SourceType)]
+    kind: String,
+    name: String,
+    status: SourceStatus,
+    /// The settings of its type.
+    #[schema(value_type = SourceConfig)]
+    config: Value,
+    credential_id: Option<CredentialId>,
+    read_back: ReadBack,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Sources {
+    sources: Vec<Source>,
+    next_cursor: Option<String>,
+}
+
+impl TryFrom<db::sources::Source> for Source {
+    type Error = crate::api::error::Error;
+
+    fn try_from(row: db::sources::Source) -> Result<Self> {
+        Ok(Self {
+            kind: row.settings.kind().to_owned(),
+            config: db::sources::config(&row.settings)?,
+            id: row.id,
+            tenant_id: row.tenant_id,
+            name: row.name,
+            status: row.status,
+            credential_id: row.credential_id,
+            read_back: row.read_back,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+/// Save a source
+///
+/// The settings are those of its type; `POST /sources/{id}/test` tries them.
+#[utoipa::path(
+    post, path = "/sources", tag = "sources",
+    request_body = CreateSource,
+    responses((status = 201, body = Source)),
+)]
+async fn create(
+    State(hub): State<Hub>,
+    who: Principal,
+    Json(body): Json<CreateSource>,
+) -> Result<(StatusCode, Json<Source>)> {
+    who.require(Role::Admin)?;
+    let new = NewSource {
+        tenant_id: who.tenant(body.tenant_id)?,
+        name: name("name", &body.name)?,
+        settings: parse(body.kind.as_str(), &body.config)?,
+        credential_id: body.credential_id,
+        read_back: body.read_back.unwrap_or_default(),
+    };
+    Ok((StatusCode::CREATED, Json(sources::create(&hub, &who, new).await?.try_into()?)))
+}
+
+/// List sources
+///
+/// Newest first, without deleted ones.
+#[utoipa::path(
+    get, path = "/sources", tag = "sources",
+    params(TenantPaging),
+    responses((status = 200, body = Sources)),
+)]
+async fn list(
+    State(hub): State<Hub>,
+    who: Principal,
+    Query(query): Query<TenantPaging>,
+) -> Result<Json<Sources>> {
+    let (tenant_id, page) = query.parts()?;
+    answer_list(&hub, &who.scope(tenant_id)?, &page).await
+}
+
+/// A page of sources, for tenants and operators alike.
+pub(super) async fn answer_list(hub: &Hub, scope: &db::Scope, page: &db::Page) -> Result<Json<Sources>> {
+    let (rows, next_cursor) = cut(page, sources::list(hub, scope, page).await?, |row| row.id.as_str());
+    let sources = rows.into_iter().map(TryInto::try_into).collect::<Result<_>>()?;
+    Ok(Json(Sources { sources, next_cursor }))
+}
+
+/// Get a source
+#[utoipa::path(
+    get, path = "/sources/{id}", tag = "sources",
+    params(("id" = SourceId, Path)),
+    responses((status = 200, body = Source)),
+)]
+async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId>) -> Result<Json<Source>> {
+    Ok(Json(sources::get(&hub, &who.scope(None)?, &id).await?.try_into()?))
+}
+
+/// Change a source
+///
+/// What is absent stays, and so does the type. Jobs that are claimed from now on use the new settings.
+#[utoipa::path(
+    patch, path = "/sources/{id}", tag = "sources",
+    params(("id" = SourceId, Path)),
+    request_body = UpdateSource,
+    responses((status = 200, body = Source)),
+)]
+async fn update(
+    State(hub): State<Hub>,
+    who: Principal,
+    Path(id): Path<SourceId>,
+    Json(body): Json<UpdateSource>,
+) -> Result<Json<Source>> {
+    who.require(Role::Admin)?;
+    let change = Change {
+        name: body.name.map(|text| name("name", &text)).transpose()?,
+        config: body.config,
+        credential_id: body.credential_id,
+        read_back: body.read_back,
+    };
+    Ok(Json(sources::update(&hub, &who, &who.scope(None)?, &id, change, parse).await?.try_into()?))
+}
+
+/// Delete a source
+///
+/// It is gone from the lists and is not backed up any more; its snapshots remain. Not while a job of it is unfinished.
+#[utoipa::path(
+    delete, path = "/sources/{id}", tag = "sources",
+    params(("id" = SourceId, Path)),
+    responses(
+        (status = 204, description = "It is deleted."),
+        (status = 409, description = "A job of it is not finished (`source_busy`).", body = ErrorBody),
+    ),
+)]
+async fn delete(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId>) -> Result<StatusCode> {
+    who.require(Role::Admin)?;
+    sources::delete(&hub, &who, &who.scope(None)?, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Stop backing a source up
+///
+/// A running backup goes on.
+#[utoipa::path(
+    post, path = "/sources/{id}/disable", tag = "sources",
+    params(("id" = SourceId, Path)),
+    responses((status = 200, body = Source)),
+)]
+async fn disable(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId>) -> Result<Json<Source>> {
+    who.require(Role::Admin)?;
+    Ok(Json(sources::switch(&hub, &who, &who.scope(None)?, &id, false).await?.try_into()?))
+}
+
+/// Back a source up again
+#[utoipa::path(
+    post, path = "/sources/{id}/enable", tag = "sources",
+    params(("id" = SourceId, Path)),
+    responses((status = 200, body = Source)),
+)]
+async fn enable(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId>) -> Result<Json<Source>> {
+    who.require(Role::Admin)?;
+    Ok(Json(sources::switch(&hub, &who, &who.scope(None)?, &id, true).await?.try_into()?))
+}
