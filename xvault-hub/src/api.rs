@@ -3,41 +3,52 @@
 pub(crate) mod error;
 pub(crate) mod extract;
 pub(crate) mod fields;
+mod health;
+mod layers;
+mod openapi;
 pub(crate) mod paging;
 pub(crate) mod principal;
 mod v1;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn;
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::Hub;
 
 /// The longest request body, in bytes.
 const MAX_BODY: usize = 2 << 20;
 
-/// The document's head.
-#[derive(utoipa::OpenApi)]
-#[openapi(info(title = "xVault hub", description = "Agentless, encrypted, multi-tenant backups."))]
-struct Head;
-
 fn routes() -> OpenApiRouter<Hub> {
-    OpenApiRouter::with_openapi(Head::openapi()).nest("/api/v1", v1::routes())
+    OpenApiRouter::with_openapi(openapi::Head::openapi())
+        .merge(health::routes())
+        .nest("/api/v1", v1::routes())
 }
 
 /// The API's description, OpenAPI 3.1, from the handlers themselves.
 #[must_use]
 pub fn openapi() -> OpenApi {
-    routes().split_for_parts().1
+    openapi::complete(routes().split_for_parts().1)
 }
 
 pub(crate) fn router(hub: Hub) -> Router {
+    let document = openapi::served(&openapi());
     let (router, _) = routes().split_for_parts();
     router
+        .route(openapi::DOCUMENT, get(move || async move { document.clone() }))
+        .merge(SwaggerUi::new("/docs").config(Config::from(openapi::DOCUMENT)))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn(layers::limit_time))
+        .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(from_fn(layers::secure))
+        .layer(from_fn(layers::identify))
         .with_state(hub)
 }

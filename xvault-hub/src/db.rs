@@ -65,10 +65,13 @@ pub struct Page {
     pub before: Option<String>,
 }
 
+/// Longer than any id can be, of the last letter of those that ids are made of.
+const ABOVE_ALL: &str = "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz";
+
 impl Page {
-    /// Above every UUID in any collation, so that one statement serves the first page, too.
+    /// Without a page before: above every id in any collation, so that one statement serves the first page, too.
     pub(crate) fn before(&self) -> &str {
-        self.before.as_deref().unwrap_or("zzzzzzzz-zzzz-zzzz-zzzz-zzzzzzzzzzzz")
+        self.before.as_deref().unwrap_or(ABOVE_ALL)
     }
 
     /// One row more than asked for tells whether there is another page.

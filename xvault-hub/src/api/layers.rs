@@ -1,0 +1,121 @@
+//! What every request goes through: an id, a time limit, and answers that stay JSON when a handler panics.
+
+use std::any::Any;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use tracing::Instrument as _;
+
+use super::error::Error;
+
+/// How long an answer may take to begin.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+/// The same for the one call that waits for a worker, up to 30 s.
+const WAITING: (&str, Duration) = ("/api/v1/sources/{id}/test", Duration::from_secs(45));
+/// The longest id that a proxy may have given to a request.
+const MAX_REQUEST_ID: usize = 64;
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The API is data: nothing of it is to be run or framed.
+const DATA_ONLY: &str = "default-src 'none'; frame-ancestors 'none'";
+/// The documentation's page brings its own scripts and inline styles.
+const OWN_PAGES: &str =
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
+
+/// Gives the request an id, puts it on every log line and into the answer, and logs the answer.
+pub(super) async fn identify(request: Request, next: Next) -> Response {
+    let id = given_id(request.headers()).unwrap_or_else(xvault_core::clock::new_id);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = tracing::info_span!("request", request_id = %id, %method, path = %path.escape_debug());
+    let answer = async {
+        let mut response = next.run(request).await;
+        tracing::debug!(status = response.status().as_u16(), "answered");
+        if let Ok(value) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(REQUEST_ID, value);
+        }
+        response
+    };
+    answer.instrument(span).await
+}
+
+/// The id that a proxy gave, unless it is none that may stand in a log.
+fn given_id(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(REQUEST_ID)?.to_str().ok()?;
+    let fits = (1..=MAX_REQUEST_ID).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    fits.then(|| text.to_owned())
+}
+
+/// 503 when the answer does not begin in time. Streams may go on for longer.
+pub(super) async fn limit_time(request: Request, next: Next) -> Response {
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let limit = if matched == Some(WAITING.0) { WAITING.1 } else { TIME_LIMIT };
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            tracing::warn!(seconds = limit.as_secs(), "gave up on a request");
+            Error::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "the answer took too long; try again")
+                .into_response()
+        }
+    }
+}
+
+/// 500 as ours. The panic's message goes to the log.
+pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
+    tracing::error!(panic = text, "a handler panicked");
+    Error::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error; the hub's log says more")
+        .into_response()
+}
+
+/// Tells browsers to take answers for what they are, and to keep none.
+pub(super) async fn secure(request: Request, next: Next) -> Response {
+    let page = request.uri().path().starts_with("/docs");
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let policy = if page { OWN_PAGES } else { DATA_ONLY };
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    if !page {
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_request_id_is_taken_over_when_it_is_harmless() {
+        let given = |text: &'static str| {
+            given_id(&HeaderMap::from_iter([(REQUEST_ID, HeaderValue::from_static(text))]))
+        };
+        assert_eq!(given("a-1_B").as_deref(), Some("a-1_B"));
+        for bad in [
+            "",
+            "a b",
+            "a\tb",
+            "x;y",
+            "0123456789012345678901234567890123456789012345678901234567890123456789",
+        ] {
+            assert_eq!(given(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_panic_is_not_shown() {
+        let response = panicked(Box::new("the secret is hunter2".to_owned()));
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!format!("{response:?}").contains("hunter2"));
+    }
+}
