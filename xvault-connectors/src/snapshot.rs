@@ -109,8 +109,9 @@ fn age(listed: &Listed) -> (bool, Option<String>, &SnapshotKey) {
     (listed.manifest.is_err(), started, &listed.key)
 }
 
-/// Which snapshot an object is of, and its name in it; anything else in the store is none of ours.
-fn snapshot_of(object: &str) -> Option<(SnapshotKey, &str)> {
+/// Which snapshot an object of a store is of, and its name in it; anything else in the store is none of ours.
+#[must_use]
+pub fn snapshot_of(object: &str) -> Option<(SnapshotKey, &str)> {
     let mut parts = object.splitn(7, '/');
     let mut part = || parts.next();
     let (tenants, tenant, sources, source) = (part()?, part()?, part()?, part()?);

@@ -1,1 +1,68 @@
-//! skeleton
+//! The worker of xVault: runs the jobs of a hub, pulling from sources into an encrypted store.
+//!
+//! - [`Worker`]: opens the store, runs until it is told to stop, and drains;
+//! - [`WorkerConfig`]: what it is told at its start; [`args::Args`] reads the same from flags and environment;
+//! - [`Feed`]: where its wake-up calls come from, Redis or a hub in the same program ([`LocalFeed`]);
+//! - [`telemetry`]: where log lines go.
+//!
+//! ```
+//! use tokio::sync::mpsc::unbounded_channel;
+//! use tokio_util::sync::CancellationToken;
+//! use xvault_worker::{Feed, LocalFeed, Worker, WorkerConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let scratch = tempfile::tempdir()?;
+//! # let backups = scratch.path().join("backups");
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! // The hub of this program sends a message for each job into one of these.
+//! let (_shared_jobs, shared) = unbounded_channel();
+//! let (_own_jobs, own) = unbounded_channel();
+//!
+//! let token = "xvw_token-that-the-hub-gave".into();
+//! let config = WorkerConfig::new("worker-1".parse()?, token, "http://127.0.0.1:8080", &backups);
+//! let worker = Worker::new(config, Feed::Local(LocalFeed::new(shared, own)))?;
+//! println!("secrets for this worker are sealed to {}", worker.recipient());
+//!
+//! // Neither hub nor queue need to be there yet.
+//! let shutdown = CancellationToken::new();
+//! let running = tokio::spawn(worker.run(shutdown.clone()));
+//! shutdown.cancel();
+//! running.await??;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! - **The hub owns the job.** A message of a queue only wakes; what counts is the lease that a claim gives. Once it is lost, or
+//!   the hub was silent until it ran out, the job stops and nothing of it stays in the store.
+//! - **Nobody needs to help.** Hub and queue may stall, vanish and come back empty: running jobs go on, and so does the worker.
+//! - **Nothing is removed on suspicion.** A snapshot goes when the hub refused it for certain, or says that nobody wants it.
+//! - **Secrets stay inside.** A credential is opened in memory for one job, and never logged, reported or written.
+
+pub mod args;
+pub mod config;
+mod error;
+mod gate;
+mod heartbeat;
+mod http;
+mod hub;
+mod identity;
+mod jobs;
+mod lease;
+mod log_buffer;
+mod metrics;
+mod queue;
+mod reconcile;
+mod report;
+pub mod telemetry;
+mod vitals;
+mod worker;
+
+pub use config::WorkerConfig;
+pub use error::Error;
+pub use hub::ClientError;
+pub use identity::{Error as IdentityError, IDENTITY_FILE};
+pub use queue::{Feed, LocalFeed};
+pub use worker::Worker;

@@ -35,6 +35,7 @@ pub struct LocalSource {
     paths: Vec<String>,
     excludes: Excludes,
     left_out: Vec<PathBuf>,
+    allowed: roots::Allowed,
 }
 
 impl LocalSource {
@@ -45,7 +46,7 @@ impl LocalSource {
     pub fn new(settings: &LocalSettings) -> Result<Self, Error> {
         SourceSettings::Local(settings.clone()).validate()?;
         let excludes = Excludes::new(&settings.excludes)?;
-        Ok(Self { paths: settings.paths.clone(), excludes, left_out: Vec::new() })
+        Ok(Self { paths: settings.paths.clone(), excludes, left_out: Vec::new(), allowed: None })
     }
 
     /// Leaves a directory below the configured paths out, by whatever path the walk comes to it:
@@ -54,6 +55,13 @@ impl LocalSource {
     pub fn leaving_out(mut self, directory: impl Into<PathBuf>) -> Self {
         self.left_out.push(directory.into());
         self
+    }
+
+    /// Refuses configured paths that do not lead to one of `directories` or below, whatever links they go
+    /// through: for programs that read on behalf of others. The directories are named by their real paths.
+    #[must_use]
+    pub fn only_below(self, directories: Vec<PathBuf>) -> Self {
+        Self { allowed: Some(directories.into()), ..self }
     }
 }
 
@@ -64,9 +72,9 @@ impl Source for LocalSource {
     }
 
     async fn probe(&mut self) -> Result<Probe, Error> {
-        let paths = self.paths.clone();
-        let probed =
-            tokio::task::spawn_blocking(move || paths.iter().map(|path| roots::probe(path)).collect());
+        let (paths, allowed) = (self.paths.clone(), self.allowed.clone());
+        let look = move || paths.iter().map(|path| roots::probe(path, &allowed)).collect();
+        let probed = tokio::task::spawn_blocking(look);
         let paths = probed.await.map_err(|_| broken_off())?;
         Ok(Probe { server: None, host_key: None, paths, notes: Vec::new() })
     }
@@ -74,11 +82,11 @@ impl Source for LocalSource {
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
         let mut emitter = Emitter::new(sink, control);
         let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
-        let Self { paths, excludes, left_out } = self.clone();
+        let Self { paths, excludes, left_out, allowed } = self.clone();
         // One thread for the whole walk: a hand-over for each of a million small files would cost more than reading it.
         // It ends at its next batch once `batches` is dropped.
         let walking = tokio::task::spawn_blocking(move || {
-            let roots = roots::resolve(&paths)?;
+            let roots = roots::resolve(&paths, &allowed)?;
             walk::walk(&roots, &excludes, &left_out, Outbox::new(sender))
         });
         while let Some(batch) = control.run(async { Ok(batches.recv().await) }).await? {

@@ -2,9 +2,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::OFlags;
 use xvault_core::EntryPath;
@@ -20,7 +22,11 @@ pub(super) struct Root {
     configured: String,
     /// Where its entries lie; `None` is the file system's root.
     pub(super) path: Option<EntryPath>,
+    allowed: Allowed,
 }
+
+/// The real paths of directories that a configured path must lead to or below; `None` allows all.
+pub(super) type Allowed = Option<Arc<[PathBuf]>>;
 
 impl Root {
     /// What is left out can't be asked for: a store would be backed up into itself.
@@ -34,10 +40,10 @@ impl Root {
         Ok(())
     }
 
-    fn new(configured: &str) -> Result<Self, Error> {
+    fn new(configured: &str, allowed: &Allowed) -> Result<Self, Error> {
         let path = EntryPath::from_source(configured.as_bytes());
         let path = path.map_err(|error| invalid(configured, &error.to_string()))?;
-        Ok(Self { configured: configured.to_owned(), path })
+        Ok(Self { configured: configured.to_owned(), path, allowed: allowed.clone() })
     }
 
     /// Opens the directory or file that it leads to.
@@ -52,11 +58,23 @@ impl Root {
             if known { open(&self.configured).map(Some) } else { Ok(None) }
         });
         match opened {
-            Ok(Some(file)) => Ok(file),
+            Ok(Some(file)) => self.check_allowed(file),
             Ok(None) => Err(invalid(&self.configured, "it is neither a directory nor a file")),
             Err(error) if is_missing(&error) => Err(Error::NotFound(format!("path `{shown}`"))),
             Err(error) => Err(Error::io(format!("open `{shown}`"))(error)),
         }
+    }
+
+    /// Asks what was opened where it lies, so that no link which is put into the path meanwhile leads elsewhere.
+    fn check_allowed(&self, opened: File) -> Result<File, Error> {
+        let Some(allowed) = &self.allowed else { return Ok(opened) };
+        let shown = self.configured.escape_debug();
+        let handle = format!("/proc/self/fd/{}", opened.as_raw_fd());
+        let real = fs::read_link(handle).map_err(Error::io(format!("look where `{shown}` leads")))?;
+        if allowed.iter().any(|dir| real.starts_with(dir)) {
+            return Ok(opened);
+        }
+        Err(invalid(&self.configured, "it does not lie below a directory that may be backed up"))
     }
 
     fn is_within(&self, outer: &Self) -> bool {
@@ -86,8 +104,8 @@ fn invalid(configured: &str, reason: &str) -> Error {
 ///
 /// # Errors
 /// As [`Root::open`]; and when a path lies within another one only by way of a symbolic link.
-pub(super) fn resolve(paths: &[String]) -> Result<Vec<Root>, Error> {
-    let roots = paths.iter().map(|path| Root::new(path)).collect::<Result<Vec<_>, _>>()?;
+pub(super) fn resolve(paths: &[String], allowed: &Allowed) -> Result<Vec<Root>, Error> {
+    let roots = paths.iter().map(|path| Root::new(path, allowed)).collect::<Result<Vec<_>, _>>()?;
     let mut kept = Vec::new();
     for (number, root) in roots.iter().enumerate() {
         root.open()?;
@@ -121,8 +139,8 @@ fn check_nested(inner: &Root, outer: &Root) -> Result<(), Error> {
 }
 
 /// Looks at a configured path without reading it.
-pub(super) fn probe(configured: &str) -> ProbedPath {
-    let found = Root::new(configured).and_then(|root| root.open()).and_then(|file| {
+pub(super) fn probe(configured: &str, allowed: &Allowed) -> ProbedPath {
+    let found = Root::new(configured, allowed).and_then(|root| root.open()).and_then(|file| {
         file.metadata().map_err(Error::io(format!("look at `{}`", configured.escape_debug())))
     });
     let path = configured.to_owned();

@@ -1,0 +1,62 @@
+//! What a worker is told at its start.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xvault::core::WorkerId;
+use xvault::core::secret::SecretString;
+
+/// Jobs at a time.
+pub(crate) const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+/// How long running jobs may take when the worker is stopped.
+pub(crate) const DRAIN: Duration = Duration::from_secs(300);
+/// Room on the disk that no backup may use.
+pub(crate) const MIN_FREE: u64 = 1 << 30;
+
+/// A worker's settings. Begin with [`WorkerConfig::new`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct WorkerConfig {
+    /// Its name, as the hub knows it.
+    pub worker_id: WorkerId,
+    /// The token that the hub gave for it.
+    pub token: SecretString,
+    /// Where the hub is: `http://127.0.0.1:8080`.
+    pub hub_url: String,
+    /// The directory that snapshots lie in. Made when it is missing. Holds the worker's own key, too.
+    pub storage_base: PathBuf,
+    /// How many jobs run at a time.
+    pub concurrency: NonZeroUsize,
+    /// Directories of this machine that tenants may back up. None: the worker takes no `local` sources.
+    pub allow_local: Vec<PathBuf>,
+    /// How long running jobs may take to end once the worker is to stop. What still runs then is handed back to the hub.
+    pub drain: Duration,
+    /// Bytes of the disk that must stay free: a backup that needs them is put off.
+    pub min_free: u64,
+    /// Where `/metrics` and `/healthz` are served. Nowhere by default.
+    pub metrics_addr: Option<SocketAddr>,
+}
+
+impl WorkerConfig {
+    /// Two jobs at a time, no local sources, 1 GiB kept free, five minutes to drain.
+    pub fn new(
+        worker_id: WorkerId,
+        token: SecretString,
+        hub_url: impl Into<String>,
+        storage_base: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            worker_id,
+            token,
+            hub_url: hub_url.into(),
+            storage_base: storage_base.into(),
+            concurrency: CONCURRENCY,
+            allow_local: Vec::new(),
+            drain: DRAIN,
+            min_free: MIN_FREE,
+            metrics_addr: None,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Why a worker does not start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::{hub, identity};
+
+/// Why a worker does not start. Once it runs, trouble is logged and outlived.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store can't be opened.
+    #[error("open the storage base {}", path.display())]
+    Store {
+        /// The directory.
+        path: PathBuf,
+        /// The cause.
+        source: Box<xvault::connectors::Error>,
+    },
+    /// The worker has no key.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The hub can't be called.
+    #[error(transparent)]
+    Hub(#[from] hub::ClientError),
+    /// A directory that tenants may back up is missing.
+    #[error("a directory of WORKER_ALLOW_LOCAL can't be found")]
+    AllowLocal(#[source] io::Error),
+    /// The address for metrics can't be had.
+    #[error("listen at {addr} for metrics")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+}

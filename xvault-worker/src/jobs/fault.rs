@@ -1,0 +1,157 @@
+//! Why a job failed, in words that stay the same for programs.
+
+use std::error::Error as StdError;
+use std::io;
+
+use xvault::connectors::Error as ConnectorError;
+use xvault::core::error::chain;
+use xvault::core::job::JobError;
+use xvault::core::protocol::MAX_LOG_MESSAGE;
+use xvault::core::{Dispose, Disposition};
+
+use crate::log_buffer::shorten;
+
+/// A job's failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// A word for programs. Once used, it keeps its meaning.
+    pub(crate) code: &'static str,
+    /// A sentence for people, without secrets.
+    pub(crate) message: String,
+    /// Whether trying again may help.
+    pub(crate) disposition: Disposition,
+}
+
+impl Fault {
+    /// Trying again changes nothing.
+    pub(crate) fn permanent(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), disposition: Disposition::Permanent }
+    }
+
+    /// Trying again may help.
+    pub(crate) fn transient(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), disposition: Disposition::Transient }
+    }
+
+    /// What the hub stores and shows.
+    pub(crate) fn job_error(&self) -> JobError {
+        JobError { code: self.code.to_owned(), message: shorten(&self.message, MAX_LOG_MESSAGE) }
+    }
+}
+
+impl From<xvault::Error> for Fault {
+    fn from(error: xvault::Error) -> Self {
+        Self { code: code(&error), message: chain(&error), disposition: error.disposition() }
+    }
+}
+
+fn code(error: &xvault::Error) -> &'static str {
+    use xvault::Error;
+    match error {
+        Error::Source(error) => source_code(error),
+        Error::Store(error) => store_code(error),
+        Error::ReadBack(inner) if inner.disposition() == Disposition::Cancelled => "cancelled",
+        Error::ReadBack(_) => "read_back_mismatch",
+        Error::Evidence { .. } => "evidence_mismatch",
+        Error::Key(_) => "bad_key",
+        Error::Outlet(_) => "store",
+        Error::Abandoned => "cancelled",
+        error if is_full(error) => "store_full",
+        _ => "archive",
+    }
+}
+
+/// The code of an error that comes from the system that is backed up.
+pub(crate) fn source_code(error: &ConnectorError) -> &'static str {
+    match error {
+        ConnectorError::Settings(_) => "invalid_settings",
+        // The worker believes pinned keys alone, so an unknown one is one that was not pinned.
+        ConnectorError::UnknownHostKey { .. } => "host_key_not_pinned",
+        ConnectorError::ChangedHostKey { .. } => "host_key_mismatch",
+        ConnectorError::Auth { .. } => "auth_failed",
+        ConnectorError::Credential(_) => "bad_credential",
+        ConnectorError::NotFound(_) => "path_missing",
+        ConnectorError::Connection { .. } => "unreachable",
+        ConnectorError::Timeout { .. } => "timeout",
+        ConnectorError::Protocol { .. } => "protocol",
+        ConnectorError::Incomplete(_) => "incomplete",
+        ConnectorError::Remote { .. } => "remote_command",
+        ConnectorError::Sink(_) => "archive",
+        ConnectorError::Cancelled => "cancelled",
+        _ => "source_io",
+    }
+}
+
+fn store_code(error: &ConnectorError) -> &'static str {
+    match error {
+        ConnectorError::Cancelled => "cancelled",
+        error if is_full(error) => "store_full",
+        ConnectorError::Damaged { .. } => "store_damaged",
+        _ => "store",
+    }
+}
+
+/// Whether a full disk or a used-up quota is at the bottom of it.
+fn is_full(error: &(dyn StdError + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> ConnectorError {
+        let cause = io::Error::from(io::ErrorKind::StorageFull);
+        let source = Box::new(cause);
+        ConnectorError::Store { action: "write x".into(), disposition: Disposition::Transient, source }
+    }
+
+    #[test]
+    fn each_kind_of_trouble_has_its_word_and_its_cure() {
+        let server = || "web:22".to_owned();
+        let cases = [
+            (
+                ConnectorError::UnknownHostKey { server: server(), fingerprint: "SHA256:x".into() },
+                ("host_key_not_pinned", Disposition::Permanent),
+            ),
+            (
+                ConnectorError::Auth { account: "me".into(), reason: "no".into() },
+                ("auth_failed", Disposition::Permanent),
+            ),
+            (ConnectorError::NotFound("path".into()), ("path_missing", Disposition::Permanent)),
+            (
+                ConnectorError::Connection { server: server(), reason: "gone".into(), source: None },
+                ("unreachable", Disposition::Transient),
+            ),
+            (ConnectorError::Cancelled, ("cancelled", Disposition::Cancelled)),
+        ];
+        for (error, (code, disposition)) in cases {
+            let fault = Fault::from(xvault::Error::Source(error));
+            assert_eq!((fault.code, fault.disposition), (code, disposition), "{}", fault.message);
+        }
+    }
+
+    #[test]
+    fn a_full_store_is_told_from_a_broken_one() {
+        assert_eq!(Fault::from(xvault::Error::Store(full())).code, "store_full");
+        let broken = ConnectorError::io("write x")(io::Error::other("on fire"));
+        assert_eq!(Fault::from(xvault::Error::Store(broken)).code, "store");
+        let mismatch = xvault::Error::ReadBack(Box::new(xvault::Error::Store(full())));
+        assert_eq!(Fault::from(mismatch).code, "read_back_mismatch");
+    }
+
+    #[test]
+    fn a_message_is_bounded() {
+        let fault = Fault::permanent("archive", "x".repeat(1 << 20));
+        assert_eq!(fault.job_error().message.len(), MAX_LOG_MESSAGE);
+    }
+}

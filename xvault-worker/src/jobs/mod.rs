@@ -1,0 +1,289 @@
+//! One job from its assignment to its end: does it, reports, and cleans up where it may not count.
+
+mod backup;
+mod delete;
+pub(crate) mod fault;
+mod probe;
+pub(crate) mod source;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+use xvault::FsStore;
+use xvault::connectors::{Control, snapshot};
+use xvault::core::protocol::{Assignment, LogLevel, Outcome, StoredSnapshot, Task, TaskResult};
+use xvault::core::{Disposition, JobId, JobKind, JobStatus, SnapshotKey, TenantId, WorkerId};
+
+use crate::hub::{self, Backoff, Hub};
+use crate::lease::{self, Lease, Stop};
+use crate::metrics::Metrics;
+use crate::report::{self, Report, Wire};
+use fault::Fault;
+use source::Doors;
+
+/// How long the hub may take to say what is to become of a snapshot it may have heard of.
+const VERDICT: Duration = Duration::from_secs(30);
+
+/// What every job of a worker uses.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    pub(crate) worker_id: WorkerId,
+    pub(crate) hub: Hub,
+    pub(crate) store: FsStore,
+    pub(crate) doors: Doors,
+    pub(crate) min_free: u64,
+    pub(crate) metrics: Metrics,
+    /// Cancelled when running jobs are to be handed back.
+    pub(crate) give_up: CancellationToken,
+}
+
+/// Runs a job that was asked for at `asked_at`, to its end.
+pub(crate) async fn run(tools: Arc<Tools>, assignment: Assignment, asked_at: Instant) {
+    let span = tracing::info_span!(
+        "job",
+        job_id = %assignment.job_id,
+        tenant_id = %assignment.tenant_id,
+        worker_id = %tools.worker_id,
+        kind = kind(&assignment.task).as_str(),
+    );
+    let cancel = tools.give_up.child_token();
+    let lease = Lease::new(assignment.lease_token.clone(), assignment.lease_ms, asked_at, cancel);
+    let job = Job { tools, assignment: Arc::new(assignment), lease, report: Arc::default() };
+    job.run().instrument(span).await;
+}
+
+fn kind(task: &Task) -> JobKind {
+    match task {
+        Task::DeleteSnapshot { .. } => JobKind::DeleteSnapshot,
+        Task::Probe { .. } => JobKind::Probe,
+        _ => JobKind::Backup,
+    }
+}
+
+/// A job that runs.
+struct Job {
+    tools: Arc<Tools>,
+    assignment: Arc<Assignment>,
+    lease: Lease,
+    report: Arc<Report>,
+}
+
+/// What the hub made of a completion.
+#[derive(Debug, PartialEq, Eq)]
+enum Settled {
+    /// It has it.
+    Taken(JobStatus),
+    /// It does not want it. `heard` when an earlier attempt at telling may have arrived: then the hub may refuse what it has already.
+    Refused { heard: bool },
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Job {
+    async fn run(self) {
+        let began = Instant::now();
+        self.tools.metrics.job_began();
+        tracing::info!(attempt = self.assignment.attempt, "job begins");
+        let done = self.work().await;
+        let outcome = self.settle(done).await;
+        self.tools.metrics.job_ended(kind(&self.assignment.task), outcome, began.elapsed());
+        tracing::info!(outcome, seconds = began.elapsed().as_secs_f64(), "job ended");
+    }
+
+    /// Does the work while the lease is kept and progress is told.
+    async fn work(&self) -> Result<TaskResult, Fault> {
+        let closing = CancellationToken::new();
+        let working = async {
+            let done = self.spawn().await;
+            closing.cancel();
+            done
+        };
+        let (hub, wire) = (&self.tools.hub, self.wire());
+        let keeping = lease::keep(hub, &self.assignment.job_id, &self.lease);
+        let (done, (), ()) = tokio::join!(
+            working,
+            async {
+                // Ends with the lease, or with the work.
+                tokio::select! { () = keeping => {}, () = closing.cancelled() => {} }
+            },
+            report::send(wire, &self.report, &closing),
+        );
+        done.unwrap_or_else(|error| Err(panicked(&error)))
+    }
+
+    /// The work in a task of its own, so that its panic is an answer.
+    fn spawn(&self) -> JoinHandle<Result<TaskResult, Fault>> {
+        let (tools, assignment, report) = (self.tools.clone(), self.assignment.clone(), self.report.clone());
+        let control =
+            Control::default().with_progress(report.clone()).with_cancel(self.lease.cancel().clone());
+        let work = async move { perform(&tools, &assignment, control, &report).await };
+        tokio::spawn(work.in_current_span())
+    }
+
+    fn wire(&self) -> Wire<'_> {
+        Wire { hub: &self.tools.hub, job_id: &self.assignment.job_id, lease: &self.lease }
+    }
+
+    /// Tells the hub how it ended, and removes what may not count. Gives the word for it.
+    async fn settle(&self, done: Result<TaskResult, Fault>) -> &'static str {
+        if let Some(stop) = self.lease.stop() {
+            return self.abandon(stop, done).await;
+        }
+        let (outcome, stored) = match done {
+            Ok(result) => {
+                let stored = stored(&result);
+                (Outcome::Completed { result }, stored)
+            }
+            Err(fault) => (self.ended_by(&fault), None),
+        };
+        report::finish(self.wire(), &self.report).await;
+        match (self.complete(&outcome).await, stored) {
+            (Settled::Taken(status), _) => taken(&outcome, status),
+            (Settled::Refused { heard: false }, Some((key, _))) => {
+                tracing::warn!("the hub does not take the snapshot: it is removed");
+                self.discard(&key).await;
+                "refused"
+            }
+            (Settled::Refused { heard: true }, Some(snapshot)) => self.ask_about(snapshot).await,
+            (Settled::Refused { .. }, None) => "refused",
+            (Settled::Unknown, _) => {
+                // What was stored stays: the hub may have taken note. The hourly reconciliation asks.
+                tracing::warn!("the hub could not be told how the job ended before its lease ran out");
+                "unknown"
+            }
+        }
+    }
+
+    /// What a failure is called, and a stop that is no failure.
+    fn ended_by(&self, fault: &Fault) -> Outcome {
+        if fault.disposition == Disposition::Cancelled && self.tools.give_up.is_cancelled() {
+            return Outcome::Released { reason: "the worker is being stopped".to_owned() };
+        }
+        let (code, message) = (fault.code, fault.message.as_str());
+        tracing::warn!(code, message, "job failed");
+        self.report.line(LogLevel::Error, &format!("{code}: {message}"));
+        // Nobody else stops a job that holds its lease: what calls itself cancelled is worth another attempt.
+        let disposition = match fault.disposition {
+            Disposition::Cancelled => Disposition::Transient,
+            other => other,
+        };
+        Outcome::Failed { error: fault.job_error(), disposition }
+    }
+
+    /// The job may not go on: nothing is reported, and nothing of it stays. No completion was sent, so nobody counts on it.
+    async fn abandon(&self, stop: Stop, done: Result<TaskResult, Fault>) -> &'static str {
+        tracing::warn!(reason = stop.reason(), "job stopped");
+        if let Ok(result) = done
+            && let Some((key, _)) = stored(&result)
+        {
+            self.discard(&key).await;
+        }
+        "stopped"
+    }
+
+    /// Tells the hub until it answers or the lease ends.
+    async fn complete(&self, outcome: &Outcome) -> Settled {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        let mut heard = false;
+        loop {
+            let told = self.tools.hub.complete(&self.assignment.job_id, self.lease.token(), outcome).await;
+            let pause = match told {
+                Ok(answer) => return Settled::Taken(answer.status),
+                Err(hub::Error::LeaseLost | hub::Error::JobFinished) => return Settled::Refused { heard },
+                Err(error @ hub::Error::Refused { .. }) => {
+                    tracing::error!(%error, "the hub does not understand how the job ended");
+                    return Settled::Unknown;
+                }
+                Err(error) => {
+                    heard |= matches!(error, hub::Error::Unreachable { sent: true, .. });
+                    backoff.after(&error)
+                }
+            };
+            if Instant::now() + pause >= self.lease.deadline() {
+                return Settled::Unknown;
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// The hub refuses a completion that it may have taken before: it is asked, and the snapshot stays unless nobody wants it.
+    async fn ask_about(&self, (key, job_id): (SnapshotKey, JobId)) -> &'static str {
+        let question = self.tools.hub.reconcile(vec![StoredSnapshot { key: key.clone(), job_id }]);
+        match tokio::time::timeout(VERDICT, question).await {
+            Ok(Ok(answer)) if answer.superseded.contains(&key) => {
+                self.discard(&key).await;
+                "refused"
+            }
+            // Known, or to be asked about again within the hour.
+            _ => "unknown",
+        }
+    }
+
+    async fn discard(&self, key: &SnapshotKey) {
+        if let Err(error) = snapshot::delete(&self.tools.store, key).await {
+            let error = xvault::core::error::chain(&error);
+            tracing::warn!(snapshot_id = %key.snapshot_id, error, "a snapshot that nobody wants is removed later");
+        }
+    }
+}
+
+async fn perform(
+    tools: &Tools,
+    assignment: &Assignment,
+    control: Control,
+    report: &Arc<Report>,
+) -> Result<TaskResult, Fault> {
+    match &assignment.task {
+        Task::Backup(task) => {
+            let ids: (&JobId, &TenantId) = (&assignment.job_id, &assignment.tenant_id);
+            let done = backup::run(tools, ids, task, (control, report)).await;
+            let stored = match &done {
+                Ok(TaskResult::Backup { manifest, .. }) => manifest.size_bytes,
+                _ => 0,
+            };
+            tools.metrics.moved(report.pulled_bytes(), stored);
+            done
+        }
+        Task::DeleteSnapshot { snapshot } => delete::run(tools, snapshot, &control).await,
+        Task::Probe { source, credential } => probe::run(tools, source, credential.as_ref(), &control).await,
+        _ => Err(Fault::permanent("unknown_task", "this worker is too old for the job")),
+    }
+}
+
+/// The snapshot that a result speaks of, with the job that made it.
+fn stored(result: &TaskResult) -> Option<(SnapshotKey, JobId)> {
+    match result {
+        TaskResult::Backup { manifest, .. } => Some((manifest.key(), manifest.job_id.clone())),
+        _ => None,
+    }
+}
+
+fn panicked(error: &JoinError) -> Fault {
+    tracing::error!(%error, "the job broke off: this is a defect of xVault");
+    Fault::transient(
+        "worker_panicked",
+        "the worker's program broke off in this job; this is a defect of xVault",
+    )
+}
+
+/// The word for an outcome that the hub took.
+fn taken(outcome: &Outcome, status: JobStatus) -> &'static str {
+    match outcome {
+        Outcome::Released { .. } => "released",
+        _ if status == JobStatus::Queued => "retried",
+        _ => status.as_str(),
+    }
+}
+
+/// Real paths of the directories below which local sources may lie.
+///
+/// # Errors
+/// When one is missing: a misspelt directory would allow nothing, silently.
+pub(crate) fn real_roots(allowed: &[std::path::PathBuf]) -> std::io::Result<Vec<std::path::PathBuf>> {
+    allowed.iter().map(Path::new).map(Path::canonicalize).collect()
+}

@@ -1,0 +1,151 @@
+//! From a source's settings and its sealed credential to something that can be pulled.
+
+use std::path::PathBuf;
+
+use xvault::connectors::{LocalSource, SftpSource, Source, SshCredential, SshOptions, SshSource};
+use xvault::core::protocol::Sealed;
+use xvault::core::secret::{ExposeSecret, SecretString, from_file_bytes};
+use xvault::core::{Identity, LocalSettings, SourceSettings, SshSettings, seal};
+
+use super::fault::{Fault, source_code};
+
+/// What this worker may open, and with what.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    /// Opens credentials.
+    pub(crate) identity: Identity,
+    /// Real paths of directories below which local sources may lie.
+    pub(crate) local_roots: Vec<PathBuf>,
+    /// The store, which is never backed up into itself.
+    pub(crate) storage_base: PathBuf,
+}
+
+impl Doors {
+    /// The types of sources that this worker takes.
+    pub(crate) fn capabilities(&self) -> Vec<String> {
+        let local = (!self.local_roots.is_empty()).then_some("local");
+        ["sftp", "ssh"].into_iter().chain(local).map(str::to_owned).collect()
+    }
+
+    /// The source, ready to connect.
+    pub(crate) fn open(
+        &self,
+        settings: &SourceSettings,
+        credential: Option<&Sealed>,
+    ) -> Result<Box<dyn Source>, Fault> {
+        settings.validate().map_err(|error| Fault::permanent("invalid_settings", error.to_string()))?;
+        Ok(match settings {
+            SourceSettings::Local(local) => Box::new(self.local(local)?),
+            SourceSettings::Sftp(ssh) => {
+                Box::new(SftpSource::new(ssh, self.ssh(ssh, credential)?).map_err(fault)?)
+            }
+            SourceSettings::Ssh(ssh) => {
+                Box::new(SshSource::new(ssh, self.ssh(ssh, credential)?).map_err(fault)?)
+            }
+            other => {
+                let message = format!("this worker can't read sources of type {}", other.kind());
+                return Err(Fault::permanent("unknown_source_type", message));
+            }
+        })
+    }
+
+    /// A local source stays below the allowed directories, whatever links are put in its way.
+    fn local(&self, settings: &LocalSettings) -> Result<LocalSource, Fault> {
+        if self.local_roots.is_empty() {
+            let message = "this worker reads no local directories: none is allowed by WORKER_ALLOW_LOCAL";
+            return Err(Fault::permanent("path_not_allowed", message));
+        }
+        let source = LocalSource::new(settings).map_err(fault)?;
+        Ok(source.only_below(self.local_roots.clone()).leaving_out(&self.storage_base))
+    }
+
+    /// Only a pinned host key is believed: there is nobody to ask, and no file that could vouch.
+    fn ssh(&self, settings: &SshSettings, credential: Option<&Sealed>) -> Result<SshOptions, Fault> {
+        let credential = match (credential, &settings.host_key) {
+            (Some(sealed), _) => self.credential(settings, sealed)?,
+            // The server will be refused before anybody logs in, and its fingerprint told.
+            (None, None) => SshCredential::Password(SecretString::default()),
+            (None, Some(_)) => {
+                let message = "the source has no credential: a password or a private key is needed";
+                return Err(Fault::permanent("no_credential", message));
+            }
+        };
+        Ok(SshOptions::new(settings, credential))
+    }
+
+    fn credential(&self, settings: &SshSettings, sealed: &Sealed) -> Result<SshCredential, Fault> {
+        let secret = sealed.open(&self.identity).map_err(|error| unsealable(&error))?;
+        let secret = from_file_bytes(secret.expose_secret().to_vec())
+            .map_err(|error| Fault::permanent("bad_credential", error.to_string()))?;
+        Ok(if settings.use_password {
+            SshCredential::Password(secret)
+        } else {
+            SshCredential::PrivateKey { pem: secret, passphrase: None }
+        })
+    }
+}
+
+/// The hub sealed it to the key that this worker registered: after a restart with another key the next attempt is fine.
+fn unsealable(error: &seal::Error) -> Fault {
+    Fault::transient(
+        "credential_unreadable",
+        format!("the credential can't be opened by this worker: {error}"),
+    )
+}
+
+fn fault(error: xvault::connectors::Error) -> Fault {
+    let code = source_code(&error);
+    Fault { code, ..Fault::from(xvault::Error::Source(error)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xvault::core::Disposition;
+
+    fn doors(local_roots: Vec<PathBuf>) -> Doors {
+        Doors { identity: Identity::generate(), local_roots, storage_base: "/nowhere".into() }
+    }
+
+    fn ssh(host_key: Option<&str>) -> SourceSettings {
+        SourceSettings::Sftp(SshSettings {
+            host: "web.example".into(),
+            port: 22,
+            username: "web".into(),
+            paths: vec!["/srv".into()],
+            use_password: true,
+            excludes: Vec::new(),
+            host_key: host_key.map(str::to_owned),
+        })
+    }
+
+    fn refusal(doors: &Doors, settings: &SourceSettings, credential: Option<&Sealed>) -> Fault {
+        doors.open(settings, credential).err().unwrap()
+    }
+
+    #[test]
+    fn local_is_offered_only_where_it_is_allowed() {
+        assert_eq!(doors(vec![]).capabilities(), ["sftp", "ssh"]);
+        assert_eq!(doors(vec!["/srv".into()]).capabilities(), ["sftp", "ssh", "local"]);
+        let local = SourceSettings::Local(LocalSettings { paths: vec!["/etc".into()], excludes: vec![] });
+        assert_eq!(refusal(&doors(vec![]), &local, None).code, "path_not_allowed");
+    }
+
+    #[test]
+    fn a_credential_for_another_worker_is_refused_without_a_word_of_it() {
+        let doors = doors(vec![]);
+        let sealed = Sealed::to(&Identity::generate().recipient(), b"hunter2").unwrap();
+        let fault = refusal(&doors, &ssh(None), Some(&sealed));
+        assert_eq!((fault.code, fault.disposition), ("credential_unreadable", Disposition::Transient));
+        let own = Sealed::to(&doors.identity.recipient(), b"hunter2\n").unwrap();
+        assert!(doors.open(&ssh(None), Some(&own)).is_ok());
+    }
+
+    #[test]
+    fn without_a_credential_only_the_host_key_can_be_asked_for() {
+        let doors = doors(vec![]);
+        assert!(doors.open(&ssh(None), None).is_ok());
+        let pin = format!("SHA256:{}", "a".repeat(43));
+        assert_eq!(refusal(&doors, &ssh(Some(&pin)), None).code, "no_credential");
+    }
+}
