@@ -170,4 +170,17 @@ mod tests {
         drop(ours);
         assert_eq!(try_lock(&File::open(&path).unwrap()).unwrap(), Lock::Free, "it goes with us");
     }
+
+    /// Between the last object's writer, which checks too, and the rename.
+    #[test]
+    fn a_directory_that_took_its_place_is_not_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, path) = (dir.path().join("x"), dir.path().join(".x.staging"));
+        let staging = StagingDir::make(&target, path.clone()).unwrap();
+        fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+        fs::create_dir(&path).unwrap();
+        let error = staging.commit(&target).unwrap_err();
+        assert!(error.to_string().contains("was removed during the backup"), "{error}");
+        assert!(!target.exists() && path.exists());
+    }
 }

@@ -222,25 +222,36 @@ async fn no_server_and_a_silent_one_are_transient_and_named() {
     assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
 }
 
+/// A server goes silent at its greeting, in mid-packet, or with a login under way.
 #[tokio::test]
 async fn a_connection_that_was_given_up_is_closed() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    use tokio::io::{AsyncReadExt, copy};
+    use tokio::net::{TcpListener, TcpStream};
     let sshd = Sshd::builder().start();
-    let greeting_only = job(&sshd).with(|o| {
-        o.port = port;
-        o.timeouts.connect = Duration::from_millis(300);
-    });
-    let server = async {
-        let (mut socket, _) = listener.accept().await.unwrap();
-        socket.write_all(b"SSH-2.0-silent\r\n").await.unwrap();
-        let mut said = Vec::new();
-        // Ends only when the client closes.
-        tokio::time::timeout(Duration::from_secs(10), socket.read_to_end(&mut said)).await.unwrap().unwrap();
-        said
-    };
-    let (error, said) = tokio::join!(connect(greeting_only), server);
-    assert!(matches!(error, Err(Error::Timeout { .. })), "{error:?}");
-    assert!(said.starts_with(b"SSH-2.0-"));
+    for said in [30, 600, 1200, 1800] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stalled = job(&sshd).with(|o| {
+            o.port = port;
+            o.timeouts.connect = Duration::from_millis(500);
+        });
+        let server = async {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut real = TcpStream::connect(("127.0.0.1", sshd.port)).await.unwrap();
+            let ((mut asks, mut hears), (says, mut takes)) = (client.split(), real.split());
+            let mut says = says.take(said);
+            let until_silent = async {
+                copy(&mut says, &mut hears).await.unwrap();
+                std::future::pending::<()>().await;
+            };
+            // Ends only when the client closes.
+            let until_closed = tokio::time::timeout(Duration::from_secs(10), copy(&mut asks, &mut takes));
+            tokio::select! {
+                closed = until_closed => drop(closed.unwrap_or_else(|_| panic!("open after {said} bytes"))),
+                () = until_silent => {}
+            }
+        };
+        let (error, ()) = tokio::join!(connect(stalled), server);
+        assert!(matches!(error, Err(Error::Timeout { .. })), "{said}: {error:?}");
+    }
 }
