@@ -57,6 +57,17 @@ impl Error {
         .details(json!({ "field": field }))
     }
 
+    /// 422 for a document of which a parser says that `message` is wrong at `path`.
+    pub(crate) fn unreadable(path: &str, message: &str) -> Self {
+        let reason = message.rsplit_once(" at line ").map_or(message, |(reason, _)| reason);
+        let within = |name: &str| if path == "." { name.to_owned() } else { format!("{path}.{name}") };
+        match reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+            Some(name) => Self::invalid_field(&within(name), "it is missing"),
+            None if path == "." => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", reason),
+            None => Self::invalid_field(path, reason),
+        }
+    }
+
     /// 401.
     pub(crate) fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)

@@ -1,17 +1,59 @@
 //! JSON bodies, paths and queries, with our errors when they can't be read.
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts};
-use axum::http::StatusCode;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::error::Error;
+use super::error::{Error, Result};
 
 /// A JSON body, in and out. What can't be read is 400, 413, 415 or 422, and says where.
-#[derive(Debug, Clone, Copy, FromRequest)]
-#[from_request(via(axum::Json), rejection(Error))]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self> {
+        if !is_json(request.headers()) {
+            let text = "the body must be JSON, with `Content-Type: application/json`";
+            return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text));
+        }
+        let bytes = Bytes::from_request(request, state).await.map_err(unread)?;
+        check_object(&bytes)?;
+        let axum::Json(body) = axum::Json::from_bytes(&bytes)?;
+        Ok(Self(body))
+    }
+}
+
+/// A derived parser takes a list for a struct, field by field. We don't.
+fn check_object(bytes: &[u8]) -> Result<()> {
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        return Ok(());
+    }
+    match serde_json::from_slice::<IgnoredAny>(bytes) {
+        Ok(_) => Err(Error::unreadable(".", "an object is needed")),
+        Err(_) => Err(Error::bad_request("the body is not JSON")),
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+fn unread(rejection: BytesRejection) -> Error {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Error::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large")
+        }
+        _ => Error::bad_request("the body could not be read"),
+    }
+}
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
@@ -21,20 +63,23 @@ impl<T: Serialize> IntoResponse for Json<T> {
 
 impl From<JsonRejection> for Error {
     fn from(rejection: JsonRejection) -> Self {
-        let text = rejection.body_text();
-        match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large")
-            }
-            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "the body must be JSON, with `Content-Type: application/json`",
-            ),
-            StatusCode::UNPROCESSABLE_ENTITY => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_body", text)
-            }
-            _ => Self::bad_request(text),
+        if let Some(fault) = fault(&rejection) {
+            return Self::unreadable(&fault.path().to_string(), &fault.inner().to_string());
+        }
+        Self::bad_request(rejection.body_text())
+    }
+}
+
+/// Where in a JSON document of the right syntax something is wrong.
+fn fault(rejection: &JsonRejection) -> Option<&serde_path_to_error::Error<serde_json::Error>> {
+    if !matches!(rejection, JsonRejection::JsonDataError(_)) {
+        return None;
+    }
+    let mut cause: &dyn std::error::Error = rejection;
+    loop {
+        match cause.downcast_ref() {
+            Some(found) => return Some(found),
+            None => cause = cause.source()?,
         }
     }
 }
@@ -58,5 +103,45 @@ pub(crate) struct Query<T>(pub(crate) T);
 impl From<QueryRejection> for Error {
     fn from(rejection: QueryRejection) -> Self {
         Self::bad_request(rejection.body_text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        _name: String,
+        _inner: Option<Inner>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        _size: u8,
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_body_is_named() {
+        let cases = [
+            (r#"{"_name": 7}"#, "field `_name`"),
+            ("{}", "field `_name`: it is missing"),
+            (r#"{"_name": "x", "_nmae": 1}"#, "field `_nmae`"),
+            (r#"{"_name": "x", "_inner": {"_size": 300}}"#, "field `_inner._size`"),
+            (r#"{"_name": "x", "_inner": {}}"#, "field `_inner._size`: it is missing"),
+        ];
+        for (text, expected) in cases {
+            let rejection = axum::Json::<Body>::from_bytes(text.as_bytes()).unwrap_err();
+            let error = format!("{:?}", Error::from(rejection));
+            assert!(error.contains(expected) && error.contains("422"), "{text}: {error}");
+        }
+        for (text, status) in [("[]", "422"), (" 7", "422"), ("", "400"), ("nope", "400")] {
+            let error = format!("{:?}", check_object(text.as_bytes()).unwrap_err());
+            assert!(error.contains(status), "{text}: {error}");
+        }
+        let syntax = axum::Json::<Body>::from_bytes(b"{").unwrap_err();
+        assert!(format!("{:?}", Error::from(syntax)).contains("400"));
     }
 }

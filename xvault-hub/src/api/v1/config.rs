@@ -30,24 +30,18 @@ impl SourceType {
 
 /// The settings that `config` holds for a source of type `kind`: 422 naming the field when they can't be.
 pub(super) fn parse(kind: &str, config: &Value) -> Result<SourceSettings> {
+    if !config.is_object() {
+        return Err(Error::invalid_field("config", "an object is needed"));
+    }
     // Read from text with the type in front: that order lets the parser know where it stands when something is wrong.
     let text = format!(r#"{{"type":{},"config":{config}}}"#, Value::from(kind));
     let mut json = serde_json::Deserializer::from_str(&text);
     let settings: SourceSettings = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
-        fault(&path, &error.into_inner().to_string())
+        Error::unreadable(&path, &error.into_inner().to_string())
     })?;
     settings.validate()?;
     Ok(settings)
-}
-
-fn fault(path: &str, message: &str) -> Error {
-    let reason = message.rsplit_once(" at line ").map_or(message, |(reason, _)| reason);
-    let missing = reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
-    match missing {
-        Some(name) => Error::invalid_field(&format!("{path}.{name}"), "it is missing"),
-        None => Error::invalid_field(path, reason),
-    }
 }
 
 #[cfg(test)]

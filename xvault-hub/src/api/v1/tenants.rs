@@ -14,6 +14,7 @@ use crate::api::extract::{Json, Path, Query};
 use crate::api::paging::{Paging, cut};
 use crate::api::principal::{Principal, Role};
 use crate::app::tenants::{self, TenantWithKey};
+use crate::db::Page;
 
 /// The longest name, in characters.
 const MAX_NAME: usize = 200;
@@ -45,7 +46,7 @@ struct Tenant {
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Tenants {
+pub(super) struct Tenants {
     tenants: Vec<Tenant>,
     next_cursor: Option<String>,
 }
@@ -103,8 +104,12 @@ async fn create(
 )]
 async fn list(State(hub): State<Hub>, who: Principal, Query(paging): Query<Paging>) -> Result<Json<Tenants>> {
     who.require(Role::Operator)?;
-    let page = paging.page()?;
-    let (rows, next_cursor) = cut(&page, tenants::list(&hub, &page).await?, |row| row.id.as_str());
+    answer_list(&hub, &paging.page()?).await
+}
+
+/// A page of tenants.
+pub(super) async fn answer_list(hub: &Hub, page: &Page) -> Result<Json<Tenants>> {
+    let (rows, next_cursor) = cut(page, tenants::list(hub, page).await?, |row| row.id.as_str());
     Ok(Json(Tenants { tenants: rows.into_iter().map(Into::into).collect(), next_cursor }))
 }
 
