@@ -39,6 +39,8 @@ pub mod monitor;
 pub mod protocol;
 pub mod seal;
 pub mod secret;
+#[cfg(feature = "service")]
+pub mod service;
 pub mod snapshot;
 pub mod source;
 pub mod tar;

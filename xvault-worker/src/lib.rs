@@ -3,7 +3,7 @@
 //! - [`Worker`]: opens the store, runs until it is told to stop, and drains;
 //! - [`WorkerConfig`]: what it is told at its start; [`args::Args`] reads the same from flags and environment;
 //! - [`Feed`]: where its wake-up calls come from, Redis or a hub in the same program ([`LocalFeed`]);
-//! - [`telemetry`]: where log lines go.
+//! - [`program`]: all of it as a program.
 //!
 //! ```
 //! use tokio::sync::mpsc::unbounded_channel;
@@ -53,10 +53,10 @@ mod jobs;
 mod lease;
 mod log_buffer;
 mod metrics;
+pub mod program;
 mod queue;
 mod reconcile;
 mod report;
-pub mod telemetry;
 mod vitals;
 mod worker;
 
