@@ -1,7 +1,20 @@
 //! Use cases: what a request means, in terms of tables, keys and the queue.
 
+pub(crate) mod access_token;
+pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod auth;
 pub(crate) mod credentials;
+pub(crate) mod email;
+pub(crate) mod kek;
+pub(crate) mod login_limits;
+pub(crate) mod operators;
+pub(crate) mod passwords;
+pub(crate) mod registration;
+pub(crate) mod rekey;
+pub(crate) mod sessions;
 pub(crate) mod sources;
+pub(crate) mod tenant_settings;
 pub(crate) mod tenants;
+pub(crate) mod tokens;
+pub(crate) mod users;

@@ -4,11 +4,17 @@
 //! of each file. Texts use `$n` only, and the types TEXT, BIGINT, DOUBLE PRECISION and BYTEA (sqlx's `Any` reads no others
 //! from both engines). A transaction begins with a write, or with [`Db::begin`], which locks SQLite at once.
 
+pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod credentials;
+pub(crate) mod refresh_tokens;
+pub(crate) mod sealed;
+pub(crate) mod settings;
 pub(crate) mod sources;
+pub(crate) mod status;
 pub(crate) mod tenant_keys;
 pub(crate) mod tenants;
+pub(crate) mod users;
 
 use std::time::Duration;
 

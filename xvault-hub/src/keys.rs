@@ -17,6 +17,12 @@ pub enum Error {
     /// `HUB_ENCRYPTION_KEK` is no list of age identities.
     #[error("HUB_ENCRYPTION_KEK: {0}")]
     Kek(#[source] seal::Error),
+    /// The database holds secrets of a key that is not given.
+    #[error("HUB_ENCRYPTION_KEK does not hold key {kek_id}, which secrets of this database are encrypted to")]
+    Missing {
+        /// [`Recipient::key_id`] of that key.
+        kek_id: String,
+    },
     /// What was encrypted is for another key, or damaged.
     #[error("open a stored secret: HUB_ENCRYPTION_KEK does not hold key {kek_id}, or the secret is damaged")]
     Open {
@@ -60,6 +66,15 @@ impl Keys {
     #[must_use]
     pub fn current_id(&self) -> String {
         self.recipient().key_id()
+    }
+
+    /// That a key of this name in the database is one of them.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(crate) fn require(&self, kek_id: &str) -> Result<(), Error> {
+        let held = self.all.iter().any(|key| key.recipient().key_id() == kek_id);
+        if held { Ok(()) } else { Err(Error::Missing { kek_id: kek_id.to_owned() }) }
     }
 
     /// Encrypts to the current key.

@@ -42,8 +42,10 @@ pub mod queue;
 mod settings;
 mod state;
 
+pub use app::operators::{FirstLogin, OperatorError};
+pub use app::rekey::{RekeyError, Rekeyed, rekey};
 pub use clock::Clock;
 pub use db::{Db, Dialect, Error as DbError};
 pub use keys::{Error as KeyError, Keys};
-pub use settings::{Registration, Settings, SettingsError};
+pub use settings::{LoginLimit, Registration, Settings, SettingsError};
 pub use state::{Hub, HubParts, StartError};

@@ -5,6 +5,8 @@ use std::time::Duration;
 use xvault_core::Recipient;
 use xvault_core::secret::SecretSlice;
 
+pub use crate::app::login_limits::LoginLimit;
+
 /// The shortest secret that access tokens are signed with: as long as the hash (RFC 7518, section 3.2).
 const MIN_JWT_SECRET: usize = 32;
 
@@ -37,6 +39,8 @@ pub struct Settings {
     pub job_log_days: u32,
     /// Whether strangers may make themselves a tenant.
     pub registration: Registration,
+    /// How often somebody may try to log in.
+    pub login_limit: LoginLimit,
     /// An offline key that every backup is encrypted to, too.
     pub recovery_recipient: Option<Recipient>,
 }
@@ -64,6 +68,7 @@ impl Settings {
             max_attempts: 3,
             job_log_days: 90,
             registration: Registration::default(),
+            login_limit: LoginLimit::default(),
             recovery_recipient: None,
         })
     }

@@ -3,9 +3,14 @@
 use std::sync::Arc;
 
 use axum::Router;
+use xvault_core::secret::SecretString;
 
+use crate::app::access_token::AccessTokens;
+use crate::app::login_limits::LoginLimits;
+use crate::app::operators::{self, FirstLogin, OperatorError};
+use crate::app::passwords::Passwords;
 use crate::queue::JobQueue;
-use crate::{Clock, Db, DbError, KeyError, Keys, Settings, api};
+use crate::{Clock, Db, DbError, KeyError, Keys, Settings, api, app};
 
 /// What a hub is made of.
 #[derive(Debug)]
@@ -24,7 +29,15 @@ pub struct HubParts {
 
 /// The control plane. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Hub(Arc<HubParts>);
+pub struct Hub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    parts: HubParts,
+    access: AccessTokens,
+    passwords: Passwords,
+    limits: LoginLimits,
+}
 
 /// Why a hub can't start.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +58,23 @@ impl Hub {
     /// When the database can't be read, or its secrets are encrypted to other keys.
     pub async fn new(parts: HubParts) -> Result<Self, StartError> {
         parts.clock.correct(parts.db.now_millis().await?);
-        Ok(Self(Arc::new(parts)))
+        app::kek::check(&parts.db, &parts.keys, parts.clock.now()).await?;
+        let access = AccessTokens::new(&parts.settings.jwt_secret, parts.settings.access_token);
+        let limits = LoginLimits::new(parts.settings.login_limit);
+        Ok(Self(Arc::new(Inner { parts, access, passwords: Passwords::default(), limits })))
+    }
+
+    /// Makes the first operator, unless there is one. What is not given is made up, and a password that was is returned:
+    /// show it once.
+    ///
+    /// # Errors
+    /// When what is given is no address or too short a password, or the database fails.
+    pub async fn ensure_first_operator(
+        &self,
+        email: Option<&str>,
+        password: Option<SecretString>,
+    ) -> Result<Option<FirstLogin>, OperatorError> {
+        operators::ensure_first(self, email, password).await
     }
 
     /// The HTTP application: `/api/v1`, `/internal`, `/docs`, `/healthz`, `/readyz`, `/metrics`.
@@ -54,22 +83,34 @@ impl Hub {
     }
 
     pub(crate) fn db(&self) -> &Db {
-        &self.0.db
+        &self.0.parts.db
     }
 
     pub(crate) fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.0.parts.clock
     }
 
     pub(crate) fn keys(&self) -> &Keys {
-        &self.0.keys
+        &self.0.parts.keys
     }
 
     pub(crate) fn queue(&self) -> &dyn JobQueue {
-        &*self.0.queue
+        &*self.0.parts.queue
     }
 
     pub(crate) fn settings(&self) -> &Settings {
-        &self.0.settings
+        &self.0.parts.settings
+    }
+
+    pub(crate) fn access(&self) -> &AccessTokens {
+        &self.0.access
+    }
+
+    pub(crate) fn passwords(&self) -> &Passwords {
+        &self.0.passwords
+    }
+
+    pub(crate) fn limits(&self) -> &LoginLimits {
+        &self.0.limits
     }
 }

@@ -1,5 +1,8 @@
 //! Writes down who did what, in the transaction that does it.
 
+use std::net::IpAddr;
+
+use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::AnyConnection;
 use xvault_core::TenantId;
@@ -21,6 +24,7 @@ pub(crate) struct Deed<'a> {
     pub(crate) details: Value,
 }
 
+/// A deed of somebody who asked for it.
 pub(crate) async fn record(
     conn: &mut AnyConnection,
     hub: &Hub,
@@ -32,17 +36,36 @@ pub(crate) async fn record(
         Actor::User(id) => ("user", id.to_string()),
         Actor::ApiKey(id) => ("api_key", id.to_string()),
     };
+    insert(conn, (actor_type, Some(actor_id)), who.ip, deed, hub.clock().now()).await
+}
+
+/// A deed of the program itself.
+pub(crate) async fn record_by_system(
+    conn: &mut AnyConnection,
+    deed: Deed<'_>,
+    now: Timestamp,
+) -> db::Result<()> {
+    insert(conn, ("system", None), None, deed, now).await
+}
+
+async fn insert(
+    conn: &mut AnyConnection,
+    (actor_type, actor_id): (&str, Option<String>),
+    ip: Option<IpAddr>,
+    deed: Deed<'_>,
+    now: Timestamp,
+) -> db::Result<()> {
     let event = audit::Event {
         id: xvault_core::clock::new_id(),
         tenant_id: deed.tenant_id.cloned(),
         actor_type: actor_type.to_owned(),
-        actor_id: Some(actor_id),
+        actor_id,
         action: deed.action.to_owned(),
         target_type: deed.target_type.to_owned(),
         target_id: Some(deed.target_id.to_owned()),
-        ip: who.ip.map(|ip| ip.to_string()),
+        ip: ip.map(|ip| ip.to_string()),
         details: deed.details,
-        created_at: hub.clock().now(),
+        created_at: now,
     };
     audit::insert(conn, &event).await
 }

@@ -1,6 +1,7 @@
 //! Tenants: made with the age key pair that their snapshots are encrypted to.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use sqlx::AnyConnection;
 use xvault_core::secret::ExposeSecret;
 use xvault_core::{Identity, Recipient, TenantId};
 
@@ -8,6 +9,7 @@ use super::audit::{Deed, record};
 use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::api::principal::Principal;
+use crate::db::status::Status;
 use crate::db::{Page, Scope, tenant_keys, tenants};
 
 /// A tenant with what its snapshots are encrypted to.
@@ -17,31 +19,71 @@ pub(crate) struct TenantWithKey {
     pub(crate) public_key: Recipient,
 }
 
-/// Makes a tenant and its key pair. The private key is stored encrypted to the KEK.
+/// What is to become of a tenant; what is absent stays.
+#[derive(Debug)]
+pub(crate) struct Change {
+    pub(crate) name: Option<String>,
+    pub(crate) status: Option<Status>,
+}
+
+/// Makes a tenant and its key pair.
 pub(crate) async fn create(hub: &Hub, who: &Principal, name: String) -> Result<TenantWithKey> {
+    let mut tx = hub.db().begin().await?;
+    let made = insert_new(&mut tx, hub, name).await?;
+    let details = json!({ "name": made.tenant.name });
+    audit(&mut tx, hub, who, &made.tenant.id, "tenant.create", details).await?;
+    tx.commit().await.map_err(crate::DbError::from)?;
+    Ok(made)
+}
+
+/// Inserts a tenant and its key pair. The private key is stored encrypted to the KEK.
+pub(crate) async fn insert_new(conn: &mut AnyConnection, hub: &Hub, name: String) -> Result<TenantWithKey> {
     let now = hub.clock().now();
     let tenant = tenants::Tenant {
         id: TenantId::generate(),
         name,
         plan: "free".to_owned(),
-        status: "active".to_owned(),
+        status: Status::Active,
         created_at: now,
         updated_at: now,
     };
     let key = new_key(hub, &tenant.id)?;
-    let mut tx = hub.db().begin().await?;
-    tenants::insert(&mut tx, &tenant).await?;
-    tenant_keys::insert(&mut tx, &key, now).await?;
-    let deed = Deed {
-        action: "tenant.create",
-        target_type: "tenant",
-        target_id: tenant.id.as_str(),
-        tenant_id: Some(&tenant.id),
-        details: json!({ "name": tenant.name }),
-    };
-    record(&mut tx, hub, who, deed).await?;
-    tx.commit().await.map_err(crate::DbError::from)?;
+    tenants::insert(conn, &tenant).await?;
+    tenant_keys::insert(conn, &key, now).await?;
     Ok(TenantWithKey { tenant, public_key: key.public_key })
+}
+
+/// Renames, disables or enables a tenant. Its users and keys are refused from then on, or let in again.
+pub(crate) async fn update(
+    hub: &Hub,
+    who: &Principal,
+    id: &TenantId,
+    change: Change,
+) -> Result<TenantWithKey> {
+    let mut tx = hub.db().begin().await?;
+    tenants::hold(&mut tx, id).await.map_err(Error::of("tenant"))?;
+    let mut tenant = tenants::get(&mut tx, &who.scope(None)?, id).await.map_err(Error::of("tenant"))?;
+    tenant.name = change.name.unwrap_or(tenant.name);
+    tenant.status = change.status.unwrap_or(tenant.status);
+    tenant.updated_at = hub.clock().now();
+    tenants::update(&mut tx, &tenant).await?;
+    let details = json!({ "name": tenant.name, "status": tenant.status });
+    audit(&mut tx, hub, who, id, "tenant.update", details).await?;
+    tx.commit().await.map_err(crate::DbError::from)?;
+    get(hub, &who.scope(None)?, id).await
+}
+
+async fn audit(
+    conn: &mut AnyConnection,
+    hub: &Hub,
+    who: &Principal,
+    id: &TenantId,
+    action: &str,
+    details: Value,
+) -> Result<()> {
+    let (target_id, tenant_id) = (id.as_str(), Some(id));
+    let deed = Deed { action, target_type: "tenant", target_id, tenant_id, details };
+    Ok(record(conn, hub, who, deed).await?)
 }
 
 fn new_key(hub: &Hub, tenant_id: &TenantId) -> Result<tenant_keys::TenantKey> {

@@ -5,7 +5,8 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use xvault_core::TenantId;
 
-use super::{Page, Result, Scope, instant, parsed};
+use super::status::Status;
+use super::{Page, Result, Scope, instant, parsed, touched};
 
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub(crate) struct Tenant {
     pub(crate) id: TenantId,
     pub(crate) name: String,
     pub(crate) plan: String,
-    pub(crate) status: String,
+    pub(crate) status: Status,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
 }
@@ -23,7 +24,7 @@ fn from_row(row: &AnyRow) -> Result<Tenant> {
         id: parsed(row, "id")?,
         name: row.try_get("name")?,
         plan: row.try_get("plan")?,
-        status: row.try_get("status")?,
+        status: parsed(row, "status")?,
         created_at: instant(row, "created_at")?,
         updated_at: instant(row, "updated_at")?,
     })
@@ -36,7 +37,7 @@ pub(crate) async fn insert(conn: &mut AnyConnection, tenant: &Tenant) -> Result<
     .bind(tenant.id.as_str())
     .bind(&tenant.name)
     .bind(&tenant.plan)
-    .bind(&tenant.status)
+    .bind(tenant.status.as_str())
     .bind(tenant.created_at.as_millisecond())
     .bind(tenant.updated_at.as_millisecond())
     .execute(conn)
@@ -60,4 +61,25 @@ pub(crate) async fn list(conn: &mut AnyConnection, page: &Page) -> Result<Vec<Te
         .fetch_all(conn)
         .await?;
     rows.iter().map(from_row).collect()
+}
+
+/// Writes name and status.
+pub(crate) async fn update(conn: &mut AnyConnection, tenant: &Tenant) -> Result<()> {
+    let result = sqlx::query("UPDATE tenants SET name = $2, status = $3, updated_at = $4 WHERE id = $1")
+        .bind(tenant.id.as_str())
+        .bind(&tenant.name)
+        .bind(tenant.status.as_str())
+        .bind(tenant.updated_at.as_millisecond())
+        .execute(conn)
+        .await?;
+    touched(&result)
+}
+
+/// Makes others wait who would change this tenant, until the transaction ends.
+pub(crate) async fn hold(conn: &mut AnyConnection, id: &TenantId) -> Result<()> {
+    let result = sqlx::query("UPDATE tenants SET updated_at = updated_at WHERE id = $1")
+        .bind(id.as_str())
+        .execute(conn)
+        .await?;
+    touched(&result)
 }

@@ -9,18 +9,17 @@ use utoipa_axum::routes;
 use xvault_core::TenantId;
 
 use crate::Hub;
-use crate::api::error::{Error, ErrorBody, Result};
+use crate::api::error::{ErrorBody, Result};
 use crate::api::extract::{Json, Path, Query};
+use crate::api::fields::name;
 use crate::api::paging::{Paging, cut};
 use crate::api::principal::{Principal, Role};
-use crate::app::tenants::{self, TenantWithKey};
+use crate::app::tenants::{self, Change, TenantWithKey};
 use crate::db::Page;
-
-/// The longest name, in characters.
-const MAX_NAME: usize = 200;
+use crate::db::status::Status;
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get))
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get, update))
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -31,13 +30,21 @@ struct CreateTenant {
     name: String,
 }
 
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateTenant {
+    #[schema(min_length = 1, max_length = 200)]
+    name: Option<String>,
+    status: Option<Status>,
+}
+
 /// Who owns sources and snapshots.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Tenant {
+pub(super) struct Tenant {
     id: TenantId,
     name: String,
     plan: String,
-    status: String,
+    status: Status,
     /// What its snapshots are encrypted to: an age recipient. Absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<String>,
@@ -82,11 +89,7 @@ async fn create(
     Json(body): Json<CreateTenant>,
 ) -> Result<(StatusCode, Json<Tenant>)> {
     who.require(Role::Operator)?;
-    let name = body.name.trim();
-    if name.is_empty() || name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
-        return Err(Error::invalid_field("name", format!("1 to {MAX_NAME} printable characters are needed")));
-    }
-    let made = tenants::create(&hub, &who, name.to_owned()).await?;
+    let made = tenants::create(&hub, &who, name("name", &body.name)?).await?;
     Ok((StatusCode::CREATED, Json(made.into())))
 }
 
@@ -125,4 +128,29 @@ pub(super) async fn answer_list(hub: &Hub, page: &Page) -> Result<Json<Tenants>>
 )]
 async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<TenantId>) -> Result<Json<Tenant>> {
     Ok(Json(tenants::get(&hub, &who.scope(None)?, &id).await?.into()))
+}
+
+/// Update a tenant
+///
+/// Changes what is named. Users and API keys of a disabled tenant are refused. Operators only.
+#[utoipa::path(
+    put, path = "/tenants/{id}", tag = "tenants",
+    params(("id" = TenantId, Path)),
+    request_body = UpdateTenant,
+    responses(
+        (status = 200, body = Tenant),
+        (status = "4XX", body = ErrorBody),
+        (status = "5XX", body = ErrorBody),
+    ),
+)]
+async fn update(
+    State(hub): State<Hub>,
+    who: Principal,
+    Path(id): Path<TenantId>,
+    Json(body): Json<UpdateTenant>,
+) -> Result<Json<Tenant>> {
+    who.require(Role::Operator)?;
+    let name = body.name.map(|text| name("name", &text)).transpose()?;
+    let change = Change { name, status: body.status };
+    Ok(Json(tenants::update(&hub, &who, &id, change).await?.into()))
 }

@@ -1,0 +1,86 @@
+//! `/api/v1/audit-events`
+
+use axum::extract::State;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xvault_core::TenantId;
+
+use crate::Hub;
+use crate::api::error::{ErrorBody, Result};
+use crate::api::extract::{Json, Query};
+use crate::api::paging::{TenantPaging, cut};
+use crate::api::principal::{Principal, Role};
+use crate::db::audit;
+
+pub(super) fn routes() -> OpenApiRouter<Hub> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+/// Who did what to which target, from where.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct AuditEvent {
+    id: String,
+    /// Absent: the platform's own.
+    tenant_id: Option<TenantId>,
+    /// `user`, `api_key`, `operator`, `worker` or `system`.
+    actor_type: String,
+    actor_id: Option<String>,
+    /// `source.create`, say.
+    action: String,
+    target_type: String,
+    target_id: Option<String>,
+    ip: Option<String>,
+    #[schema(value_type = Object)]
+    details: Value,
+    created_at: Timestamp,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct AuditEvents {
+    audit_events: Vec<AuditEvent>,
+    next_cursor: Option<String>,
+}
+
+impl From<audit::Event> for AuditEvent {
+    fn from(row: audit::Event) -> Self {
+        Self {
+            id: row.id,
+            tenant_id: row.tenant_id,
+            actor_type: row.actor_type,
+            actor_id: row.actor_id,
+            action: row.action,
+            target_type: row.target_type,
+            target_id: row.target_id,
+            ip: row.ip,
+            details: row.details,
+            created_at: row.created_at,
+        }
+    }
+}
+
+/// List audit events
+///
+/// Newest first: of one's tenant, for admins; of all or one, for operators.
+#[utoipa::path(
+    get, path = "/audit-events", tag = "audit-events",
+    params(TenantPaging),
+    responses(
+        (status = 200, body = AuditEvents),
+        (status = "4XX", body = ErrorBody),
+        (status = "5XX", body = ErrorBody),
+    ),
+)]
+async fn list(
+    State(hub): State<Hub>,
+    who: Principal,
+    Query(paging): Query<TenantPaging>,
+) -> Result<Json<AuditEvents>> {
+    who.require(Role::Admin)?;
+    let (named, page) = paging.parts()?;
+    let rows = audit::list(&mut *hub.db().conn().await?, &who.scope(named)?, &page).await?;
+    let (rows, next_cursor) = cut(&page, rows, |row| row.id.as_str());
+    Ok(Json(AuditEvents { audit_events: rows.into_iter().map(Into::into).collect(), next_cursor }))
+}

@@ -1,0 +1,198 @@
+//! Sessions: a login gives an access token for minutes and a refresh token for days.
+//!
+//! Each refresh token buys one pair of new ones. Somebody who shows a used one has a copy: all that descends from the same
+//! login is revoked, whoever holds it, and both must log in again.
+
+use std::net::IpAddr;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use sqlx::{Any, AnyConnection, Transaction};
+use xvault_core::secret::{ExposeSecret as _, SecretString};
+
+use super::audit::{Deed, record};
+use super::auth::{active, principal};
+use super::email::Email;
+use super::tokens::{self, Kind};
+use crate::api::error::{Error, Result};
+use crate::db::refresh_tokens::{self, RefreshToken};
+use crate::db::users::{self, Account, User};
+use crate::{DbError, Hub};
+
+/// What a login gives.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) access_token: SecretString,
+    /// Seconds until it ends.
+    pub(crate) expires_in: i64,
+    pub(crate) refresh_token: SecretString,
+    pub(crate) user: User,
+}
+
+/// Which of the two was wrong is nobody's business.
+fn wrong_login() -> Error {
+    Error::unauthorized("e-mail address or password is wrong")
+}
+
+fn invalid_token() -> Error {
+    Error::unauthorized("the refresh token is not valid; log in again")
+}
+
+/// Logs in. An address without an account takes as long to be refused as a wrong password.
+pub(crate) async fn login(
+    hub: &Hub,
+    ip: Option<IpAddr>,
+    email: &str,
+    password: SecretString,
+) -> Result<Session> {
+    hub.limits().from_address(ip)?;
+    let account = find(hub, email).await?;
+    let stored = account.as_ref().map(|account| account.password_hash.clone());
+    let fits = hub.passwords().verify(password, stored).await?;
+    let Some(account) = account.filter(|_| fits) else {
+        tracing::info!(?ip, "login refused");
+        return Err(wrong_login());
+    };
+    open(hub, active(account)?, ip).await
+}
+
+/// Holds no connection while the password is hashed.
+async fn find(hub: &Hub, email: &str) -> Result<Option<Account>> {
+    let Ok(email) = email.parse::<Email>() else { return Ok(None) };
+    hub.limits().at_account(&email)?;
+    Ok(users::account_of(&mut *hub.db().conn().await?, &email).await?)
+}
+
+/// A first session of a login. The account must still be what the password was checked against.
+pub(crate) async fn open(hub: &Hub, user: User, ip: Option<IpAddr>) -> Result<Session> {
+    let now = hub.clock().now();
+    let mut tx = hub.db().begin().await?;
+    match users::note_login(&mut tx, &user.id, user.valid_from, now).await {
+        Err(DbError::NotFound) => return Err(wrong_login()),
+        noted => noted?,
+    }
+    let family = xvault_core::clock::new_id();
+    audit(&mut tx, hub, &user, ip, "auth.login", &family).await?;
+    let session = issue(&mut tx, hub, user, family, now).await?;
+    commit(tx).await?;
+    Ok(session)
+}
+
+/// Changes a refresh token for a new pair of tokens.
+pub(crate) async fn refresh(hub: &Hub, ip: Option<IpAddr>, token: &SecretString) -> Result<Session> {
+    let now = hub.clock().now();
+    let hash = tokens::hash(token.expose_secret());
+    let (mut tx, known) = hold(hub, &hash).await?.ok_or_else(invalid_token)?;
+    let account = users::account(&mut tx, &known.user_id).await?;
+    if known.used || known.revoked {
+        return Err(refuse(tx, hub, &account.user, &known, ip).await?);
+    }
+    let user = active(account)?;
+    if !refresh_tokens::consume(&mut tx, &hash, now).await? {
+        return Err(invalid_token());
+    }
+    let session = issue(&mut tx, hub, user, known.family_id, now).await?;
+    commit(tx).await?;
+    Ok(session)
+}
+
+/// Ends the session that a refresh token belongs to. One that is unknown is as good as ended.
+pub(crate) async fn logout(hub: &Hub, ip: Option<IpAddr>, token: &SecretString) -> Result<()> {
+    let hash = tokens::hash(token.expose_secret());
+    let Some((mut tx, known)) = hold(hub, &hash).await? else { return Ok(()) };
+    let user = users::account(&mut tx, &known.user_id).await?.user;
+    revoke(&mut tx, hub, &user, &known, ip, "auth.logout").await?;
+    commit(tx).await
+}
+
+/// The token as it is while nobody else can use or revoke it. None when there is no such token, or no such user.
+async fn hold(hub: &Hub, hash: &str) -> Result<Option<(Transaction<'static, Any>, RefreshToken)>> {
+    let found = refresh_tokens::by_hash(&mut *hub.db().conn().await?, hash).await?;
+    let Some(found) = found else { return Ok(None) };
+    let mut tx = hub.db().begin().await?;
+    match users::hold(&mut tx, &found.user_id).await {
+        Err(DbError::NotFound) => return Ok(None),
+        held => held?,
+    }
+    let token = refresh_tokens::by_hash(&mut tx, hash).await?;
+    Ok(token.map(|token| (tx, token)))
+}
+
+/// A token that was used before: its whole family ends.
+async fn refuse(
+    mut tx: Transaction<'static, Any>,
+    hub: &Hub,
+    user: &User,
+    token: &RefreshToken,
+    ip: Option<IpAddr>,
+) -> Result<Error> {
+    if token.used {
+        revoke(&mut tx, hub, user, token, ip, "auth.refresh_reuse").await?;
+        commit(tx).await?;
+    }
+    Ok(invalid_token())
+}
+
+async fn revoke(
+    conn: &mut AnyConnection,
+    hub: &Hub,
+    user: &User,
+    token: &RefreshToken,
+    ip: Option<IpAddr>,
+    action: &str,
+) -> Result<()> {
+    let revoked = refresh_tokens::revoke_family(conn, &token.family_id, hub.clock().now()).await?;
+    if revoked > 0 {
+        audit(conn, hub, user, ip, action, &token.family_id).await?;
+    }
+    Ok(())
+}
+
+async fn issue(
+    conn: &mut AnyConnection,
+    hub: &Hub,
+    user: User,
+    family_id: String,
+    now: Timestamp,
+) -> Result<Session> {
+    let token = tokens::make(Kind::Refresh)?;
+    let row = RefreshToken {
+        user_id: user.id.clone(),
+        family_id,
+        used: false,
+        revoked: false,
+        expires_at: end(hub, now),
+    };
+    refresh_tokens::insert(conn, &row, &token.hash, now).await?;
+    let access_token =
+        hub.access().make(&user.id, user.tenant_id.as_ref(), user.role, user.valid_from, now)?;
+    let expires_in = hub.access().lifetime_secs();
+    Ok(Session { access_token, expires_in, refresh_token: token.secret, user })
+}
+
+fn end(hub: &Hub, now: Timestamp) -> Timestamp {
+    let lifetime = SignedDuration::try_from(hub.settings().refresh_token).unwrap_or(SignedDuration::MAX);
+    now.saturating_add(lifetime).unwrap_or(Timestamp::MAX)
+}
+
+async fn audit(
+    conn: &mut AnyConnection,
+    hub: &Hub,
+    user: &User,
+    ip: Option<IpAddr>,
+    action: &str,
+    family: &str,
+) -> Result<()> {
+    let deed = Deed {
+        action,
+        target_type: "user",
+        target_id: user.id.as_str(),
+        tenant_id: user.tenant_id.as_ref(),
+        details: json!({ "session": family }),
+    };
+    Ok(record(conn, hub, &principal(user, ip), deed).await?)
+}
+
+async fn commit(tx: Transaction<'static, Any>) -> Result<()> {
+    Ok(tx.commit().await.map_err(DbError::from)?)
+}

@@ -1,0 +1,371 @@
+//! A hub in this process on a loopback port, with either database, and people to ask it.
+//!
+//! ```ignore
+//! async fn a_tenant_sees_itself(world: World) {
+//!     let acme = world.tenant("acme").await;
+//!     let seen = acme.member.get(&format!("/api/v1/tenants/{}", acme.id)).await.expect(200);
+//!     assert_eq!(seen["name"], "acme");
+//! }
+//! on_both_engines!(a_tenant_sees_itself);
+//! ```
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use jiff::Timestamp;
+use reqwest::header::HeaderMap;
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use xvault_core::secret::ExposeSecret as _;
+pub(crate) use xvault_hub::Dialect;
+use xvault_hub::queue::LocalQueue;
+use xvault_hub::{Clock, Db, Hub, HubParts, Keys, LoginLimit, Settings};
+use xvault_testkit::Postgres;
+
+/// What access tokens of these hubs are signed with.
+pub(crate) const JWT_SECRET: &[u8] = b"jwt-secret-of-the-tests-0123456789";
+/// The password of everybody whom [`World`] makes.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+/// The operator's address.
+pub(crate) const OPERATOR: &str = "root@platform.example";
+
+/// Runs each named `async fn(World)` on SQLite and on PostgreSQL.
+macro_rules! on_both_engines {
+    ($($name:ident),* $(,)?) => {$(
+        mod $name {
+            use crate::world::{Dialect, World};
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                super::$name(World::start(Dialect::Sqlite).await).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                super::$name(World::start(Dialect::Postgres).await).await;
+            }
+        }
+    )*};
+}
+
+/// How a hub of the tests is made. Its clock stands still where [`WorldBuilder::manual_clock`] says so.
+pub(crate) struct WorldBuilder {
+    engine: Dialect,
+    clock: Clock,
+    settings: Settings,
+    keys: Keys,
+}
+
+/// A hub that serves, with its database. Gone on drop.
+pub(crate) struct World {
+    pub(crate) hub: Hub,
+    pub(crate) db: Db,
+    pub(crate) database: Database,
+    pub(crate) clock: Clock,
+    pub(crate) keys: Keys,
+    pub(crate) queue: LocalQueue,
+    /// `http://127.0.0.1:PORT`
+    pub(crate) base: String,
+    /// Somebody who runs the platform.
+    pub(crate) operator: Caller,
+    http: Client,
+    stop: CancellationToken,
+    people: AtomicU32,
+}
+
+/// Where the rows lie.
+pub(crate) struct Database {
+    pub(crate) url: String,
+    pub(crate) dialect: Dialect,
+    /// Of SQLite's file.
+    dir: Option<TempDir>,
+}
+
+/// A tenant with one user of each role.
+pub(crate) struct Tenant {
+    pub(crate) id: String,
+    pub(crate) public_key: String,
+    pub(crate) owner: Caller,
+    pub(crate) admin: Caller,
+    pub(crate) member: Caller,
+}
+
+/// Somebody with a token, or nobody.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    http: Client,
+    base: String,
+    pub(crate) token: Option<String>,
+    /// Of the last login; empty for API keys and nobody.
+    pub(crate) refresh_token: String,
+    pub(crate) user_id: String,
+    pub(crate) email: String,
+}
+
+/// What the hub says.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) request: String,
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    /// Null when there is no body.
+    pub(crate) body: Value,
+}
+
+impl Database {
+    /// An empty one.
+    pub(crate) fn make(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Sqlite => {
+                let dir = tempfile::tempdir().unwrap();
+                let url = format!("sqlite:{}", dir.path().join("hub.db").display());
+                Self { url, dialect, dir: Some(dir) }
+            }
+            Dialect::Postgres => Self { url: Postgres::shared().create_database(), dialect, dir: None },
+        }
+    }
+
+    /// Everything that is stored, as it lies there: SQLite's files, or `pg_dump`'s text.
+    pub(crate) fn dump(&self) -> Vec<u8> {
+        match &self.dir {
+            None => Postgres::shared().dump(&self.url),
+            Some(dir) => {
+                let files = std::fs::read_dir(dir.path()).unwrap();
+                files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+            }
+        }
+    }
+}
+
+impl WorldBuilder {
+    /// A clock that stands still until the test moves it.
+    pub(crate) fn manual_clock(mut self) -> Self {
+        self.clock = Clock::manual(Timestamp::from_second(1_900_000_000).unwrap());
+        self
+    }
+
+    /// Other settings.
+    pub(crate) fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self
+    }
+
+    pub(crate) async fn start(self) -> World {
+        let database = Database::make(self.engine);
+        let db = Db::connect(&database.url, 8).await.unwrap();
+        db.migrate().await.unwrap();
+        let queue = LocalQueue::default();
+        let hub = Hub::new(HubParts {
+            db: db.clone(),
+            clock: self.clock.clone(),
+            keys: self.keys.clone(),
+            queue: Arc::new(queue.clone()),
+            settings: self.settings,
+        })
+        .await
+        .unwrap();
+        hub.ensure_first_operator(Some(OPERATOR), Some(PASSWORD.into())).await.unwrap();
+        let stop = CancellationToken::new();
+        let base = serve(&hub, stop.clone()).await;
+        let http = http_client();
+        let nobody = Caller::nobody(&http, &base);
+        let operator = nobody.login(OPERATOR, PASSWORD).await;
+        World {
+            hub,
+            db,
+            database,
+            clock: self.clock,
+            keys: self.keys,
+            queue,
+            base,
+            operator,
+            http,
+            stop,
+            people: AtomicU32::new(0),
+        }
+    }
+}
+
+/// Serves until `stop`; gives `http://127.0.0.1:PORT`.
+pub(crate) async fn serve(hub: &Hub, stop: CancellationToken) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let app = hub.router().into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move {
+        axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await.unwrap();
+    });
+    base
+}
+
+fn http_client() -> Client {
+    // The client insists on a TLS provider, even for plain HTTP. The first test installs it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().build().unwrap()
+}
+
+impl World {
+    /// A hub whose clock goes, and that lets the tests log in as often as they like.
+    pub(crate) async fn start(engine: Dialect) -> Self {
+        Self::builder(engine).start().await
+    }
+
+    pub(crate) fn builder(engine: Dialect) -> WorldBuilder {
+        let mut settings = Settings::with_jwt_secret(JWT_SECRET).unwrap();
+        let many = NonZeroU32::new(100_000).unwrap();
+        settings.login_limit = LoginLimit { per_address: many, per_account: many };
+        WorldBuilder { engine, clock: Clock::system(), settings, keys: Keys::generate() }
+    }
+
+    /// Somebody without a token.
+    pub(crate) fn nobody(&self) -> Caller {
+        Caller::nobody(&self.http, &self.base)
+    }
+
+    /// A tenant with an owner, an admin and a member, all logged in.
+    pub(crate) async fn tenant(&self, name: &str) -> Tenant {
+        let made = self.operator.post("/api/v1/tenants", json!({ "name": name })).await.expect(201);
+        let id = text(&made["id"]);
+        Tenant {
+            owner: self.user(&id, "owner").await,
+            admin: self.user(&id, "admin").await,
+            member: self.user(&id, "member").await,
+            public_key: text(&made["public_key"]),
+            id,
+        }
+    }
+
+    /// One more user of a tenant, logged in.
+    pub(crate) async fn user(&self, tenant_id: &str, role: &str) -> Caller {
+        let number = self.people.fetch_add(1, Ordering::Relaxed);
+        let email = format!("{role}-{number}@people.example");
+        let body = json!({ "tenant_id": tenant_id, "email": email, "password": PASSWORD, "role": role });
+        self.operator.post("/api/v1/users", body).await.expect(201);
+        self.nobody().login(&email, PASSWORD).await
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Caller {
+    fn nobody(http: &Client, base: &str) -> Self {
+        let (http, base) = (http.clone(), base.to_owned());
+        Self {
+            http,
+            base,
+            token: None,
+            refresh_token: String::new(),
+            user_id: String::new(),
+            email: String::new(),
+        }
+    }
+
+    /// The same hub with another token.
+    pub(crate) fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// Logs in, which must succeed.
+    pub(crate) async fn login(&self, email: &str, password: &str) -> Self {
+        let session = self.try_login(email, password).await.expect(200);
+        Self {
+            token: Some(text(&session["access_token"])),
+            refresh_token: text(&session["refresh_token"]),
+            user_id: text(&session["user"]["id"]),
+            email: email.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) async fn try_login(&self, email: &str, password: &str) -> Answer {
+        self.post("/api/v1/auth/login", json!({ "email": email, "password": password })).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::PUT, path, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, None).await
+    }
+
+    /// Any call with a JSON body, or none.
+    pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let json = body.map(|body| body.to_string().into_bytes());
+        self.send_raw(method, path, json.as_ref().map(|_| "application/json"), json).await
+    }
+
+    /// Any call with whatever body.
+    pub(crate) async fn send_raw(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: Option<&str>,
+        body: Option<Vec<u8>>,
+    ) -> Answer {
+        let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(content_type) = content_type {
+            request = request.header("content-type", content_type);
+        }
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await.unwrap();
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes)
+                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()))
+        };
+        Answer { request: format!("{method} {path}"), status, headers, body }
+    }
+}
+
+impl Answer {
+    /// The body, if the status is this one.
+    #[track_caller]
+    pub(crate) fn expect(self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}: {}", self.request, self.body);
+        self.body
+    }
+
+    /// The body of an error, if the status and the code are these.
+    #[track_caller]
+    pub(crate) fn refused(self, status: u16, code: &str) -> Value {
+        assert_eq!(
+            (self.status, &self.body["code"]),
+            (status, &json!(code)),
+            "{}: {}",
+            self.request,
+            self.body
+        );
+        assert!(self.body["error"].is_string() && self.body.get("details").is_some(), "{}", self.body);
+        self.body
+    }
+}
+
+/// A JSON text.
+#[track_caller]
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
