@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Every error of xVault answers one question: what now?
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Disposition {
     /// Trying again changes nothing: a wrong password, a missing path, a damaged file.
     Permanent,

@@ -76,6 +76,8 @@ impl fmt::Display for QueueName {
 
 /// A secret encrypted to one worker's key, in base64.
 #[derive(Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, format = Byte))]
 pub struct Sealed(Vec<u8>);
 
 impl Sealed {
@@ -118,6 +120,7 @@ impl<'de> Deserialize<'de> for Sealed {
 /// A worker comes up. Doing so again replaces what was said before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Register {
     /// As its token says.
     pub worker_id: WorkerId,
@@ -125,6 +128,7 @@ pub struct Register {
     #[serde(default)]
     pub name: Option<String>,
     /// What secrets for this worker are sealed to.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     pub recipient: Recipient,
     /// The program's version.
     pub version: String,
@@ -138,6 +142,7 @@ pub struct Register {
 
 /// The hub knows the worker now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Registered {
     /// How often to send a [`Heartbeat`].
     pub heartbeat_ms: u64,
@@ -146,6 +151,7 @@ pub struct Registered {
 /// A worker lives.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Heartbeat {
     /// As its token says.
     pub worker_id: WorkerId,
@@ -176,6 +182,7 @@ pub struct WorkerMetrics {
 
 /// What the hub wants of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct HeartbeatAnswer {
     /// An operator wants it to take no more jobs of the shared queue.
     pub drain: bool,
@@ -187,6 +194,7 @@ pub struct HeartbeatAnswer {
 /// Asks what is to become of snapshots that lie in a worker's store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Reconcile {
     /// At most [`MAX_RECONCILE`], each with the job of its `meta.json`.
     pub snapshots: Vec<StoredSnapshot>,
@@ -195,6 +203,7 @@ pub struct Reconcile {
 /// A snapshot as it lies in a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoredSnapshot {
     /// Which one.
     pub key: SnapshotKey,
@@ -204,6 +213,7 @@ pub struct StoredSnapshot {
 
 /// What is to become of them. Those named in neither list are known and stay.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReconcileAnswer {
     /// Made by an attempt that lost its lease or was canceled: nobody will ever ask for them.
     pub superseded: Vec<SnapshotKey>,
@@ -214,6 +224,7 @@ pub struct ReconcileAnswer {
 /// Asks for a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Claim {
     /// The job of a [`JobMessage`]; without it, the oldest that this worker may run.
     #[serde(default)]
@@ -223,6 +234,7 @@ pub struct Claim {
 /// What became of a [`Claim`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ClaimAnswer {
     /// The job is this worker's until the lease ends.
     Claimed(Box<Assignment>),
@@ -235,6 +247,7 @@ pub enum ClaimAnswer {
 
 /// A job with the right to do it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Assignment {
     /// The job.
     pub job_id: JobId,
@@ -254,6 +267,7 @@ pub struct Assignment {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Task {
     /// Pull a source into a new snapshot.
     Backup(Box<BackupTask>),
@@ -274,6 +288,7 @@ pub enum Task {
 
 /// A backup to be made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BackupTask {
     /// What is backed up.
     pub source_id: SourceId,
@@ -285,8 +300,10 @@ pub struct BackupTask {
     #[serde(default)]
     pub credential: Option<Sealed>,
     /// Who can read the artifact.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub recipients: Vec<Recipient>,
     /// Who can read the index.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub index_recipients: Vec<Recipient>,
     /// How much is read back after writing.
     pub read_back: ReadBack,
@@ -298,6 +315,7 @@ pub struct BackupTask {
 /// Keeps a lease alive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Renew {
     /// Of the assignment.
     pub lease_token: LeaseToken,
@@ -305,6 +323,7 @@ pub struct Renew {
 
 /// The lease lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LeaseAnswer {
     /// How long from now, unless renewed.
     pub lease_ms: u64,
@@ -313,6 +332,7 @@ pub struct LeaseAnswer {
 /// How far a job has come. Renews the lease, too.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Report {
     /// Of the assignment.
     pub lease_token: LeaseToken,
@@ -341,6 +361,7 @@ pub struct JobProgress {
 /// Lines for a job's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Logs {
     /// Of the assignment.
     pub lease_token: LeaseToken,
@@ -351,6 +372,7 @@ pub struct Logs {
 /// One line of a job's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogLine {
     /// From 0, per attempt, without gaps.
     pub seq: u64,
@@ -381,6 +403,7 @@ pub enum LogLevel {
 /// A worker is done with a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Complete {
     /// Of the assignment.
     pub lease_token: LeaseToken,
@@ -391,6 +414,7 @@ pub struct Complete {
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Outcome {
     /// As asked.
     Completed {
@@ -415,6 +439,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum TaskResult {
     /// A snapshot.
     Backup {
@@ -462,6 +487,7 @@ pub struct ProbedPath {
 
 /// The hub has taken note.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CompleteAnswer {
     /// What the job is now: a failed attempt may be queued again.
     pub status: crate::JobStatus,

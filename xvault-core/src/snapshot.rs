@@ -25,6 +25,7 @@ pub const MAX_JSON_LEN: u64 = 1 << 20;
 
 /// Which snapshot, of whom.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SnapshotKey {
     /// The owner.
     pub tenant_id: TenantId,
@@ -363,6 +364,7 @@ impl Dispose for DocumentError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "storage_backend", rename_all = "snake_case")]
 #[non_exhaustive]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Locator {
     /// On the disk of one worker.
     LocalFs {

@@ -207,15 +207,19 @@ CREATE TABLE jobs (
     worker_id         TEXT REFERENCES workers (id),
     lease_token       TEXT,
     lease_expires_at  BIGINT,
+    -- The lease token whose report ended the last attempt: the report may be repeated when its answer was lost.
+    done_token        TEXT,
     error_code        TEXT,
     error_message     TEXT,
     -- The snapshot to be deleted or restored, or the one that the present attempt makes.
     snapshot_id       TEXT,
     -- How far it has come: JSON.
     progress          TEXT,
-    -- When a message about it was last put into a queue, and how many times.
+    -- When a message about it was last put into a queue, and how many times since it was queued.
     enqueued_at       BIGINT,
     enqueue_count     BIGINT NOT NULL DEFAULT 0,
+    -- While it is queued: when its (next) message is due.
+    push_at           BIGINT NOT NULL,
     created_by        TEXT,
     started_at        BIGINT,
     finished_at       BIGINT,
@@ -226,7 +230,9 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_by_tenant ON jobs (tenant_id, id);
 CREATE INDEX jobs_by_source ON jobs (source_id, id);
-CREATE INDEX jobs_queued ON jobs (not_before, id) WHERE status = 'queued';
+CREATE INDEX jobs_queued ON jobs (priority DESC, not_before, id) WHERE status = 'queued';
+CREATE INDEX jobs_to_push ON jobs (push_at) WHERE status = 'queued';
+CREATE INDEX jobs_by_state ON jobs (status, type);
 CREATE INDEX jobs_leased ON jobs (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 CREATE INDEX jobs_by_worker ON jobs (worker_id, id);
 -- At most one unfinished backup of a source, and one unfinished deletion of a snapshot.

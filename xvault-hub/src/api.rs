@@ -4,6 +4,7 @@ pub(crate) mod error;
 pub(crate) mod extract;
 pub(crate) mod fields;
 mod health;
+mod internal;
 mod layers;
 mod openapi;
 pub(crate) mod paging;
@@ -29,6 +30,7 @@ fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::with_openapi(openapi::Head::openapi())
         .merge(health::routes())
         .nest("/api/v1", v1::routes())
+        .nest("/internal", internal::routes())
 }
 
 /// The API's description, OpenAPI 3.1, from the handlers themselves.

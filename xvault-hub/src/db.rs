@@ -7,14 +7,19 @@
 pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod credentials;
+pub(crate) mod job_logs;
+pub(crate) mod jobs;
+pub(crate) mod needs;
 pub(crate) mod refresh_tokens;
 pub(crate) mod sealed;
 pub(crate) mod settings;
+pub(crate) mod snapshots;
 pub(crate) mod sources;
 pub(crate) mod status;
 pub(crate) mod tenant_keys;
 pub(crate) mod tenants;
 pub(crate) mod users;
+pub(crate) mod workers;
 
 use std::time::Duration;
 

@@ -35,6 +35,7 @@
 
 pub mod api;
 mod app;
+mod background;
 mod clock;
 mod db;
 mod keys;

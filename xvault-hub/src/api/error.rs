@@ -42,6 +42,11 @@ impl Error {
         Self { details: Some(details), ..self }
     }
 
+    /// Whether this is the word it is told by.
+    pub(crate) fn is(&self, code: &str) -> bool {
+        self.code == code
+    }
+
     /// 400: the request could not be understood.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", message)

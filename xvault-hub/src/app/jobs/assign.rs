@@ -1,0 +1,174 @@
+//! What a worker is told about the job it holds: the only place where a secret leaves the database, sealed to that worker.
+
+use sqlx::AnyConnection;
+use xvault_core::error::Disposition;
+use xvault_core::job::JobError;
+use xvault_core::protocol::{Assignment, BackupTask, ClaimAnswer, Sealed, Task};
+use xvault_core::secret::ExposeSecret;
+use xvault_core::{JobKind, Recipient, SnapshotKey};
+
+use super::enqueue::check_enabled;
+use super::{cleaned, millis};
+use crate::api::error::Result;
+use crate::db::needs::{self, Needs, StoredCredential};
+use crate::db::workers::Worker;
+use crate::db::{Scope, jobs, jobs::JobRow, snapshots, tenant_keys};
+use crate::{DbError, Hub, KeyError};
+
+/// Why a job that was claimed can't be done: its needs are not met, and won't be by trying again.
+#[derive(Debug, thiserror::Error)]
+enum Unmet {
+    #[error("the source is gone")]
+    NoSource,
+    #[error("{0}")]
+    Disabled(&'static str),
+    #[error("the source's credential can't be opened")]
+    Credential(#[source] KeyError),
+    #[error("the tenant has no active key to encrypt to")]
+    NoKey,
+    #[error("this kind of job can't be run by this hub")]
+    Kind,
+    /// Time may heal it.
+    #[error("read what the job needs")]
+    Db(#[from] DbError),
+}
+
+impl Unmet {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoSource => "source_gone",
+            Self::Disabled(_) => "disabled",
+            Self::Credential(_) => "credential_unreadable",
+            Self::NoKey => "no_key",
+            Self::Kind => "unsupported",
+            Self::Db(_) => "hub_database",
+        }
+    }
+}
+
+/// Tells the worker that holds `job` what to do. A job whose needs can't be met fails here, with the reason.
+pub(super) async fn assign(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<ClaimAnswer> {
+    match assignment(hub, worker, job).await {
+        Ok(assignment) => Ok(ClaimAnswer::Claimed(Box::new(assignment))),
+        Err(unmet) => {
+            fail(hub, job, &unmet).await?;
+            Ok(ClaimAnswer::Nothing { reason: unmet.to_string() })
+        }
+    }
+}
+
+async fn assignment(hub: &Hub, worker: &Worker, job: &JobRow) -> std::result::Result<Assignment, Unmet> {
+    let mut conn = hub.db().conn().await?;
+    let task = match job.kind {
+        JobKind::Backup => backup(hub, &mut conn, worker, job).await?,
+        JobKind::Probe => probe(hub, &mut conn, worker, job).await?,
+        JobKind::DeleteSnapshot => Task::DeleteSnapshot { snapshot: key(job)? },
+        JobKind::Restore | JobKind::Verify => return Err(Unmet::Kind),
+    };
+    let lease = job.life.lease().ok_or(Unmet::Kind)?;
+    Ok(Assignment {
+        job_id: job.id.clone(),
+        tenant_id: job.tenant_id.clone(),
+        attempt: job.life.attempt,
+        lease_token: lease.token.clone(),
+        lease_ms: millis(hub.settings().lease),
+        task,
+    })
+}
+
+fn key(job: &JobRow) -> std::result::Result<SnapshotKey, Unmet> {
+    Ok(SnapshotKey {
+        tenant_id: job.tenant_id.clone(),
+        source_id: job.source_id.clone().ok_or(Unmet::NoSource)?,
+        snapshot_id: job.snapshot_id.clone().ok_or(Unmet::Kind)?,
+    })
+}
+
+async fn needs_of(conn: &mut AnyConnection, job: &JobRow) -> std::result::Result<Needs, Unmet> {
+    let source = job.source_id.as_ref().ok_or(Unmet::NoSource)?;
+    let needs = match needs::of_source(conn, &Scope::Tenant(job.tenant_id.clone()), source).await {
+        Err(DbError::NotFound) => return Err(Unmet::NoSource),
+        needs => needs?,
+    };
+    check_enabled(&needs, job.kind)
+        .map_err(|_| Unmet::Disabled("the source or its tenant was disabled meanwhile"))?;
+    Ok(needs)
+}
+
+async fn backup(
+    hub: &Hub,
+    conn: &mut AnyConnection,
+    worker: &Worker,
+    job: &JobRow,
+) -> std::result::Result<Task, Unmet> {
+    let needs = needs_of(conn, job).await?;
+    let keys = tenant_keys::active(conn, &job.tenant_id).await?;
+    let key = key(job)?;
+    let expected_bytes = snapshots::last_content_bytes(conn, &key.source_id).await?;
+    Ok(Task::Backup(Box::new(BackupTask {
+        source_id: key.source_id,
+        snapshot_id: key.snapshot_id,
+        credential: sealed(hub, worker, needs.credential.as_ref())?,
+        source: needs.settings,
+        recipients: recipients(hub, &keys, "data")?,
+        index_recipients: recipients(hub, &keys, "index")?,
+        read_back: needs.read_back,
+        expected_bytes,
+    })))
+}
+
+async fn probe(
+    hub: &Hub,
+    conn: &mut AnyConnection,
+    worker: &Worker,
+    job: &JobRow,
+) -> std::result::Result<Task, Unmet> {
+    let needs = needs_of(conn, job).await?;
+    let credential = sealed(hub, worker, needs.credential.as_ref())?;
+    Ok(Task::Probe { source: needs.settings, credential })
+}
+
+/// The tenant's keys for this purpose, and the recovery key.
+fn recipients(
+    hub: &Hub,
+    keys: &[tenant_keys::TenantKey],
+    purpose: &str,
+) -> std::result::Result<Vec<Recipient>, Unmet> {
+    let fits = |key: &&tenant_keys::TenantKey| key.purpose == "all" || key.purpose == purpose;
+    let mut recipients: Vec<_> = keys.iter().filter(fits).map(|key| key.public_key.clone()).collect();
+    if recipients.is_empty() {
+        return Err(Unmet::NoKey);
+    }
+    recipients.extend(hub.settings().recovery_recipient.clone());
+    Ok(recipients)
+}
+
+/// A credential that only this worker can open.
+fn sealed(
+    hub: &Hub,
+    worker: &Worker,
+    stored: Option<&StoredCredential>,
+) -> std::result::Result<Option<Sealed>, Unmet> {
+    let (Some(stored), Some(recipient)) = (stored, &worker.recipient) else {
+        return Ok(None);
+    };
+    let secret = hub.keys().open(&stored.ciphertext, &stored.key_id).map_err(Unmet::Credential)?;
+    let sealed = Sealed::to(recipient, secret.expose_secret());
+    sealed.map(Some).map_err(|error| Unmet::Credential(KeyError::Seal(error)))
+}
+
+async fn fail(hub: &Hub, job: &JobRow, unmet: &Unmet) -> Result<()> {
+    let Some(lease) = job.life.lease() else { return Ok(()) };
+    let now = hub.clock().now();
+    let message = cleaned(&xvault_core::error::chain(unmet), super::complete::MAX_ERROR_MESSAGE);
+    let error = JobError { code: unmet.code().to_owned(), message };
+    let disposition = match unmet {
+        Unmet::Db(_) => Disposition::Transient,
+        _ => Disposition::Permanent,
+    };
+    let life = job.life.fail(&lease.token, now, error, disposition)?;
+    let after = super::complete::requeued(job.with(life, now), now);
+    // When the row has changed, somebody has canceled the job meanwhile.
+    jobs::save(&mut *hub.db().conn().await?, &after, now).await?;
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! A worker takes a job.
+
+use jiff::Timestamp;
+use xvault_core::job::Refusal;
+use xvault_core::protocol::{Claim, ClaimAnswer};
+use xvault_core::{JobId, JobKind, LeaseToken, SnapshotId, WorkerId};
+
+use super::{ROUNDS, assign};
+use crate::Hub;
+use crate::api::error::Result;
+use crate::app::wake;
+use crate::db::workers::Worker;
+use crate::db::{Scope, jobs, jobs::JobRow, workers};
+
+/// How many queued jobs are looked at when a worker takes what there is.
+const CANDIDATES: i64 = 16;
+
+/// Gives the worker the job it names, or the one that shall go first. Only its holder is told what the job needs.
+pub(crate) async fn claim(hub: &Hub, worker_id: &WorkerId, claim: Claim) -> Result<ClaimAnswer> {
+    let worker = workers::get(&mut *hub.db().conn().await?, worker_id).await?;
+    if worker.recipient.is_none() {
+        return Ok(nothing("the worker must register first"));
+    }
+    let won = match &claim.job_id {
+        Some(id) => claim_one(hub, &worker, id).await?,
+        None => claim_any(hub, &worker).await?,
+    };
+    match won {
+        Ok(job) => assign::assign(hub, &worker, &job).await,
+        Err(reason) => Ok(nothing(reason)),
+    }
+}
+
+fn nothing(reason: impl Into<String>) -> ClaimAnswer {
+    ClaimAnswer::Nothing { reason: reason.into() }
+}
+
+/// The job, or why not.
+type Won = std::result::Result<JobRow, String>;
+
+async fn claim_one(hub: &Hub, worker: &Worker, id: &JobId) -> Result<Won> {
+    for _ in 0..ROUNDS {
+        let job = match jobs::get(&mut *hub.db().conn().await?, &Scope::All, id).await {
+            Err(crate::DbError::NotFound) => return Ok(Err("there is no such job".to_owned())),
+            job => job?,
+        };
+        if let Err(reason) = may_run(worker, &job) {
+            if !job.status().is_finished() && job.life.lease().is_none() {
+                wake::redirect(hub, &job).await?;
+            }
+            return Ok(Err(reason.to_owned()));
+        }
+        match take(hub, worker, &job).await? {
+            Taken::Yes(job) => return Ok(Ok(*job)),
+            Taken::Refused(refusal) => return Ok(Err(refusal.to_string())),
+            Taken::Changed => {}
+        }
+    }
+    Ok(Err("others were faster".to_owned()))
+}
+
+async fn claim_any(hub: &Hub, worker: &Worker) -> Result<Won> {
+    for _ in 0..ROUNDS {
+        let now = hub.clock().now();
+        let candidates = jobs::eligible(&mut *hub.db().conn().await?, worker, now, CANDIDATES).await?;
+        if candidates.is_empty() {
+            return Ok(Err("there is no job for this worker".to_owned()));
+        }
+        for job in candidates {
+            if let Taken::Yes(job) = take(hub, worker, &job).await? {
+                return Ok(Ok(*job));
+            }
+        }
+    }
+    Ok(Err("others were faster".to_owned()))
+}
+
+/// Whether a worker may run a job at all.
+fn may_run(worker: &Worker, job: &JobRow) -> std::result::Result<(), &'static str> {
+    if job.target_worker_id.as_ref().is_some_and(|target| *target != worker.id) {
+        Err("the job is for another worker")
+    } else if !worker.is_capable(job.capability.as_deref()) {
+        Err("the worker can't pull sources of this type")
+    } else if worker.is_draining() && job.target_worker_id.is_none() {
+        Err("the worker drains")
+    } else {
+        Ok(())
+    }
+}
+
+enum Taken {
+    Yes(Box<JobRow>),
+    Refused(Refusal),
+    /// The row was changed by somebody else.
+    Changed,
+}
+
+async fn take(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<Taken> {
+    let now = hub.clock().now();
+    let after = match claimed(job, now, &worker.id, hub) {
+        Ok(after) => after,
+        Err(refusal) => return Ok(Taken::Refused(refusal)),
+    };
+    if !jobs::save(&mut *hub.db().conn().await?, &after, now).await? {
+        return Ok(Taken::Changed);
+    }
+    Ok(Taken::Yes(Box::new(JobRow { revision: after.revision + 1, ..after })))
+}
+
+/// Each attempt at a backup makes a snapshot of its own, so that what a dead one left behind can be told.
+fn claimed(
+    job: &JobRow,
+    now: Timestamp,
+    worker: &WorkerId,
+    hub: &Hub,
+) -> std::result::Result<JobRow, Refusal> {
+    let life = job.life.claim(now, worker, LeaseToken::generate(), hub.settings().lease)?;
+    let after = JobRow { progress: None, ..job.with(life, now) };
+    Ok(match job.kind {
+        JobKind::Backup => JobRow { snapshot_id: Some(SnapshotId::generate()), ..after },
+        _ => after,
+    })
+}

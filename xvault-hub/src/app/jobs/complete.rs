@@ -1,0 +1,189 @@
+//! A worker is done with a job: what it says is checked against what it was told, and stored with the job's new state.
+
+use jiff::Timestamp;
+use sqlx::{Any, Transaction};
+use xvault_core::job::{JobError, Life, State};
+use xvault_core::protocol::{Complete, CompleteAnswer, Outcome, TaskResult};
+use xvault_core::snapshot::{FORMAT_VERSION, Locator};
+use xvault_core::{JobId, JobKind, Manifest, WorkerId};
+
+use super::report::held;
+use super::{change, cleaned, commit};
+use crate::Hub;
+use crate::api::error::{Error, Result};
+use crate::app::wake;
+use crate::db::{Scope, jobs, jobs::JobRow, snapshots};
+
+/// The longest error message that is kept, in bytes.
+pub(super) const MAX_ERROR_MESSAGE: usize = 4096;
+/// The longest error code, in bytes.
+const MAX_ERROR_CODE: usize = 64;
+/// The longest probe report that is kept, in bytes.
+const MAX_REPORT: usize = 64 << 10;
+/// The longest text in a locator or manifest that becomes a column, in bytes.
+const MAX_TEXT: usize = 4096;
+
+/// Takes note of how an attempt ended. A report that was taken before is answered again: its answer may have been lost.
+pub(crate) async fn complete(
+    hub: &Hub,
+    worker: &WorkerId,
+    id: &JobId,
+    done: Complete,
+) -> Result<CompleteAnswer> {
+    let before = jobs::get(&mut *hub.db().conn().await?, &Scope::All, id).await.map_err(Error::of("job"))?;
+    if before.done_token.as_ref() == Some(&done.lease_token) {
+        return Ok(CompleteAnswer { status: before.status() });
+    }
+    let decide = |job: &JobRow, now| decide(job, now, worker, &done);
+    let (mut tx, job) = change(hub, &Scope::All, id, decide).await?;
+    if let Outcome::Completed { result } = &done.outcome {
+        store(hub, &mut tx, &job, result).await?;
+    }
+    commit(tx).await?;
+    tell(&job, &done.outcome);
+    if job.enqueue_count == 1 && matches!(job.life.state, State::Queued { .. }) {
+        wake::push(hub, &job);
+    }
+    Ok(CompleteAnswer { status: job.status() })
+}
+
+fn decide(job: &JobRow, now: Timestamp, worker: &WorkerId, done: &Complete) -> Result<JobRow> {
+    held(job, worker)?;
+    let token = &done.lease_token;
+    let (life, result): (Life, _) = match &done.outcome {
+        Outcome::Completed { result } => {
+            let life = job.life.complete(token, now)?;
+            (life, checked(job, worker, result)?)
+        }
+        Outcome::Failed { error, disposition } => {
+            (job.life.fail(token, now, clean(error), *disposition)?, None)
+        }
+        Outcome::Released { .. } => (job.life.release(token, now)?, None),
+    };
+    let after = JobRow { done_token: Some(token.clone()), result, ..job.with(life, now) };
+    Ok(requeued(after, now))
+}
+
+/// When the next message about a job is due, if it is queued again: now, or when its pause ends.
+pub(super) fn requeued(job: JobRow, now: Timestamp) -> JobRow {
+    match job.life.state {
+        State::Queued { not_before } if not_before > now => wake::with_message_at(job, not_before),
+        State::Queued { .. } => wake::with_message(job, now),
+        _ => job,
+    }
+}
+
+fn clean(error: &JobError) -> JobError {
+    let code = cleaned(&error.code, MAX_ERROR_CODE);
+    let code = if code.is_empty() { "unknown".to_owned() } else { code };
+    JobError { code, message: cleaned(&error.message, MAX_ERROR_MESSAGE) }
+}
+
+/// Checks a result against the job; gives what is to be kept in the job's row.
+fn checked(job: &JobRow, worker: &WorkerId, result: &TaskResult) -> Result<Option<serde_json::Value>> {
+    match (job.kind, result) {
+        (JobKind::Backup, TaskResult::Backup { manifest, locator }) => {
+            check_manifest(job, worker, manifest)?;
+            check_locator(worker, locator)?;
+            Ok(None)
+        }
+        (JobKind::DeleteSnapshot, TaskResult::DeleteSnapshot) => Ok(None),
+        (JobKind::Probe, TaskResult::Probe { probe }) => {
+            let report = serde_json::to_value(probe).map_err(|error| Error::internal(&error))?;
+            if report.to_string().len() > MAX_REPORT {
+                return Err(Error::invalid_field("outcome.result.probe", "the report is too long"));
+            }
+            Ok(Some(report))
+        }
+        _ => Err(Error::invalid_field("outcome.result.type", format!("the job is of type {}", job.kind))),
+    }
+}
+
+/// Every id of the manifest must be that of the assignment.
+fn check_manifest(job: &JobRow, worker: &WorkerId, manifest: &Manifest) -> Result<()> {
+    let foreign = |field: &str| {
+        let field = format!("outcome.result.manifest.{field}");
+        Err(Error::invalid_field(&field, "it is not that of the assignment"))
+    };
+    if manifest.tenant_id != job.tenant_id {
+        return foreign("tenant_id");
+    }
+    if Some(&manifest.source_id) != job.source_id.as_ref() {
+        return foreign("source_id");
+    }
+    if Some(&manifest.snapshot_id) != job.snapshot_id.as_ref() {
+        return foreign("snapshot_id");
+    }
+    if manifest.job_id != job.id {
+        return foreign("job_id");
+    }
+    if manifest.worker_id != *worker {
+        return foreign("worker_id");
+    }
+    if manifest.format_version != FORMAT_VERSION {
+        return foreign("format_version");
+    }
+    storable("manifest.encryption_algorithm", &manifest.encryption_algorithm)?;
+    storable("manifest.encryption_key_id", &manifest.encryption_key_id)
+}
+
+fn check_locator(worker: &WorkerId, locator: &Locator) -> Result<()> {
+    match locator {
+        Locator::LocalFs { worker_id, .. } if worker_id != worker => {
+            Err(Error::invalid_field("outcome.result.locator.worker_id", "it is another worker's"))
+        }
+        Locator::LocalFs { local_path, .. } if !local_path.starts_with('/') => {
+            Err(Error::invalid_field("outcome.result.locator.local_path", "it is not absolute"))
+        }
+        Locator::LocalFs { local_path, .. } => storable("locator.local_path", local_path),
+        Locator::S3 { bucket, object_key, etag } => {
+            storable("locator.bucket", bucket)?;
+            storable("locator.object_key", object_key)?;
+            storable("locator.etag", etag.as_deref().unwrap_or_default())
+        }
+        _ => Err(Error::invalid_field("outcome.result.locator", "it is of an unknown kind")),
+    }
+}
+
+/// PostgreSQL keeps no NUL in text.
+fn storable(field: &str, text: &str) -> Result<()> {
+    if text.len() <= MAX_TEXT && !text.chars().any(char::is_control) {
+        Ok(())
+    } else {
+        Err(Error::invalid_field(&format!("outcome.result.{field}"), "it is too long or not printable"))
+    }
+}
+
+/// What a result changes besides the job, in the transaction of its completion.
+async fn store(
+    hub: &Hub,
+    tx: &mut Transaction<'static, Any>,
+    job: &JobRow,
+    result: &TaskResult,
+) -> Result<()> {
+    match (result, &job.snapshot_id) {
+        (TaskResult::Backup { manifest, locator }, _) => {
+            Ok(snapshots::insert(tx, manifest, locator, hub.clock().now()).await?)
+        }
+        (TaskResult::DeleteSnapshot, Some(snapshot)) => Ok(snapshots::delete(tx, snapshot).await?),
+        _ => Ok(()),
+    }
+}
+
+fn tell(job: &JobRow, outcome: &Outcome) {
+    let (id, tenant, kind, status) = (&job.id, &job.tenant_id, job.kind, job.status());
+    let worker = job.worker_id.as_ref().map(WorkerId::as_str).unwrap_or_default();
+    match outcome {
+        Outcome::Completed { .. } => {
+            tracing::info!(job_id = %id, tenant_id = %tenant, worker_id = worker, %kind, "job completed");
+        }
+        Outcome::Failed { .. } => {
+            let code = job.life.error.as_ref().map(|error| error.code.as_str()).unwrap_or_default();
+            tracing::warn!(job_id = %id, tenant_id = %tenant, worker_id = worker, %kind, %status, code, "attempt failed");
+        }
+        Outcome::Released { reason } => {
+            let reason = cleaned(reason, MAX_ERROR_MESSAGE);
+            tracing::info!(job_id = %id, tenant_id = %tenant, worker_id = worker, %kind, reason, "job handed back");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! New jobs.
+
+use serde_json::{Value, json};
+use sqlx::{Any, Transaction};
+use xvault_core::job::Life;
+use xvault_core::{JobId, JobKind, SnapshotId, SourceId, SourceSettings, TenantId, WorkerId};
+
+use super::commit;
+use crate::api::error::{Error, Result};
+use crate::api::principal::{Actor, Principal};
+use crate::app::audit::{Deed, record};
+use crate::app::wake;
+use crate::db::sources::{self, SourceStatus};
+use crate::db::{Scope, jobs, jobs::JobRow, needs, needs::Needs, snapshots, workers};
+use crate::{DbError, Hub};
+
+/// The kind of source that only a worker with its own disk can pull.
+const LOCAL: &str = "local";
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NewJob {
+    /// Pull a source into a new snapshot.
+    Backup(SourceId),
+    /// Log in at a source and look.
+    Probe(SourceId),
+    /// Remove a snapshot. From now on it is not restored any more.
+    DeleteSnapshot(SnapshotId),
+}
+
+/// What was found out about a new job.
+struct Plan {
+    tenant_id: TenantId,
+    source_id: SourceId,
+    kind: JobKind,
+    snapshot_id: Option<SnapshotId>,
+    target_worker_id: Option<WorkerId>,
+    capability: Option<String>,
+}
+
+/// Makes a job and wakes a worker for it. 404 when source or snapshot is not in `scope`; 409 `source_busy`,
+/// `deletion_running`, `source_disabled`, `tenant_disabled` or `no_worker`.
+pub(crate) async fn enqueue(hub: &Hub, who: &Principal, scope: &Scope, new: NewJob) -> Result<JobRow> {
+    let plan = plan(hub, scope, new).await?;
+    let job = wake::with_message(row(hub, who, &plan), hub.clock().now());
+    let mut tx = hub.db().begin().await?;
+    if job.kind != JobKind::DeleteSnapshot {
+        lock_source(&mut tx, scope, &job, &plan.source_id).await?;
+    }
+    match jobs::insert(&mut tx, &job).await {
+        Err(DbError::Duplicate) => {
+            tx.rollback().await.map_err(DbError::from)?;
+            return Err(excluded(hub, &job).await?);
+        }
+        inserted => inserted?,
+    }
+    if let (JobKind::DeleteSnapshot, Some(snapshot)) = (job.kind, &job.snapshot_id) {
+        snapshots::mark_deleting(&mut tx, snapshot, job.created_at).await?;
+    }
+    note(&mut tx, hub, who, &job, "job.enqueue").await?;
+    commit(tx).await?;
+    wake::push(hub, &job);
+    Ok(job)
+}
+
+/// From here on nobody deletes or disables the source before the job is there.
+async fn lock_source(
+    tx: &mut Transaction<'static, Any>,
+    scope: &Scope,
+    job: &JobRow,
+    id: &SourceId,
+) -> Result<()> {
+    let source = sources::lock(tx, scope, id).await.map_err(Error::of("source"))?;
+    if job.kind == JobKind::Backup && source.status == SourceStatus::Disabled {
+        return Err(source_disabled());
+    }
+    Ok(())
+}
+
+fn source_disabled() -> Error {
+    Error::conflict("source_disabled", "the source is disabled; enable it first")
+}
+
+/// Writes down who did what to a job.
+pub(super) async fn note(
+    tx: &mut Transaction<'static, Any>,
+    hub: &Hub,
+    who: &Principal,
+    job: &JobRow,
+    action: &str,
+) -> Result<()> {
+    let deed = Deed {
+        action,
+        target_type: "job",
+        target_id: job.id.as_str(),
+        tenant_id: Some(&job.tenant_id),
+        details: json!({ "type": job.kind, "source_id": job.source_id, "snapshot_id": job.snapshot_id }),
+    };
+    Ok(record(tx, hub, who, deed).await?)
+}
+
+/// Why a job can't be, when another one excludes it.
+pub(super) async fn excluded(hub: &Hub, job: &JobRow) -> Result<Error> {
+    if job.kind == JobKind::DeleteSnapshot {
+        return Ok(Error::conflict("deletion_running", "the snapshot is being deleted already"));
+    }
+    let running = match &job.source_id {
+        Some(source) => jobs::unfinished_backup(&mut *hub.db().conn().await?, source).await?,
+        None => None,
+    };
+    let error = Error::conflict("source_busy", "another backup of this source is queued or running");
+    Ok(error.details(json!({ "job_id": running })))
+}
+
+async fn plan(hub: &Hub, scope: &Scope, new: NewJob) -> Result<Plan> {
+    match new {
+        NewJob::Backup(source_id) => pulling(hub, scope, JobKind::Backup, source_id).await,
+        NewJob::Probe(source_id) => pulling(hub, scope, JobKind::Probe, source_id).await,
+        NewJob::DeleteSnapshot(snapshot_id) => deleting(hub, scope, snapshot_id).await,
+    }
+}
+
+async fn pulling(hub: &Hub, scope: &Scope, kind: JobKind, source_id: SourceId) -> Result<Plan> {
+    let mut conn = hub.db().conn().await?;
+    let needs = needs::of_source(&mut conn, scope, &source_id).await.map_err(Error::of("source"))?;
+    drop(conn);
+    check_enabled(&needs, kind)?;
+    let target_worker_id = route(hub, &needs.settings).await?;
+    let capability = Some(needs.settings.kind().to_owned());
+    Ok(Plan { tenant_id: needs.tenant_id, source_id, kind, snapshot_id: None, target_worker_id, capability })
+}
+
+/// A disabled source may be probed: that is how it is mended.
+pub(super) fn check_enabled(needs: &Needs, kind: JobKind) -> Result<()> {
+    if needs.tenant_disabled {
+        Err(Error::conflict("tenant_disabled", "the tenant is disabled"))
+    } else if needs.source_disabled && kind == JobKind::Backup {
+        Err(source_disabled())
+    } else {
+        Ok(())
+    }
+}
+
+/// The only worker that can pull a source. None: any that knows its type.
+pub(super) async fn route(hub: &Hub, settings: &SourceSettings) -> Result<Option<WorkerId>> {
+    if settings.kind() != LOCAL {
+        return Ok(None);
+    }
+    let able = workers::available(&mut *hub.db().conn().await?, Some(LOCAL)).await?;
+    match <[workers::Worker; 1]>::try_from(able) {
+        Ok([worker]) => Ok(Some(worker.id)),
+        Err(able) if able.is_empty() => Err(Error::conflict(
+            "no_worker",
+            "no worker that is online may read its own disk; start one with WORKER_ALLOW_LOCAL",
+        )),
+        Err(_) => Err(Error::conflict(
+            "no_worker",
+            "several workers may read their own disks, so which one is meant is unclear; drain all but that one",
+        )),
+    }
+}
+
+async fn deleting(hub: &Hub, scope: &Scope, snapshot_id: SnapshotId) -> Result<Plan> {
+    let mut conn = hub.db().conn().await?;
+    let snapshot = snapshots::get(&mut conn, scope, &snapshot_id).await.map_err(Error::of("snapshot"))?;
+    if snapshot.held_at.is_some() {
+        return Err(Error::conflict("held", "the snapshot is held; release it first"));
+    }
+    Ok(Plan {
+        tenant_id: snapshot.tenant_id,
+        source_id: snapshot.source_id,
+        kind: JobKind::DeleteSnapshot,
+        snapshot_id: Some(snapshot_id),
+        target_worker_id: snapshot.worker_id,
+        capability: None,
+    })
+}
+
+fn row(hub: &Hub, who: &Principal, plan: &Plan) -> JobRow {
+    let now = hub.clock().now();
+    // A probe answers a person who waits: it is not tried for minutes, and it goes first.
+    let (max_attempts, priority) =
+        if plan.kind == JobKind::Probe { (1, 10) } else { (hub.settings().max_attempts, 0) };
+    JobRow {
+        id: JobId::generate(),
+        tenant_id: plan.tenant_id.clone(),
+        source_id: Some(plan.source_id.clone()),
+        kind: plan.kind,
+        life: Life::queued(now, max_attempts),
+        priority,
+        target_worker_id: plan.target_worker_id.clone(),
+        capability: plan.capability.clone(),
+        payload: Value::Object(serde_json::Map::new()),
+        result: None,
+        revision: 0,
+        not_before: now,
+        worker_id: None,
+        done_token: None,
+        snapshot_id: plan.snapshot_id.clone(),
+        progress: None,
+        enqueued_at: None,
+        enqueue_count: 0,
+        push_at: now,
+        created_by: Some(name(who)),
+        started_at: None,
+        finished_at: None,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+fn name(who: &Principal) -> String {
+    match &who.actor {
+        Actor::User(id) => id.to_string(),
+        Actor::ApiKey(id) => id.to_string(),
+    }
+}

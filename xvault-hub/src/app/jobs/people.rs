@@ -1,0 +1,102 @@
+//! What people do with jobs: look, stop, try again.
+
+use xvault_core::{JobId, JobKind};
+
+use super::enqueue::{check_enabled, excluded, note, route};
+use super::{change, commit};
+use crate::api::error::{Error, Result};
+use crate::api::principal::Principal;
+use crate::app::wake;
+use crate::db::jobs::{self, Filter, JobRow};
+use crate::db::{Page, Scope, job_logs, needs, snapshots};
+use crate::{DbError, Hub};
+
+/// One job.
+pub(crate) async fn get(hub: &Hub, scope: &Scope, id: &JobId) -> Result<JobRow> {
+    jobs::get(&mut *hub.db().conn().await?, scope, id).await.map_err(Error::of("job"))
+}
+
+/// Newest first; one more than the page holds.
+pub(crate) async fn list(hub: &Hub, scope: &Scope, filter: &Filter, page: &Page) -> Result<Vec<JobRow>> {
+    Ok(jobs::list(&mut *hub.db().conn().await?, scope, filter, page).await?)
+}
+
+/// A job's log in order, from `after` on; one line more than `limit`.
+pub(crate) async fn logs(
+    hub: &Hub,
+    scope: &Scope,
+    id: &JobId,
+    after: job_logs::After,
+    limit: u32,
+) -> Result<Vec<job_logs::Line>> {
+    let mut conn = hub.db().conn().await?;
+    jobs::get(&mut conn, scope, id).await.map_err(Error::of("job"))?;
+    Ok(job_logs::list(&mut conn, id, after, limit).await?)
+}
+
+/// Stops a job at once; its worker learns with its next call. 409 `job_finished` when there is nothing to stop.
+pub(crate) async fn cancel(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> Result<JobRow> {
+    let stop = |job: &JobRow, now| Ok(job.with(job.life.cancel()?, now));
+    let (mut tx, job) = change(hub, scope, id, stop).await?;
+    if let (JobKind::DeleteSnapshot, None, Some(snapshot)) = (job.kind, &job.started_at, &job.snapshot_id) {
+        snapshots::unmark_deleting(&mut tx, snapshot, hub.clock().now()).await?;
+    }
+    note(&mut tx, hub, who, &job, "job.cancel").await?;
+    commit(tx).await?;
+    Ok(job)
+}
+
+/// Queues a failed or canceled job again, with all its attempts. 409 as for a new job, and `not_retriable`.
+pub(crate) async fn retry(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> Result<JobRow> {
+    let before = get(hub, scope, id).await?;
+    before.life.retry(hub.clock().now())?;
+    let target_worker_id = target(hub, &before).await?;
+    let again = |job: &JobRow, now| {
+        let job = job.with(job.life.retry(now)?, now);
+        let job = JobRow {
+            progress: None,
+            result: None,
+            started_at: None,
+            finished_at: None,
+            target_worker_id: target_worker_id.clone(),
+            ..job
+        };
+        Ok(wake::with_message(job, now))
+    };
+    let (mut tx, job) = match change(hub, scope, id, again).await {
+        Err(error) if error.is("duplicate") => return Err(excluded(hub, &before).await?),
+        changed => changed?,
+    };
+    if let (JobKind::DeleteSnapshot, Some(snapshot)) = (job.kind, &job.snapshot_id) {
+        mark_again(&mut tx, hub, snapshot).await?;
+    }
+    note(&mut tx, hub, who, &job, "job.retry").await?;
+    commit(tx).await?;
+    wake::push(hub, &job);
+    Ok(job)
+}
+
+/// Who must run the job now: things may have changed since it was made.
+async fn target(hub: &Hub, job: &JobRow) -> Result<Option<xvault_core::WorkerId>> {
+    let (JobKind::Backup | JobKind::Probe, Some(source)) = (job.kind, &job.source_id) else {
+        return Ok(job.target_worker_id.clone());
+    };
+    let mut conn = hub.db().conn().await?;
+    let needs = needs::of_source(&mut conn, &Scope::Tenant(job.tenant_id.clone()), source)
+        .await
+        .map_err(Error::of("source"))?;
+    drop(conn);
+    check_enabled(&needs, job.kind)?;
+    route(hub, &needs.settings).await
+}
+
+async fn mark_again(
+    tx: &mut sqlx::Transaction<'static, sqlx::Any>,
+    hub: &Hub,
+    snapshot: &xvault_core::SnapshotId,
+) -> Result<()> {
+    match snapshots::mark_deleting(tx, snapshot, hub.clock().now()).await {
+        Err(DbError::NotFound) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

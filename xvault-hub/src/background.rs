@@ -1,0 +1,104 @@
+//! What the hub does by itself: loops that each do one thing, at their own pace, until they are told to stop.
+//!
+//! A loop outlives whatever goes wrong in it. It waits longer while things fail, tells when they begin to fail and when
+//! they work again, and is silent otherwise.
+
+mod pace;
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use xvault_core::protocol::QueueName;
+
+use crate::app::{jobs, wake, workers};
+use crate::db::{self, job_logs};
+use crate::{Hub, queue::QueueError};
+use pace::{Failure, repeat};
+
+/// Rows that a loop handles in one go.
+const BATCH: u32 = 200;
+/// How often messages are looked after at least.
+const RECONCILE: Duration = Duration::from_secs(15);
+/// The longest pause between two looks for expired leases.
+const REAP: Duration = Duration::from_secs(15);
+/// How often what is old is removed.
+const TIDY: Duration = Duration::from_secs(3600);
+/// Lines that are removed in one statement: SQLite has one writer, and it must not be held up.
+const LOG_LINES: u32 = 1000;
+
+impl Hub {
+    /// Runs the loops that keep jobs moving, until `stop`. Several hubs on one database may run them at once.
+    pub async fn run_background(&self, stop: CancellationToken) {
+        tokio::join!(
+            repeat("reaper", &stop, || reap(self)),
+            repeat("reconciler", &stop, || send(self)),
+            repeat("worker watch", &stop, || watch(self)),
+            repeat("log janitor", &stop, || tidy_logs(self)),
+            repeat("queue janitor", &stop, || tidy_queues(self)),
+        );
+    }
+}
+
+/// Gives jobs of silent workers to others. Takes over the database's time before it judges.
+async fn reap(hub: &Hub) -> Result<Duration, Failure> {
+    hub.clock().correct(hub.db().now_millis().await?);
+    let ended = jobs::expire_due(hub, BATCH).await?;
+    Ok(if ended >= BATCH { Duration::ZERO } else { (hub.settings().lease / 4).min(REAP) })
+}
+
+/// Sends the messages that are due.
+async fn send(hub: &Hub) -> Result<Duration, Failure> {
+    let pushed = wake::push_due(hub, BATCH).await?;
+    if pushed.sent > 0 {
+        tracing::debug!(messages = pushed.sent, "sent messages of waiting jobs");
+    }
+    Ok(match pushed {
+        _ if pushed.more => Duration::ZERO,
+        _ if pushed.unreachable => RECONCILE,
+        _ if pushed.full => Duration::from_secs(1),
+        _ => until_next(hub).await?,
+    })
+}
+
+/// Until the next message is due: a job that waits after a failed attempt goes on when its pause ends.
+async fn until_next(hub: &Hub) -> db::Result<Duration> {
+    let next = db::jobs::next_push_at(&mut *hub.db().conn().await?).await?;
+    let wait = next.map_or(RECONCILE, |at| {
+        let millis = at.as_millisecond().saturating_sub(hub.clock().millis());
+        Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    });
+    Ok(wait.clamp(Duration::from_millis(250), RECONCILE))
+}
+
+/// Tells which workers are gone.
+async fn watch(hub: &Hub) -> Result<Duration, Failure> {
+    let gone = workers::mark_offline(hub).await?;
+    if gone > 0 {
+        tracing::warn!(workers = gone, "workers are offline");
+    }
+    Ok(hub.settings().heartbeat)
+}
+
+/// Removes old job logs, and refresh tokens that have run out.
+async fn tidy_logs(hub: &Hub) -> Result<Duration, Failure> {
+    let age = Duration::from_secs(u64::from(hub.settings().job_log_days) * 24 * 3600);
+    let before = hub.clock().now().checked_sub(age).unwrap_or(jiff::Timestamp::MIN);
+    let removed = job_logs::delete_older(&mut *hub.db().conn().await?, before, LOG_LINES).await?;
+    Ok(if removed >= u64::from(LOG_LINES) { Duration::from_millis(100) } else { TIDY })
+}
+
+/// Removes what finished messages leave in the queues.
+async fn tidy_queues(hub: &Hub) -> Result<Duration, Failure> {
+    let workers = db::workers::all(&mut *hub.db().conn().await?).await?;
+    let own = workers.into_iter().map(|worker| QueueName::Worker(worker.id));
+    for queue in std::iter::once(QueueName::Shared).chain(own) {
+        hub.queue().clean(&queue).await?;
+    }
+    Ok(TIDY)
+}
+
+impl From<QueueError> for Failure {
+    fn from(error: QueueError) -> Self {
+        Self(error.to_string())
+    }
+}

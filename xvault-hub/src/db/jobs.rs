@@ -1,0 +1,134 @@
+//! Table `jobs`: the truth about every job.
+//!
+//! A row is read with its [`Life`]; [`save`] writes the next one back only if the row is still the one that was read. No
+//! other statement changes the columns of a job's state.
+
+mod lists;
+mod row;
+
+pub(crate) use lists::{
+    Count, Filter, counts, due_for_push, eligible, expired, list, many, next_push_at, unfinished_backup,
+};
+pub(crate) use row::JobRow;
+
+use jiff::Timestamp;
+use sqlx::AnyConnection;
+use xvault_core::job::{JobError, State};
+use xvault_core::{JobId, LeaseToken, SnapshotId, SourceId, WorkerId};
+
+use super::{Result, Scope};
+
+/// Adds a job. [`super::Error::Duplicate`] when another unfinished one excludes it.
+pub(crate) async fn insert(conn: &mut AnyConnection, job: &JobRow) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO jobs (id, tenant_id, source_id, type, status, priority, target_worker_id, capability, payload,
+             attempt, max_attempts, not_before, snapshot_id, enqueued_at, enqueue_count, push_at, created_by,
+             created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18)",
+    )
+    .bind(job.id.as_str())
+    .bind(job.tenant_id.as_str())
+    .bind(job.source_id.as_ref().map(SourceId::as_str))
+    .bind(job.kind.as_str())
+    .bind(job.status().as_str())
+    .bind(job.priority)
+    .bind(job.target_worker_id.as_ref().map(WorkerId::as_str))
+    .bind(job.capability.clone())
+    .bind(job.payload.to_string())
+    .bind(i64::from(job.life.attempt))
+    .bind(i64::from(job.life.max_attempts))
+    .bind(job.not_before.as_millisecond())
+    .bind(job.snapshot_id.as_ref().map(SnapshotId::as_str))
+    .bind(job.enqueued_at.map(Timestamp::as_millisecond))
+    .bind(job.enqueue_count)
+    .bind(job.push_at.as_millisecond())
+    .bind(job.created_by.clone())
+    .bind(job.created_at.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// One job.
+pub(crate) async fn get(conn: &mut AnyConnection, scope: &Scope, id: &JobId) -> Result<JobRow> {
+    let row = sqlx::query("SELECT * FROM jobs WHERE id = $1").bind(id.as_str()).fetch_one(conn).await?;
+    let job = JobRow::read(&row)?;
+    if scope.admits(&job.tenant_id) { Ok(job) } else { Err(super::Error::NotFound) }
+}
+
+/// Writes `job` back if its row still has the revision that was read. False: somebody was faster, read again.
+pub(crate) async fn save(conn: &mut AnyConnection, job: &JobRow, now: Timestamp) -> Result<bool> {
+    let lease = job.life.lease();
+    let error = job.life.error.as_ref();
+    let result = sqlx::query(
+        "UPDATE jobs SET revision = revision + 1, status = $3, attempt = $4, not_before = $5, worker_id = $6,
+             lease_token = $7, lease_expires_at = $8, done_token = $9, error_code = $10, error_message = $11,
+             snapshot_id = $12, progress = $13, result = $14, enqueued_at = $15, enqueue_count = $16, push_at = $17,
+             started_at = $18, finished_at = $19, target_worker_id = $20, updated_at = $21
+         WHERE id = $1 AND revision = $2",
+    )
+    .bind(job.id.as_str())
+    .bind(job.revision)
+    .bind(job.status().as_str())
+    .bind(i64::from(job.life.attempt))
+    .bind(not_before(job).as_millisecond())
+    .bind(job.worker_id.as_ref().map(WorkerId::as_str))
+    .bind(lease.map(|lease| lease.token.as_str()))
+    .bind(lease.map(|lease| lease.expires_at.as_millisecond()))
+    .bind(job.done_token.as_ref().map(LeaseToken::as_str))
+    .bind(error.map(|JobError { code, .. }| code.clone()))
+    .bind(error.map(|JobError { message, .. }| message.clone()))
+    .bind(job.snapshot_id.as_ref().map(SnapshotId::as_str))
+    .bind(job.progress.as_ref().map(ToString::to_string))
+    .bind(job.result.as_ref().map(ToString::to_string))
+    .bind(job.enqueued_at.map(Timestamp::as_millisecond))
+    .bind(job.enqueue_count)
+    .bind(job.push_at.as_millisecond())
+    .bind(job.started_at.map(Timestamp::as_millisecond))
+    .bind(job.finished_at.map(Timestamp::as_millisecond))
+    .bind(job.target_worker_id.as_ref().map(WorkerId::as_str))
+    .bind(now.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// The end of the pause while it lasts, and of the last one after that.
+fn not_before(job: &JobRow) -> Timestamp {
+    match job.life.state {
+        State::Queued { not_before } => not_before,
+        _ => job.not_before,
+    }
+}
+
+/// Notes that a message is about to be sent: the next one is due at `next`. False: another hub sends it, or it is not
+/// queued any more.
+pub(crate) async fn take_push(
+    conn: &mut AnyConnection,
+    job: &JobRow,
+    now: Timestamp,
+    next: Timestamp,
+) -> Result<bool> {
+    let result = sqlx::query(
+        "UPDATE jobs SET enqueued_at = $4, enqueue_count = enqueue_count + 1, push_at = $5
+         WHERE id = $1 AND status = 'queued' AND push_at = $2 AND enqueue_count = $3",
+    )
+    .bind(job.id.as_str())
+    .bind(job.push_at.as_millisecond())
+    .bind(job.enqueue_count)
+    .bind(now.as_millisecond())
+    .bind(next.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// A message could not be sent: it is due again at `at`.
+pub(crate) async fn push_failed(conn: &mut AnyConnection, id: &JobId, at: Timestamp) -> Result<()> {
+    sqlx::query("UPDATE jobs SET push_at = $2, enqueue_count = 0 WHERE id = $1 AND status = 'queued'")
+        .bind(id.as_str())
+        .bind(at.as_millisecond())
+        .execute(conn)
+        .await?;
+    Ok(())
+}

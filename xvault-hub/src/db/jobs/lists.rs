@@ -1,0 +1,165 @@
+//! Many jobs at once.
+
+use jiff::Timestamp;
+use sqlx::{AnyConnection, Row as _};
+use xvault_core::{JobId, JobKind, JobStatus, SourceId};
+
+use super::JobRow;
+use crate::db::workers::Worker;
+use crate::db::{Page, Result, Scope, instant_opt, parsed};
+
+/// Which jobs a list shows, besides its scope.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    pub(crate) source_id: Option<SourceId>,
+    pub(crate) status: Option<JobStatus>,
+    pub(crate) kind: Option<JobKind>,
+}
+
+/// Newest first; one more than the page holds.
+pub(crate) async fn list(
+    conn: &mut AnyConnection,
+    scope: &Scope,
+    filter: &Filter,
+    page: &Page,
+) -> Result<Vec<JobRow>> {
+    let text = match (scope, &filter.source_id) {
+        (Scope::Tenant(_), Some(_)) => {
+            "SELECT * FROM jobs WHERE source_id = $6 AND tenant_id = $5 AND id < $1 AND status = COALESCE($3, status)
+                 AND type = COALESCE($4, type) ORDER BY id DESC LIMIT $2"
+        }
+        (Scope::Tenant(_), None) => {
+            "SELECT * FROM jobs WHERE tenant_id = $5 AND id < $1 AND status = COALESCE($3, status)
+                 AND type = COALESCE($4, type) ORDER BY id DESC LIMIT $2"
+        }
+        (Scope::All, Some(_)) => {
+            "SELECT * FROM jobs WHERE source_id = $5 AND id < $1 AND status = COALESCE($3, status)
+                 AND type = COALESCE($4, type) ORDER BY id DESC LIMIT $2"
+        }
+        (Scope::All, None) => {
+            "SELECT * FROM jobs WHERE id < $1 AND status = COALESCE($3, status)
+                 AND type = COALESCE($4, type) ORDER BY id DESC LIMIT $2"
+        }
+    };
+    let mut query = sqlx::query(text)
+        .bind(page.before())
+        .bind(page.probe_limit())
+        .bind(filter.status.map(JobStatus::as_str))
+        .bind(filter.kind.map(JobKind::as_str));
+    if let Scope::Tenant(tenant) = scope {
+        query = query.bind(tenant.as_str());
+    }
+    if let Some(source) = &filter.source_id {
+        query = query.bind(source.as_str());
+    }
+    query.fetch_all(conn).await?.iter().map(JobRow::read).collect()
+}
+
+/// The queued jobs that a worker may run, those that shall go first in front. A worker that drains runs only what no
+/// other can.
+pub(crate) async fn eligible(
+    conn: &mut AnyConnection,
+    worker: &Worker,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<JobRow>> {
+    let text = if worker.is_draining() {
+        "SELECT * FROM jobs WHERE status = 'queued' AND not_before <= $1 AND target_worker_id = $2
+             AND (capability IS NULL OR $3 LIKE '%,' || capability || ',%')
+         ORDER BY priority DESC, not_before, id LIMIT $4"
+    } else {
+        "SELECT * FROM jobs WHERE status = 'queued' AND not_before <= $1
+             AND (target_worker_id IS NULL OR target_worker_id = $2)
+             AND (capability IS NULL OR $3 LIKE '%,' || capability || ',%')
+         ORDER BY priority DESC, not_before, id LIMIT $4"
+    };
+    let query = sqlx::query(text)
+        .bind(now.as_millisecond())
+        .bind(worker.id.as_str())
+        .bind(format!(",{},", worker.capabilities.join(",")))
+        .bind(limit);
+    query.fetch_all(conn).await?.iter().map(JobRow::read).collect()
+}
+
+/// Jobs whose lease has run out, the longest dead first.
+pub(crate) async fn expired(conn: &mut AnyConnection, now: Timestamp, limit: u32) -> Result<Vec<JobRow>> {
+    let query = sqlx::query(
+        "SELECT * FROM jobs WHERE lease_expires_at IS NOT NULL AND lease_expires_at <= $1
+         ORDER BY lease_expires_at LIMIT $2",
+    )
+    .bind(now.as_millisecond())
+    .bind(i64::from(limit));
+    query.fetch_all(conn).await?.iter().map(JobRow::read).collect()
+}
+
+/// Queued jobs that a message is due for, the longest waiting first. Without `shared` only those for one worker.
+pub(crate) async fn due_for_push(
+    conn: &mut AnyConnection,
+    now: Timestamp,
+    limit: u32,
+    shared: bool,
+) -> Result<Vec<JobRow>> {
+    let text = if shared {
+        "SELECT * FROM jobs WHERE status = 'queued' AND push_at <= $1 AND not_before <= $1 ORDER BY push_at LIMIT $2"
+    } else {
+        "SELECT * FROM jobs WHERE status = 'queued' AND push_at <= $1 AND not_before <= $1
+             AND target_worker_id IS NOT NULL ORDER BY push_at LIMIT $2"
+    };
+    let query = sqlx::query(text).bind(now.as_millisecond()).bind(i64::from(limit));
+    query.fetch_all(conn).await?.iter().map(JobRow::read).collect()
+}
+
+/// When the next message will be due. None while nothing is queued.
+pub(crate) async fn next_push_at(conn: &mut AnyConnection) -> Result<Option<Timestamp>> {
+    let row = sqlx::query("SELECT MIN(push_at) AS push_at FROM jobs WHERE status = 'queued'");
+    instant_opt(&row.fetch_one(conn).await?, "push_at")
+}
+
+/// The backup of this source that is queued or under way.
+pub(crate) async fn unfinished_backup(
+    conn: &mut AnyConnection,
+    source_id: &SourceId,
+) -> Result<Option<JobId>> {
+    let row = sqlx::query(
+        "SELECT id FROM jobs WHERE source_id = $1 AND type = 'backup' AND status IN ('queued', 'running', 'finalizing')",
+    )
+    .bind(source_id.as_str())
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| parsed(&row, "id")).transpose()
+}
+
+/// Those of `ids` that exist, in no order.
+pub(crate) async fn many(conn: &mut AnyConnection, ids: &[JobId]) -> Result<Vec<JobRow>> {
+    let mut found = Vec::with_capacity(ids.len());
+    for id in ids {
+        let row = sqlx::query("SELECT * FROM jobs WHERE id = $1")
+            .bind(id.as_str())
+            .fetch_optional(&mut *conn)
+            .await?;
+        if let Some(row) = row {
+            found.push(JobRow::read(&row)?);
+        }
+    }
+    Ok(found)
+}
+
+/// How many jobs of a kind stand where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) kind: JobKind,
+    pub(crate) status: JobStatus,
+    pub(crate) jobs: u64,
+}
+
+/// All jobs, counted by kind and status. Kinds and statuses without jobs are absent.
+pub(crate) async fn counts(conn: &mut AnyConnection) -> Result<Vec<Count>> {
+    let rows = sqlx::query("SELECT type, status, COUNT(*) AS jobs FROM jobs GROUP BY status, type")
+        .fetch_all(conn)
+        .await?;
+    let count = |row: &sqlx::any::AnyRow| {
+        let jobs = row.try_get::<i64, _>("jobs")?.unsigned_abs();
+        Ok(Count { kind: parsed(row, "type")?, status: parsed(row, "status")?, jobs })
+    };
+    rows.iter().map(count).collect()
+}

@@ -1,0 +1,140 @@
+//! A job as its row tells it.
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+use xvault_core::job::{JobError, Lease, Life, State};
+use xvault_core::{JobId, JobKind, JobStatus, LeaseToken, SnapshotId, SourceId, TenantId, WorkerId};
+
+use crate::db::{Error, Result, instant, instant_opt, json, json_opt, parsed, parsed_opt};
+
+/// A row of `jobs`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct JobRow {
+    pub(crate) id: JobId,
+    pub(crate) tenant_id: TenantId,
+    pub(crate) source_id: Option<SourceId>,
+    pub(crate) kind: JobKind,
+    /// Where it stands. Its transitions decide; this type carries what they entail.
+    pub(crate) life: Life,
+    /// Greater goes first.
+    pub(crate) priority: i64,
+    /// The only worker that may run it.
+    pub(crate) target_worker_id: Option<WorkerId>,
+    /// What kind of source its worker must be able to pull.
+    pub(crate) capability: Option<String>,
+    /// What it needs besides: ids only.
+    pub(crate) payload: Value,
+    /// What came of it, unless that is a snapshot.
+    pub(crate) result: Option<Value>,
+    /// Of the row as it was read.
+    pub(crate) revision: i64,
+    /// End of the last pause.
+    pub(crate) not_before: Timestamp,
+    /// Who works on it, or last did.
+    pub(crate) worker_id: Option<WorkerId>,
+    /// The token whose report ended an attempt: that report may be repeated.
+    pub(crate) done_token: Option<LeaseToken>,
+    /// The snapshot to be deleted, or that the present attempt makes.
+    pub(crate) snapshot_id: Option<SnapshotId>,
+    /// How far it has come: `xvault_core::protocol::JobProgress`.
+    pub(crate) progress: Option<Value>,
+    /// When a message about it was last sent.
+    pub(crate) enqueued_at: Option<Timestamp>,
+    /// How many were sent since it was queued.
+    pub(crate) enqueue_count: i64,
+    /// When the next message is due, while it is queued.
+    pub(crate) push_at: Timestamp,
+    pub(crate) created_by: Option<String>,
+    /// When the present or last attempt began.
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) finished_at: Option<Timestamp>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+}
+
+impl JobRow {
+    pub(crate) fn status(&self) -> JobStatus {
+        self.life.status()
+    }
+
+    /// The row with this life, and what follows from it: who works on it, when it began and ended. Messages are not
+    /// touched.
+    pub(crate) fn with(&self, life: Life, now: Timestamp) -> Self {
+        let claimed = life.attempt > self.life.attempt;
+        let worker_id = life.lease().map(|lease| lease.worker_id.clone()).or_else(|| self.worker_id.clone());
+        let finished_at = life.status().is_finished().then_some(self.finished_at.unwrap_or(now));
+        Self {
+            worker_id,
+            started_at: if claimed { Some(now) } else { self.started_at },
+            finished_at,
+            life,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn read(row: &AnyRow) -> Result<Self> {
+        Ok(Self {
+            id: parsed(row, "id")?,
+            tenant_id: parsed(row, "tenant_id")?,
+            source_id: parsed_opt(row, "source_id")?,
+            kind: parsed(row, "type")?,
+            life: life(row)?,
+            priority: row.try_get("priority")?,
+            target_worker_id: parsed_opt(row, "target_worker_id")?,
+            capability: row.try_get("capability")?,
+            payload: json(row, "payload")?,
+            result: json_opt(row, "result")?,
+            revision: row.try_get("revision")?,
+            not_before: instant(row, "not_before")?,
+            worker_id: parsed_opt(row, "worker_id")?,
+            done_token: parsed_opt(row, "done_token")?,
+            snapshot_id: parsed_opt(row, "snapshot_id")?,
+            progress: json_opt(row, "progress")?,
+            enqueued_at: instant_opt(row, "enqueued_at")?,
+            enqueue_count: row.try_get("enqueue_count")?,
+            push_at: instant(row, "push_at")?,
+            created_by: row.try_get("created_by")?,
+            started_at: instant_opt(row, "started_at")?,
+            finished_at: instant_opt(row, "finished_at")?,
+            created_at: instant(row, "created_at")?,
+            updated_at: instant(row, "updated_at")?,
+        })
+    }
+}
+
+fn life(row: &AnyRow) -> Result<Life> {
+    let state = match parsed(row, "status")? {
+        JobStatus::Queued => State::Queued { not_before: instant(row, "not_before")? },
+        JobStatus::Running => State::Running(lease(row)?),
+        JobStatus::Finalizing => State::Finalizing(lease(row)?),
+        JobStatus::Completed => State::Completed,
+        JobStatus::Failed => State::Failed,
+        JobStatus::Canceled => State::Canceled,
+    };
+    Ok(Life {
+        state,
+        attempt: count(row, "attempt")?,
+        max_attempts: count(row, "max_attempts")?,
+        error: error(row)?,
+    })
+}
+
+fn lease(row: &AnyRow) -> Result<Lease> {
+    Ok(Lease {
+        token: parsed(row, "lease_token")?,
+        worker_id: parsed(row, "worker_id")?,
+        expires_at: instant(row, "lease_expires_at")?,
+    })
+}
+
+fn error(row: &AnyRow) -> Result<Option<JobError>> {
+    let code: Option<String> = row.try_get("error_code")?;
+    let message: Option<String> = row.try_get("error_message")?;
+    Ok(code.map(|code| JobError { code, message: message.unwrap_or_default() }))
+}
+
+fn count(row: &AnyRow, column: &'static str) -> Result<u32> {
+    u32::try_from(row.try_get::<i64, _>(column)?).map_err(|_| Error::Corrupt { column })
+}

@@ -1,0 +1,117 @@
+//! Queues in Redis: the one place of the hub that names apalis.
+//!
+//! Facts about apalis-redis 1.0.0 that shape this file: a push that was given up poisons its storage (the next one says
+//! `Ok` and sends nothing), so each push has a storage of its own; redis-rs gives up after half a second unless told
+//! otherwise; finished tasks stay in Redis for ever unless somebody removes them.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use apalis_core::backend::{TaskSink as _, Vacuum as _};
+use apalis_redis::{Config, RedisStorage};
+use async_trait::async_trait;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{Client, RedisError};
+use xvault_core::protocol::{JobMessage, QueueName};
+
+use super::{JobQueue, QueueError};
+
+/// How long one call may take, with connecting.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long Redis may take for an answer, and for a connection: half a second, the default, breaks on each hiccup.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Finished messages that are younger are left to who looks at them.
+const FINISHED: Duration = Duration::from_secs(600);
+
+/// Queues in Redis, for a fleet. Connects when it is first needed, and again whenever it must.
+pub struct RedisQueue {
+    connection: ConnectionManager,
+    /// Whether the last call failed: only changes are logged.
+    away: AtomicBool,
+}
+
+impl fmt::Debug for RedisQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The connection knows the password.
+        f.debug_struct("RedisQueue").field("away", &self.away).finish_non_exhaustive()
+    }
+}
+
+impl RedisQueue {
+    /// Takes note of where Redis is (`redis://:PASSWORD@HOST:PORT/DB`), and does not connect yet. To be called inside a
+    /// tokio runtime.
+    ///
+    /// # Errors
+    /// When the URL is none. It is not repeated: it may hold a password.
+    pub fn new(url: &str) -> Result<Self, QueueError> {
+        let invalid = |_: RedisError| QueueError {
+            queue: "redis".to_owned(),
+            reason: "REDIS_URL is no URL of a Redis server".to_owned(),
+        };
+        let client = Client::open(url).map_err(invalid)?;
+        let config = ConnectionManagerConfig::new()
+            .set_response_timeout(Some(ANSWER))
+            .set_connection_timeout(Some(ANSWER))
+            .set_max_delay(Duration::from_secs(2));
+        let connection = ConnectionManager::new_lazy_with_config(client, config).map_err(invalid)?;
+        Ok(Self { connection, away: AtomicBool::new(false) })
+    }
+
+    fn storage(&self, queue: &QueueName) -> RedisStorage<JobMessage> {
+        let config = Config::default().queue(queue.to_string()).emit_events(false);
+        RedisStorage::new(self.connection.clone()).with_config(config)
+    }
+
+    /// Runs one call with patience, and tells when Redis goes and comes back.
+    async fn call<T, E: fmt::Display>(
+        &self,
+        queue: &QueueName,
+        call: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, QueueError> {
+        let failed = |reason: String| QueueError { queue: queue.to_string(), reason };
+        let result = match tokio::time::timeout(PATIENCE, call).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(_) => Err(failed(format!("no answer in {} s", PATIENCE.as_secs()))),
+        };
+        self.tell(&result);
+        result
+    }
+
+    fn tell<T>(&self, result: &Result<T, QueueError>) {
+        let away = result.is_err();
+        if self.away.swap(away, Ordering::Relaxed) == away {
+            return;
+        }
+        match result {
+            Ok(_) => tracing::info!("Redis is back"),
+            Err(error) => tracing::warn!(%error, "Redis is away; jobs wait in the database"),
+        }
+    }
+}
+
+#[async_trait]
+impl JobQueue for RedisQueue {
+    async fn push(&self, queue: &QueueName, message: JobMessage) -> Result<(), QueueError> {
+        let mut storage = self.storage(queue);
+        self.call(queue, async move { storage.push(message).await }).await
+    }
+
+    async fn depth(&self, queue: &QueueName) -> Result<u64, QueueError> {
+        let mut connection = self.connection.clone();
+        let mut ask = redis::pipe();
+        ask.cmd("ZCARD").arg(format!("{queue}:scheduled")).cmd("LLEN").arg(format!("{queue}:active"));
+        let counted = async move { ask.query_async::<(u64, u64)>(&mut connection).await };
+        self.call(queue, counted).await.map(|(scheduled, active)| scheduled.saturating_add(active))
+    }
+
+    async fn clean(&self, queue: &QueueName) -> Result<(), QueueError> {
+        let mut storage = self.storage(queue);
+        self.call(queue, async move { storage.vacuum_before(FINISHED).await }).await?;
+        let mut connection = self.connection.clone();
+        let mut remove = redis::cmd("DEL");
+        remove.arg(format!("{queue}:done")).arg(format!("{queue}:dead"));
+        self.call(queue, async move { remove.query_async::<()>(&mut connection).await }).await
+    }
+}
