@@ -20,4 +20,5 @@ pub(crate) mod tenants;
 pub(crate) mod tokens;
 pub(crate) mod users;
 pub(crate) mod wake;
+pub(crate) mod worker_tokens;
 pub(crate) mod workers;

@@ -40,6 +40,17 @@ pub enum Dialect {
     Postgres,
 }
 
+/// A step of the schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migration {
+    /// Its number.
+    pub version: i64,
+    /// Its name.
+    pub description: String,
+    /// Whether this database has had it.
+    pub applied: bool,
+}
+
 /// A pool of connections. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Db {
@@ -113,6 +124,14 @@ pub enum Error {
     /// `DATABASE_URL` is of no kind that is supported.
     #[error("DATABASE_URL must begin with postgres:// or sqlite:")]
     Url,
+    /// The schema is older than this program.
+    #[error(
+        "the database lacks migration {version}: run `xvault-hub migrate`, or set HUB_AUTO_MIGRATE=true to have it done at start"
+    )]
+    Behind {
+        /// The first that is missing.
+        version: i64,
+    },
     /// The schema could not be brought up to date.
     #[error("migrate the database")]
     Migrate(#[source] sqlx::migrate::MigrateError),
@@ -187,6 +206,49 @@ impl Db {
     /// When a migration fails, or the database is of a newer program.
     pub async fn migrate(&self) -> Result<()> {
         MIGRATOR.run(&self.pool).await.map_err(Error::Migrate)
+    }
+
+    /// What migrations there are, and which of them this database has had.
+    ///
+    /// # Errors
+    /// When the database can't be asked.
+    pub async fn migrations(&self) -> Result<Vec<Migration>> {
+        let applied = self.applied().await?;
+        let known = MIGRATOR.iter().map(|migration| Migration {
+            version: migration.version,
+            description: migration.description.to_string(),
+            applied: applied.contains(&migration.version),
+        });
+        Ok(known.collect())
+    }
+
+    /// Versions of the migrations that were applied; none in a database that never had any.
+    async fn applied(&self) -> Result<Vec<i64>> {
+        let there = match self.dialect {
+            Dialect::Sqlite => "SELECT COUNT(*) AS n FROM sqlite_master WHERE name = '_sqlx_migrations'",
+            Dialect::Postgres => {
+                "SELECT COUNT(*) AS n FROM information_schema.tables
+                 WHERE table_schema = current_schema() AND table_name = '_sqlx_migrations'"
+            }
+        };
+        if sqlx::query(there).fetch_one(&self.pool).await?.try_get::<i64, _>("n")? == 0 {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query("SELECT version FROM _sqlx_migrations ORDER BY version")
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter().map(|row| Ok(row.try_get("version")?)).collect()
+    }
+
+    /// Refuses a database whose schema is not that of this program.
+    ///
+    /// # Errors
+    /// [`Error::Behind`] when a migration is pending.
+    pub async fn check_schema(&self) -> Result<()> {
+        match self.migrations().await?.iter().find(|migration| !migration.applied) {
+            Some(pending) => Err(Error::Behind { version: pending.version }),
+            None => Ok(()),
+        }
     }
 
     /// The database's clock, in milliseconds since 1970.
@@ -268,4 +330,27 @@ pub(crate) fn instant_opt(row: &AnyRow, column: &'static str) -> Result<Option<j
 /// An UPDATE or DELETE of one row: none touched means that there is none in scope.
 pub(crate) fn touched(result: &sqlx::any::AnyQueryResult) -> Result<()> {
     if result.rows_affected() == 0 { Err(Error::NotFound) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_says_what_it_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::connect(&format!("sqlite:{}", dir.path().join("hub.db").display()), 2).await.unwrap();
+        assert!(db.migrations().await.unwrap().iter().all(|migration| !migration.applied));
+        let error = db.check_schema().await.unwrap_err().to_string();
+        assert!(error.contains("xvault-hub migrate"), "{error}");
+        db.migrate().await.unwrap();
+        db.check_schema().await.unwrap();
+        db.migrate().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn other_databases_are_refused_by_name() {
+        let error = Db::connect("mysql://localhost/x", 1).await.unwrap_err();
+        assert!(error.to_string().contains("DATABASE_URL"), "{error}");
+    }
 }

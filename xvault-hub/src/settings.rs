@@ -1,5 +1,6 @@
 //! What the hub's behaviour depends on, besides database, queue and keys.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use xvault_core::Recipient;
@@ -18,6 +19,17 @@ pub enum Registration {
     Closed,
     /// `POST /api/v1/auth/register` makes a tenant and its owner.
     Open,
+}
+
+impl FromStr for Registration {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "closed" => Ok(Self::Closed),
+            "open" => Ok(Self::Open),
+            _ => Err("`open` or `closed` is needed"),
+        }
+    }
 }
 
 /// How the hub behaves. Begin with [`Settings::with_jwt_secret`].

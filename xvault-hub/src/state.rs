@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use axum::Router;
+use xvault_core::WorkerId;
 use xvault_core::secret::SecretString;
 
 use crate::app::access_token::AccessTokens;
 use crate::app::login_limits::LoginLimits;
 use crate::app::operators::{self, FirstLogin, OperatorError};
 use crate::app::passwords::Passwords;
+use crate::app::worker_tokens::{IssueError, issue_worker_token};
+use crate::metrics::Metrics;
 use crate::queue::JobQueue;
 use crate::{Clock, Db, DbError, KeyError, Keys, Settings, api, app};
 
@@ -37,6 +40,7 @@ struct Inner {
     access: AccessTokens,
     passwords: Passwords,
     limits: LoginLimits,
+    metrics: Metrics,
 }
 
 /// Why a hub can't start.
@@ -61,7 +65,13 @@ impl Hub {
         app::kek::check(&parts.db, &parts.keys, parts.clock.now()).await?;
         let access = AccessTokens::new(&parts.settings.jwt_secret, parts.settings.access_token);
         let limits = LoginLimits::new(parts.settings.login_limit);
-        Ok(Self(Arc::new(Inner { parts, access, passwords: Passwords::default(), limits })))
+        Ok(Self(Arc::new(Inner {
+            parts,
+            access,
+            passwords: Passwords::default(),
+            limits,
+            metrics: Metrics::default(),
+        })))
     }
 
     /// Makes the first operator, unless there is one. What is not given is made up, and a password that was is returned:
@@ -75,6 +85,14 @@ impl Hub {
         password: Option<SecretString>,
     ) -> Result<Option<FirstLogin>, OperatorError> {
         operators::ensure_first(self, email, password).await
+    }
+
+    /// As [`crate::issue_worker_token`], for a worker in the same program.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn issue_worker_token(&self, worker: &WorkerId) -> Result<SecretString, IssueError> {
+        issue_worker_token(self.db(), worker).await
     }
 
     /// The HTTP application: `/api/v1`, `/internal`, `/docs`, `/healthz`, `/readyz`, `/metrics`.
@@ -100,6 +118,10 @@ impl Hub {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.parts.settings
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     pub(crate) fn access(&self) -> &AccessTokens {

@@ -1,0 +1,155 @@
+//! Settings of the program, from flags and the environment. Secrets come from the environment or from files alone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use xvault_core::Recipient;
+use xvault_core::secret::{ExposeSecret, SecretString};
+use xvault_core::service::{DEFAULT_LOG_FILTER, Environment, LogFormat, SettingError};
+
+use crate::queue::{JobQueue, RedisQueue};
+use crate::{Clock, Db, HubParts, Keys, Registration, Settings};
+
+/// Every environment variable that begins with `HUB_`.
+pub const KNOWN: &[&str] = &[
+    "HUB_LISTEN_ADDR",
+    "HUB_ENCRYPTION_KEK",
+    "HUB_JWT_SECRET",
+    "HUB_AUTO_MIGRATE",
+    "HUB_OPERATOR_EMAIL",
+    "HUB_OPERATOR_PASSWORD",
+    "HUB_LEASE_SECONDS",
+    "HUB_MAX_ATTEMPTS",
+    "HUB_JOB_LOG_DAYS",
+    "HUB_REGISTRATION",
+    "HUB_RECOVERY_RECIPIENT",
+    "HUB_DATABASE_CONNECTIONS",
+    "HUB_LOG",
+    "HUB_LOG_FORMAT",
+];
+
+const KEK_HELP: &str =
+    "an age identity, as `xvault keygen` or `age-keygen` makes; keep a copy of it elsewhere";
+const JWT_HELP: &str = "at least 32 random bytes, as `openssl rand -base64 48` makes";
+const DATABASE_HELP: &str = "postgres://user:password@host/database, or sqlite:/path/to/hub.db";
+const REDIS_HELP: &str = "redis://:password@host:6379/0";
+
+/// How log lines look, and which there are.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// How log lines look: text or json
+    #[arg(long = "log-format", env = "HUB_LOG_FORMAT", default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub format: LogFormat,
+    /// Which log lines there are: error, warn, info, debug, or by module as in `info,xvault_hub=debug`
+    #[arg(long = "log", env = "HUB_LOG", default_value = DEFAULT_LOG_FILTER, value_name = "FILTER")]
+    pub filter: String,
+}
+
+/// How the hub behaves.
+#[derive(Debug, Clone, Args)]
+pub struct BehaviourArgs {
+    /// How long a worker may be silent before its job is given to another, in seconds
+    #[arg(long, env = "HUB_LEASE_SECONDS", default_value_t = 60, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(3..=3600))]
+    pub lease_seconds: u64,
+    /// After so many attempts a job fails
+    #[arg(long, env = "HUB_MAX_ATTEMPTS", default_value_t = 3, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub max_attempts: u32,
+    /// How long job logs are kept, in days
+    #[arg(long, env = "HUB_JOB_LOG_DAYS", default_value_t = 90, value_name = "DAYS",
+          value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub job_log_days: u32,
+    /// Whether strangers may make themselves a tenant: open or closed
+    #[arg(long, env = "HUB_REGISTRATION", default_value = "closed", value_name = "WHO")]
+    pub registration: Registration,
+    /// An offline age recipient that every backup is encrypted to, too
+    #[arg(long, env = "HUB_RECOVERY_RECIPIENT", value_name = "RECIPIENT")]
+    pub recovery_recipient: Option<Recipient>,
+    /// E-mail address of the first operator; its password is HUB_OPERATOR_PASSWORD, or made and printed once
+    #[arg(long, env = "HUB_OPERATOR_EMAIL", value_name = "EMAIL")]
+    pub operator_email: Option<String>,
+}
+
+/// What `serve` is told.
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Where to listen
+    #[arg(long = "listen", env = "HUB_LISTEN_ADDR", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Bring the database's schema up to date at start
+    #[arg(long, env = "HUB_AUTO_MIGRATE", value_name = "true|false", num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true")]
+    pub auto_migrate: bool,
+    /// Connections to the database
+    #[arg(long, env = "HUB_DATABASE_CONNECTIONS", default_value_t = 16, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(2..=200))]
+    pub database_connections: u32,
+    /// How it behaves
+    #[command(flatten)]
+    pub behaviour: BehaviourArgs,
+}
+
+impl BehaviourArgs {
+    /// The settings, with the secret that access tokens are signed with.
+    ///
+    /// # Errors
+    /// When the secret is too short.
+    pub fn settings(&self, jwt_secret: &SecretString) -> Result<Settings, crate::SettingsError> {
+        let mut settings = Settings::with_jwt_secret(jwt_secret.expose_secret().as_bytes())?;
+        settings.lease = Duration::from_secs(self.lease_seconds);
+        settings.max_attempts = self.max_attempts;
+        settings.job_log_days = self.job_log_days;
+        settings.registration = self.registration;
+        settings.recovery_recipient = self.recovery_recipient.clone();
+        Ok(settings)
+    }
+}
+
+/// Stops at a misspelt setting.
+///
+/// # Errors
+/// Names it.
+pub fn check_names(environment: &Environment) -> Result<(), SettingError> {
+    environment.refuse_unknown("HUB_", KNOWN)
+}
+
+/// `HUB_ENCRYPTION_KEK`.
+///
+/// # Errors
+/// When it is absent, or no list of identities.
+pub fn keys(environment: &Environment) -> anyhow::Result<Keys> {
+    Ok(Keys::parse(&environment.needed_secret("HUB_ENCRYPTION_KEK", KEK_HELP)?)?)
+}
+
+/// Connects to `DATABASE_URL`.
+///
+/// # Errors
+/// When it is absent, of no supported kind, or can't be reached.
+pub async fn database(environment: &Environment, connections: u32) -> anyhow::Result<Db> {
+    let url = environment.needed_secret("DATABASE_URL", DATABASE_HELP)?;
+    Ok(Db::connect(url.expose_secret(), connections).await?)
+}
+
+/// The password of the first operator, if it is given.
+///
+/// # Errors
+/// When it is given twice, or can't be read.
+pub fn operator_password(environment: &Environment) -> Result<Option<SecretString>, SettingError> {
+    environment.secret("HUB_OPERATOR_PASSWORD")
+}
+
+/// Everything `serve` needs, from `args` and the environment.
+///
+/// # Errors
+/// Names the setting at fault.
+pub async fn parts(args: &ServeArgs, environment: &Environment) -> anyhow::Result<HubParts> {
+    let keys = keys(environment)?;
+    let settings = args.behaviour.settings(&environment.needed_secret("HUB_JWT_SECRET", JWT_HELP)?)?;
+    let redis = environment.needed_secret("REDIS_URL", REDIS_HELP)?;
+    let queue: Arc<dyn JobQueue> = Arc::new(RedisQueue::new(redis.expose_secret())?);
+    let db = database(environment, args.database_connections).await?;
+    Ok(HubParts { db, clock: Clock::system(), keys, queue, settings })
+}

@@ -1,0 +1,209 @@
+//! What `/metrics` shows, in the text format of OpenMetrics.
+//!
+//! Counters and histograms grow as things happen in this hub; gauges are looked up when somebody asks, and are those of
+//! the whole fleet. No label names a tenant, a source or a path.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use tokio::sync::Mutex;
+use xvault_core::{JobKind, JobStatus};
+
+/// The type of the format, for the answer's `Content-Type`.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct JobLabels {
+    r#type: &'static str,
+    status: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    r#type: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: String,
+    /// The route's pattern, never the path that was asked for.
+    route: String,
+    status: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueLabel {
+    queue: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WorkerLabels {
+    worker: String,
+    status: String,
+}
+
+type Seconds = Family<KindLabel, Histogram, fn() -> Histogram>;
+
+/// Counts, and shows.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    request_seconds: Histogram,
+    finished: Family<JobLabels, Counter>,
+    job_seconds: Seconds,
+    backup_bytes: Counter,
+    lease_expiries: Counter,
+    gauges: Mutex<Gauges>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Gauges {
+    jobs: Family<JobLabels, Gauge>,
+    queue_depth: Family<QueueLabel, Gauge>,
+    worker_age: Family<WorkerLabels, Gauge>,
+}
+
+/// The fleet as it is right now.
+#[derive(Debug, Default)]
+pub(crate) struct Observed {
+    /// Unfinished jobs.
+    pub(crate) jobs: Vec<(JobKind, JobStatus, i64)>,
+    /// Waiting messages by queue; absent where the queue can't say.
+    pub(crate) queues: Vec<(String, i64)>,
+    /// Worker, its status, and the seconds since it was last seen.
+    pub(crate) workers: Vec<(String, String, i64)>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("xvault");
+        let (gauges, requests, finished) = (Gauges::default(), Family::default(), Family::default());
+        let request_seconds = Histogram::new(exponential_buckets(0.001, 2.0, 14));
+        let job_seconds: Seconds =
+            Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.1, 3.0, 13)));
+        let (backup_bytes, lease_expiries) = (Counter::default(), Counter::default());
+        registry.register("http_requests", "Requests answered by this hub", requests.clone());
+        registry.register("http_request_seconds", "Time to answer a request", request_seconds.clone());
+        registry.register("jobs_finished", "Jobs that ended, as told to this hub", finished.clone());
+        registry.register("job_seconds", "Time from claim to end of completed jobs", job_seconds.clone());
+        registry.register(
+            "backup_bytes",
+            "Bytes of the artifacts of completed backups",
+            backup_bytes.clone(),
+        );
+        registry.register("lease_expiries", "Leases that ran out", lease_expiries.clone());
+        registry.register("jobs", "Unfinished jobs", gauges.jobs.clone());
+        registry.register("queue_depth", "Messages that wait in a queue", gauges.queue_depth.clone());
+        registry.register(
+            "worker_age_seconds",
+            "Time since a worker was last seen",
+            gauges.worker_age.clone(),
+        );
+        let gauges = Mutex::new(gauges);
+        Self {
+            registry,
+            requests,
+            request_seconds,
+            finished,
+            job_seconds,
+            backup_bytes,
+            lease_expiries,
+            gauges,
+        }
+    }
+}
+
+impl Metrics {
+    /// A request was answered. `route` is the pattern that matched.
+    pub(crate) fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
+        let labels = RequestLabels { method: method.to_owned(), route: route.to_owned(), status };
+        self.requests.get_or_create(&labels).inc();
+        self.request_seconds.observe(took.as_secs_f64());
+    }
+
+    /// A job ended; `ran` is the time since it was claimed.
+    pub(crate) fn finished(&self, kind: JobKind, status: JobStatus, ran: Option<Duration>) {
+        let labels = JobLabels { r#type: kind.as_str(), status: status.as_str() };
+        self.finished.get_or_create(&labels).inc();
+        if let (JobStatus::Completed, Some(ran)) = (status, ran) {
+            self.job_seconds.get_or_create(&KindLabel { r#type: kind.as_str() }).observe(ran.as_secs_f64());
+        }
+    }
+
+    /// A backup was completed.
+    pub(crate) fn stored(&self, bytes: u64) {
+        self.backup_bytes.inc_by(bytes);
+    }
+
+    /// A lease ran out.
+    pub(crate) fn lease_expired(&self) {
+        self.lease_expiries.inc();
+    }
+
+    /// The page.
+    pub(crate) async fn page(&self, observed: Observed) -> Result<String, std::fmt::Error> {
+        // Two readers at once must not see each other's half-set gauges.
+        let gauges = self.gauges.lock().await;
+        gauges.set(observed);
+        let mut page = String::new();
+        text::encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+}
+
+impl Gauges {
+    fn set(&self, observed: Observed) {
+        self.jobs.clear();
+        for (kind, status, count) in observed.jobs {
+            self.jobs.get_or_create(&JobLabels { r#type: kind.as_str(), status: status.as_str() }).set(count);
+        }
+        self.queue_depth.clear();
+        for (queue, depth) in observed.queues {
+            self.queue_depth.get_or_create(&QueueLabel { queue }).set(depth);
+        }
+        self.worker_age.clear();
+        for (worker, status, age) in observed.workers {
+            self.worker_age.get_or_create(&WorkerLabels { worker, status }).set(age);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_page_shows_what_happened_and_what_is() {
+        let metrics = Metrics::default();
+        metrics.answered("GET", "/api/v1/jobs/{id}", 200, Duration::from_millis(3));
+        metrics.finished(JobKind::Backup, JobStatus::Completed, Some(Duration::from_secs(2)));
+        metrics.stored(1234);
+        metrics.lease_expired();
+        let observed = Observed {
+            jobs: vec![(JobKind::Backup, JobStatus::Queued, 7)],
+            queues: vec![("xvault:jobs".into(), 3)],
+            workers: vec![("w1".into(), "online".into(), 4)],
+        };
+        let page = metrics.page(observed).await.unwrap();
+        for line in [
+            r#"xvault_http_requests_total{method="GET",route="/api/v1/jobs/{id}",status="200"} 1"#,
+            r#"xvault_jobs_finished_total{type="backup",status="completed"} 1"#,
+            r#"xvault_jobs{type="backup",status="queued"} 7"#,
+            r#"xvault_queue_depth{queue="xvault:jobs"} 3"#,
+            r#"xvault_worker_age_seconds{worker="w1",status="online"} 4"#,
+            "xvault_backup_bytes_total 1234",
+            "xvault_lease_expiries_total 1",
+        ] {
+            assert!(page.contains(line), "{line} is missing in:\n{page}");
+        }
+        // What is gone is not shown any more.
+        let page = metrics.page(Observed::default()).await.unwrap();
+        assert!(!page.contains("xvault_queue_depth{"), "{page}");
+    }
+}
