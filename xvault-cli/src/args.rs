@@ -1,5 +1,6 @@
 //! The command line: every flag, and the help that teaches it.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
@@ -56,6 +57,7 @@ impl Command {
     pub(crate) fn when_interrupted(&self) -> &'static str {
         match self {
             Self::Backup(_) => "interrupted; no snapshot was made, nothing half-done was kept",
+            Self::Up(_) => "interrupted; unfinished jobs go on at the next start",
             Self::Restore(_) => "interrupted; the files restored so far are whole and stay",
             _ => "interrupted",
         }
@@ -80,6 +82,8 @@ pub(crate) enum Command {
     Probe(ProbeArgs),
     /// Make a key: prints its recipient, keeps its identity in a file
     Keygen(KeygenArgs),
+    /// Run the service on this machine: hub and worker in one process, on SQLite
+    Up(Box<UpArgs>),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -313,6 +317,26 @@ pub(crate) struct KeygenArgs {
     /// Where the identity is kept [default: ~/.config/xvault/identity.txt]
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
+}
+
+/// The service on one machine: its settings are those of hub and worker.
+///
+/// Everything it keeps lies in the data directory: hub.db, kek.txt and jwt-secret.txt (made at the first start), and backups/.
+/// HUB_ENCRYPTION_KEK, HUB_JWT_SECRET and HUB_OPERATOR_PASSWORD (or the same with _FILE) take the place of what is made.
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// Where everything is kept
+    #[arg(long, value_name = "DIR", default_value = "./xvault-data", value_hint = ValueHint::DirPath)]
+    pub(crate) data_dir: PathBuf,
+    /// Where to listen
+    #[arg(long, env = "HUB_LISTEN_ADDR", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) behaviour: xvault_hub::config::BehaviourArgs,
+    #[command(flatten)]
+    pub(crate) worker: xvault_worker::args::BehaviourArgs,
+    #[command(flatten)]
+    pub(crate) logs: xvault_hub::config::LogArgs,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod ls;
 mod probe;
 mod restore;
 mod snapshots;
+mod up;
 mod verify;
 
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,7 @@ pub(crate) async fn run(
         Command::Verify(args) => verify::run(&args, output, cancel).await,
         Command::Probe(args) => probe::run(&args, output, cancel).await,
         Command::Keygen(args) => keygen::run(&args, output),
+        Command::Up(args) => up::run(&args, output, cancel).await,
         Command::Completions(args) => completions::run(&args),
     }
 }

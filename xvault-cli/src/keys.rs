@@ -80,6 +80,13 @@ pub(crate) fn create(path: &Path) -> anyhow::Result<Recipient> {
     Ok(recipient)
 }
 
+/// Keeps a secret in `path`, which must not exist: readable by its owner only, and whole or not there.
+pub(crate) fn write_private(path: &Path, secret: &[u8]) -> anyhow::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written = write_whole(path, parent, |file| file.write_all(secret));
+    written.with_context(|| format!("create {}", path.display()))
+}
+
 /// The file appears under its name when all of it is on the disk, and never in place of another.
 fn write_whole(path: &Path, parent: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let temporary = path.with_extension(format!("new-{}", std::process::id()));

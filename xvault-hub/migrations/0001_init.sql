@@ -233,6 +233,7 @@ CREATE INDEX jobs_by_source ON jobs (source_id, id);
 CREATE INDEX jobs_queued ON jobs (priority DESC, not_before, id) WHERE status = 'queued';
 CREATE INDEX jobs_to_push ON jobs (push_at) WHERE status = 'queued';
 CREATE INDEX jobs_by_state ON jobs (status, type);
+CREATE INDEX jobs_unfinished ON jobs (status, type) WHERE status IN ('queued', 'running', 'finalizing');
 CREATE INDEX jobs_leased ON jobs (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 CREATE INDEX jobs_by_worker ON jobs (worker_id, id);
 -- At most one unfinished backup of a source, and one unfinished deletion of a snapshot.

@@ -6,6 +6,7 @@ pub(crate) mod fields;
 mod health;
 mod internal;
 mod layers;
+mod metrics;
 mod openapi;
 pub(crate) mod paging;
 pub(crate) mod principal;
@@ -13,7 +14,7 @@ mod v1;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi as _;
@@ -29,6 +30,7 @@ const MAX_BODY: usize = 2 << 20;
 fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::with_openapi(openapi::Head::openapi())
         .merge(health::routes())
+        .merge(metrics::routes())
         .nest("/api/v1", v1::routes())
         .nest("/internal", internal::routes())
 }
@@ -50,6 +52,7 @@ pub(crate) fn router(hub: Hub) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(layers::limit_time))
         .layer(CatchPanicLayer::custom(layers::panicked))
+        .layer(from_fn_with_state(hub.clone(), metrics::measure))
         .layer(from_fn(layers::secure))
         .layer(from_fn(layers::identify))
         .with_state(hub)

@@ -9,6 +9,7 @@ pub(crate) mod email;
 pub(crate) mod jobs;
 pub(crate) mod kek;
 pub(crate) mod login_limits;
+pub(crate) mod observe;
 pub(crate) mod operators;
 pub(crate) mod passwords;
 pub(crate) mod registration;

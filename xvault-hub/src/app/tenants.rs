@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use sqlx::AnyConnection;
-use xvault_core::secret::ExposeSecret;
+use xvault_core::secret::{ExposeSecret, SecretString};
 use xvault_core::{Identity, Recipient, TenantId};
+use zeroize::Zeroizing;
 
 use super::audit::{Deed, record};
 use crate::Hub;
@@ -71,6 +72,30 @@ pub(crate) async fn update(
     audit(&mut tx, hub, who, id, "tenant.update", details).await?;
     tx.commit().await.map_err(crate::DbError::from)?;
     get(hub, &who.scope(None)?, id).await
+}
+
+/// The tenant's identities as an age key file, newest first: what opens its snapshots without us. Audited.
+pub(crate) async fn export_identity(hub: &Hub, who: &Principal, id: &TenantId) -> Result<SecretString> {
+    let mut tx = hub.db().begin().await?;
+    tenants::get(&mut tx, &who.scope(None)?, id).await.map_err(Error::of("tenant"))?;
+    let mut file = Zeroizing::new(String::new());
+    for key in tenant_keys::all(&mut tx, id).await? {
+        let (Some(sealed), Some(kek)) = (&key.encrypted_private_key, &key.kek_id) else { continue };
+        let opened = hub.keys().open(sealed, kek)?;
+        let identity = Zeroizing::new(String::from_utf8_lossy(opened.expose_secret()).into_owned());
+        file.push_str(&format!("# public key: {}\n", key.public_key));
+        file.push_str(identity.trim_end());
+        file.push('\n');
+    }
+    if file.is_empty() {
+        return Err(Error::conflict(
+            "no_identity",
+            "the tenant keeps its identity itself; the platform has none",
+        ));
+    }
+    audit(&mut tx, hub, who, id, "tenant.export_identity", json!({})).await?;
+    tx.commit().await.map_err(crate::DbError::from)?;
+    Ok(SecretString::from(file.as_str()))
 }
 
 async fn audit(

@@ -58,3 +58,13 @@ pub(crate) async fn active(conn: &mut AnyConnection, tenant_id: &TenantId) -> Re
     .await?;
     rows.iter().map(from_row).collect()
 }
+
+/// Every key that the tenant ever had, newest first: old snapshots are encrypted to old ones.
+pub(crate) async fn all(conn: &mut AnyConnection, tenant_id: &TenantId) -> Result<Vec<TenantKey>> {
+    let rows =
+        sqlx::query("SELECT * FROM tenant_keys WHERE tenant_id = $1 ORDER BY created_at DESC, id DESC")
+            .bind(tenant_id.as_str())
+            .fetch_all(conn)
+            .await?;
+    rows.iter().map(from_row).collect()
+}

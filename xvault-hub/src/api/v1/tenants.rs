@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xvault_core::TenantId;
+use xvault_core::secret::ExposeSecret as _;
 
 use crate::Hub;
 use crate::api::error::{ErrorBody, Result};
@@ -19,7 +20,10 @@ use crate::db::Page;
 use crate::db::status::Status;
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get, update))
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(get, update))
+        .routes(routes!(export_identity))
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
@@ -153,4 +157,34 @@ async fn update(
     let name = body.name.map(|text| name("name", &text)).transpose()?;
     let change = Change { name, status: body.status };
     Ok(Json(tenants::update(&hub, &who, &id, change).await?.into()))
+}
+
+/// What opens a tenant's snapshots.
+#[derive(Serialize, utoipa::ToSchema)]
+struct ExportedIdentity {
+    /// An age key file: `age -d -i FILE` opens every snapshot of the tenant with it. Keep it as you keep the data.
+    identity: String,
+}
+
+/// Export a tenant's identity
+///
+/// The private keys that its snapshots are encrypted to, as an age key file, so that they can be opened without this
+/// platform. For owners and operators; each export is audited.
+#[utoipa::path(
+    post, path = "/tenants/{id}/identity", tag = "tenants",
+    params(("id" = TenantId, Path)),
+    responses(
+        (status = 200, body = ExportedIdentity),
+        (status = "4XX", body = ErrorBody),
+        (status = "5XX", body = ErrorBody),
+    ),
+)]
+async fn export_identity(
+    State(hub): State<Hub>,
+    who: Principal,
+    Path(id): Path<TenantId>,
+) -> Result<Json<ExportedIdentity>> {
+    who.require(Role::Owner)?;
+    let identity = tenants::export_identity(&hub, &who, &id).await?;
+    Ok(Json(ExportedIdentity { identity: identity.expose_secret().to_owned() }))
 }

@@ -41,6 +41,7 @@ pub(crate) async fn complete(
     }
     commit(tx).await?;
     tell(&job, &done.outcome);
+    count(hub, &job, &done.outcome);
     if job.enqueue_count == 1 && matches!(job.life.state, State::Queued { .. }) {
         wake::push(hub, &job);
     }
@@ -167,6 +168,17 @@ async fn store(
         }
         (TaskResult::DeleteSnapshot, Some(snapshot)) => Ok(snapshots::delete(tx, snapshot).await?),
         _ => Ok(()),
+    }
+}
+
+fn count(hub: &Hub, job: &JobRow, outcome: &Outcome) {
+    if !job.status().is_finished() {
+        return;
+    }
+    let ran = job.started_at.map(|started| hub.clock().now().duration_since(started).unsigned_abs());
+    hub.metrics().finished(job.kind, job.status(), ran);
+    if let Outcome::Completed { result: TaskResult::Backup { manifest, .. } } = outcome {
+        hub.metrics().stored(manifest.size_bytes);
     }
 }
 

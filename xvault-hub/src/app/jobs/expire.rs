@@ -23,6 +23,10 @@ async fn expire(hub: &Hub, job: &JobRow) -> Result<bool, DbError> {
     if !jobs::save(&mut *hub.db().conn().await?, &after, now).await? {
         return Ok(false);
     }
+    hub.metrics().lease_expired();
+    if after.status().is_finished() {
+        hub.metrics().finished(after.kind, after.status(), None);
+    }
     let worker = job.worker_id.as_ref().map(xvault_core::WorkerId::as_str).unwrap_or_default();
     let status = after.status();
     tracing::warn!(job_id = %job.id, tenant_id = %job.tenant_id, worker_id = worker, %status, "lease expired");

@@ -152,11 +152,14 @@ pub(crate) struct Count {
     pub(crate) jobs: u64,
 }
 
-/// All jobs, counted by kind and status. Kinds and statuses without jobs are absent.
+/// Unfinished jobs, counted by kind and status. Kinds and statuses without jobs are absent.
 pub(crate) async fn counts(conn: &mut AnyConnection) -> Result<Vec<Count>> {
-    let rows = sqlx::query("SELECT type, status, COUNT(*) AS jobs FROM jobs GROUP BY status, type")
-        .fetch_all(conn)
-        .await?;
+    let rows = sqlx::query(
+        "SELECT type, status, COUNT(*) AS jobs FROM jobs
+         WHERE status IN ('queued', 'running', 'finalizing') GROUP BY status, type",
+    )
+    .fetch_all(conn)
+    .await?;
     let count = |row: &sqlx::any::AnyRow| {
         let jobs = row.try_get::<i64, _>("jobs")?.unsigned_abs();
         Ok(Count { kind: parsed(row, "type")?, status: parsed(row, "status")?, jobs })
