@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use xvault_core::protocol::QueueName;
 
 use crate::app::{jobs, wake, workers};
-use crate::db::{self, job_logs};
+use crate::db::{self, job_logs, refresh_tokens};
 use crate::{Hub, queue::QueueError};
 use pace::{Failure, repeat};
 
@@ -33,6 +33,7 @@ impl Hub {
             repeat("reaper", &stop, || reap(self)),
             repeat("reconciler", &stop, || send(self)),
             repeat("worker watch", &stop, || watch(self)),
+            repeat("session janitor", &stop, || tidy_sessions(self)),
             repeat("log janitor", &stop, || tidy_logs(self)),
             repeat("queue janitor", &stop, || tidy_queues(self)),
         );
@@ -79,7 +80,13 @@ async fn watch(hub: &Hub) -> Result<Duration, Failure> {
     Ok(hub.settings().heartbeat)
 }
 
-/// Removes old job logs, and refresh tokens that have run out.
+/// Removes refresh tokens that have run out.
+async fn tidy_sessions(hub: &Hub) -> Result<Duration, Failure> {
+    refresh_tokens::delete_expired(&mut *hub.db().conn().await?, hub.clock().now()).await?;
+    Ok(TIDY)
+}
+
+/// Removes old job logs.
 async fn tidy_logs(hub: &Hub) -> Result<Duration, Failure> {
     let age = Duration::from_secs(u64::from(hub.settings().job_log_days) * 24 * 3600);
     let before = hub.clock().now().checked_sub(age).unwrap_or(jiff::Timestamp::MIN);

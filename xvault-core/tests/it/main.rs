@@ -1,3 +1,4 @@
 //! What needs whole documents, which the tests of other crates share.
 
+mod job;
 mod snapshot;

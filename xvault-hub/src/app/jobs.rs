@@ -85,6 +85,9 @@ fn cleaned(text: &str, max: usize) -> String {
 }
 
 #[cfg(test)]
+mod races;
+
+#[cfg(test)]
 mod tests {
     use super::cleaned;
 

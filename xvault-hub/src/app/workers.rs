@@ -1,18 +1,15 @@
 //! What workers do themselves: prove who they are, register, and say that they live. What operators do with them is in
 //! `fleet`.
 
-use sha2::{Digest as _, Sha256};
 use xvault_core::WorkerId;
 use xvault_core::protocol::{Heartbeat, HeartbeatAnswer, Register, Registered};
-use xvault_core::snapshot::hex;
 
 use super::jobs::millis;
+use super::tokens;
 use crate::api::error::{Error, Result};
 use crate::db::{self, workers};
 use crate::{DbError, Hub};
 
-/// What a worker's token begins with.
-const PREFIX: &str = "xvw_";
 /// Heartbeats that may be missed before a worker counts as offline.
 const MISSED: u32 = 3;
 /// The longest name or version, in bytes.
@@ -27,11 +24,10 @@ const MAX_CAPABILITY: usize = 32;
 /// Whose token this is. 401 when it is nobody's.
 pub(crate) async fn authenticate(hub: &Hub, token: &str) -> Result<WorkerId> {
     let unknown = || Error::unauthorized("the token is no worker's");
-    if !token.starts_with(PREFIX) {
+    if !tokens::Kind::Worker.claims(token) {
         return Err(unknown());
     }
-    let hash = hex(&Sha256::digest(token));
-    match workers::id_by_token_hash(&mut *hub.db().conn().await?, &hash).await {
+    match workers::id_by_token_hash(&mut *hub.db().conn().await?, &tokens::hash(token)).await {
         Err(DbError::NotFound) => Err(unknown()),
         found => Ok(found?),
     }

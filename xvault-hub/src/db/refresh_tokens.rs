@@ -92,3 +92,12 @@ pub(crate) async fn revoke_user(conn: &mut AnyConnection, user_id: &UserId, now:
         .await?;
     Ok(())
 }
+
+/// Removes tokens that had run out by `before`. Gives how many.
+pub(crate) async fn delete_expired(conn: &mut AnyConnection, before: Timestamp) -> Result<u64> {
+    let result = sqlx::query("DELETE FROM refresh_tokens WHERE expires_at < $1")
+        .bind(before.as_millisecond())
+        .execute(conn)
+        .await?;
+    Ok(result.rows_affected())
+}

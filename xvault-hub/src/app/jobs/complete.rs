@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sqlx::{Any, Transaction};
 use xvault_core::job::{JobError, Life, State};
-use xvault_core::protocol::{Complete, CompleteAnswer, Outcome, TaskResult};
+use xvault_core::protocol::{Complete, CompleteAnswer, JOB_FINISHED, LEASE_LOST, Outcome, TaskResult};
 use xvault_core::snapshot::{FORMAT_VERSION, Locator};
 use xvault_core::{JobId, JobKind, Manifest, WorkerId};
 
@@ -30,12 +30,13 @@ pub(crate) async fn complete(
     id: &JobId,
     done: Complete,
 ) -> Result<CompleteAnswer> {
-    let before = jobs::get(&mut *hub.db().conn().await?, &Scope::All, id).await.map_err(Error::of("job"))?;
-    if before.done_token.as_ref() == Some(&done.lease_token) {
-        return Ok(CompleteAnswer { status: before.status() });
-    }
     let decide = |job: &JobRow, now| decide(job, now, worker, &done);
-    let (mut tx, job) = change(hub, &Scope::All, id, decide).await?;
+    let (mut tx, job) = match change(hub, &Scope::All, id, decide).await {
+        Err(error) if error.is(LEASE_LOST) || error.is(JOB_FINISHED) => {
+            return repeated(hub, id, &done).await?.ok_or(error);
+        }
+        changed => changed?,
+    };
     if let Outcome::Completed { result } = &done.outcome {
         store(hub, &mut tx, &job, result).await?;
     }
@@ -46,6 +47,13 @@ pub(crate) async fn complete(
         wake::push(hub, &job);
     }
     Ok(CompleteAnswer { status: job.status() })
+}
+
+/// The answer to a report that ended the job's last finished attempt, if this is one.
+async fn repeated(hub: &Hub, id: &JobId, done: &Complete) -> Result<Option<CompleteAnswer>> {
+    let job = jobs::get(&mut *hub.db().conn().await?, &Scope::All, id).await.map_err(Error::of("job"))?;
+    let same = job.done_token.as_ref() == Some(&done.lease_token);
+    Ok(same.then(|| CompleteAnswer { status: job.status() }))
 }
 
 fn decide(job: &JobRow, now: Timestamp, worker: &WorkerId, done: &Complete) -> Result<JobRow> {
