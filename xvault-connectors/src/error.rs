@@ -54,6 +54,10 @@ pub enum Error {
     #[error("{0} does not exist")]
     NotFound(String),
 
+    /// A path that this program may not read on behalf of others: see [`LocalSource::only_below`](crate::LocalSource::only_below).
+    #[error("{0} does not lie below a directory that may be backed up")]
+    NotAllowed(String),
+
     /// There is no way to the server, or it went away.
     #[error("connection to {server}: {reason}")]
     Connection {
@@ -154,6 +158,7 @@ impl Dispose for Error {
             | Self::Auth { .. }
             | Self::Credential(_)
             | Self::NotFound(_)
+            | Self::NotAllowed(_)
             | Self::Protocol { .. }
             | Self::Remote { .. }
             | Self::Damaged { .. } => Disposition::Permanent,

@@ -44,7 +44,7 @@
 pub mod args;
 pub mod config;
 mod error;
-mod gate;
+
 mod heartbeat;
 mod http;
 mod hub;
@@ -57,6 +57,7 @@ pub mod program;
 mod queue;
 mod reconcile;
 mod report;
+mod slots;
 mod vitals;
 mod worker;
 

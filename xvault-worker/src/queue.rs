@@ -18,7 +18,6 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
 use futures::{FutureExt, TryFutureExt};
 use redis::aio::ConnectionManagerConfig;
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
@@ -27,9 +26,9 @@ use xvault::core::protocol::{JobMessage, QueueName};
 use xvault::core::secret::{ExposeSecret, SecretString};
 use xvault::core::{JobId, WorkerId};
 
-use crate::gate::GateLayer;
 use crate::hub::Backoff;
 use crate::metrics::Metrics;
+use crate::slots::{GateLayer, Slots};
 
 /// How often Redis is asked for messages.
 const POLL: Duration = Duration::from_millis(150);
@@ -109,7 +108,7 @@ pub(crate) struct Consumer {
     pub(crate) feed: Arc<Feed>,
     pub(crate) queue: QueueName,
     pub(crate) worker_id: WorkerId,
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) slots: Slots,
     pub(crate) handler: Handler,
     pub(crate) metrics: Metrics,
 }

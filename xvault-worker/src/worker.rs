@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +21,7 @@ use crate::jobs::source::Doors;
 use crate::jobs::{self, Tools};
 use crate::metrics::Metrics;
 use crate::queue::{Consumer, Feed, Handler, Undelivered};
+use crate::slots::Slots;
 use crate::{http, identity, reconcile};
 
 /// How long the hub is asked for a job before its message is given back to the queue.
@@ -147,7 +148,7 @@ impl Worker {
         shutdown: &CancellationToken,
         (known, paused): (&watch::Sender<bool>, &watch::Sender<bool>),
     ) {
-        let slots = Arc::new(Semaphore::new(self.config.concurrency.get().min(Semaphore::MAX_PERMITS)));
+        let slots = Slots::new(self.config.concurrency);
         let never = watch::Sender::new(false);
         for (queue, paused) in
             [(QueueName::Shared, paused), (QueueName::Worker(self.config.worker_id.clone()), &never)]
@@ -225,7 +226,7 @@ async fn wait_for(mut flag: watch::Receiver<bool>, wanted: bool, stop: &Cancella
 #[derive(Clone)]
 struct Intake {
     tools: Arc<Tools>,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     running: TaskTracker,
     stop: CancellationToken,
 }
@@ -240,7 +241,7 @@ impl Intake {
         let slot = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Err(Undelivered::Stopping),
-            slot = self.slots.clone().acquire_owned() => slot.map_err(|_| Undelivered::Stopping)?,
+            slot = self.slots.take() => slot.ok_or(Undelivered::Stopping)?,
         };
         let (told, heard) = oneshot::channel();
         let tools = self.tools;

@@ -148,6 +148,41 @@ async fn a_path_behind_a_link_inside_another_is_refused() {
 }
 
 #[tokio::test]
+async fn only_what_leads_below_an_allowed_directory_is_read() {
+    let (allowed, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (dir, out) = (allowed.path(), outside.path());
+    fs::write(dir.join("own"), "a").unwrap();
+    fs::write(out.join("secret"), "b").unwrap();
+    symlink(out, dir.join("way-out")).unwrap();
+    symlink(dir, out.join("way-in")).unwrap();
+    // A sibling whose name merely begins the same.
+    let sibling = dir.with_extension("sibling");
+    fs::create_dir(&sibling).unwrap();
+    let roots = vec![dir.canonicalize().unwrap()];
+    let unpacked = tempfile::tempdir().unwrap();
+    let refused = [
+        out.to_owned(),
+        out.join("secret"),
+        dir.join("way-out"),
+        dir.join("way-out/secret"),
+        sibling.clone(),
+    ];
+    for path in refused {
+        let mut source = source(&[&path], &[]).only_below(roots.clone());
+        let probe = source.probe().await.unwrap();
+        assert!(probe.paths[0].error.as_ref().unwrap().contains("may be backed up"), "{probe:?}");
+        let pulled = Unpack::into_dir(unpacked.path()).pull(&mut source).await;
+        assert!(matches!(pulled, Err(Error::NotAllowed(_))), "{}: {pulled:?}", path.display());
+    }
+    for path in [dir.to_owned(), dir.join("own"), out.join("way-in"), out.join("way-in/own")] {
+        let mut source = source(&[&path], &[]).only_below(roots.clone());
+        let unpacked = tempfile::tempdir().unwrap();
+        Unpack::into_dir(unpacked.path()).pull(&mut source).await.unwrap();
+    }
+    fs::remove_dir(sibling).unwrap();
+}
+
+#[tokio::test]
 async fn a_missing_path_is_named_before_anything_is_pulled() {
     let bench = Bench::new();
     bench.write("file", "1");

@@ -71,6 +71,7 @@ pub(crate) fn source_code(error: &ConnectorError) -> &'static str {
         ConnectorError::Auth { .. } => "auth_failed",
         ConnectorError::Credential(_) => "bad_credential",
         ConnectorError::NotFound(_) => "path_missing",
+        ConnectorError::NotAllowed(_) => "path_not_allowed",
         ConnectorError::Connection { .. } => "unreachable",
         ConnectorError::Timeout { .. } => "timeout",
         ConnectorError::Protocol { .. } => "protocol",

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -89,40 +89,39 @@ impl Job {
         let began = Instant::now();
         self.tools.metrics.job_began();
         tracing::info!(attempt = self.assignment.attempt, "job begins");
-        let done = self.work().await;
+        let done = self.work(self.task()).await;
         let outcome = self.settle(done).await;
         self.tools.metrics.job_ended(kind(&self.assignment.task), outcome, began.elapsed());
         tracing::info!(outcome, seconds = began.elapsed().as_secs_f64(), "job ended");
     }
 
-    /// Does the work while the lease is kept and progress is told.
-    async fn work(&self) -> Result<TaskResult, Fault> {
+    /// Does the work while the lease is kept and progress is told. A task of its own makes its panic an answer.
+    async fn work(
+        &self,
+        task: impl Future<Output = Result<TaskResult, Fault>> + Send + 'static,
+    ) -> Result<TaskResult, Fault> {
+        let task = tokio::spawn(task.in_current_span());
         let closing = CancellationToken::new();
         let working = async {
-            let done = self.spawn().await;
+            let done = task.await;
             closing.cancel();
             done
         };
-        let (hub, wire) = (&self.tools.hub, self.wire());
-        let keeping = lease::keep(hub, &self.assignment.job_id, &self.lease);
-        let (done, (), ()) = tokio::join!(
-            working,
-            async {
-                // Ends with the lease, or with the work.
-                tokio::select! { () = keeping => {}, () = closing.cancelled() => {} }
-            },
-            report::send(wire, &self.report, &closing),
-        );
+        let keeping = async {
+            let kept = lease::keep(&self.tools.hub, &self.assignment.job_id, &self.lease);
+            // Ends with the lease, or with the work.
+            tokio::select! { () = kept => {}, () = closing.cancelled() => {} }
+        };
+        let telling = report::send(self.wire(), &self.report, &closing);
+        let (done, (), ()) = tokio::join!(working, keeping, telling);
         done.unwrap_or_else(|error| Err(panicked(&error)))
     }
 
-    /// The work in a task of its own, so that its panic is an answer.
-    fn spawn(&self) -> JoinHandle<Result<TaskResult, Fault>> {
+    fn task(&self) -> impl Future<Output = Result<TaskResult, Fault>> + Send + use<> {
         let (tools, assignment, report) = (self.tools.clone(), self.assignment.clone(), self.report.clone());
         let control =
             Control::default().with_progress(report.clone()).with_cancel(self.lease.cancel().clone());
-        let work = async move { perform(&tools, &assignment, control, &report).await };
-        tokio::spawn(work.in_current_span())
+        async move { perform(&tools, &assignment, control, &report).await }
     }
 
     fn wire(&self) -> Wire<'_> {
@@ -164,9 +163,9 @@ impl Job {
         if fault.disposition == Disposition::Cancelled && self.tools.give_up.is_cancelled() {
             return Outcome::Released { reason: "the worker is being stopped".to_owned() };
         }
-        let (code, message) = (fault.code, fault.message.as_str());
-        tracing::warn!(code, message, "job failed");
-        self.report.line(LogLevel::Error, &format!("{code}: {message}"));
+        let (code, reason) = (fault.code, fault.message.as_str());
+        tracing::warn!(code, reason, "job failed");
+        self.report.line(LogLevel::Error, &format!("{code}: {reason}"));
         // Nobody else stops a job that holds its lease: what calls itself cancelled is worth another attempt.
         let disposition = match fault.disposition {
             Disposition::Cancelled => Disposition::Transient,
@@ -286,4 +285,67 @@ fn taken(outcome: &Outcome, status: JobStatus) -> &'static str {
 /// When one is missing: a misspelt directory would allow nothing, silently.
 pub(crate) fn real_roots(allowed: &[std::path::PathBuf]) -> std::io::Result<Vec<std::path::PathBuf>> {
     allowed.iter().map(Path::new).map(Path::canonicalize).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xvault::core::{Identity, LeaseToken};
+
+    /// A job of a worker whose hub is nowhere.
+    fn job(dir: &Path) -> Job {
+        let cancel = CancellationToken::new();
+        let tools = Tools {
+            worker_id: WorkerId::local(),
+            hub: Hub::new("http://127.0.0.1:9", &"xvw_token".into()).unwrap(),
+            store: FsStore::open(dir).unwrap(),
+            doors: Doors {
+                identity: Identity::generate(),
+                local_roots: vec![],
+                storage_base: dir.to_owned(),
+            },
+            min_free: 0,
+            metrics: Metrics::new(),
+            give_up: cancel.clone(),
+        };
+        let snapshot = SnapshotKey {
+            tenant_id: TenantId::local(),
+            source_id: "s".parse().unwrap(),
+            snapshot_id: "x".parse().unwrap(),
+        };
+        let assignment = Assignment {
+            job_id: JobId::generate(),
+            tenant_id: TenantId::local(),
+            attempt: 1,
+            lease_token: LeaseToken::generate(),
+            lease_ms: 60_000,
+            task: Task::DeleteSnapshot { snapshot },
+        };
+        let lease = Lease::new(assignment.lease_token.clone(), 60_000, Instant::now(), cancel);
+        Job { tools: Arc::new(tools), assignment: Arc::new(assignment), lease, report: Arc::default() }
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_failed_attempt_that_tells_nothing_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let job = job(dir.path());
+        let fault = job.work(async { panic!("hunter2") }).await.unwrap_err();
+        assert_eq!((fault.code, fault.disposition), ("worker_panicked", Disposition::Transient));
+        assert!(!fault.message.contains("hunter2"));
+        assert!(matches!(job.ended_by(&fault), Outcome::Failed { .. }));
+    }
+
+    #[tokio::test]
+    async fn only_a_worker_that_stops_hands_a_job_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let job = job(dir.path());
+        let cancelled = || Fault::from(xvault::Error::Source(xvault::connectors::Error::Cancelled));
+        let Outcome::Failed { disposition, .. } = job.ended_by(&cancelled()) else { panic!() };
+        assert_eq!(disposition, Disposition::Transient);
+        job.tools.give_up.cancel();
+        assert!(matches!(job.ended_by(&cancelled()), Outcome::Released { .. }));
+        // What failed by itself while the worker stops has failed.
+        let refused = Fault::permanent("auth_failed", "no");
+        assert!(matches!(job.ended_by(&refused), Outcome::Failed { .. }));
+    }
 }

@@ -74,7 +74,7 @@ impl Root {
         if allowed.iter().any(|dir| real.starts_with(dir)) {
             return Ok(opened);
         }
-        Err(invalid(&self.configured, "it does not lie below a directory that may be backed up"))
+        Err(Error::NotAllowed(format!("path `{shown}`")))
     }
 
     fn is_within(&self, outer: &Self) -> bool {

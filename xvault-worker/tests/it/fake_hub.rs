@@ -1,0 +1,304 @@
+//! A hub of one process and no database: the real state machine of jobs behind the real protocol, with faults on demand.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use xvault::core::job::{Life, Refusal};
+use xvault::core::protocol::{
+    Assignment, Claim, ClaimAnswer, Complete, CompleteAnswer, Heartbeat, HeartbeatAnswer, JOB_FINISHED,
+    JobProgress, LEASE_LOST, LeaseAnswer, LogLine, Logs, Outcome, Reconcile, ReconcileAnswer, Register,
+    Registered, Renew, Report, Task,
+};
+use xvault::core::{JobId, JobStatus, LeaseToken, SnapshotKey, TenantId, WorkerId, clock};
+
+pub(crate) const TOKEN: &str = "xvw_the-token-of-the-tests";
+
+/// What is wrong with the hub.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// Every call gets a 503.
+    Down,
+    /// Every call about a completion is done, and its answer lost.
+    LosesCompletions,
+    /// Completions get a 503 and nothing happens.
+    RefusesCompletions,
+    /// No answer ever comes.
+    Silent,
+}
+
+#[derive(Debug)]
+pub(crate) struct FakeJob {
+    pub(crate) task: Task,
+    pub(crate) life: Life,
+    pub(crate) claims: u32,
+    pub(crate) renewals: u32,
+    pub(crate) completions: u32,
+    pub(crate) progress: Vec<JobProgress>,
+    pub(crate) logs: Vec<LogLine>,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Inner {
+    pub(crate) jobs: HashMap<JobId, FakeJob>,
+    pub(crate) registered: Vec<Register>,
+    pub(crate) heartbeats: Vec<Heartbeat>,
+    pub(crate) reconciled: Vec<Reconcile>,
+    /// What a reconciliation calls superseded, and unknown.
+    pub(crate) superseded: Vec<SnapshotKey>,
+    pub(crate) unknown: Vec<SnapshotKey>,
+    pub(crate) fault: Fault,
+    pub(crate) drain: bool,
+    pub(crate) forget_worker: bool,
+    pub(crate) calls: u64,
+    pub(crate) lease: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct FakeHub {
+    pub(crate) url: String,
+    inner: Arc<Mutex<Inner>>,
+    _server: Arc<Server>,
+}
+
+#[derive(Debug)]
+struct Server(tokio::task::JoinHandle<()>);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl FakeHub {
+    pub(crate) async fn start() -> Self {
+        let inner = Arc::new(Mutex::new(Inner { lease: Duration::from_secs(60), ..Inner::default() }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = router(inner.clone());
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { url, inner, _server: Arc::new(Server(server)) }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+
+    pub(crate) fn set_fault(&self, fault: Fault) {
+        self.state().fault = fault;
+    }
+
+    pub(crate) fn add(&self, task: Task) -> JobId {
+        let job_id = JobId::generate();
+        let job = FakeJob {
+            task,
+            life: Life::queued(clock::now(), 3),
+            claims: 0,
+            renewals: 0,
+            completions: 0,
+            progress: Vec::new(),
+            logs: Vec::new(),
+            outcome: None,
+        };
+        self.state().jobs.insert(job_id.clone(), job);
+        job_id
+    }
+
+    pub(crate) fn job<T>(&self, job_id: &JobId, look: impl FnOnce(&FakeJob) -> T) -> T {
+        look(&self.state().jobs[job_id])
+    }
+
+    pub(crate) fn status(&self, job_id: &JobId) -> JobStatus {
+        self.job(job_id, |job| job.life.status())
+    }
+
+    pub(crate) fn cancel(&self, job_id: &JobId) {
+        let mut state = self.state();
+        let job = state.jobs.get_mut(job_id).unwrap();
+        job.life = job.life.cancel().unwrap();
+    }
+
+    /// Gives the job to somebody else, as after an expiry.
+    pub(crate) fn give_away(&self, job_id: &JobId) {
+        let mut state = self.state();
+        let job = state.jobs.get_mut(job_id).unwrap();
+        let later = clock::now() + Duration::from_secs(3600);
+        job.life = job.life.expire(later).unwrap();
+        let other: WorkerId = "other".parse().unwrap();
+        job.life = job.life.claim(later, &other, LeaseToken::generate(), Duration::from_secs(7200)).unwrap();
+    }
+}
+
+type Shared = State<Arc<Mutex<Inner>>>;
+
+fn router(inner: Arc<Mutex<Inner>>) -> Router {
+    Router::new()
+        .route("/internal/workers/register", post(register))
+        .route("/internal/workers/heartbeat", post(heartbeat))
+        .route("/internal/workers/reconcile", post(reconcile))
+        .route("/internal/jobs/claim", post(claim))
+        .route("/internal/jobs/{id}/renew", post(renew))
+        .route("/internal/jobs/{id}/progress", post(progress))
+        .route("/internal/jobs/{id}/logs", post(logs))
+        .route("/internal/jobs/{id}/complete", post(complete))
+        .layer(middleware::from_fn_with_state(inner.clone(), faults))
+        .with_state(inner)
+}
+
+async fn faults(State(inner): Shared, request: Request, next: Next) -> Response {
+    let fault = {
+        let mut inner = inner.lock().unwrap();
+        inner.calls += 1;
+        inner.fault
+    };
+    let bearer = request.headers().get(header::AUTHORIZATION).cloned();
+    if bearer.is_none_or(|bearer| bearer != format!("Bearer {TOKEN}")) {
+        return (StatusCode::UNAUTHORIZED, Json(json!({"error": "who?", "code": "unauthorized"})))
+            .into_response();
+    }
+    let completes = request.uri().path().ends_with("/complete");
+    match fault {
+        Fault::Down => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Fault::RefusesCompletions if completes => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Fault::Silent => std::future::pending().await,
+        Fault::LosesCompletions if completes => {
+            drop(next.run(request).await);
+            hang_up()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// An answer that breaks off.
+fn hang_up() -> Response {
+    let broken = futures::stream::iter([Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("lost"))]);
+    Response::new(Body::from_stream(broken))
+}
+
+async fn register(State(inner): Shared, Json(register): Json<Register>) -> Json<Registered> {
+    inner.lock().unwrap().registered.push(register);
+    Json(Registered { heartbeat_ms: 200 })
+}
+
+async fn heartbeat(State(inner): Shared, Json(heartbeat): Json<Heartbeat>) -> Json<HeartbeatAnswer> {
+    let mut inner = inner.lock().unwrap();
+    inner.heartbeats.push(heartbeat);
+    let register = std::mem::take(&mut inner.forget_worker);
+    Json(HeartbeatAnswer { drain: inner.drain, register })
+}
+
+async fn reconcile(State(inner): Shared, Json(question): Json<Reconcile>) -> Json<ReconcileAnswer> {
+    let mut inner = inner.lock().unwrap();
+    inner.reconciled.push(question);
+    Json(ReconcileAnswer { superseded: inner.superseded.clone(), unknown: inner.unknown.clone() })
+}
+
+async fn claim(State(inner): Shared, Json(claim): Json<Claim>) -> Json<ClaimAnswer> {
+    let mut inner = inner.lock().unwrap();
+    let (lease, job_id) = (inner.lease, claim.job_id.unwrap());
+    let Some(job) = inner.jobs.get_mut(&job_id) else {
+        return Json(ClaimAnswer::Nothing { reason: "no such job".into() });
+    };
+    job.claims += 1;
+    let lease_token = LeaseToken::generate();
+    let worker: WorkerId = "worker-1".parse().unwrap();
+    match job.life.claim(clock::now(), &worker, lease_token.clone(), lease) {
+        Ok(life) => job.life = life,
+        Err(refusal) => return Json(ClaimAnswer::Nothing { reason: refusal.to_string() }),
+    }
+    Json(ClaimAnswer::Claimed(Box::new(Assignment {
+        job_id,
+        tenant_id: tenant(),
+        attempt: job.life.attempt,
+        lease_token,
+        lease_ms: u64::try_from(lease.as_millis()).unwrap(),
+        task: job.task.clone(),
+    })))
+}
+
+pub(crate) fn tenant() -> TenantId {
+    "tenant-1".parse().unwrap()
+}
+
+fn refuse(refusal: &Refusal) -> Response {
+    let code = match refusal {
+        Refusal::Finished(_) => JOB_FINISHED,
+        _ => LEASE_LOST,
+    };
+    let body: Value = json!({"error": refusal.to_string(), "code": code, "details": null});
+    (StatusCode::CONFLICT, Json(body)).into_response()
+}
+
+/// Renews the lease and lets `note` remember the call.
+fn with_lease(
+    inner: &Mutex<Inner>,
+    id: &str,
+    token: &LeaseToken,
+    note: impl FnOnce(&mut FakeJob),
+) -> Response {
+    let mut inner = inner.lock().unwrap();
+    let lease = inner.lease;
+    let job = inner.jobs.get_mut(&id.parse::<JobId>().unwrap()).unwrap();
+    match job.life.renew(token, clock::now(), lease) {
+        Ok(life) => {
+            job.life = life;
+            note(job);
+            Json(LeaseAnswer { lease_ms: u64::try_from(lease.as_millis()).unwrap() }).into_response()
+        }
+        Err(refusal) => refuse(&refusal),
+    }
+}
+
+async fn renew(State(inner): Shared, Path(id): Path<String>, Json(body): Json<Renew>) -> Response {
+    with_lease(&inner, &id, &body.lease_token, |job| job.renewals += 1)
+}
+
+async fn progress(State(inner): Shared, Path(id): Path<String>, Json(body): Json<Report>) -> Response {
+    let Report { lease_token, progress } = body;
+    with_lease(&inner, &id, &lease_token, |job| {
+        if progress.phase == "read_back" {
+            job.life = job.life.finalize(&lease_token, clock::now()).unwrap();
+        }
+        job.progress.push(progress);
+    })
+}
+
+async fn logs(State(inner): Shared, Path(id): Path<String>, Json(body): Json<Logs>) -> Response {
+    with_lease(&inner, &id, &body.lease_token, |job| {
+        let known = job.logs.len() as u64;
+        job.logs.extend(body.lines.into_iter().filter(|line| line.seq >= known));
+    })
+}
+
+async fn complete(State(inner): Shared, Path(id): Path<String>, Json(body): Json<Complete>) -> Response {
+    let mut inner = inner.lock().unwrap();
+    let job = inner.jobs.get_mut(&id.parse::<JobId>().unwrap()).unwrap();
+    let (token, now) = (&body.lease_token, clock::now());
+    let next = match &body.outcome {
+        Outcome::Completed { .. } => job.life.complete(token, now),
+        Outcome::Failed { error, disposition } => job.life.fail(token, now, error.clone(), *disposition),
+        Outcome::Released { .. } => job.life.release(token, now),
+    };
+    match next {
+        Ok(life) => {
+            job.life = life;
+            job.completions += 1;
+            job.outcome = Some(body.outcome);
+            Json(CompleteAnswer { status: job.life.status() }).into_response()
+        }
+        Err(refusal) => refuse(&refusal),
+    }
+}

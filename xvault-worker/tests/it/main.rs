@@ -1,0 +1,11 @@
+//! The worker against a scripted hub, real Redis and real SSH servers.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod fake_hub;
+mod jobs;
+mod program;
+mod queue;
+mod redis_server;
+mod support;
+mod trouble;

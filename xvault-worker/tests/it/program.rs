@@ -1,0 +1,301 @@
+//! The program itself: its settings, its signals, its logs, and what a `kill -9` leaves.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use xvault::core::protocol::{QueueName, Sealed, Task};
+use xvault::core::{Identity, JobId, JobStatus, SourceSettings};
+use xvault_testkit::{FaultProxy, Sshd};
+
+use crate::fake_hub::{FakeHub, TOKEN};
+use crate::redis_server::RedisServer;
+use crate::support::{backup, eventually, local, remains, snapshots, ssh};
+
+/// A worker in a process of its own.
+struct Program {
+    child: Child,
+    log: PathBuf,
+}
+
+/// Where it works.
+struct Place {
+    dir: TempDir,
+    hub: FakeHub,
+    redis: RedisServer,
+    owner: Identity,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("data")).unwrap();
+        fs::write(dir.path().join("token"), format!("{TOKEN}\n")).unwrap();
+        Self { dir, hub: FakeHub::start().await, redis: RedisServer::start(), owner: Identity::generate() }
+    }
+
+    fn storage(&self) -> PathBuf {
+        self.dir.path().join("backups")
+    }
+
+    fn start(&self, more: &[(&str, &str)]) -> Program {
+        let log = self.dir.path().join(format!("log-{}", JobId::generate()));
+        let mut command = bare();
+        command
+            .env("WORKER_ID", "worker-1")
+            .env("WORKER_TOKEN_FILE", self.dir.path().join("token"))
+            .env("HUB_BASE_URL", &self.hub.url)
+            .env("REDIS_URL", self.redis.url())
+            .env("WORKER_STORAGE_BASE", self.storage())
+            .env("WORKER_ALLOW_LOCAL", self.dir.path().join("data"))
+            .env("WORKER_MIN_FREE", "0")
+            .envs(more.iter().copied())
+            .stderr(File::create(&log).unwrap());
+        Program { child: command.spawn().unwrap(), log }
+    }
+
+    async fn run(&self, task: Task) -> JobId {
+        let job_id = self.hub.add(task);
+        self.redis.push(&QueueName::Shared, &job_id).await;
+        job_id
+    }
+
+    async fn completes(&self, job_id: &JobId) {
+        assert!(
+            eventually(|| self.hub.status(job_id) == JobStatus::Completed).await,
+            "{:?}",
+            self.hub.status(job_id)
+        );
+    }
+
+    fn local_backup(&self) -> Task {
+        backup(local(&self.dir.path().join("data")), None, &self.owner)
+    }
+}
+
+fn bare() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xvault-worker"));
+    command.env_clear().stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+impl Program {
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap(), signal).unwrap();
+    }
+
+    async fn ends(&mut self) -> Option<i32> {
+        let mut code = None;
+        assert!(
+            eventually(|| {
+                code = self.child.try_wait().unwrap();
+                code.is_some()
+            })
+            .await
+        );
+        code.unwrap().code()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn refused(env: &[(&str, &str)]) -> String {
+    let Output { status, stderr, .. } =
+        bare().envs(env.iter().copied()).stderr(Stdio::piped()).output().unwrap();
+    assert!(!status.success());
+    String::from_utf8(stderr).unwrap()
+}
+
+#[test]
+fn wrong_settings_stop_the_program_and_are_named() {
+    let base = [("WORKER_ID", "w1"), ("WORKER_TOKEN", "xvw_hunter2"), ("REDIS_URL", "redis://:hunter2@h")];
+    let with = |more: &[(&'static str, &'static str)]| [&base[..], more].concat();
+    let cases = [
+        (vec![], "WORKER_ID"),
+        (vec![("WORKER_ID", "w1")], "WORKER_TOKEN"),
+        (base[..2].to_vec(), "REDIS_URL"),
+        (with(&[("WORKER_CONCURENCY", "1")]), "WORKER_CONCURENCY"),
+        (with(&[("WORKER_CONCURRENCY", "0")]), "WORKER_CONCURRENCY"),
+        (with(&[("WORKER_METRICS_ADDR", "nowhere")]), "WORKER_METRICS_ADDR"),
+        (with(&[("WORKER_MIN_FREE", "much")]), "WORKER_MIN_FREE"),
+        (with(&[("WORKER_LOG", "a=b=c")]), "WORKER_LOG"),
+        (with(&[("WORKER_LOG_FORMAT", "xml")]), "WORKER_LOG_FORMAT"),
+        (with(&[("WORKER_STORAGE_BASE", "/proc/nowhere")]), "/proc/nowhere"),
+        (with(&[("HUB_BASE_URL", "hub"), ("WORKER_STORAGE_BASE", "/tmp")]), "hub"),
+    ];
+    for (env, named) in cases {
+        let said = refused(&env);
+        assert!(said.contains(named) && !said.contains("hunter2"), "{env:?}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_mid_job_it_sweeps_up_when_it_comes_back() {
+    let place = Place::new().await;
+    let sshd = Sshd::builder().start();
+    fs::write(sshd.home.join("big"), vec![1; 4 << 20]).unwrap();
+    let proxy = FaultProxy::start(sshd.port);
+    proxy.stall_after(1 << 20);
+    let mut program = place.start(&[]);
+    assert!(eventually(|| !place.hub.state().registered.is_empty()).await);
+    let recipient = place.hub.state().registered[0].recipient.clone();
+    let credential = Sealed::to(&recipient, sshd.password.as_bytes()).unwrap();
+    let source = SourceSettings::Sftp(ssh(&sshd, proxy.port, "."));
+    place.run(backup(source, Some(credential), &place.owner)).await;
+    assert!(eventually(|| proxy.bytes_to_client() >= 1 << 20).await);
+    assert_eq!(remains(&place.storage()).len(), 1);
+    program.signal(Signal::KILL);
+    program.ends().await;
+    assert_eq!(remains(&place.storage()).len(), 1);
+
+    let mut program = place.start(&[]);
+    assert!(eventually(|| remains(&place.storage()).is_empty()).await, "{}", program.log());
+    // It has the same key as before, and works.
+    let job_id = place.run(place.local_backup()).await;
+    place.completes(&job_id).await;
+    assert_eq!(place.hub.state().registered.last().unwrap().recipient, recipient);
+    program.signal(Signal::TERM);
+    assert_eq!(program.ends().await, Some(0), "{}", program.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_signal_drains_and_the_second_ends() {
+    let place = Place::new().await;
+    let sshd = Sshd::builder().start();
+    fs::write(sshd.home.join("big"), vec![1; 4 << 20]).unwrap();
+    let proxy = FaultProxy::start(sshd.port);
+    proxy.stall_after(1 << 20);
+    let mut program = place.start(&[]);
+    assert!(eventually(|| !place.hub.state().registered.is_empty()).await);
+    let recipient = place.hub.state().registered[0].recipient.clone();
+    let credential = Sealed::to(&recipient, sshd.password.as_bytes()).unwrap();
+    let source = SourceSettings::Sftp(ssh(&sshd, proxy.port, "."));
+    place.run(backup(source, Some(credential), &place.owner)).await;
+    assert!(eventually(|| proxy.bytes_to_client() >= 1 << 20).await);
+    program.signal(Signal::TERM);
+    assert!(eventually(|| place.hub.state().heartbeats.last().is_some_and(|beat| beat.draining)).await);
+    assert!(program.child.try_wait().unwrap().is_none());
+    program.signal(Signal::TERM);
+    assert_eq!(program.ends().await, Some(130));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_logged_queued_or_stored_and_every_line_of_a_job_says_whose_it_is() {
+    let place = Place::new().await;
+    let sshd = Sshd::builder().start();
+    fs::write(sshd.home.join("a"), "a").unwrap();
+    let program = place.start(&[("WORKER_LOG", "trace"), ("WORKER_LOG_FORMAT", "json")]);
+    assert!(eventually(|| !place.hub.state().registered.is_empty()).await);
+    let recipient = place.hub.state().registered[0].recipient.clone();
+    let key = fs::read(&sshd.key_path).unwrap();
+    let mut failing = ssh(&sshd, sshd.port, "gone");
+    failing.use_password = false;
+    let by_password = ssh(&sshd, sshd.port, ".");
+    let tasks = [(by_password, sshd.password.as_bytes()), (failing, &key[..])].map(|(settings, secret)| {
+        let credential = Sealed::to(&recipient, secret).unwrap();
+        backup(SourceSettings::Sftp(settings), Some(credential), &place.owner)
+    });
+    let mut job_ids = Vec::new();
+    for task in tasks {
+        job_ids.push(place.run(task).await);
+    }
+    place.completes(&job_ids[0]).await;
+    assert!(eventually(|| place.hub.status(&job_ids[1]) == JobStatus::Failed).await);
+
+    let log = program.log();
+    let redis = place.redis.dump();
+    let command_line = fs::read_to_string(format!("/proc/{}/cmdline", program.child.id())).unwrap();
+    let told = place.hub.state().jobs.values().map(|job| format!("{job:?}")).collect::<String>();
+    let worker_key = fs::read_to_string(place.storage().join(xvault_worker::IDENTITY_FILE)).unwrap();
+    let worker_key = worker_key.lines().find(|line| line.starts_with("AGE-SECRET-KEY")).unwrap().to_owned();
+    let pem_line = std::str::from_utf8(&key).unwrap().lines().nth(2).unwrap().to_owned();
+    let secrets = [sshd.password.clone(), TOKEN.to_owned(), place.redis.password(), worker_key, pem_line];
+    for secret in &secrets {
+        let escaped = secret.escape_default().to_string();
+        for (place, text) in
+            [("log", &log), ("Redis", &redis), ("process list", &command_line), ("reports", &told)]
+        {
+            assert!(!text.contains(secret) && !text.contains(&escaped), "a secret is in the {place}");
+        }
+    }
+    for secret in &secrets[..3] {
+        assert!(!holds(&place.storage(), secret.as_bytes()), "a secret is in the store");
+    }
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let failed = lines.iter().find(|line| line["message"] == "job failed").expect("the failure is logged");
+    assert!(failed["reason"].as_str().unwrap().contains("gone"), "{failed}");
+    assert_eq!(failed["code"], "path_missing");
+    for line in
+        lines.iter().filter(|line| line["message"].as_str().is_some_and(|text| text.starts_with("job ")))
+    {
+        let span = &line["span"];
+        assert_eq!(
+            (&span["tenant_id"], &span["worker_id"]),
+            (&"tenant-1".into(), &"worker-1".into()),
+            "{line}"
+        );
+        assert!(job_ids.iter().any(|id| span["job_id"] == id.as_str()), "{line}");
+    }
+}
+
+fn holds(dir: &Path, secret: &[u8]) -> bool {
+    fs::read_dir(dir).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return holds(&path, secret);
+        }
+        fs::read(&path).unwrap().windows(secret.len()).any(|window| window == secret)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_quiet_and_cheap_when_idle_and_shows_its_metrics() {
+    let place = Place::new().await;
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let program = place.start(&[("WORKER_METRICS_ADDR", &format!("127.0.0.1:{port}"))]);
+    let job_id = place.run(place.local_backup()).await;
+    place.completes(&job_id).await;
+    let metrics = get(port, "/metrics");
+    assert!(
+        metrics.contains("xvault_worker_jobs_total{kind=\"backup\",outcome=\"completed\"} 1"),
+        "{metrics}"
+    );
+    assert!(get(port, "/healthz").contains("\"status\":\"ok\""));
+    assert_eq!(snapshots(&place.storage()).await.len(), 1);
+
+    let (lines, cpu) = (program.log().lines().count(), cpu_ticks(program.child.id()));
+    let span = std::time::Duration::from_secs(10);
+    tokio::time::sleep(span).await;
+    assert_eq!(program.log().lines().count(), lines, "{}", program.log());
+    // In hundredths of a second; a debug build and ten times as many heartbeats as in earnest.
+    let spent = cpu_ticks(program.child.id()) - cpu;
+    assert!(spent <= 50, "{spent} ticks in {span:?}");
+}
+
+/// Time that the process has spent, in the kernel's ticks of a hundredth of a second.
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+fn get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}

@@ -1,0 +1,300 @@
+//! Leases that are lost, hubs that vanish, and what then may and may not stay in the store.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xvault::FsStore;
+use xvault::core::protocol::{JobMessage, Outcome, Task};
+use xvault::core::{JobId, JobStatus, SourceSettings};
+use xvault_testkit::{FaultProxy, Sshd};
+
+use crate::fake_hub::Fault;
+use crate::support::{Bench, eventually, key_of, password, remains, ssh};
+
+const NOTHING: [PathBuf; 0] = [];
+
+/// A source whose content comes only as far as the test lets it.
+struct SlowSource {
+    sshd: Sshd,
+    proxy: FaultProxy,
+}
+
+impl SlowSource {
+    fn start() -> Self {
+        let sshd = Sshd::builder().start();
+        fs::write(sshd.home.join("big"), vec![1; 4 << 20]).unwrap();
+        let proxy = FaultProxy::start(sshd.port);
+        proxy.stall_after(1 << 20);
+        Self { sshd, proxy }
+    }
+
+    fn task(&self, bench: &Bench) -> Task {
+        let settings = ssh(&self.sshd, self.proxy.port, ".");
+        bench.backup_of(SourceSettings::Sftp(settings), password(&self.sshd, &bench.recipient))
+    }
+
+    /// Starts a backup and waits until it hangs in the middle.
+    async fn begin(&self, bench: &Bench) -> JobId {
+        let job_id = bench.submit(self.task(bench));
+        self.hangs().await;
+        job_id
+    }
+
+    async fn hangs(&self) {
+        assert!(eventually(|| self.proxy.bytes_to_client() >= 1 << 20).await, "the backup begins");
+    }
+}
+
+async fn is_idle(bench: &Bench) -> bool {
+    let beats = bench.hub.state().heartbeats.len();
+    eventually(|| {
+        let state = bench.hub.state();
+        state.heartbeats.len() > beats + 1 && state.heartbeats.last().unwrap().metrics.active_jobs == 0
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_job_given_to_somebody_else_stops_and_leaves_nothing() {
+    let (bench, slow) = (Bench::start().await, SlowSource::start());
+    bench.hub.state().lease = Duration::from_secs(3);
+    let job_id = slow.begin(&bench).await;
+    bench.hub.give_away(&job_id);
+    assert!(is_idle(&bench).await);
+    assert_eq!(remains(&bench.storage()), NOTHING);
+    assert_eq!(bench.hub.job(&job_id, |job| job.completions), 0);
+    // The worker is none the worse for it.
+    slow.proxy.heal();
+    let next = bench.submit(slow.task(&bench));
+    bench.reaches(&next, JobStatus::Completed).await;
+}
+
+#[tokio::test]
+async fn a_canceled_job_stops_and_leaves_nothing() {
+    let (bench, slow) = (Bench::start().await, SlowSource::start());
+    bench.hub.state().lease = Duration::from_secs(3);
+    let job_id = slow.begin(&bench).await;
+    bench.hub.cancel(&job_id);
+    assert!(is_idle(&bench).await);
+    assert_eq!(remains(&bench.storage()), NOTHING);
+    assert_eq!(bench.hub.status(&job_id), JobStatus::Canceled);
+}
+
+#[tokio::test]
+async fn a_hub_that_is_away_for_less_than_a_lease_is_not_missed() {
+    let (bench, slow) = (Bench::start().await, SlowSource::start());
+    bench.hub.state().lease = Duration::from_secs(6);
+    let job_id = slow.begin(&bench).await;
+    bench.hub.set_fault(Fault::Down);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    bench.hub.set_fault(Fault::None);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(bench.hub.job(&job_id, |job| job.renewals) >= 1);
+    slow.proxy.heal();
+    bench.reaches(&job_id, JobStatus::Completed).await;
+    assert_eq!(bench.hub.job(&job_id, |job| (job.claims, job.completions)), (1, 1));
+}
+
+#[tokio::test]
+async fn a_hub_that_is_silent_for_a_lease_stops_the_job() {
+    for fault in [Fault::Down, Fault::Silent] {
+        let (bench, slow) = (Bench::start().await, SlowSource::start());
+        bench.hub.state().lease = Duration::from_secs(2);
+        let job_id = slow.begin(&bench).await;
+        bench.hub.set_fault(fault);
+        assert!(eventually(|| remains(&bench.storage()).is_empty()).await, "{fault:?}");
+        bench.hub.set_fault(Fault::None);
+        assert_eq!(bench.hub.job(&job_id, |job| job.completions), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_completion_that_is_refused_for_certain_removes_the_snapshot() {
+    let bench = Bench::start().await;
+    fs::write(bench.data().join("a"), "a").unwrap();
+    bench.hub.set_fault(Fault::RefusesCompletions);
+    let job_id = bench.submit(bench.local_backup());
+    assert!(
+        eventually(
+            || bench.hub.status(&job_id) == JobStatus::Finalizing && !remains(&bench.storage()).is_empty()
+        )
+        .await
+    );
+    assert!(eventually(|| futures::executor::block_on(bench.snapshots()).len() == 1).await);
+    bench.hub.give_away(&job_id);
+    bench.hub.set_fault(Fault::None);
+    assert!(eventually(|| remains(&bench.storage()).is_empty()).await);
+    assert_eq!(bench.hub.job(&job_id, |job| job.completions), 0);
+}
+
+#[tokio::test]
+async fn a_completion_whose_answer_is_lost_never_costs_the_snapshot() {
+    let bench = Bench::start().await;
+    fs::write(bench.data().join("a"), "a").unwrap();
+    bench.hub.set_fault(Fault::LosesCompletions);
+    let task = bench.local_backup();
+    let key = key_of(&task);
+    let job_id = bench.submit(task);
+    // The hub has it, and refuses it when it is told again.
+    bench.reaches(&job_id, JobStatus::Completed).await;
+    bench.hub.set_fault(Fault::None);
+    assert!(is_idle(&bench).await);
+    assert_eq!(bench.hub.job(&job_id, |job| job.completions), 1);
+    assert_eq!(bench.snapshots().await.iter().map(xvault::core::Manifest::key).collect::<Vec<_>>(), [key]);
+}
+
+#[tokio::test]
+async fn a_hub_that_can_not_be_told_costs_no_snapshot() {
+    let bench = Bench::start().await;
+    bench.hub.state().lease = Duration::from_secs(2);
+    bench.hub.set_fault(Fault::RefusesCompletions);
+    let job_id = bench.submit(bench.local_backup());
+    assert!(eventually(|| bench.hub.status(&job_id) == JobStatus::Finalizing).await);
+    assert!(is_idle(&bench).await);
+    assert_eq!(bench.snapshots().await.len(), 1);
+}
+
+#[tokio::test]
+async fn duplicate_messages_run_a_job_once() {
+    let bench = Bench::start().await;
+    let job_id = bench.hub.add(bench.local_backup());
+    for _ in 0..6 {
+        bench.send(&job_id);
+        bench.send_own(&job_id);
+    }
+    bench.reaches(&job_id, JobStatus::Completed).await;
+    assert!(eventually(|| bench.hub.job(&job_id, |job| job.claims == 12)).await);
+    assert_eq!(bench.hub.job(&job_id, |job| job.completions), 1);
+    assert_eq!(bench.snapshots().await.len(), 1);
+    // A message about a job that the hub does not know does no harm.
+    bench.send(&JobMessage { job_id: JobId::generate() }.job_id);
+    let next = bench.submit(bench.local_backup());
+    bench.reaches(&next, JobStatus::Completed).await;
+}
+
+#[tokio::test]
+async fn no_more_jobs_run_at_a_time_than_are_wanted() {
+    let slow = SlowSource::start();
+    let bench = Bench::with(|config| config.concurrency = std::num::NonZeroUsize::MIN, None).await;
+    let first = slow.begin(&bench).await;
+    let waiting = [bench.submit(bench.local_backup()), bench.hub.add(bench.local_backup())];
+    bench.send_own(&waiting[1]);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    for job_id in &waiting {
+        assert_eq!(bench.hub.job(job_id, |job| job.claims), 0);
+    }
+    slow.proxy.heal();
+    for job_id in [&first, &waiting[0], &waiting[1]] {
+        bench.reaches(job_id, JobStatus::Completed).await;
+    }
+}
+
+#[tokio::test]
+async fn draining_lets_jobs_end_and_takes_no_more() {
+    let slow = SlowSource::start();
+    let mut bench = Bench::start().await;
+    let job_id = slow.begin(&bench).await;
+    bench.shutdown.cancel();
+    assert!(eventually(|| bench.hub.state().heartbeats.last().is_some_and(|beat| beat.draining)).await);
+    let late = bench.submit(bench.local_backup());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    slow.proxy.heal();
+    bench.stop().await;
+    assert_eq!(bench.hub.status(&job_id), JobStatus::Completed);
+    assert_eq!(bench.hub.job(&late, |job| job.claims), 0);
+    assert_eq!(bench.snapshots().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_does_not_end_in_time_is_handed_back_undone() {
+    let slow = SlowSource::start();
+    let mut bench = Bench::with(|config| config.drain = Duration::from_millis(300), None).await;
+    let job_id = slow.begin(&bench).await;
+    bench.stop().await;
+    bench.hub.job(&job_id, |job| {
+        assert!(matches!(job.outcome, Some(Outcome::Released { .. })), "{:?}", job.outcome);
+        assert_eq!((job.life.status(), job.life.attempt), (JobStatus::Queued, 0));
+    });
+    assert_eq!(remains(&bench.storage()), NOTHING);
+}
+
+#[tokio::test]
+async fn an_operators_drain_stops_the_shared_queue_only() {
+    let bench = Bench::start().await;
+    bench.hub.state().drain = true;
+    let beats = bench.hub.state().heartbeats.len();
+    assert!(eventually(|| bench.hub.state().heartbeats.len() > beats + 2).await);
+    let shared = bench.submit(bench.local_backup());
+    let own = bench.hub.add(bench.local_backup());
+    bench.send_own(&own);
+    bench.reaches(&own, JobStatus::Completed).await;
+    assert_eq!(bench.hub.job(&shared, |job| job.claims), 0);
+    bench.hub.state().drain = false;
+    bench.reaches(&shared, JobStatus::Completed).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_the_hub_forgot_registers_again() {
+    let bench = Bench::start().await;
+    assert!(eventually(|| bench.hub.state().registered.len() == 1).await);
+    bench.hub.state().forget_worker = true;
+    assert!(eventually(|| bench.hub.state().registered.len() == 2).await);
+    let state = bench.hub.state();
+    assert_eq!(state.registered[0], state.registered[1]);
+    assert_eq!(state.registered[0].recipient, bench.recipient);
+}
+
+#[tokio::test]
+async fn a_hub_that_comes_late_finds_the_worker_waiting() {
+    let bench = Bench::start().await;
+    bench.hub.set_fault(Fault::Down);
+    let job_id = bench.submit(bench.local_backup());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    bench.hub.set_fault(Fault::None);
+    bench.reaches(&job_id, JobStatus::Completed).await;
+}
+
+#[tokio::test]
+async fn reconciliation_removes_what_is_superseded_and_nothing_else() {
+    let mut bench = Bench::start().await;
+    let tasks = [(); 3].map(|()| bench.local_backup());
+    let keys = tasks.each_ref().map(key_of);
+    for task in tasks {
+        let job_id = bench.submit(task);
+        bench.reaches(&job_id, JobStatus::Completed).await;
+    }
+    bench.stop().await;
+    // A staging of a run that died.
+    let staging = bench.storage().join(keys[0].prefix()).with_file_name(".dead.staging");
+    fs::create_dir_all(&staging).unwrap();
+    fs::write(staging.join("backup.tar.zst.enc"), "half").unwrap();
+    {
+        let mut state = bench.hub.state();
+        state.superseded = vec![keys[1].clone()];
+        state.unknown = vec![keys[2].clone()];
+        state.reconciled.clear();
+    }
+    let hub = bench.hub.clone();
+    let config = crate::support::config(&hub, bench.storage().parent().unwrap());
+    let (_shared, shared) = tokio::sync::mpsc::unbounded_channel();
+    let (_own, own) = tokio::sync::mpsc::unbounded_channel();
+    let feed = xvault_worker::Feed::Local(xvault_worker::LocalFeed::new(shared, own));
+    let again = xvault_worker::Worker::new(config, feed).unwrap();
+    let running = tokio::spawn(again.run(tokio_util::sync::CancellationToken::new()));
+    assert!(eventually(|| !bench.storage().join(keys[1].prefix()).exists()).await);
+    assert!(!staging.exists());
+    let mut left: Vec<_> = bench.snapshots().await.iter().map(xvault::core::Manifest::key).collect();
+    left.sort();
+    let mut expected = vec![keys[0].clone(), keys[2].clone()];
+    expected.sort();
+    assert_eq!(left, expected);
+    let mut asked: Vec<_> =
+        hub.state().reconciled[0].snapshots.iter().map(|stored| stored.key.clone()).collect();
+    asked.sort();
+    let mut all = keys.to_vec();
+    all.sort();
+    assert_eq!(asked, all);
+    running.abort();
+    drop(FsStore::open(bench.storage()).unwrap());
+}
