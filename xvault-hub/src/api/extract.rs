@@ -25,7 +25,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         }
         let bytes = Bytes::from_request(request, state).await.map_err(unread)?;
         check_object(&bytes)?;
-        let axum::Json(body) = axum::Json::from_bytes(&bytes)?;
+        let axum::Json(body) =
+            axum::Json::from_bytes(&bytes).map_err(|rejection| unfit(&rejection, &bytes))?;
         Ok(Self(body))
     }
 }
@@ -61,20 +62,18 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-impl From<JsonRejection> for Error {
-    fn from(rejection: JsonRejection) -> Self {
-        if let Some(fault) = fault(&rejection) {
-            return Self::unreadable(&fault.path().to_string(), &fault.inner().to_string());
-        }
-        Self::bad_request(rejection.body_text())
+/// What is JSON and still doesn't fit is 422 and says where. The parser calls it a fault of syntax, too, when a number stands
+/// where a word should, or when it meets something unfit before the document breaks off: so the document is read again.
+fn unfit(rejection: &JsonRejection, bytes: &[u8]) -> Error {
+    let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+    match fault(rejection).filter(|_| is_json) {
+        Some(fault) => Error::unreadable(&fault.path().to_string(), &fault.inner().to_string()),
+        None => Error::bad_request("the body is not JSON"),
     }
 }
 
-/// Where in a JSON document of the right syntax something is wrong.
+/// Where in a JSON document something is wrong.
 fn fault(rejection: &JsonRejection) -> Option<&serde_path_to_error::Error<serde_json::Error>> {
-    if !matches!(rejection, JsonRejection::JsonDataError(_)) {
-        return None;
-    }
     let mut cause: &dyn std::error::Error = rejection;
     loop {
         match cause.downcast_ref() {
@@ -134,14 +133,17 @@ mod tests {
         ];
         for (text, expected) in cases {
             let rejection = axum::Json::<Body>::from_bytes(text.as_bytes()).unwrap_err();
-            let error = format!("{:?}", Error::from(rejection));
+            let error = format!("{:?}", unfit(&rejection, text.as_bytes()));
             assert!(error.contains(expected) && error.contains("422"), "{text}: {error}");
         }
         for (text, status) in [("[]", "422"), (" 7", "422"), ("", "400"), ("nope", "400")] {
             let error = format!("{:?}", check_object(text.as_bytes()).unwrap_err());
             assert!(error.contains(status), "{text}: {error}");
         }
-        let syntax = axum::Json::<Body>::from_bytes(b"{").unwrap_err();
-        assert!(format!("{:?}", Error::from(syntax)).contains("400"));
+        for text in [r#"{"#, r#"{"_name": 7"#, r#"{"_nmae": }"#] {
+            let rejection = axum::Json::<Body>::from_bytes(text.as_bytes()).unwrap_err();
+            let error = format!("{:?}", unfit(&rejection, text.as_bytes()));
+            assert!(error.contains("400"), "{text}: {error}");
+        }
     }
 }

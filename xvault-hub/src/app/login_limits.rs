@@ -50,7 +50,7 @@ impl LoginLimits {
     }
 
     /// Counts an attempt from an address. 429 when there were too many.
-    pub(crate) fn from_address(&self, ip: Option<IpAddr>) -> Result<()> {
+    pub(crate) fn by_address(&self, ip: Option<IpAddr>) -> Result<()> {
         check(&self.addresses, &ip.map(network))
     }
 
@@ -98,9 +98,9 @@ mod tests {
     fn addresses_and_accounts_are_counted_apart() {
         let limits = limits(2, 1);
         let (here, there) = ("127.0.0.1".parse().ok(), "127.0.0.2".parse().ok());
-        assert!(limits.from_address(here).is_ok() && limits.from_address(here).is_ok());
-        assert!(limits.from_address(here).is_err());
-        assert!(limits.from_address(there).is_ok());
+        assert!(limits.by_address(here).is_ok() && limits.by_address(here).is_ok());
+        assert!(limits.by_address(here).is_err());
+        assert!(limits.by_address(there).is_ok());
         let (ada, bob) = ("ada@x".parse().unwrap(), "bob@x".parse().unwrap());
         assert!(limits.at_account(&ada).is_ok() && limits.at_account(&bob).is_ok());
         assert!(limits.at_account(&ada).is_err());
@@ -109,9 +109,9 @@ mod tests {
     #[test]
     fn one_ipv6_network_is_one_address() {
         let limits = limits(1, 1);
-        assert!(limits.from_address("2001:db8:0:1::1".parse().ok()).is_ok());
-        assert!(limits.from_address("2001:db8:0:1:ffff::2".parse().ok()).is_err());
-        assert!(limits.from_address("2001:db8:0:2::1".parse().ok()).is_ok());
+        assert!(limits.by_address("2001:db8:0:1::1".parse().ok()).is_ok());
+        assert!(limits.by_address("2001:db8:0:1:ffff::2".parse().ok()).is_err());
+        assert!(limits.by_address("2001:db8:0:2::1".parse().ok()).is_ok());
         assert_eq!(network("::ffff:10.0.0.1".parse().unwrap()), "10.0.0.1".parse::<IpAddr>().unwrap());
     }
 }

@@ -26,7 +26,7 @@ pub(crate) async fn register(
     if hub.settings().registration == Registration::Closed {
         return Err(Error::forbidden("registration is closed: ask an operator for an account"));
     }
-    hub.limits().from_address(ip)?;
+    hub.limits().by_address(ip)?;
     let hash = hub.passwords().hash(password.clone()).await?.into();
     let mut tx = hub.db().begin().await?;
     let made = tenants::insert_new(&mut tx, hub, tenant_name).await?;

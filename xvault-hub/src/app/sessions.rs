@@ -45,7 +45,7 @@ pub(crate) async fn login(
     email: &str,
     password: SecretString,
 ) -> Result<Session> {
-    hub.limits().from_address(ip)?;
+    hub.limits().by_address(ip)?;
     let account = find(hub, email).await?;
     let stored = account.as_ref().map(|account| account.password_hash.clone());
     let fits = hub.passwords().verify(password, stored).await?;
@@ -195,4 +195,38 @@ async fn audit(
 
 async fn commit(tx: Transaction<'static, Any>) -> Result<()> {
     Ok(tx.commit().await.map_err(DbError::from)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::users::NewUser;
+    use crate::queue::LocalQueue;
+    use crate::{Clock, Db, HubParts, Keys, Settings};
+
+    /// Somebody logs in with the old password while it is being changed: the check came before, the session would come
+    /// after.
+    #[tokio::test]
+    async fn no_session_comes_of_a_password_that_was_changed_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::connect(&format!("sqlite:{}", dir.path().join("hub.db").display()), 2).await.unwrap();
+        db.migrate().await.unwrap();
+        let settings = Settings::with_jwt_secret(&[7; 32]).unwrap();
+        let queue = std::sync::Arc::new(LocalQueue::default());
+        let keys = Keys::generate();
+        let hub = Hub::new(HubParts { db, clock: Clock::system(), keys, queue, settings }).await.unwrap();
+        let email = "ada@example.com".parse().unwrap();
+        let new = NewUser {
+            tenant_id: None,
+            email,
+            password: "x".into(),
+            role: crate::api::principal::Role::Operator,
+        };
+        let (user, now) = (new.row(hub.clock().now()), hub.clock().now());
+        let mut conn = hub.db().conn().await.unwrap();
+        users::insert(&mut conn, &user, &"hash".into()).await.unwrap();
+        assert!(open(&hub, user.clone(), None).await.is_ok());
+        users::set_password(&mut conn, &user.id, &"other".into(), now).await.unwrap();
+        assert!(open(&hub, user, None).await.is_err());
+    }
 }

@@ -176,7 +176,7 @@ pub(crate) async fn set_password(
 
 /// A stolen access token must not serve to guess the password.
 async fn check_old(hub: &Hub, who: &Principal, user: &User, old: SecretString) -> Result<()> {
-    hub.limits().from_address(who.ip)?;
+    hub.limits().by_address(who.ip)?;
     hub.limits().at_account(&user.email)?;
     let stored = users::account(&mut *hub.db().conn().await?, &user.id).await?.password_hash;
     if hub.passwords().verify(old, Some(stored)).await? {

@@ -100,3 +100,36 @@ pub(crate) async fn replace(
         .await?;
     Ok(result.rows_affected() == 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Db;
+
+    /// Whoever rotates a credential while it is re-encrypted must not get the old one back.
+    #[tokio::test]
+    async fn a_secret_that_was_rotated_meanwhile_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::connect(&format!("sqlite:{}", dir.path().join("hub.db").display()), 1).await.unwrap();
+        db.migrate().await.unwrap();
+        let mut conn = db.conn().await.unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO tenants (id, name, created_at, updated_at) VALUES ('t', 't', 0, 0);
+             INSERT INTO credentials (id, tenant_id, kind, ciphertext, key_id, created_at, updated_at)
+             VALUES ('c', 't', 'source', CAST('old' AS BLOB), 'k1', 0, 0)",
+        )
+        .execute(&mut *conn)
+        .await
+        .unwrap();
+        let read = others(&mut conn, Table::Credentials, "k2", 10).await.unwrap().remove(0);
+        assert_eq!((read.ciphertext.as_slice(), read.kek_id.as_str()), (&b"old"[..], "k1"));
+        let rotated = "UPDATE credentials SET ciphertext = CAST('rotated' AS BLOB)";
+        sqlx::query(rotated).execute(&mut *conn).await.unwrap();
+        assert!(!replace(&mut conn, Table::Credentials, &read, b"new", "k2").await.unwrap());
+        let again = others(&mut conn, Table::Credentials, "k2", 10).await.unwrap().remove(0);
+        assert_eq!(again.ciphertext, b"rotated");
+        assert!(replace(&mut conn, Table::Credentials, &again, b"new", "k2").await.unwrap());
+        assert!(others(&mut conn, Table::Credentials, "k2", 10).await.unwrap().is_empty());
+        assert_eq!(kek_ids(&mut conn, Table::Credentials).await.unwrap(), ["k2"]);
+    }
+}

@@ -4,4 +4,16 @@
 #[macro_use]
 mod world;
 
+mod api_keys;
 mod auth;
+mod bodies;
+mod kek;
+mod limits;
+mod operators;
+mod passwords;
+mod roles;
+mod secrets;
+mod sessions;
+mod settings;
+mod tenancy;
+mod users;

@@ -18,12 +18,12 @@ use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use sqlx::AnyPool;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use xvault_core::secret::ExposeSecret as _;
 pub(crate) use xvault_hub::Dialect;
 use xvault_hub::queue::LocalQueue;
-use xvault_hub::{Clock, Db, Hub, HubParts, Keys, LoginLimit, Settings};
+use xvault_hub::{Clock, Db, Hub, HubParts, Keys, LoginLimit, Settings, StartError};
 use xvault_testkit::Postgres;
 
 /// What access tokens of these hubs are signed with.
@@ -129,6 +129,31 @@ impl Database {
         }
     }
 
+    /// Connections to it, with the schema up to date.
+    pub(crate) async fn connect(&self) -> Db {
+        let db = Db::connect(&self.url, 8).await.unwrap();
+        db.migrate().await.unwrap();
+        db
+    }
+
+    /// One more hub on it, which serves nobody.
+    pub(crate) async fn hub(&self, keys: &Keys) -> Result<Hub, StartError> {
+        let parts = HubParts {
+            db: self.connect().await,
+            clock: Clock::system(),
+            keys: keys.clone(),
+            queue: Arc::new(LocalQueue::default()),
+            settings: settings(),
+        };
+        Hub::new(parts).await
+    }
+
+    /// Plain SQL, to see or do what the hub does not.
+    pub(crate) async fn sql(&self) -> AnyPool {
+        sqlx::any::install_default_drivers();
+        AnyPool::connect(&self.url).await.unwrap()
+    }
+
     /// Everything that is stored, as it lies there: SQLite's files, or `pg_dump`'s text.
     pub(crate) fn dump(&self) -> Vec<u8> {
         match &self.dir {
@@ -148,6 +173,12 @@ impl WorldBuilder {
         self
     }
 
+    /// Other key-encryption keys than a new one.
+    pub(crate) fn keys(mut self, keys: Keys) -> Self {
+        self.keys = keys;
+        self
+    }
+
     /// Other settings.
     pub(crate) fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
@@ -156,8 +187,7 @@ impl WorldBuilder {
 
     pub(crate) async fn start(self) -> World {
         let database = Database::make(self.engine);
-        let db = Db::connect(&database.url, 8).await.unwrap();
-        db.migrate().await.unwrap();
+        let db = database.connect().await;
         let queue = LocalQueue::default();
         let hub = Hub::new(HubParts {
             db: db.clone(),
@@ -190,6 +220,13 @@ impl WorldBuilder {
     }
 }
 
+fn settings() -> Settings {
+    let mut settings = Settings::with_jwt_secret(JWT_SECRET).unwrap();
+    let many = NonZeroU32::new(100_000).unwrap();
+    settings.login_limit = LoginLimit { per_address: many, per_account: many };
+    settings
+}
+
 /// Serves until `stop`; gives `http://127.0.0.1:PORT`.
 pub(crate) async fn serve(hub: &Hub, stop: CancellationToken) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -214,10 +251,7 @@ impl World {
     }
 
     pub(crate) fn builder(engine: Dialect) -> WorldBuilder {
-        let mut settings = Settings::with_jwt_secret(JWT_SECRET).unwrap();
-        let many = NonZeroU32::new(100_000).unwrap();
-        settings.login_limit = LoginLimit { per_address: many, per_account: many };
-        WorldBuilder { engine, clock: Clock::system(), settings, keys: Keys::generate() }
+        WorldBuilder { engine, clock: Clock::system(), settings: settings(), keys: Keys::generate() }
     }
 
     /// Somebody without a token.
@@ -267,6 +301,11 @@ impl Caller {
         }
     }
 
+    /// The same person at another hub.
+    pub(crate) fn at(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
     /// The same hub with another token.
     pub(crate) fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
@@ -304,6 +343,15 @@ impl Caller {
         self.send(Method::DELETE, path, None).await
     }
 
+    /// A request to be completed by hand.
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
     /// Any call with a JSON body, or none.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         let json = body.map(|body| body.to_string().into_bytes());
@@ -318,17 +366,19 @@ impl Caller {
         content_type: Option<&str>,
         body: Option<Vec<u8>>,
     ) -> Answer {
-        let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
+        let mut request = self.request(method.clone(), path);
         if let Some(content_type) = content_type {
             request = request.header("content-type", content_type);
         }
         if let Some(body) = body {
             request = request.body(body);
         }
-        let response = request.send().await.unwrap();
+        Answer::read(format!("{method} {path}"), request.send().await.unwrap()).await
+    }
+}
+
+impl Answer {
+    pub(crate) async fn read(request: String, response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await.unwrap();
         let body = if bytes.is_empty() {
@@ -337,11 +387,9 @@ impl Caller {
             serde_json::from_slice(&bytes)
                 .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()))
         };
-        Answer { request: format!("{method} {path}"), status, headers, body }
+        Self { request, status, headers, body }
     }
-}
 
-impl Answer {
     /// The body, if the status is this one.
     #[track_caller]
     pub(crate) fn expect(self, status: u16) -> Value {

@@ -10,7 +10,7 @@ use xvault_core::secret::ExposeSecret as _;
 use xvault_core::{ApiKeyId, TenantId, UserId};
 
 use crate::Hub;
-use crate::api::error::{Error, ErrorBody, Result};
+use crate::api::error::{Error, Result};
 use crate::api::extract::{Json, Path, Query};
 use crate::api::fields::name;
 use crate::api::paging::{TenantPaging, cut};
@@ -93,8 +93,6 @@ struct ApiKeys {
     request_body = CreateApiKey,
     responses(
         (status = 201, body = NewKey),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn create(
@@ -124,8 +122,6 @@ async fn create(
     params(TenantPaging),
     responses(
         (status = 200, body = ApiKeys),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn list(
@@ -148,8 +144,6 @@ async fn list(
     params(("id" = ApiKeyId, Path)),
     responses(
         (status = 200, body = ApiKey),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<ApiKeyId>) -> Result<Json<ApiKey>> {
@@ -165,8 +159,6 @@ async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<ApiKeyId>) -
     params(("id" = ApiKeyId, Path)),
     responses(
         (status = 204),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn revoke(State(hub): State<Hub>, who: Principal, Path(id): Path<ApiKeyId>) -> Result<StatusCode> {

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 use xvault_core::TenantId;
 
 use crate::Hub;
-use crate::api::error::{ErrorBody, Result};
+use crate::api::error::Result;
 use crate::api::extract::{Json, Query};
 use crate::api::paging::{TenantPaging, cut};
 use crate::api::principal::{Principal, Role};
@@ -69,8 +69,6 @@ impl From<audit::Event> for AuditEvent {
     params(TenantPaging),
     responses(
         (status = 200, body = AuditEvents),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn list(

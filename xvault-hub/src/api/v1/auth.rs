@@ -109,8 +109,6 @@ struct WhoAmI {
         (status = 403, body = ErrorBody, description = "Registration is closed."),
         (status = 409, body = ErrorBody, description = "The address has an account already."),
         (status = 429, body = ErrorBody, description = "Too many attempts: wait as long as `Retry-After` says."),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn register(
@@ -136,8 +134,6 @@ async fn register(
         (status = 401, body = ErrorBody, description = "Address or password is wrong."),
         (status = 403, body = ErrorBody, description = "The account or its tenant is disabled."),
         (status = 429, body = ErrorBody, description = "Too many attempts: wait as long as `Retry-After` says."),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn login(State(hub): State<Hub>, Peer(ip): Peer, Json(body): Json<Login>) -> Result<Json<Session>> {
@@ -155,8 +151,6 @@ async fn login(State(hub): State<Hub>, Peer(ip): Peer, Json(body): Json<Login>) 
         (status = 200, body = Session),
         (status = 401, body = ErrorBody, description = "The refresh token is used, revoked, or has expired."),
         (status = 403, body = ErrorBody, description = "The account or its tenant is disabled."),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn refresh(
@@ -175,8 +169,6 @@ async fn refresh(
     request_body = RefreshToken,
     responses(
         (status = 204),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn logout(
@@ -193,8 +185,6 @@ async fn logout(
     get, path = "/auth/me", tag = "auth",
     responses(
         (status = 200, body = WhoAmI),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn me(State(hub): State<Hub>, who: Principal) -> Result<Json<WhoAmI>> {

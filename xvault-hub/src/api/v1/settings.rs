@@ -8,7 +8,7 @@ use utoipa_axum::routes;
 use xvault_core::TenantId;
 
 use crate::Hub;
-use crate::api::error::{ErrorBody, Result};
+use crate::api::error::Result;
 use crate::api::extract::{Json, Query};
 use crate::api::principal::{Principal, Role};
 use crate::app::tenant_settings;
@@ -50,8 +50,6 @@ struct TenantSettings {
     params(OfTenant),
     responses(
         (status = 200, body = TenantSettings),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn get(
@@ -72,8 +70,6 @@ async fn get(
     request_body = ChangeSettings,
     responses(
         (status = 200, body = TenantSettings),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn set(

@@ -10,7 +10,7 @@ use xvault_core::TenantId;
 use xvault_core::secret::ExposeSecret as _;
 
 use crate::Hub;
-use crate::api::error::{ErrorBody, Result};
+use crate::api::error::Result;
 use crate::api::extract::{Json, Path, Query};
 use crate::api::fields::name;
 use crate::api::paging::{Paging, cut};
@@ -83,8 +83,6 @@ impl From<TenantWithKey> for Tenant {
     request_body = CreateTenant,
     responses(
         (status = 201, body = Tenant),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn create(
@@ -105,8 +103,6 @@ async fn create(
     params(Paging),
     responses(
         (status = 200, body = Tenants),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn list(State(hub): State<Hub>, who: Principal, Query(paging): Query<Paging>) -> Result<Json<Tenants>> {
@@ -126,8 +122,6 @@ pub(super) async fn answer_list(hub: &Hub, page: &Page) -> Result<Json<Tenants>>
     params(("id" = TenantId, Path)),
     responses(
         (status = 200, body = Tenant),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<TenantId>) -> Result<Json<Tenant>> {
@@ -143,8 +137,6 @@ async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<TenantId>) -
     request_body = UpdateTenant,
     responses(
         (status = 200, body = Tenant),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn update(
@@ -175,8 +167,6 @@ struct ExportedIdentity {
     params(("id" = TenantId, Path)),
     responses(
         (status = 200, body = ExportedIdentity),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn export_identity(

@@ -121,8 +121,6 @@ fn check_role(who: &Principal, role: Option<Role>) -> Result<()> {
     responses(
         (status = 201, body = User),
         (status = 409, body = ErrorBody, description = "The address has an account already."),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn create(
@@ -146,8 +144,6 @@ async fn create(
     params(TenantPaging),
     responses(
         (status = 200, body = Users),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn list(
@@ -170,8 +166,6 @@ async fn list(
     params(("id" = UserId, Path)),
     responses(
         (status = 200, body = User),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<UserId>) -> Result<Json<User>> {
@@ -193,8 +187,6 @@ fn require_self_or_owner(who: &Principal, id: &UserId) -> Result<()> {
     responses(
         (status = 200, body = User),
         (status = 409, body = ErrorBody, description = "This is the last active owner, or operator."),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn update(
@@ -218,8 +210,6 @@ async fn update(
     responses(
         (status = 204),
         (status = 409, body = ErrorBody, description = "This is the last active owner, or operator."),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn delete(State(hub): State<Hub>, who: Principal, Path(id): Path<UserId>) -> Result<StatusCode> {
@@ -238,8 +228,6 @@ async fn delete(State(hub): State<Hub>, who: Principal, Path(id): Path<UserId>) 
     responses(
         (status = 204),
         (status = 429, body = ErrorBody, description = "Too many attempts: wait as long as `Retry-After` says."),
-        (status = "4XX", body = ErrorBody),
-        (status = "5XX", body = ErrorBody),
     ),
 )]
 async fn set_password(

@@ -1,0 +1,152 @@
+//! Refresh tokens: one use each, and what a second one means.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use serde_json::json;
+use xvault_hub::Registration;
+
+use crate::world::{Answer, Caller, Dialect, PASSWORD, World, text};
+
+async fn refresh(caller: &Caller, token: &str) -> Answer {
+    caller.post("/api/v1/auth/refresh", json!({ "refresh_token": token })).await
+}
+
+async fn logout(caller: &Caller, token: &str) {
+    caller.post("/api/v1/auth/logout", json!({ "refresh_token": token })).await.expect(204);
+}
+
+/// How often `action` stands in the log of the caller's tenant.
+async fn count(caller: &Caller, action: &str) -> usize {
+    let events = caller.get("/api/v1/audit-events?limit=200").await.expect(200);
+    events["audit_events"].as_array().unwrap().iter().filter(|event| event["action"] == action).count()
+}
+
+async fn a_refresh_token_is_good_for_one_use(world: World) {
+    let (acme, nobody) = (world.tenant("acme").await, world.nobody());
+    let first = acme.member.refresh_token.as_str();
+    let other_session = nobody.login(&acme.member.email, PASSWORD).await;
+    let session = refresh(&nobody, first).await.expect(200);
+    assert_eq!((&session["token_type"], &session["expires_in"]), (&json!("Bearer"), &json!(900)));
+    let second = text(&session["refresh_token"]);
+    assert_ne!(second, first);
+    let access = nobody.with_token(&text(&session["access_token"]));
+    access.get("/api/v1/auth/me").await.expect(200);
+
+    assert_eq!(count(&acme.owner, "auth.refresh_reuse").await, 0);
+    refresh(&nobody, first).await.refused(401, "unauthorized");
+    refresh(&nobody, &second).await.refused(401, "unauthorized");
+    refresh(&nobody, first).await.refused(401, "unauthorized");
+    assert_eq!(count(&acme.owner, "auth.refresh_reuse").await, 1);
+    refresh(&nobody, &other_session.refresh_token).await.expect(200);
+}
+
+async fn of_many_at_once_one_wins_at_most(world: World) {
+    let (acme, nobody) = (world.tenant("acme").await, world.nobody());
+    let first = acme.member.refresh_token.as_str();
+    let answers = join_all((0..8).map(|_| refresh(&nobody, first))).await;
+    let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
+    assert_eq!((won.len(), lost.len()), (1, 7));
+    for answer in lost {
+        answer.refused(401, "unauthorized");
+    }
+    refresh(&nobody, &text(&won[0].body["refresh_token"])).await.refused(401, "unauthorized");
+    assert_eq!(count(&acme.owner, "auth.refresh_reuse").await, 1);
+}
+
+async fn logging_out_ends_one_session(world: World) {
+    let (acme, nobody) = (world.tenant("acme").await, world.nobody());
+    let other_session = nobody.login(&acme.member.email, PASSWORD).await;
+    let second = text(&refresh(&nobody, &acme.member.refresh_token).await.expect(200)["refresh_token"]);
+    logout(&nobody, &acme.member.refresh_token).await;
+    refresh(&nobody, &second).await.refused(401, "unauthorized");
+    logout(&nobody, &second).await;
+    logout(&nobody, "xvr_unknown").await;
+    assert_eq!(count(&acme.owner, "auth.logout").await, 1);
+    refresh(&nobody, &other_session.refresh_token).await.expect(200);
+}
+
+async fn other_tokens_buy_nothing(world: World) {
+    let (acme, nobody) = (world.tenant("acme").await, world.nobody());
+    let access = acme.member.token.clone().unwrap();
+    for token in ["", "xvr_", "hunter2", &access, &"x".repeat(10_000)] {
+        refresh(&nobody, token).await.refused(401, "unauthorized");
+    }
+    acme.owner.delete(&format!("/api/v1/users/{}", acme.member.user_id)).await.expect(204);
+    refresh(&nobody, &acme.member.refresh_token).await.refused(401, "unauthorized");
+    logout(&nobody, &acme.member.refresh_token).await;
+}
+
+async fn expired(engine: Dialect) {
+    let world = World::builder(engine).manual_clock().start().await;
+    let month = Duration::from_secs(30 * 24 * 3600);
+    world.clock.advance(month - Duration::from_secs(1));
+    let session = refresh(&world.nobody(), &world.operator.refresh_token).await.expect(200);
+    world.clock.advance(month);
+    let token = text(&session["refresh_token"]);
+    refresh(&world.nobody(), &token).await.refused(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn a_refresh_token_ends_on_sqlite() {
+    expired(Dialect::Sqlite).await;
+}
+
+#[tokio::test]
+async fn a_refresh_token_ends_on_postgres() {
+    expired(Dialect::Postgres).await;
+}
+
+fn registration(tenant: &str, email: &str) -> serde_json::Value {
+    json!({ "tenant_name": tenant, "email": email, "password": PASSWORD })
+}
+
+async fn registered(engine: Dialect) {
+    let world = World::builder(engine).settings(|s| s.registration = Registration::Open).start().await;
+    let nobody = world.nobody();
+    let made =
+        nobody.post("/api/v1/auth/register", registration("acme", "Ada@Acme.example")).await.expect(201);
+    assert!(text(&made["tenant"]["public_key"]).starts_with("age1"));
+    assert_eq!(made["session"]["user"]["email"], "ada@acme.example");
+    assert_eq!(made["session"]["user"]["role"], "owner");
+    let ada = nobody.with_token(&text(&made["session"]["access_token"]));
+    let me = ada.get("/api/v1/auth/me").await.expect(200);
+    assert_eq!(me["tenant_id"], made["tenant"]["id"]);
+    assert_eq!(count(&ada, "tenant.register").await, 1);
+    nobody.login("ada@acme.example", PASSWORD).await;
+
+    nobody
+        .post("/api/v1/auth/register", registration("b", "ada@acme.example"))
+        .await
+        .refused(409, "duplicate");
+    let tenants = world.operator.get("/api/v1/tenants").await.expect(200);
+    assert_eq!(tenants["tenants"].as_array().unwrap().len(), 1, "no tenant without an owner");
+    for (tenant, email, field) in [(" ", "b@x", "tenant_name"), ("b", "b", "email")] {
+        let body = nobody.post("/api/v1/auth/register", registration(tenant, email)).await.expect(422);
+        assert_eq!(body["details"]["field"], field);
+    }
+}
+
+#[tokio::test]
+async fn strangers_register_where_they_may_on_sqlite() {
+    registered(Dialect::Sqlite).await;
+}
+
+#[tokio::test]
+async fn strangers_register_where_they_may_on_postgres() {
+    registered(Dialect::Postgres).await;
+}
+
+async fn strangers_stay_out_by_default(world: World) {
+    let answer = world.nobody().post("/api/v1/auth/register", registration("acme", "ada@acme.example")).await;
+    answer.refused(403, "forbidden");
+    world.nobody().try_login("ada@acme.example", PASSWORD).await.refused(401, "unauthorized");
+}
+
+on_both_engines!(
+    a_refresh_token_is_good_for_one_use,
+    of_many_at_once_one_wins_at_most,
+    logging_out_ends_one_session,
+    other_tokens_buy_nothing,
+    strangers_stay_out_by_default,
+);
