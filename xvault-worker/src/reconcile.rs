@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use tokio_util::sync::CancellationToken;
 use xvault::connectors::{Swept, snapshot};
 use xvault::core::SnapshotKey;
 use xvault::core::error::chain;
@@ -37,8 +36,8 @@ struct Found {
     unknown: u64,
 }
 
-/// Does it now and then until `stop`.
-pub(crate) async fn run(hub: &Hub, store: &FsStore, stop: &CancellationToken) {
+/// Does it now and then. May be dropped at any time: what is half removed is no snapshot any more.
+pub(crate) async fn run(hub: &Hub, store: &FsStore) {
     loop {
         sweep(store).await;
         let pause = match reconcile(hub, store).await {
@@ -54,7 +53,7 @@ pub(crate) async fn run(hub: &Hub, store: &FsStore, stop: &CancellationToken) {
                 AFTER_FAILURE
             }
         };
-        tokio::select! { () = stop.cancelled() => return, () = tokio::time::sleep(pause) => {} }
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -26,6 +26,8 @@ use crate::{http, identity, reconcile};
 
 /// How long the hub is asked for a job before its message is given back to the queue.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(15);
+/// How long loops without a job may take to end: somebody may hold a connection to `/metrics` open.
+const LINGER: Duration = Duration::from_secs(5);
 /// How long cancelled jobs may take to be handed back.
 const HAND_BACK: Duration = Duration::from_secs(60);
 
@@ -78,12 +80,14 @@ impl Worker {
 
     /// Runs until `shutdown`, then lets running jobs end for as long as the settings say, hands back what still runs, and returns.
     ///
-    /// A hub or a queue that goes away is waited for, however long it takes.
+    /// A hub or a queue that goes away is waited for, however long it takes. Dropping the future stops running jobs, too.
     ///
     /// # Errors
     /// When the address for metrics can't be had. Nothing was begun then.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
-        let closing = CancellationToken::new();
+        let (closing, shutdown) = (CancellationToken::new(), shutdown.child_token());
+        let ends = [&closing, &shutdown, &self.tools.give_up];
+        let _dropped = ends.map(|token| token.clone().drop_guard());
         let loops = TaskTracker::new();
         if let Some(listener) = self.listen().await? {
             loops.spawn(http::run(listener, self.tools.metrics.clone(), closing.clone()));
@@ -95,7 +99,7 @@ impl Worker {
         let (is_known, stop) = (known.subscribe(), shutdown.clone());
         loops.spawn(async move {
             if wait_for(is_known, true, &stop).await {
-                reconcile::run(&tools.hub, &tools.store, &stop).await;
+                tokio::select! { () = stop.cancelled() => {}, () = reconcile::run(&tools.hub, &tools.store) => {} }
             }
         });
         let running = TaskTracker::new();
@@ -104,7 +108,9 @@ impl Worker {
         self.drain(&running).await;
         closing.cancel();
         loops.close();
-        loops.wait().await;
+        if timeout(LINGER, loops.wait()).await.is_err() {
+            tracing::debug!("some loops did not end in time");
+        }
         Ok(())
     }
 

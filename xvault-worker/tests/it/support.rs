@@ -98,6 +98,11 @@ impl Bench {
         snapshots(&self.storage()).await
     }
 
+    /// Drops the worker in the middle of whatever it does.
+    pub(crate) fn abort(&mut self) {
+        self.running.take().unwrap().abort();
+    }
+
     /// Stops the worker and waits for it.
     pub(crate) async fn stop(&mut self) {
         self.shutdown.cancel();

@@ -220,6 +220,19 @@ async fn what_does_not_end_in_time_is_handed_back_undone() {
 }
 
 #[tokio::test]
+async fn a_worker_that_is_dropped_stops_its_jobs_and_its_heartbeats() {
+    let slow = SlowSource::start();
+    let mut bench = Bench::start().await;
+    let job_id = slow.begin(&bench).await;
+    bench.abort();
+    assert!(eventually(|| remains(&bench.storage()).is_empty()).await);
+    assert!(eventually(|| bench.hub.status(&job_id) == JobStatus::Queued).await);
+    let calls = bench.hub.state().calls;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.hub.state().calls, calls);
+}
+
+#[tokio::test]
 async fn an_operators_drain_stops_the_shared_queue_only() {
     let bench = Bench::start().await;
     bench.hub.state().drain = true;
