@@ -19,6 +19,8 @@ use pace::{Failure, repeat};
 const BATCH: u32 = 200;
 /// How often messages are looked after at least.
 const RECONCILE: Duration = Duration::from_secs(15);
+/// How often a queue that is away is tried.
+const AWAY: Duration = Duration::from_secs(5);
 /// The longest pause between two looks for expired leases.
 const REAP: Duration = Duration::from_secs(15);
 /// How often what is old is removed.
@@ -55,7 +57,7 @@ async fn send(hub: &Hub) -> Result<Duration, Failure> {
     }
     Ok(match pushed {
         _ if pushed.more => Duration::ZERO,
-        _ if pushed.unreachable => RECONCILE,
+        _ if pushed.unreachable => AWAY,
         _ if pushed.full => Duration::from_secs(1),
         _ => until_next(hub).await?,
     })

@@ -1,5 +1,7 @@
 //! Whatever the order in which workers, hubs and people act on a job, and whatever their clocks say.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use std::time::Duration;
 
 use jiff::Timestamp;

@@ -131,20 +131,6 @@ pub(crate) async fn list(conn: &mut AnyConnection, scope: &Scope, page: &Page) -
     query.fetch_all(conn).await?.iter().map(from_row).collect()
 }
 
-/// The secret itself, still encrypted: for the claim of a job of the same tenant.
-pub(crate) async fn secret(
-    conn: &mut AnyConnection,
-    tenant_id: &TenantId,
-    id: &CredentialId,
-) -> Result<StoredSecret> {
-    let row = sqlx::query("SELECT ciphertext, key_id FROM credentials WHERE id = $1 AND tenant_id = $2")
-        .bind(id.as_str())
-        .bind(tenant_id.as_str())
-        .fetch_one(conn)
-        .await?;
-    Ok(StoredSecret { ciphertext: row.try_get("ciphertext")?, kek_id: row.try_get("key_id")? })
-}
-
 /// Puts another secret in the place of the old one, which is gone then.
 pub(crate) async fn rotate(
     conn: &mut AnyConnection,

@@ -7,7 +7,7 @@ mod lists;
 mod row;
 
 pub(crate) use lists::{
-    Count, Filter, counts, due_for_push, eligible, expired, list, many, next_push_at, unfinished_backup,
+    Filter, counts, due_for_push, eligible, expired, list, many, next_push_at, unfinished_backup,
 };
 pub(crate) use row::JobRow;
 

@@ -4,31 +4,26 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use xvault_core::{ReadBack, SourceId, SourceSettings, TenantId};
 
+use super::credentials::StoredSecret;
 use super::{Error, Result, Scope, json, parsed};
 
 /// A source as a job needs it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Needs {
     pub(crate) tenant_id: TenantId,
     pub(crate) settings: SourceSettings,
-    pub(crate) credential: Option<StoredCredential>,
+    pub(crate) credential: Option<StoredSecret>,
     pub(crate) read_back: ReadBack,
     pub(crate) source_disabled: bool,
     pub(crate) tenant_disabled: bool,
-}
-
-/// A credential as it is stored: an age file to the KEK `key_id`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StoredCredential {
-    pub(crate) ciphertext: Vec<u8>,
-    pub(crate) key_id: String,
 }
 
 /// A source that is not deleted.
 pub(crate) async fn of_source(conn: &mut AnyConnection, scope: &Scope, id: &SourceId) -> Result<Needs> {
     let row = sqlx::query(
         "SELECT s.tenant_id, s.type, s.config, s.status, s.read_back, t.status AS tenant_status, c.ciphertext, c.key_id
-         FROM sources s JOIN tenants t ON t.id = s.tenant_id LEFT JOIN credentials c ON c.id = s.credential_id
+         FROM sources s JOIN tenants t ON t.id = s.tenant_id LEFT JOIN credentials c
+             ON c.id = s.credential_id AND c.tenant_id = s.tenant_id
          WHERE s.id = $1 AND s.status <> 'deleted'",
     )
     .bind(id.as_str())
@@ -36,13 +31,6 @@ pub(crate) async fn of_source(conn: &mut AnyConnection, scope: &Scope, id: &Sour
     .await?;
     let needs = from_row(&row)?;
     if scope.admits(&needs.tenant_id) { Ok(needs) } else { Err(Error::NotFound) }
-}
-
-/// Whether a tenant is disabled.
-pub(crate) async fn tenant_is_disabled(conn: &mut AnyConnection, id: &TenantId) -> Result<bool> {
-    let row =
-        sqlx::query("SELECT status FROM tenants WHERE id = $1").bind(id.as_str()).fetch_one(conn).await?;
-    Ok(row.try_get::<String, _>("status")? == "disabled")
 }
 
 fn from_row(row: &AnyRow) -> Result<Needs> {
@@ -63,10 +51,10 @@ fn settings(row: &AnyRow) -> Result<SourceSettings> {
     serde_json::from_value(settings).map_err(|_| Error::Corrupt { column: "config" })
 }
 
-fn credential(row: &AnyRow) -> Result<Option<StoredCredential>> {
+fn credential(row: &AnyRow) -> Result<Option<StoredSecret>> {
     let ciphertext: Option<Vec<u8>> = row.try_get("ciphertext")?;
-    let key_id: Option<String> = row.try_get("key_id")?;
-    Ok(ciphertext.zip(key_id).map(|(ciphertext, key_id)| StoredCredential { ciphertext, key_id }))
+    let kek_id: Option<String> = row.try_get("key_id")?;
+    Ok(ciphertext.zip(kek_id).map(|(ciphertext, kek_id)| StoredSecret { ciphertext, kek_id }))
 }
 
 /// A column that holds one of an enum's words.

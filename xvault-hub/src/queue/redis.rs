@@ -63,14 +63,25 @@ impl RedisQueue {
         RedisStorage::new(self.connection.clone()).with_config(config)
     }
 
-    /// Runs one call with patience, and tells when Redis goes and comes back.
-    async fn call<T, E: fmt::Display>(
+    /// Makes one call with patience, and tells when Redis goes and comes back. What fails at once is tried once more: that
+    /// is how a connection shows that the server was restarted.
+    async fn call<T, E, F>(
         &self,
         queue: &QueueName,
-        call: impl Future<Output = Result<T, E>> + Send,
-    ) -> Result<T, QueueError> {
+        call: impl Fn() -> F + Send + Sync,
+    ) -> Result<T, QueueError>
+    where
+        E: fmt::Display,
+        F: Future<Output = Result<T, E>> + Send,
+    {
+        let twice = async {
+            match call().await {
+                Ok(value) => Ok(value),
+                Err(_) => call().await,
+            }
+        };
         let failed = |reason: String| QueueError { queue: queue.to_string(), reason };
-        let result = match tokio::time::timeout(PATIENCE, call).await {
+        let result = match tokio::time::timeout(PATIENCE, twice).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => Err(failed(error.to_string())),
             Err(_) => Err(failed(format!("no answer in {} s", PATIENCE.as_secs()))),
@@ -94,24 +105,35 @@ impl RedisQueue {
 #[async_trait]
 impl JobQueue for RedisQueue {
     async fn push(&self, queue: &QueueName, message: JobMessage) -> Result<(), QueueError> {
-        let mut storage = self.storage(queue);
-        self.call(queue, async move { storage.push(message).await }).await
+        let push = || {
+            let (mut storage, message) = (self.storage(queue), message.clone());
+            async move { storage.push(message).await }
+        };
+        self.call(queue, push).await
     }
 
     async fn depth(&self, queue: &QueueName) -> Result<u64, QueueError> {
-        let mut connection = self.connection.clone();
-        let mut ask = redis::pipe();
-        ask.cmd("ZCARD").arg(format!("{queue}:scheduled")).cmd("LLEN").arg(format!("{queue}:active"));
-        let counted = async move { ask.query_async::<(u64, u64)>(&mut connection).await };
-        self.call(queue, counted).await.map(|(scheduled, active)| scheduled.saturating_add(active))
+        let ask = || {
+            let mut connection = self.connection.clone();
+            let mut ask = redis::pipe();
+            ask.cmd("ZCARD").arg(format!("{queue}:scheduled")).cmd("LLEN").arg(format!("{queue}:active"));
+            async move { ask.query_async::<(u64, u64)>(&mut connection).await }
+        };
+        self.call(queue, ask).await.map(|(scheduled, active)| scheduled.saturating_add(active))
     }
 
     async fn clean(&self, queue: &QueueName) -> Result<(), QueueError> {
-        let mut storage = self.storage(queue);
-        self.call(queue, async move { storage.vacuum_before(FINISHED).await }).await?;
-        let mut connection = self.connection.clone();
-        let mut remove = redis::cmd("DEL");
-        remove.arg(format!("{queue}:done")).arg(format!("{queue}:dead"));
-        self.call(queue, async move { remove.query_async::<()>(&mut connection).await }).await
+        let vacuum = || {
+            let mut storage = self.storage(queue);
+            async move { storage.vacuum_before(FINISHED).await }
+        };
+        self.call(queue, vacuum).await?;
+        let remove = || {
+            let mut connection = self.connection.clone();
+            let mut remove = redis::cmd("DEL");
+            remove.arg(format!("{queue}:done")).arg(format!("{queue}:dead"));
+            async move { remove.query_async::<()>(&mut connection).await }
+        };
+        self.call(queue, remove).await
     }
 }

@@ -10,7 +10,8 @@ use xvault_core::{JobKind, Recipient, SnapshotKey};
 use super::enqueue::check_enabled;
 use super::{cleaned, millis};
 use crate::api::error::Result;
-use crate::db::needs::{self, Needs, StoredCredential};
+use crate::db::credentials::StoredSecret;
+use crate::db::needs::{self, Needs};
 use crate::db::workers::Worker;
 use crate::db::{Scope, jobs, jobs::JobRow, snapshots, tenant_keys};
 use crate::{DbError, Hub, KeyError};
@@ -147,12 +148,12 @@ fn recipients(
 fn sealed(
     hub: &Hub,
     worker: &Worker,
-    stored: Option<&StoredCredential>,
+    stored: Option<&StoredSecret>,
 ) -> std::result::Result<Option<Sealed>, Unmet> {
     let (Some(stored), Some(recipient)) = (stored, &worker.recipient) else {
         return Ok(None);
     };
-    let secret = hub.keys().open(&stored.ciphertext, &stored.key_id).map_err(Unmet::Credential)?;
+    let secret = hub.keys().open(&stored.ciphertext, &stored.kek_id).map_err(Unmet::Credential)?;
     let sealed = Sealed::to(recipient, secret.expose_secret());
     sealed.map(Some).map_err(|error| Unmet::Credential(KeyError::Seal(error)))
 }

@@ -43,6 +43,7 @@ pub(crate) async fn cancel(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId
     }
     note(&mut tx, hub, who, &job, "job.cancel").await?;
     commit(tx).await?;
+    hub.metrics().finished(job.kind, job.status(), None);
     Ok(job)
 }
 
