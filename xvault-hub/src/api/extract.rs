@@ -23,7 +23,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             let text = "the body must be JSON, with `Content-Type: application/json`";
             return Err(Error::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(unread)?;
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| unread(&rejection))?;
         check_object(&bytes)?;
         let axum::Json(body) =
             axum::Json::from_bytes(&bytes).map_err(|rejection| unfit(&rejection, &bytes))?;
@@ -47,7 +47,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     text.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn unread(rejection: BytesRejection) -> Error {
+fn unread(rejection: &BytesRejection) -> Error {
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
             Error::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large")

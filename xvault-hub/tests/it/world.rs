@@ -80,7 +80,6 @@ pub(crate) struct World {
 /// Where the rows lie.
 pub(crate) struct Database {
     pub(crate) url: String,
-    pub(crate) dialect: Dialect,
     /// Of SQLite's file.
     dir: Option<TempDir>,
 }
@@ -123,9 +122,9 @@ impl Database {
             Dialect::Sqlite => {
                 let dir = tempfile::tempdir().unwrap();
                 let url = format!("sqlite:{}", dir.path().join("hub.db").display());
-                Self { url, dialect, dir: Some(dir) }
+                Self { url, dir: Some(dir) }
             }
-            Dialect::Postgres => Self { url: Postgres::shared().create_database(), dialect, dir: None },
+            Dialect::Postgres => Self { url: Postgres::shared().create_database(), dir: None },
         }
     }
 
