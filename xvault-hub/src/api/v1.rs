@@ -1,14 +1,21 @@
 //! `/api/v1`.
 
+mod admin;
 mod api_keys;
 mod audit_events;
 mod auth;
 mod config;
 mod credentials;
+mod job_events;
+mod job_logs;
+mod jobs;
 mod settings;
+mod snapshots;
+mod source_test;
 mod sources;
 mod tenants;
 mod users;
+mod workers;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -22,6 +29,13 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
         .merge(api_keys::routes())
         .merge(credentials::routes())
         .merge(sources::routes())
+        .merge(source_test::routes())
+        .merge(jobs::routes())
+        .merge(job_logs::routes())
+        .merge(job_events::routes())
+        .merge(snapshots::routes())
+        .merge(workers::routes())
         .merge(settings::routes())
         .merge(audit_events::routes())
+        .merge(admin::routes())
 }

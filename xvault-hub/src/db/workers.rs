@@ -221,11 +221,13 @@ pub(crate) async fn mark_offline(conn: &mut AnyConnection, before: Timestamp, no
     Ok(result.rows_affected())
 }
 
-/// A page of workers, newest first; one more than it holds.
+/// A page of the workers that have a token, by id and backwards; one more than it holds.
 pub(crate) async fn list(conn: &mut AnyConnection, page: &Page) -> Result<Vec<Worker>> {
-    let query = sqlx::query("SELECT * FROM workers WHERE id < $1 ORDER BY id DESC LIMIT $2")
-        .bind(page.before())
-        .bind(page.probe_limit());
+    let query = sqlx::query(
+        "SELECT * FROM workers WHERE id < $1 AND token_hash IS NOT NULL ORDER BY id DESC LIMIT $2",
+    )
+    .bind(page.before())
+    .bind(page.probe_limit());
     query.fetch_all(conn).await?.iter().map(from_row).collect()
 }
 
@@ -238,7 +240,8 @@ pub(crate) async fn all(conn: &mut AnyConnection) -> Result<Vec<Worker>> {
 /// Workers that take jobs and can run those that need `capability`, the last seen first.
 pub(crate) async fn available(conn: &mut AnyConnection, capability: Option<&str>) -> Result<Vec<Worker>> {
     let rows = sqlx::query(
-        "SELECT * FROM workers WHERE status = 'online' AND drain = 0 AND recipient IS NOT NULL
+        "SELECT * FROM workers
+         WHERE status = 'online' AND drain = 0 AND recipient IS NOT NULL AND token_hash IS NOT NULL
          ORDER BY last_seen_at DESC, id",
     )
     .fetch_all(conn)

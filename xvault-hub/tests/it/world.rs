@@ -357,6 +357,26 @@ impl Caller {
         self.send_raw(method, path, json.as_ref().map(|_| "application/json"), json).await
     }
 
+    /// A call whose answer is a stream.
+    pub(crate) async fn stream(&self, path: &str, last_event_id: Option<&str>) -> reqwest::Response {
+        let mut request = self.http.get(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(id) = last_event_id {
+            request = request.header("last-event-id", id);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// How the answer to a call begins that is a stream when all is well: its body is not read then.
+    pub(crate) async fn begin(&self, path: &str) -> Answer {
+        let response = self.stream(path, None).await;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let body = if status == 200 { Value::Null } else { response.json().await.unwrap() };
+        Answer { request: format!("GET {path}"), status, headers, body }
+    }
+
     /// Any call with whatever body.
     pub(crate) async fn send_raw(
         &self,

@@ -188,7 +188,7 @@ async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId>) -
 ///
 /// What is absent stays, and so does the type. Jobs that are claimed from now on use the new settings.
 #[utoipa::path(
-    patch, path = "/sources/{id}", tag = "sources",
+    put, path = "/sources/{id}", tag = "sources",
     params(("id" = SourceId, Path)),
     request_body = UpdateSource,
     responses((status = 200, body = Source)),

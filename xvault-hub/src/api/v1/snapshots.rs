@@ -1,0 +1,257 @@
+//! `/api/v1/snapshots`, and those of a source.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xvault_core::snapshot::Locator;
+use xvault_core::{JobId, Manifest, SnapshotId, SourceId, TenantId, WorkerId};
+
+use super::jobs::Job;
+use crate::Hub;
+use crate::api::error::{ErrorBody, Result};
+use crate::api::extract::{Json, Path, Query};
+use crate::api::paging::{Paging, cut, page};
+use crate::api::principal::{Principal, Role};
+use crate::app::jobs::{self, NewJob};
+use crate::app::snapshots;
+use crate::db;
+use crate::db::snapshots::{Filter, SnapshotStatus};
+use crate::db::{Page, Scope};
+
+pub(super) fn routes() -> OpenApiRouter<Hub> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, delete)).routes(routes!(of_source))
+}
+
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListSnapshots {
+    /// Whose: for operators, who see everybody's otherwise.
+    pub(super) tenant_id: Option<TenantId>,
+    /// Only those of this source.
+    source_id: Option<SourceId>,
+    /// Only those that stand there.
+    status: Option<SnapshotStatus>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl ListSnapshots {
+    pub(super) fn parts(self) -> Result<(Option<TenantId>, Filter, Page)> {
+        let page = page(self.limit, self.cursor.as_deref())?;
+        Ok((self.tenant_id, Filter { source_id: self.source_id, status: self.status }, page))
+    }
+}
+
+/// Where a snapshot's bytes lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum StorageBackend {
+    /// On the disk of one worker: `worker_id`, `local_path`.
+    LocalFs,
+    /// In a bucket: `bucket`, `object_key`, `etag`.
+    S3,
+}
+
+/// A backup that exists.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Snapshot {
+    id: SnapshotId,
+    tenant_id: TenantId,
+    source_id: SourceId,
+    job_id: JobId,
+    status: SnapshotStatus,
+    /// Length of the artifact.
+    size_bytes: u64,
+    /// Of the files in it.
+    content_bytes: u64,
+    /// Regular files in it.
+    files: u64,
+    /// Things that could not be read whole. More than 0: it is `partial`.
+    warnings: u64,
+    started_at: Timestamp,
+    finished_at: Timestamp,
+    duration_ms: u64,
+    encryption_algorithm: String,
+    encryption_key_id: String,
+    encryption_recipient: String,
+    storage_backend: StorageBackend,
+    worker_id: Option<WorkerId>,
+    local_path: Option<String>,
+    bucket: Option<String>,
+    object_key: Option<String>,
+    etag: Option<String>,
+    /// Since when it is kept whatever retention says.
+    held_at: Option<Timestamp>,
+    /// Why it is.
+    hold_reason: Option<String>,
+    /// When it was last proven sound.
+    verified_at: Option<Timestamp>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    /// `manifest.json`. Absent in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Manifest>, nullable = false)]
+    manifest: Option<serde_json::Value>,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Snapshots {
+    snapshots: Vec<Snapshot>,
+    next_cursor: Option<String>,
+}
+
+/// The fields of a locator, side by side.
+#[derive(Default)]
+struct Place {
+    worker_id: Option<WorkerId>,
+    local_path: Option<String>,
+    bucket: Option<String>,
+    object_key: Option<String>,
+    etag: Option<String>,
+}
+
+fn place(locator: Locator) -> Result<(StorageBackend, Place)> {
+    match locator {
+        Locator::LocalFs { worker_id, local_path } => {
+            let place =
+                Place { worker_id: Some(worker_id), local_path: Some(local_path), ..Place::default() };
+            Ok((StorageBackend::LocalFs, place))
+        }
+        Locator::S3 { bucket, object_key, etag } => {
+            let place =
+                Place { bucket: Some(bucket), object_key: Some(object_key), etag, ..Place::default() };
+            Ok((StorageBackend::S3, place))
+        }
+        _ => Err(db::Error::Corrupt { column: "storage_backend" }.into()),
+    }
+}
+
+impl TryFrom<db::snapshots::Snapshot> for Snapshot {
+    type Error = crate::api::error::Error;
+
+    fn try_from(row: db::snapshots::Snapshot) -> Result<Self> {
+        let (storage_backend, place) = place(row.locator)?;
+        Ok(Self {
+            id: row.id,
+            tenant_id: row.tenant_id,
+            source_id: row.source_id,
+            job_id: row.job_id,
+            status: row.status,
+            size_bytes: row.size_bytes.unsigned_abs(),
+            content_bytes: row.content_bytes.unsigned_abs(),
+            files: row.files.unsigned_abs(),
+            warnings: row.warnings.unsigned_abs(),
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            duration_ms: row.duration_ms.unsigned_abs(),
+            encryption_algorithm: row.encryption_algorithm,
+            encryption_key_id: row.encryption_key_id,
+            encryption_recipient: row.encryption_recipient,
+            storage_backend,
+            worker_id: place.worker_id,
+            local_path: place.local_path,
+            bucket: place.bucket,
+            object_key: place.object_key,
+            etag: place.etag,
+            held_at: row.held_at,
+            hold_reason: row.hold_reason,
+            verified_at: row.verified_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            manifest: None,
+        })
+    }
+}
+
+/// List snapshots
+///
+/// Newest first, those of deleted sources among them.
+#[utoipa::path(
+    get, path = "/snapshots", tag = "snapshots",
+    params(ListSnapshots),
+    responses((status = 200, body = Snapshots)),
+)]
+async fn list(
+    State(hub): State<Hub>,
+    who: Principal,
+    Query(query): Query<ListSnapshots>,
+) -> Result<Json<Snapshots>> {
+    let (tenant_id, filter, page) = query.parts()?;
+    answer_list(&hub, &who.scope(tenant_id)?, &filter, &page).await
+}
+
+/// A page of snapshots, for tenants and operators alike.
+pub(super) async fn answer_list(
+    hub: &Hub,
+    scope: &Scope,
+    filter: &Filter,
+    page: &Page,
+) -> Result<Json<Snapshots>> {
+    let rows = snapshots::list(hub, scope, filter, page).await?;
+    let (rows, next_cursor) = cut(page, rows, |row| row.id.as_str());
+    let snapshots = rows.into_iter().map(TryInto::try_into).collect::<Result<_>>()?;
+    Ok(Json(Snapshots { snapshots, next_cursor }))
+}
+
+/// Get a snapshot
+///
+/// With its manifest.
+#[utoipa::path(
+    get, path = "/snapshots/{id}", tag = "snapshots",
+    params(("id" = SnapshotId, Path)),
+    responses((status = 200, body = Snapshot)),
+)]
+async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<SnapshotId>) -> Result<Json<Snapshot>> {
+    let (row, manifest) = snapshots::get(&hub, &who.scope(None)?, &id).await?;
+    Ok(Json(Snapshot { manifest: Some(manifest), ..row.try_into()? }))
+}
+
+/// Delete a snapshot
+///
+/// The answer is the job that removes its bytes, which runs on the worker where they lie; the snapshot is in the lists, as
+/// `deleting`, until they are gone. Not while it is held.
+#[utoipa::path(
+    delete, path = "/snapshots/{id}", tag = "snapshots",
+    params(("id" = SnapshotId, Path)),
+    responses(
+        (status = 202, body = Job),
+        (status = 409, body = ErrorBody, description = "It is held (`held`), or is being deleted already \
+            (`deletion_running`)."),
+    ),
+)]
+async fn delete(
+    State(hub): State<Hub>,
+    who: Principal,
+    Path(id): Path<SnapshotId>,
+) -> Result<(StatusCode, Json<Job>)> {
+    who.require(Role::Admin)?;
+    let job = jobs::enqueue(&hub, &who, &who.scope(None)?, NewJob::DeleteSnapshot(id)).await?;
+    Ok((StatusCode::ACCEPTED, Json(job.into())))
+}
+
+/// List the snapshots of a source
+///
+/// Newest first; of a deleted source, too.
+#[utoipa::path(
+    get, path = "/sources/{id}/snapshots", tag = "sources",
+    operation_id = "snapshots",
+    params(("id" = SourceId, Path), Paging),
+    responses((status = 200, body = Snapshots)),
+)]
+async fn of_source(
+    State(hub): State<Hub>,
+    who: Principal,
+    Path(id): Path<SourceId>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Snapshots>> {
+    let (scope, page) = (who.scope(None)?, paging.page()?);
+    snapshots::check_source(&hub, &scope, &id).await?;
+    answer_list(&hub, &scope, &Filter { source_id: Some(id), status: None }, &page).await
+}

@@ -1,0 +1,115 @@
+//! A worker that says whatever a test wants.
+
+use serde_json::{Value, json};
+use xvault_core::protocol::{Assignment, ClaimAnswer};
+use xvault_core::{Identity, SnapshotKey};
+use xvault_testkit::samples;
+
+use crate::world::{Answer, Caller, World, text};
+
+pub(crate) struct FakeWorker {
+    pub(crate) id: String,
+    pub(crate) caller: Caller,
+    pub(crate) identity: Identity,
+}
+
+impl FakeWorker {
+    /// Made by the operator, and registered.
+    pub(crate) async fn join(world: &World, id: &str, capabilities: &[&str]) -> Self {
+        let made = world.operator.post("/api/v1/workers", json!({ "id": id })).await.expect(201);
+        let caller = world.nobody().with_token(&text(&made["token"]));
+        let worker = Self { id: id.to_owned(), caller, identity: Identity::generate() };
+        let body = json!({
+            "worker_id": id,
+            "recipient": worker.identity.recipient(),
+            "version": "0.1.0",
+            "capabilities": capabilities,
+            "storage_base_path": "/var/lib/xvault/backups",
+            "concurrency": 2,
+        });
+        worker.caller.post("/internal/workers/register", body).await.expect(200);
+        worker
+    }
+
+    /// Takes the job, which must work.
+    pub(crate) async fn claim(&self, job_id: &str) -> Assignment {
+        let answer = self.caller.post("/internal/jobs/claim", json!({ "job_id": job_id })).await.expect(200);
+        match serde_json::from_value(answer.clone()).unwrap() {
+            ClaimAnswer::Claimed(assignment) => *assignment,
+            ClaimAnswer::Nothing { .. } => panic!("not claimed: {answer}"),
+        }
+    }
+
+    /// A call about a job, with its lease token.
+    pub(crate) async fn say(&self, job: &Assignment, what: &str, mut body: Value) -> Answer {
+        body["lease_token"] = json!(job.lease_token);
+        self.caller.post(&format!("/internal/jobs/{}/{what}", job.job_id), body).await
+    }
+
+    pub(crate) async fn log(&self, job: &Assignment, seqs: std::ops::Range<u64>) {
+        let line = |seq| {
+            let level = ["debug", "info", "warn", "error"][usize::try_from(seq % 4).unwrap()];
+            json!({ "seq": seq, "time": "2026-11-24T10:00:00Z", "level": level, "message": format!("line {seq}") })
+        };
+        let lines: Vec<_> = seqs.map(line).collect();
+        self.say(job, "logs", json!({ "lines": lines })).await.expect(200);
+    }
+
+    pub(crate) async fn progress(&self, job: &Assignment, phase: &str, bytes: u64) {
+        let progress =
+            json!({ "phase": phase, "bytes": bytes, "total_bytes": 100, "entries": 1, "warnings": 0 });
+        self.say(job, "progress", json!({ "progress": progress })).await.expect(200);
+    }
+
+    pub(crate) async fn complete(&self, job: &Assignment, result: Value) {
+        let outcome = json!({ "status": "completed", "result": result });
+        self.say(job, "complete", json!({ "outcome": outcome })).await.expect(200);
+    }
+
+    pub(crate) async fn fail(&self, job: &Assignment, code: &str, message: &str) {
+        let error = json!({ "code": code, "message": message });
+        let outcome = json!({ "status": "failed", "error": error, "disposition": "permanent" });
+        self.say(job, "complete", json!({ "outcome": outcome })).await.expect(200);
+    }
+
+    /// Claims a backup and reports a snapshot. Gives its id.
+    pub(crate) async fn back_up(&self, job_id: &str) -> String {
+        let job = self.claim(job_id).await;
+        let task = serde_json::to_value(&job.task).unwrap();
+        let key = SnapshotKey {
+            tenant_id: job.tenant_id.clone(),
+            source_id: text(&task["source_id"]).parse().unwrap(),
+            snapshot_id: text(&task["snapshot_id"]).parse().unwrap(),
+        };
+        let mut manifest = samples::manifest(&key);
+        manifest.job_id = job.job_id.clone();
+        manifest.worker_id = self.id.parse().unwrap();
+        let locator = json!({
+            "storage_backend": "local_fs",
+            "worker_id": self.id,
+            "local_path": format!("/var/lib/xvault/backups/{}", key.prefix()),
+        });
+        let result = json!({ "type": "backup", "manifest": manifest, "locator": locator });
+        self.complete(&job, result).await;
+        key.snapshot_id.to_string()
+    }
+}
+
+/// A source over SSH, with a password. Gives the ids of credential and source.
+pub(crate) async fn ssh_source(admin: &Caller) -> (String, String) {
+    let credential = json!({ "kind": "source", "name": "web", "plaintext": "dGVzdC1wYXNz" });
+    let credential = text(&admin.post("/api/v1/credentials", credential).await.expect(201)["id"]);
+    let source = json!({
+        "type": "ssh",
+        "name": "server",
+        "credential_id": credential,
+        "config": { "host": "h.example", "port": 22, "username": "web", "paths": ["/home/web"], "use_password": true },
+    });
+    let source = text(&admin.post("/api/v1/sources", source).await.expect(201)["id"]);
+    (credential, source)
+}
+
+/// Asks for a backup. Gives the job's id.
+pub(crate) async fn enqueue(member: &Caller, source_id: &str) -> String {
+    text(&member.post("/api/v1/jobs", json!({ "source_id": source_id })).await.expect(201)["id"])
+}

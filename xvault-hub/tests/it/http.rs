@@ -1,0 +1,158 @@
+//! What holds for every answer: JSON errors, ids of requests, headers, limits, the description.
+
+use std::path::Path;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::world::World;
+
+async fn what_is_no_route_or_method_is_told_in_json(world: World) {
+    let nobody = world.nobody();
+    for path in ["/", "/api/v1", "/api/v1/none", "/api/v1/sources/a/b", "/internal/none", "/api/v1/tenants/"]
+    {
+        nobody.get(path).await.refused(404, "not_found");
+    }
+    for (method, path) in
+        [(Method::DELETE, "/api/v1/sources"), (Method::POST, "/healthz"), (Method::PUT, "/api/v1/jobs")]
+    {
+        let answer = nobody.send(method, path, None).await;
+        assert!(answer.headers.contains_key("allow"), "{:?}", answer.headers);
+        answer.refused(405, "method_not_allowed");
+    }
+}
+
+async fn bodies_that_are_none_are_refused(world: World) {
+    let acme = world.tenant("acme").await;
+    let path = "/api/v1/sources";
+    let json_type = Some("application/json");
+    let cases: [(Option<&str>, &[u8], u16, &str); 9] = [
+        (json_type, b"", 400, "bad_request"),
+        (json_type, b"{", 400, "bad_request"),
+        (json_type, b"\xff\xfe", 400, "bad_request"),
+        (json_type, b"[]", 422, "invalid_body"),
+        (json_type, b"null", 422, "invalid_body"),
+        (json_type, b"\"x\"", 422, "invalid_body"),
+        (None, b"{}", 415, "unsupported_media_type"),
+        (Some("text/plain"), b"{}", 415, "unsupported_media_type"),
+        (Some("application/x-www-form-urlencoded"), b"a=b", 415, "unsupported_media_type"),
+    ];
+    for (content_type, body, status, code) in cases {
+        let answer = acme.admin.send_raw(Method::POST, path, content_type, Some(body.to_vec())).await;
+        answer.refused(status, code);
+    }
+    let deep = format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000));
+    let deep = format!(r#"{{"type":"ssh","name":"x","config":{{"paths":{deep}}}}}"#);
+    acme.admin
+        .send_raw(Method::POST, path, json_type, Some(deep.into_bytes()))
+        .await
+        .refused(400, "bad_request");
+    let long = vec![b' '; (2 << 20) + 1];
+    acme.admin.send_raw(Method::POST, path, json_type, Some(long)).await.refused(413, "too_large");
+    let utf8 = Some("application/json; charset=utf-8");
+    acme.admin.send_raw(Method::POST, path, utf8, Some(b"{}".to_vec())).await.refused(422, "invalid_field");
+}
+
+async fn every_answer_has_an_id_and_safe_headers(world: World) {
+    let nobody = world.nobody();
+    for path in ["/healthz", "/api/v1/none", "/api/v1/sources", "/docs/", "/api/v1/openapi.json"] {
+        let (first, second) = (nobody.get(path).await, nobody.get(path).await);
+        let id = |answer: &crate::world::Answer| answer.headers["x-request-id"].to_str().unwrap().to_owned();
+        assert_ne!(id(&first), id(&second));
+        assert_eq!(first.headers["x-content-type-options"], "nosniff");
+        assert_eq!(first.headers["x-frame-options"], "DENY");
+        assert!(
+            first.headers["content-security-policy"].to_str().unwrap().contains("frame-ancestors 'none'")
+        );
+        assert_eq!(first.headers.get("cache-control").is_some(), path != "/docs/");
+    }
+}
+
+async fn a_hub_says_whether_it_can_serve(world: World) {
+    let nobody = world.nobody();
+    let well = json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") });
+    assert_eq!(nobody.get("/healthz").await.expect(200), well);
+    assert_eq!(nobody.get("/readyz").await.expect(200), well);
+    world.db.close().await;
+    assert_eq!(nobody.get("/healthz").await.expect(200), well);
+    let answer = nobody.get("/readyz").await;
+    answer.refused(503, "unavailable");
+    let answer = world.operator.get("/api/v1/tenants").await;
+    assert_eq!(answer.headers["retry-after"], "1");
+    answer.refused(503, "unavailable");
+}
+
+async fn the_description_is_served_with_its_page(world: World) {
+    let nobody = world.nobody();
+    let document = nobody.get("/api/v1/openapi.json").await;
+    assert_eq!(document.headers["content-type"], "application/json");
+    let document = document.expect(200);
+    assert_eq!(document, serde_json::to_value(xvault_hub::api::openapi()).unwrap());
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let page = nobody.get("/docs/").await;
+    assert_eq!(page.status, 200);
+    let html = page.body.as_str().unwrap().to_owned();
+    assert!(html.contains("swagger-ui"), "{html}");
+    assert!(!html.contains("https://"), "the page loads something from elsewhere: {html}");
+    let script = nobody.get("/docs/swagger-initializer.js").await.expect(200);
+    assert!(script.as_str().unwrap().contains("/api/v1/openapi.json"), "{script}");
+    assert_eq!(nobody.get("/docs").await.status, 200);
+}
+
+/// The committed description is what the code says.
+#[test]
+fn the_committed_description_is_fresh() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api/openapi.json");
+    let committed: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let current = serde_json::to_value(xvault_hub::api::openapi()).unwrap();
+    assert!(
+        committed == current,
+        "docs/api/openapi.json is stale: `cargo run -p xvault-hub -- openapi > docs/api/openapi.json`"
+    );
+}
+
+/// Every operation has an id of its own, says who may call it, and tells all its failures in one form.
+#[test]
+fn the_description_is_complete() {
+    let document = serde_json::to_value(xvault_hub::api::openapi()).unwrap();
+    let operations: Vec<_> = document["paths"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |(method, op)| (method, path, op)))
+        .collect();
+    let mut ids: Vec<_> =
+        operations.iter().map(|(.., operation)| operation["operationId"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    let count = ids.len();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "an operation id comes twice");
+    for (method, path, operation) in operations {
+        let responses = operation["responses"].as_object().unwrap();
+        for (status, response) in responses {
+            assert!(status.parse::<u16>().is_ok(), "{method} {path}: {status} is no status");
+            let schema = &response["content"]["application/json"]["schema"]["$ref"];
+            if !status.starts_with('2') {
+                assert_eq!(schema, "#/components/schemas/ErrorBody", "{method} {path} {status}");
+            }
+        }
+        assert!(responses.keys().any(|status| status.starts_with('2')), "{method} {path}");
+        assert!(operation["summary"].is_string(), "{method} {path} has no summary");
+        let scheme = operation["security"][0].as_object().unwrap().keys().next().map(String::as_str);
+        let expected = match path.as_str() {
+            path if path.starts_with("/internal/") => Some("worker_token"),
+            path if path.starts_with("/api/v1/auth/") && !path.ends_with("/me") => None,
+            path if path.starts_with("/api/v1/") => Some("token"),
+            _ => None,
+        };
+        assert_eq!(scheme, expected, "{method} {path}");
+    }
+}
+
+on_both_engines!(
+    what_is_no_route_or_method_is_told_in_json,
+    bodies_that_are_none_are_refused,
+    every_answer_has_an_id_and_safe_headers,
+    a_hub_says_whether_it_can_serve,
+    the_description_is_served_with_its_page,
+);

@@ -1,0 +1,202 @@
+//! `/api/v1/sources`.
+
+use serde_json::{Value, json};
+
+use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
+use crate::world::{World, text};
+
+fn ssh() -> Value {
+    json!({ "type": "sftp", "name": "server", "config": { "host": "h", "username": "web", "paths": ["/srv"] } })
+}
+
+async fn a_source_is_saved_with_all_its_settings(world: World) {
+    let acme = world.tenant("acme").await;
+    let made = acme.admin.post("/api/v1/sources", ssh()).await.expect(201);
+    assert_eq!(
+        made["config"],
+        json!({ "host": "h", "port": 22, "username": "web", "paths": ["/srv"], "use_password": false })
+    );
+    assert_eq!(
+        (&made["type"], &made["name"], &made["status"], &made["read_back"], &made["credential_id"]),
+        (&json!("sftp"), &json!("server"), &json!("active"), &json!("full"), &Value::Null)
+    );
+    let path = format!("/api/v1/sources/{}", text(&made["id"]));
+    assert_eq!(acme.member.get(&path).await.expect(200), made);
+    let list = acme.member.get("/api/v1/sources").await.expect(200);
+    assert_eq!(list, json!({ "sources": [made], "next_cursor": null }));
+    let mut named = ssh();
+    named["tenant_id"] = json!(acme.id);
+    world.operator.post("/api/v1/sources", named).await.expect(201);
+    assert_eq!(acme.member.get("/api/v1/sources").await.expect(200)["sources"].as_array().unwrap().len(), 2);
+}
+
+async fn a_change_leaves_the_rest(world: World) {
+    let acme = world.tenant("acme").await;
+    let (credential, source) = ssh_source(&acme.admin).await;
+    let path = format!("/api/v1/sources/{source}");
+    let before = acme.admin.get(&path).await.expect(200);
+    let renamed = acme.admin.put(&path, json!({ "name": "other" })).await.expect(200);
+    assert_eq!(
+        (&renamed["name"], &renamed["config"], &renamed["credential_id"]),
+        (&json!("other"), &before["config"], &json!(credential))
+    );
+    let config = json!({ "host": "h2", "username": "u2", "paths": ["/a"] });
+    let moved = acme.admin.put(&path, json!({ "config": config, "read_back": "off" })).await.expect(200);
+    assert_eq!((&moved["config"]["host"], &moved["config"]["use_password"]), (&json!("h2"), &json!(false)));
+    assert_eq!((&moved["name"], &moved["read_back"]), (&json!("other"), &json!("off")));
+    let freed = acme.admin.put(&path, json!({ "credential_id": null })).await.expect(200);
+    assert_eq!(freed["credential_id"], Value::Null);
+    assert_eq!(acme.member.get(&path).await.expect(200), freed);
+    acme.admin.put(&path, json!({ "type": "ssh" })).await.refused(422, "invalid_field");
+    let error =
+        acme.admin.put(&path, json!({ "config": { "host": "h" } })).await.refused(422, "invalid_field");
+    assert_eq!(error["details"]["field"], "config.username");
+    assert_eq!(acme.member.get(&path).await.expect(200), freed);
+}
+
+async fn a_disabled_source_is_not_backed_up(world: World) {
+    let acme = world.tenant("acme").await;
+    let (_, source) = ssh_source(&acme.admin).await;
+    let path = format!("/api/v1/sources/{source}");
+    let off = acme.admin.post(&format!("{path}/disable"), json!({})).await.expect(200);
+    assert_eq!(off["status"], "disabled");
+    let job = json!({ "source_id": source });
+    acme.member.post("/api/v1/jobs", job.clone()).await.refused(409, "source_disabled");
+    let on = acme.admin.post(&format!("{path}/enable"), json!({})).await.expect(200);
+    assert_eq!(on["status"], "active");
+    acme.member.post("/api/v1/jobs", job).await.expect(201);
+}
+
+async fn a_deleted_source_leaves_its_snapshots(world: World) {
+    let acme = world.tenant("acme").await;
+    let (credential, source) = ssh_source(&acme.admin).await;
+    let path = format!("/api/v1/sources/{source}");
+    let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
+    let job = enqueue(&acme.member, &source).await;
+    let busy = acme.admin.delete(&path).await.refused(409, "source_busy");
+    assert_eq!(busy["details"]["job_id"], json!(job));
+    let snapshot = worker.back_up(&job).await;
+    acme.admin.delete(&path).await.expect(204);
+    for (method, path) in
+        [("GET", path.clone()), ("DELETE", path.clone()), ("POST", format!("{path}/enable"))]
+    {
+        acme.admin.send(method.parse().unwrap(), &path, None).await.refused(404, "not_found");
+    }
+    acme.admin.put(&path, json!({ "name": "x" })).await.refused(404, "not_found");
+    acme.member.post(&format!("{path}/test"), json!({})).await.refused(404, "not_found");
+    acme.member.post("/api/v1/jobs", json!({ "source_id": source })).await.refused(404, "not_found");
+    assert_eq!(acme.member.get("/api/v1/sources").await.expect(200)["sources"], json!([]));
+    let snapshots = acme.member.get(&format!("{path}/snapshots")).await.expect(200);
+    assert_eq!(snapshots["snapshots"][0]["id"], json!(snapshot));
+    acme.admin.delete(&format!("/api/v1/credentials/{credential}")).await.expect(204);
+}
+
+async fn bad_sources_are_refused_by_field(world: World) {
+    let acme = world.tenant("acme").await;
+    let config = |change: Value| {
+        let mut body = ssh();
+        body["config"].as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        body
+    };
+    let whole = |change: Value| {
+        let mut body = ssh();
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        body
+    };
+    let cases = [
+        ("config.host", config(json!({ "host": "" }))),
+        ("config.host", config(json!({ "host": "a b" }))),
+        ("config.host", config(json!({ "host": 7 }))),
+        ("config.port", config(json!({ "port": 0 }))),
+        ("config.port", config(json!({ "port": 65536 }))),
+        ("config.port", config(json!({ "port": "22" }))),
+        ("config.username", config(json!({ "username": "" }))),
+        ("config.paths", config(json!({ "paths": [] }))),
+        ("config.paths", config(json!({ "paths": ["/a/../b"] }))),
+        ("config.paths[0]", config(json!({ "paths": [7] }))),
+        ("config.excludes", config(json!({ "excludes": "*" }))),
+        ("config.host_key", config(json!({ "host_key": "MD5:0" }))),
+        ("config.password", config(json!({ "password": "x" }))),
+        ("config", whole(json!({ "config": ["h", 22, "u", ["/srv"]] }))),
+        ("config.paths", whole(json!({ "type": "local", "config": { "paths": ["relative"] } }))),
+        ("config.host", whole(json!({ "type": "local" }))),
+        ("type", whole(json!({ "type": "telnet" }))),
+        ("name", whole(json!({ "name": "" }))),
+        ("name", whole(json!({ "name": "a\nb" }))),
+        ("read_back", whole(json!({ "read_back": "some" }))),
+        ("credential_id", whole(json!({ "credential_id": "a b" }))),
+        ("colour", whole(json!({ "colour": "red" }))),
+    ];
+    for (field, body) in cases {
+        let error = acme.admin.post("/api/v1/sources", body.clone()).await.refused(422, "invalid_field");
+        assert_eq!(error["details"], json!({ "field": field }), "{body}: {error}");
+    }
+    acme.admin
+        .post("/api/v1/sources", whole(json!({ "credential_id": "none" })))
+        .await
+        .refused(404, "not_found");
+    let storage = json!({ "kind": "storage", "plaintext": "eHg=" });
+    let storage = acme.admin.post("/api/v1/credentials", storage).await.expect(201);
+    let error = acme.admin.post("/api/v1/sources", whole(json!({ "credential_id": storage["id"] }))).await;
+    assert_eq!(error.refused(422, "invalid_field")["details"]["field"], "credential_id");
+    assert_eq!(acme.member.get("/api/v1/sources").await.expect(200)["sources"], json!([]));
+}
+
+async fn a_test_waits_for_its_worker(world: World) {
+    let acme = world.tenant("acme").await;
+    let (_, source) = ssh_source(&acme.admin).await;
+    let path = format!("/api/v1/sources/{source}/test");
+    let pending = acme.member.post(&format!("{path}?wait_seconds=0"), json!({})).await.expect(200);
+    assert_eq!((&pending["status"], &pending["probe"]), (&json!("queued"), &Value::Null));
+    let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
+    let probe = json!({
+        "server": "SSH-2.0-test", "host_key": "SHA256:abc", "logged_in": true,
+        "paths": [{ "path": "/home/web", "kind": "directory", "error": null }], "notes": ["no remote tar"],
+    });
+    let job = worker.claim(&text(&pending["job_id"])).await;
+    worker.complete(&job, json!({ "type": "probe", "probe": probe })).await;
+    let job = acme.member.get(&format!("/api/v1/jobs/{}", job.job_id)).await.expect(200);
+    assert_eq!((&job["type"], &job["status"], &job["probe"]), (&json!("probe"), &json!("completed"), &probe));
+    let (answer, ()) = tokio::join!(acme.member.post(&path, json!({})), async {
+        let job = loop {
+            let list = acme.member.get("/api/v1/jobs?status=queued&type=probe").await.expect(200);
+            if let Some(job) = list["jobs"].get(0) {
+                break text(&job["id"]);
+            }
+        };
+        let job = worker.claim(&job).await;
+        worker.fail(&job, "authentication_failed", "the server refuses the password").await;
+    });
+    let answer = answer.expect(200);
+    assert_eq!(
+        (&answer["status"], &answer["error"]["code"]),
+        (&json!("failed"), &json!("authentication_failed")),
+        "{answer}"
+    );
+    for bad in ["31", "-1", "x", ""] {
+        let path = format!("{path}?wait_seconds={bad}");
+        acme.member.post(&path, json!({})).await.refused(400, "bad_request");
+    }
+}
+
+async fn a_local_source_needs_a_worker_that_may(world: World) {
+    let acme = world.tenant("acme").await;
+    let body = json!({ "type": "local", "name": "disk", "config": { "paths": ["/srv"] } });
+    let source = text(&acme.admin.post("/api/v1/sources", body).await.expect(201)["id"]);
+    let job = json!({ "source_id": source });
+    acme.member.post("/api/v1/jobs", job.clone()).await.refused(409, "no_worker");
+    acme.member.post(&format!("/api/v1/sources/{source}/test"), json!({})).await.refused(409, "no_worker");
+    FakeWorker::join(&world, "w1", &["local"]).await;
+    let made = acme.member.post("/api/v1/jobs", job).await.expect(201);
+    assert_eq!(made["target_worker_id"], "w1");
+}
+
+on_both_engines!(
+    a_source_is_saved_with_all_its_settings,
+    a_change_leaves_the_rest,
+    a_disabled_source_is_not_backed_up,
+    a_deleted_source_leaves_its_snapshots,
+    bad_sources_are_refused_by_field,
+    a_test_waits_for_its_worker,
+    a_local_source_needs_a_worker_that_may,
+);
