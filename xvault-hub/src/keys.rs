@@ -2,6 +2,7 @@
 
 use xvault_core::secret::{SecretBytes, SecretString};
 use xvault_core::{Identity, Recipient, seal};
+use zeroize::Zeroizing;
 
 /// One or more age identities. The first encrypts, all decrypt: put a new one in front to rotate.
 #[derive(Debug, Clone)]
@@ -37,14 +38,20 @@ pub enum Error {
 }
 
 impl Keys {
-    /// Reads identities (`AGE-SECRET-KEY-1…`) one a line, or separated by commas or spaces.
+    /// Reads identities (`AGE-SECRET-KEY-1…`) one a line, or separated by commas or spaces. Lines that begin with `#` are
+    /// comments, as in the files that `age-keygen` writes.
     ///
     /// # Errors
     /// When there is none, or one of them is no identity.
     pub fn parse(text: &SecretString) -> Result<Self, Error> {
         use xvault_core::secret::ExposeSecret;
-        let lines = text.expose_secret().replace([',', ' '], "\n");
-        let all = Identity::parse_file(&SecretString::from(lines)).map_err(Error::Kek)?;
+        let mut lines = Zeroizing::new(String::with_capacity(2 * text.expose_secret().len()));
+        let keys = text.expose_secret().lines().filter(|line| !line.trim_start().starts_with('#'));
+        for key in keys.flat_map(|line| line.split([',', ' '])) {
+            lines.push_str(key);
+            lines.push('\n');
+        }
+        let all = Identity::parse_file(&SecretString::from(lines.as_str())).map_err(Error::Kek)?;
         let current = all.first().cloned().ok_or(Error::Kek(seal::Error::NoIdentity))?;
         Ok(Self { current, all })
     }
@@ -114,6 +121,15 @@ mod tests {
         assert_eq!(after.current_id(), new.recipient().key_id());
         let error = Keys::parse(&text(&[&new])).unwrap().open(&sealed, "k").unwrap_err().to_string();
         assert!(error.contains("HUB_ENCRYPTION_KEK"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_age_keygen_is_a_kek() {
+        let id = Identity::generate();
+        let secret = id.to_secret();
+        let file =
+            format!("# created: 2026-11-24\n# public key: {}\n{}\n", id.recipient(), secret.expose_secret());
+        assert_eq!(Keys::parse(&SecretString::from(file)).unwrap().current_id(), id.recipient().key_id());
     }
 
     #[test]

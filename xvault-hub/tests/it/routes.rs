@@ -56,6 +56,7 @@ use Names::{ApiKey, Credential, HeldJob, Job, Nothing, Snapshot, Source, Tenant,
 pub(crate) const ROUTES: &[Route] = &[
     route("GET", "/healthz", Who::Anybody, Nothing),
     route("GET", "/readyz", Who::Anybody, Nothing),
+    route("GET", "/metrics", Who::Anybody, Nothing),
     with(
         "POST",
         "/api/v1/auth/register",
@@ -77,6 +78,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("GET", "/api/v1/tenants", Who::Operator, Nothing),
     route("GET", "/api/v1/tenants/{id}", Who::Member, Tenant),
     with("PUT", "/api/v1/tenants/{id}", Who::Operator, Tenant, r#"{"name":"other"}"#),
+    route("POST", "/api/v1/tenants/{id}/identity", Who::Owner, Tenant),
     with(
         "POST",
         "/api/v1/users",
