@@ -11,6 +11,9 @@ use xvault_core::source::InvalidSettings;
 
 use crate::{DbError, KeyError};
 
+/// The longest name of a field that is repeated, in characters.
+const MAX_FIELD: usize = 100;
+
 /// An answer that is no success.
 #[derive(Debug)]
 pub(crate) struct Error {
@@ -65,6 +68,8 @@ impl Error {
     /// 422 for a document of which a parser says that `message` is wrong at `path`.
     pub(crate) fn unreadable(path: &str, message: &str) -> Self {
         let reason = message.rsplit_once(" at line ").map_or(message, |(reason, _)| reason);
+        // As long as the sender likes: it is cut.
+        let path: &str = &path.chars().take(MAX_FIELD).collect::<String>();
         let within = |name: &str| if path == "." { name.to_owned() } else { format!("{path}.{name}") };
         match reason.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
             Some(name) => Self::invalid_field(&within(name), "it is missing"),
