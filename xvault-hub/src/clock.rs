@@ -70,7 +70,7 @@ fn local_millis() -> i64 {
 
 /// An instant as the database keeps it. Out of range (which no row of ours is) gives the nearest one.
 #[must_use]
-pub fn from_millis(millis: i64) -> Timestamp {
+pub(crate) fn from_millis(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 

@@ -60,7 +60,7 @@ pub struct Db {
 
 /// Whose rows a statement may touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Scope {
+pub(crate) enum Scope {
     /// One tenant's: any other row is as good as absent.
     Tenant(TenantId),
     /// Everybody's: operators.
@@ -70,7 +70,7 @@ pub enum Scope {
 impl Scope {
     /// Whether a row of `tenant` may be seen.
     #[must_use]
-    pub fn admits(&self, tenant: &TenantId) -> bool {
+    pub(crate) fn admits(&self, tenant: &TenantId) -> bool {
         match self {
             Self::Tenant(own) => own == tenant,
             Self::All => true,
@@ -80,11 +80,11 @@ impl Scope {
 
 /// A page of a list that goes from new to old.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
+pub(crate) struct Page {
     /// How many rows at most.
-    pub limit: u32,
+    pub(crate) limit: u32,
     /// Only rows with a smaller id: the last one of the page before.
-    pub before: Option<String>,
+    pub(crate) before: Option<String>,
 }
 
 /// Longer than any id can be, of the last letter of those that ids are made of.
@@ -152,7 +152,7 @@ impl From<sqlx::Error> for Error {
 }
 
 /// What functions of this module return.
-pub type Result<T> = std::result::Result<T, Error>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 impl Db {
     /// Connects to `postgres://…` or `sqlite:PATH`. A missing SQLite file is made.

@@ -67,6 +67,7 @@ pub(super) async fn limit_time(request: Request, next: Next) -> Response {
 }
 
 /// 500 as ours. The panic's message goes to the log.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("unknown");
