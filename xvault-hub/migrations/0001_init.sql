@@ -202,6 +202,8 @@ CREATE TABLE jobs (
     -- Grows with every change of state: who wrote last is known.
     revision          BIGINT NOT NULL DEFAULT 0,
     attempt           BIGINT NOT NULL DEFAULT 0,
+    -- How many times a worker had it. Unlike attempts, these never count back.
+    runs              BIGINT NOT NULL DEFAULT 0,
     max_attempts      BIGINT NOT NULL DEFAULT 3,
     not_before        BIGINT NOT NULL,
     worker_id         TEXT REFERENCES workers (id),
@@ -245,12 +247,13 @@ CREATE UNIQUE INDEX jobs_one_deletion_per_snapshot ON jobs (snapshot_id)
 -- What jobs say.
 CREATE TABLE job_logs (
     job_id    TEXT NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
-    attempt   BIGINT NOT NULL,
+    -- Which run of the job: jobs.runs.
+    run       BIGINT NOT NULL,
     seq       BIGINT NOT NULL,
     logged_at BIGINT NOT NULL,
     level     TEXT NOT NULL CHECK (level IN ('debug', 'info', 'warn', 'error')),
     message   TEXT NOT NULL,
-    PRIMARY KEY (job_id, attempt, seq)
+    PRIMARY KEY (job_id, run, seq)
 );
 CREATE INDEX job_logs_by_age ON job_logs (logged_at);
 

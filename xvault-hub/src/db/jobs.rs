@@ -64,7 +64,7 @@ pub(crate) async fn save(conn: &mut AnyConnection, job: &JobRow, now: Timestamp)
         "UPDATE jobs SET revision = revision + 1, status = $3, attempt = $4, not_before = $5, worker_id = $6,
              lease_token = $7, lease_expires_at = $8, done_token = $9, error_code = $10, error_message = $11,
              snapshot_id = $12, progress = $13, result = $14, enqueued_at = $15, enqueue_count = $16, push_at = $17,
-             started_at = $18, finished_at = $19, target_worker_id = $20, updated_at = $21
+             started_at = $18, finished_at = $19, target_worker_id = $20, updated_at = $21, runs = $22
          WHERE id = $1 AND revision = $2",
     )
     .bind(job.id.as_str())
@@ -88,6 +88,7 @@ pub(crate) async fn save(conn: &mut AnyConnection, job: &JobRow, now: Timestamp)
     .bind(job.finished_at.map(Timestamp::as_millisecond))
     .bind(job.target_worker_id.as_ref().map(WorkerId::as_str))
     .bind(now.as_millisecond())
+    .bind(i64::from(job.runs))
     .execute(conn)
     .await?;
     Ok(result.rows_affected() == 1)

@@ -196,14 +196,42 @@ async fn logs_are_read_in_order_and_in_pages(world: World) {
     }
     let numbers: Vec<_> = seen.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (0..256).collect::<Vec<_>>());
-    let third = json!({ "attempt": 1, "seq": 2, "time": "2026-11-24T10:00:00Z", "level": "warn", "message": "line 2" });
+    let third =
+        json!({ "run": 1, "seq": 2, "time": "2026-11-24T10:00:00Z", "level": "warn", "message": "line 2" });
     assert_eq!(seen[2], third);
     for bad in ["limit=0", "limit=1001", "cursor=x", "cursor=", "tenant_id=a"] {
         acme.member.get(&format!("/api/v1/jobs/{id}/logs?{bad}")).await.refused(400, "bad_request");
     }
 }
 
+async fn every_run_of_a_job_keeps_its_own_lines(world: World) {
+    let acme = world.tenant("acme").await;
+    let (_, source) = ssh_source(&acme.admin).await;
+    let id = enqueue(&acme.member, &source).await;
+    let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
+    // Handed back, then failed, then tried again by a person: three runs, whose lines all begin at 0.
+    let job = worker.claim(&id).await;
+    worker.log(&job, 0..2).await;
+    let released = json!({ "outcome": { "status": "released", "reason": "stop" } });
+    worker.say(&job, "complete", released).await.expect(200);
+    let job = worker.claim(&id).await;
+    worker.log(&job, 0..2).await;
+    worker.fail(&job, "x", "y").await;
+    acme.member.post(&format!("/api/v1/jobs/{id}/retry"), json!({})).await.expect(200);
+    let job = worker.claim(&id).await;
+    worker.log(&job, 0..2).await;
+    let logs = acme.member.get(&format!("/api/v1/jobs/{id}/logs")).await.expect(200);
+    let seen: Vec<_> =
+        logs["logs"].as_array().unwrap().iter().map(|line| (&line["run"], &line["seq"])).collect();
+    let expected =
+        [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)].map(|(run, seq)| (json!(run), json!(seq)));
+    assert_eq!(seen, expected.iter().map(|(run, seq)| (run, seq)).collect::<Vec<_>>());
+    let job = acme.member.get(&format!("/api/v1/jobs/{id}")).await.expect(200);
+    assert_eq!((&job["attempt"], &job["runs"]), (&json!(1), &json!(3)));
+}
+
 on_both_engines!(
+    every_run_of_a_job_keeps_its_own_lines,
     a_backup_is_asked_for_and_done,
     a_failed_job_tells_why_and_can_be_retried,
     a_snapshot_goes_when_its_bytes_are_gone,

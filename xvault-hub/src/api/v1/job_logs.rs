@@ -40,9 +40,9 @@ struct ListLogs {
 /// A line of a job's log.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct JobLog {
-    /// Which attempt said it.
-    attempt: u32,
-    /// Its place among the lines of the attempt, from 0.
+    /// Which run of the job said it, from 1: as often as a worker has had the job.
+    run: u32,
+    /// Its place among the lines of the run, from 0.
     seq: u64,
     /// When, by the worker's clock.
     time: Timestamp,
@@ -57,21 +57,21 @@ struct JobLogs {
 }
 
 impl From<Line> for JobLog {
-    fn from(Line { attempt, line }: Line) -> Self {
-        Self { attempt, seq: line.seq, time: line.at, level: line.level, message: line.message }
+    fn from(Line { run, line }: Line) -> Self {
+        Self { run, seq: line.seq, time: line.at, level: line.level, message: line.message }
     }
 }
 
-/// A place in a log as text: `2.17` is after line 17 of attempt 2.
+/// A place in a log as text: `2.17` is after line 17 of run 2.
 pub(super) fn place_text(after: After) -> String {
-    format!("{}.{}", after.attempt, after.seq)
+    format!("{}.{}", after.run, after.seq)
 }
 
 /// Reads what [`place_text`] made.
 pub(super) fn place(text: &str) -> Option<After> {
-    let (attempt, seq) = text.split_once('.')?;
-    let after = After { attempt: attempt.parse().ok()?, seq: seq.parse().ok()? };
-    (after.attempt >= -1 && after.seq >= -1).then_some(after)
+    let (run, seq) = text.split_once('.')?;
+    let after = After { run: run.parse().ok()?, seq: seq.parse().ok()? };
+    (after.run >= -1 && after.seq >= -1).then_some(after)
 }
 
 fn cursor(text: &str) -> Result<After> {
@@ -82,7 +82,7 @@ fn cursor(text: &str) -> Result<After> {
 
 /// List the lines of a job's log
 ///
-/// In the order in which they were said: by attempt, oldest first.
+/// In the order in which they were said: by run, oldest first.
 #[utoipa::path(
     get, path = "/jobs/{id}/logs", tag = "jobs",
     operation_id = "logs",
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_place_comes_back_and_foreign_text_does_not() {
-        let after = After { attempt: 2, seq: 17 };
+        let after = After { run: 2, seq: 17 };
         assert_eq!(place_text(after), "2.17");
         assert_eq!(place("2.17"), Some(after));
         assert_eq!(place(&place_text(After::START)), Some(After::START));

@@ -94,10 +94,12 @@ pub(super) struct Job {
     #[serde(rename = "type")]
     kind: JobKind,
     pub(super) status: JobStatus,
-    /// How many times a worker took it.
+    /// Which attempt this is, or how many there were.
     attempt: u32,
     /// After so many failed attempts it fails.
     max_attempts: u32,
+    /// How many times a worker had it, attempts that were handed back or started anew by a person included.
+    runs: u32,
     /// Who works on it, or last did.
     worker_id: Option<WorkerId>,
     /// The only worker that may run it.
@@ -141,6 +143,7 @@ impl From<JobRow> for Job {
             status,
             attempt: row.life.attempt,
             max_attempts: row.life.max_attempts,
+            runs: row.runs,
             worker_id: row.worker_id,
             target_worker_id: row.target_worker_id,
             snapshot_id: row.snapshot_id.filter(|_| has_snapshot),

@@ -187,6 +187,7 @@ fn row(hub: &Hub, who: &Principal, plan: &Plan) -> JobRow {
         source_id: Some(plan.source_id.clone()),
         kind: plan.kind,
         life: Life::queued(now, max_attempts),
+        runs: 0,
         priority,
         target_worker_id: plan.target_worker_id.clone(),
         capability: plan.capability.clone(),

@@ -63,7 +63,7 @@ pub(crate) async fn add_logs(hub: &Hub, worker: &WorkerId, id: &JobId, said: Log
     let (mut tx, job) = change(hub, &Scope::All, id, decide).await?;
     let clean = |line: &LogLine| LogLine { message: cleaned(&line.message, MAX_LOG_MESSAGE), ..line.clone() };
     let lines: Vec<_> = said.lines.iter().map(clean).collect();
-    job_logs::insert(&mut tx, id, job.life.attempt, &lines).await?;
+    job_logs::insert(&mut tx, id, job.runs, &lines).await?;
     commit(tx).await?;
     Ok(lease_answer(hub))
 }

@@ -18,6 +18,8 @@ pub(crate) struct JobRow {
     pub(crate) kind: JobKind,
     /// Where it stands. Its transitions decide; this type carries what they entail.
     pub(crate) life: Life,
+    /// How many times a worker had it. Attempts that were handed back, or that a person had start anew, count.
+    pub(crate) runs: u32,
     /// Greater goes first.
     pub(crate) priority: i64,
     /// The only worker that may run it.
@@ -67,6 +69,7 @@ impl JobRow {
         let finished_at = life.status().is_finished().then_some(self.finished_at.unwrap_or(now));
         Self {
             worker_id,
+            runs: self.runs.saturating_add(u32::from(claimed)),
             started_at: if claimed { Some(now) } else { self.started_at },
             finished_at,
             life,
@@ -81,6 +84,7 @@ impl JobRow {
             source_id: parsed_opt(row, "source_id")?,
             kind: parsed(row, "type")?,
             life: life(row)?,
+            runs: count(row, "runs")?,
             priority: row.try_get("priority")?,
             target_worker_id: parsed_opt(row, "target_worker_id")?,
             capability: row.try_get("capability")?,
