@@ -102,12 +102,25 @@ impl RedisQueue {
     }
 }
 
+/// Makes all messages due by any clock. apalis makes them due at the sender's present second, and a worker whose clock is
+/// a minute behind would take them a minute late.
+fn due_at_once(queue: &QueueName) -> redis::Cmd {
+    let scheduled = format!("{queue}:scheduled");
+    let mut all = redis::cmd("ZUNIONSTORE");
+    all.arg(&scheduled).arg(1).arg(&scheduled).arg("WEIGHTS").arg(0);
+    all
+}
+
 #[async_trait]
 impl JobQueue for RedisQueue {
     async fn push(&self, queue: &QueueName, message: JobMessage) -> Result<(), QueueError> {
         let push = || {
             let (mut storage, message) = (self.storage(queue), message.clone());
-            async move { storage.push(message).await }
+            let (mut connection, due) = (self.connection.clone(), due_at_once(queue));
+            async move {
+                storage.push(message).await.map_err(|error| error.to_string())?;
+                due.query_async::<()>(&mut connection).await.map_err(|error| error.to_string())
+            }
         };
         self.call(queue, push).await
     }
