@@ -34,6 +34,9 @@ use crate::slots::{GateLayer, Slots};
 const POLL: Duration = Duration::from_millis(150);
 /// Messages of a consumer that was not heard of for three of these go to another one.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// After so many heartbeats without a sign a consumer's messages go to others: five minutes, as consumers judge each other
+/// by their own clocks, which may differ by a minute or two. What is lost meanwhile the hub sends again.
+const MISSED: usize = 60;
 /// Redis may stall for so long before a consumer gives up; the client's own half a second kills one at each hiccup.
 const RESPONSE: Duration = Duration::from_secs(5);
 /// A consumer that lived for so long is well.
@@ -264,7 +267,7 @@ fn config(queue: &QueueName) -> Config {
         .queue(queue.to_string())
         .batch_size(1)
         .heartbeat_interval(HEARTBEAT)
-        .missed_heartbeats(3)
+        .missed_heartbeats(MISSED)
         .emit_events(false)
         .idempotency_ttl(Some(Duration::from_secs(120)))
 }
