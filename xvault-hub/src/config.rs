@@ -49,6 +49,8 @@ pub struct LogArgs {
 
 /// How the hub behaves.
 #[derive(Debug, Clone, Args)]
+// `xvault up` takes the worker's of the same name beside it.
+#[group(skip)]
 pub struct BehaviourArgs {
     /// How long a worker may be silent before its job is given to another, in seconds
     #[arg(long, env = "HUB_LEASE_SECONDS", default_value_t = 60, value_name = "SECONDS",

@@ -48,6 +48,8 @@ pub struct Args {
 
 /// How a worker behaves, wherever it runs.
 #[derive(Debug, Clone, clap::Args)]
+// `xvault up` takes the hub's of the same name beside it.
+#[group(skip)]
 pub struct BehaviourArgs {
     /// Jobs at a time
     #[arg(long, env = "WORKER_CONCURRENCY", value_name = "WORKER_CONCURRENCY", default_value_t = CONCURRENCY)]
