@@ -1,5 +1,6 @@
 //! A system user of its own for one server, for password logins.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,9 +22,8 @@ impl SystemUser {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("xvt{}x{number}", std::process::id());
-        let password = format!("pw {}'{number}\"$x", std::process::id());
-        let hash = run(&mut command("openssl", ["passwd", "-6", &password]));
-        let hash = String::from_utf8(hash).unwrap();
+        let password = format!("pw {}'{number}\"$x of its own", std::process::id());
+        let hash = hash(&password);
         let home_text = home.to_str().expect("temp dirs are UTF-8");
         let args = ["-M", "-d", home_text, "-s", "/bin/bash", "-p", hash.trim(), &name];
         retry(&format!("useradd {name}"), || succeeded("useradd", &args));
@@ -40,6 +40,15 @@ impl SystemUser {
         let mut ids = line.split(':').skip(2).map(|field| field.parse().unwrap());
         (ids.next().unwrap(), ids.next().unwrap())
     }
+}
+
+/// As /etc/shadow keeps it. Nobody sees the password in the process list.
+fn hash(password: &str) -> String {
+    let (read, mut write) = std::io::pipe().unwrap();
+    write.write_all(password.as_bytes()).unwrap();
+    drop(write);
+    let hash = run(command("openssl", ["passwd", "-6", "-stdin"]).stdin(read));
+    String::from_utf8(hash).unwrap()
 }
 
 impl Drop for SystemUser {
