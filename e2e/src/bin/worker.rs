@@ -1,0 +1,5 @@
+//! `xvault-worker`, built with the tests that run it.
+
+fn main() -> std::process::ExitCode {
+    xvault_worker::program::run()
+}

@@ -1,0 +1,464 @@
+//! Hubs and workers as processes, on a database and a Redis of their own.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use xvault_core::Identity;
+use xvault_core::secret::ExposeSecret;
+use xvault_testkit::{FaultProxy, Postgres, Redis};
+
+use crate::api::{Answer, Api};
+use crate::process::{Env, Program};
+use crate::site::Site;
+use crate::wait::{eventually, until};
+
+const HUB: &str = env!("CARGO_BIN_EXE_hub");
+const WORKER: &str = env!("CARGO_BIN_EXE_worker");
+pub(crate) const OPERATOR: &str = "operator@example.org";
+/// How long a job may take that nothing holds up, on a busy machine, its message having been lost included.
+pub(crate) const SOON: u64 = 120;
+
+/// How a fleet shall be.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) hubs: usize,
+    pub(crate) workers: usize,
+    /// Jobs at a time of each worker.
+    pub(crate) concurrency: usize,
+    pub(crate) lease_secs: u64,
+    /// A server of its own instead of a database in the shared one.
+    pub(crate) own_postgres: bool,
+    /// Hubs reach Redis through [`Fleet::redis_line`].
+    pub(crate) redis_line: bool,
+    /// Workers reach their hub through [`Worker::line`].
+    pub(crate) hub_lines: bool,
+    /// How far the clocks of the hubs, and of the workers, are off, in seconds; 0 for those that are not named.
+    pub(crate) hub_skews: Vec<i64>,
+    pub(crate) worker_skews: Vec<i64>,
+    /// For all programs.
+    pub(crate) log_filter: &'static str,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            hubs: 1,
+            workers: 1,
+            concurrency: 2,
+            lease_secs: 4,
+            own_postgres: false,
+            redis_line: false,
+            hub_lines: false,
+            hub_skews: Vec::new(),
+            worker_skews: Vec::new(),
+            log_filter: "info,xvault_hub=debug,xvault_worker=debug,apalis=error,apalis_core=error,apalis_redis=error",
+        }
+    }
+}
+
+/// What must not be found anywhere.
+#[derive(Debug)]
+pub(crate) struct Secrets {
+    pub(crate) kek: Identity,
+    pub(crate) jwt: String,
+    pub(crate) operator_password: String,
+}
+
+impl Secrets {
+    fn new() -> Self {
+        let random = || Identity::generate().to_secret().expose_secret().to_lowercase();
+        Self { kek: Identity::generate(), jwt: random(), operator_password: random() }
+    }
+
+    pub(crate) fn kek_text(&self) -> String {
+        self.kek.to_secret().expose_secret().to_owned()
+    }
+}
+
+/// A hub and how it is started.
+#[derive(Debug)]
+pub(crate) struct HubProgram {
+    pub(crate) port: u16,
+    pub(crate) program: Program,
+    env: Env,
+    log: PathBuf,
+}
+
+impl HubProgram {
+    pub(crate) fn start_again(&mut self) {
+        self.program.kill();
+        self.program = Program::start(HUB, &["serve"], &self.env, &self.log);
+    }
+}
+
+/// A worker and how it is started.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: String,
+    pub(crate) storage: PathBuf,
+    pub(crate) token: String,
+    pub(crate) metrics_port: u16,
+    /// Between it and its hub.
+    pub(crate) line: Option<FaultProxy>,
+    pub(crate) program: Program,
+    env: Env,
+    log: PathBuf,
+}
+
+impl Worker {
+    pub(crate) fn start_again(&mut self) {
+        self.program.kill();
+        self.program = Program::start(WORKER, &[], &self.env, &self.log);
+    }
+
+    /// Its hub is out of its reach, at once.
+    pub(crate) fn cut_off(&self) {
+        let line = self.line.as_ref().expect("a plan with hub_lines");
+        line.refuse();
+        line.cut_now();
+    }
+
+    pub(crate) fn reconnect(&self) {
+        self.line.as_ref().expect("a plan with hub_lines").heal();
+    }
+
+    /// Whether it has stored a snapshot and done with storing it.
+    pub(crate) fn has_stored(&self) -> bool {
+        let metrics = Api::anonymous(self.metrics_port).get("/metrics");
+        let stored = "xvault_worker_stored_bytes_total ";
+        text(&metrics).lines().any(|line| line.strip_prefix(stored).is_some_and(|value| value != "0"))
+    }
+
+    /// The snapshots that exist in its storage.
+    pub(crate) fn snapshots(&self) -> Vec<PathBuf> {
+        files_below(&self.storage).into_iter().filter(|path| path.ends_with("manifest.json")).collect()
+    }
+}
+
+/// Everything that a fleet is made of. Programs end first.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) hubs: Vec<HubProgram>,
+    pub(crate) redis_line: Option<FaultProxy>,
+    pub(crate) redis: Redis,
+    pub(crate) postgres: Option<Postgres>,
+    pub(crate) database: String,
+    pub(crate) secrets: Secrets,
+    /// The operator at the first hub.
+    pub(crate) api: Api,
+    pub(crate) dir: TempDir,
+    pub(crate) site: Site,
+    pub(crate) tenant: String,
+    pub(crate) credential: String,
+}
+
+impl Fleet {
+    /// Starts it: a tenant has the credential of the [`Site`].
+    pub(crate) fn start(plan: &Plan) -> Self {
+        let mut fleet = Self::without_tenant(plan);
+        let tenant = fleet.api.post("/api/v1/tenants", &json!({"name": "trouble"}));
+        fleet.tenant = text(&tenant["id"]);
+        fleet.credential = fleet.new_credential(&fleet.site.sshd.password.clone());
+        fleet
+    }
+
+    /// Starts it and leaves the tables empty.
+    pub(crate) fn without_tenant(plan: &Plan) -> Self {
+        let postgres = plan.own_postgres.then(Postgres::start);
+        let database = postgres.as_ref().unwrap_or_else(|| Postgres::shared()).create_database();
+        let redis = Redis::start();
+        let redis_line = plan.redis_line.then(|| FaultProxy::start(redis.port));
+        let mut fleet = Self {
+            workers: Vec::new(),
+            hubs: Vec::new(),
+            redis_line,
+            redis,
+            postgres,
+            database,
+            secrets: Secrets::new(),
+            api: Api::anonymous(0),
+            dir: tempfile::Builder::new().prefix("xvt-fleet").tempdir().unwrap(),
+            site: Site::start(),
+            tenant: String::new(),
+            credential: String::new(),
+        };
+        // All at once: they migrate an empty database in each other's way.
+        fleet.hubs = (0..plan.hubs).map(|number| fleet.start_hub(plan, number)).collect();
+        fleet.until_ready();
+        fleet.log_in();
+        fleet.workers = (0..plan.workers).map(|number| fleet.start_worker(plan, number)).collect();
+        fleet.until_all_online();
+        fleet
+    }
+
+    fn start_hub(&self, plan: &Plan, number: usize) -> HubProgram {
+        let port = free_port();
+        let env = self.hub_env(plan, number, port);
+        let log = self.dir.path().join(format!("hub-{number}.log"));
+        HubProgram { port, program: Program::start(HUB, &["serve"], &env, &log), env, log }
+    }
+
+    fn hub_env(&self, plan: &Plan, number: usize, port: u16) -> Env {
+        let redis = self.redis.url();
+        let redis = match &self.redis_line {
+            Some(line) => redis.replace(&format!(":{}/", self.redis.port), &format!(":{}/", line.port)),
+            None => redis,
+        };
+        let mut env = variables(&[
+            ("HUB_LISTEN_ADDR", &format!("127.0.0.1:{port}")),
+            ("DATABASE_URL", &self.database),
+            ("REDIS_URL", &redis),
+            ("HUB_ENCRYPTION_KEK", &self.secrets.kek_text()),
+            ("HUB_JWT_SECRET", &self.secrets.jwt),
+            ("HUB_AUTO_MIGRATE", "true"),
+            ("HUB_OPERATOR_EMAIL", OPERATOR),
+            ("HUB_OPERATOR_PASSWORD", &self.secrets.operator_password),
+            ("HUB_LEASE_SECONDS", &plan.lease_secs.to_string()),
+            ("HUB_DATABASE_CONNECTIONS", "6"),
+            ("HUB_LOG", plan.log_filter),
+        ]);
+        env.extend(skew(plan.hub_skews.get(number)));
+        env
+    }
+
+    fn start_worker(&self, plan: &Plan, number: usize) -> Worker {
+        let id = format!("worker-{number}");
+        let (token, storage) = (self.new_token(&id), self.dir.path().join(&id));
+        let metrics_port = free_port();
+        let hub = &self.hubs[number % self.hubs.len()];
+        let line = plan.hub_lines.then(|| FaultProxy::start(hub.port));
+        let port = line.as_ref().map_or(hub.port, |line| line.port);
+        let mut env = variables(&[
+            ("WORKER_ID", &id),
+            ("WORKER_TOKEN", &token),
+            ("HUB_BASE_URL", &format!("http://127.0.0.1:{port}")),
+            ("REDIS_URL", &self.redis.url()),
+            ("WORKER_STORAGE_BASE", storage.to_str().unwrap()),
+            ("WORKER_CONCURRENCY", &plan.concurrency.to_string()),
+            ("WORKER_MIN_FREE", "1MiB"),
+            ("WORKER_METRICS_ADDR", &format!("127.0.0.1:{metrics_port}")),
+            ("WORKER_LOG", plan.log_filter),
+        ]);
+        env.extend(skew(plan.worker_skews.get(number)));
+        let log = self.dir.path().join(format!("{id}.log"));
+        let program = Program::start(WORKER, &[], &env, &log);
+        Worker { id, storage, token, metrics_port, line, program, env, log }
+    }
+
+    /// As an operator makes one, on the machine of the hub.
+    fn new_token(&self, worker: &str) -> String {
+        let env = variables(&[("DATABASE_URL", &self.database)]);
+        let output = self.dir.path().join(format!("{worker}.token"));
+        let mut program = Program::start(HUB, &["token", worker], &env, &output);
+        let ended = program.ended(std::time::Duration::from_secs(60));
+        assert!(ended.success(), "{}", program.log());
+        program.log().lines().last().unwrap().to_owned()
+    }
+
+    /// A hub of this fleet, with some of its settings changed, that runs to its end.
+    pub(crate) fn hub_with(&self, changes: &[(&str, &str)]) -> Program {
+        let mut env = self.hubs[0].env.clone();
+        for (name, value) in changes.iter().copied().chain([("HUB_LISTEN_ADDR", "127.0.0.1:0")]) {
+            env.retain(|(known, _)| known != name);
+            env.push((name.to_owned(), value.to_owned()));
+        }
+        Program::start(HUB, &["serve"], &env, &self.dir.path().join("other-hub.log"))
+    }
+
+    /// Waits until every hub serves.
+    pub(crate) fn until_ready(&mut self) {
+        for hub in &mut self.hubs {
+            let api = Api::anonymous(hub.port);
+            until(90, "a hub that serves", || {
+                assert!(hub.program.is_alive(), "the hub ended: {}", hub.program.log());
+                api.is_ready()
+            });
+        }
+    }
+
+    fn log_in(&mut self) {
+        let api = Api::anonymous(self.hubs[0].port);
+        let session = api.login(OPERATOR, &self.secrets.operator_password);
+        self.api = api.with_token(session["access_token"].as_str().unwrap());
+    }
+
+    /// Waits until the hub has heard of every worker.
+    pub(crate) fn until_all_online(&self) {
+        for worker in &self.workers {
+            until(60, "a worker that is online", || {
+                self.api.get(&format!("/api/v1/workers/{}", worker.id))["status"] == "online"
+            });
+        }
+    }
+
+    /// The operator at hub number `number`.
+    pub(crate) fn api_at(&self, number: usize) -> Api {
+        self.api.at(self.hubs[number].port)
+    }
+
+    /// Stores a password or a private key; gives its id.
+    pub(crate) fn new_credential(&self, secret: &str) -> String {
+        let body = json!({"tenant_id": self.tenant, "kind": "source", "plaintext": STANDARD.encode(secret)});
+        text(&self.api.post("/api/v1/credentials", &body)["id"])
+    }
+
+    /// Saves a source with `config` as its settings; gives its id.
+    pub(crate) fn new_source(&self, name: &str, config: &Value) -> String {
+        let body = json!({
+            "tenant_id": self.tenant, "type": "ssh", "name": name, "credential_id": self.credential, "config": config,
+        });
+        text(&self.api.post("/api/v1/sources", &body)["id"])
+    }
+
+    /// A source of a few files; gives its id.
+    pub(crate) fn small_source(&self, name: &str) -> String {
+        let tree = self.site.small_tree(name);
+        self.new_source(name, &self.site.direct(&tree))
+    }
+
+    /// A source that a closed tap holds up; gives its id.
+    pub(crate) fn busy_source(&self) -> String {
+        let tree = self.site.busy_tree("busy");
+        self.new_source("busy", &self.site.tapped(&tree))
+    }
+
+    /// Asks for a backup as a user does.
+    pub(crate) fn try_backup(&self, api: &Api, source: &str) -> Option<Answer> {
+        let path = format!("/api/v1/jobs?tenant_id={}", self.tenant);
+        api.send(Method::POST, &path, Some(&json!({"source_id": source})))
+    }
+
+    /// Asks for a backup, which must be taken; gives the job's id.
+    pub(crate) fn backup(&self, source: &str) -> String {
+        let job = self.try_backup(&self.api, source).expect("an answer").ok();
+        assert_eq!(job["status"], "queued", "{job}");
+        text(&job["id"])
+    }
+
+    /// A backup that is in its middle, and stays there until the site's tap is opened; gives source and job.
+    pub(crate) fn backup_in_the_middle(&self) -> (String, String) {
+        self.site.close_tap();
+        let source = self.busy_source();
+        let job = self.backup(&source);
+        self.site.until_in_the_middle();
+        assert_eq!(self.job(&job)["status"], "running");
+        (source, job)
+    }
+
+    pub(crate) fn job(&self, id: &str) -> Value {
+        self.api.get(&format!("/api/v1/jobs/{id}"))
+    }
+
+    /// Waits for a job's success.
+    pub(crate) fn completed(&self, id: &str) -> Value {
+        eventually(SOON, &format!("job {id} completed"), || {
+            // The hub may be away.
+            let answer = self.api.send(Method::GET, &format!("/api/v1/jobs/{id}"), None)?;
+            let job = (answer.status == 200).then_some(answer.body)?;
+            let status = job["status"].as_str().unwrap();
+            assert!(!["failed", "canceled"].contains(&status), "{job}");
+            (status == "completed").then_some(job)
+        })
+    }
+
+    /// The worker that has, or had, a job, as its place in [`Fleet::workers`].
+    pub(crate) fn worker_of(&self, job: &Value) -> usize {
+        let id = job["worker_id"].as_str().unwrap_or_else(|| panic!("no worker: {job}"));
+        self.workers.iter().position(|worker| worker.id == id).unwrap()
+    }
+
+    /// What the API lists as the snapshots of a source.
+    pub(crate) fn snapshots(&self, source: &str) -> Vec<Value> {
+        let listed = self.api.get(&format!("/api/v1/sources/{source}/snapshots"));
+        listed["snapshots"].as_array().unwrap().clone()
+    }
+
+    /// The only snapshot of a source: one row, and (waited for) one on all the workers' disks, where the row says.
+    pub(crate) fn only_snapshot(&self, source: &str) -> Value {
+        let listed = self.snapshots(source);
+        assert_eq!(listed.len(), 1, "{listed:?}");
+        let place = PathBuf::from(listed[0]["local_path"].as_str().unwrap());
+        until(SOON, "no bytes but those of the snapshot", || self.on_disk(source) == [place.clone()]);
+        listed[0].clone()
+    }
+
+    /// The directories of all snapshots of a source that exist on the workers' disks.
+    pub(crate) fn on_disk(&self, source: &str) -> Vec<PathBuf> {
+        let manifests = self.workers.iter().flat_map(Worker::snapshots);
+        let of_source = manifests.filter(|path| path.to_str().unwrap().contains(source));
+        of_source.map(|path| path.parent().unwrap().to_owned()).collect()
+    }
+
+    /// How many jobs all the workers have begun, by their own word.
+    pub(crate) fn runs(&self, job: &str) -> usize {
+        let begins = |log: String| {
+            log.lines().filter(|line| line.contains("job begins") && line.contains(job)).count()
+        };
+        self.workers.iter().map(|worker| begins(worker.program.log())).sum()
+    }
+}
+
+impl Drop for Fleet {
+    /// A failed test shows what the programs said last.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let hubs = self.hubs.iter().map(|hub| &hub.log);
+        for log in hubs.chain(self.workers.iter().map(|worker| &worker.log)) {
+            let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
+            let lines: Vec<_> = text.lines().collect();
+            eprintln!("== {}", log.display());
+            lines.iter().skip(lines.len().saturating_sub(40)).for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+/// All files below `dir`.
+pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let entries: Vec<_> = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    let (dirs, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|path| path.is_dir());
+    files.into_iter().chain(dirs.iter().flat_map(|dir| files_below(dir))).collect()
+}
+
+/// A JSON text.
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Env {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Makes a program believe that it is `seconds` later. Its monotonic clock is right, as on any machine.
+fn skew(seconds: Option<&i64>) -> Env {
+    let Some(seconds) = seconds.filter(|seconds| **seconds != 0) else { return Env::new() };
+    let folders = std::fs::read_dir("/usr/lib").unwrap().flatten().map(|folder| folder.path());
+    let library = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
+    let library = library.expect("libfaketimeMT.so.1 is missing: install Debian package libfaketime");
+    variables(&[
+        ("LD_PRELOAD", library.to_str().unwrap()),
+        ("FAKETIME", &format!("{seconds:+}")),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+    ])
+}
+
+/// A port below those that the system gives to others: it is still free when a hub comes back.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 15_000 + u16::try_from(std::process::id() % 1500).unwrap() * 10;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 2000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The service as its users run it: hubs and workers as processes of their own, on real PostgreSQL, Redis and SSH servers.
+//!
+//! - `seed_flow`: from nothing to a snapshot that age, zstd and tar open, with curl;
+//! - `redis_trouble`, `worker_trouble`, `hub_trouble`, `postgres_trouble`: what goes wrong in a fleet, and how it heals unaided;
+//! - `secrets`: nothing secret is found anywhere after a full run.
+//!
+//! A job is held *in mid-backup* by a proxy before its source that delivers no more until it is told to, so nothing
+//! here depends on how fast the machine is.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests: a panic is a failed test, and says why"
+)]
+
+mod api;
+mod database;
+mod fleet;
+mod hub_trouble;
+mod postgres_trouble;
+mod process;
+mod redis_trouble;
+mod secrets;
+mod seed_flow;
+mod site;
+mod wait;
+mod worker_trouble;
