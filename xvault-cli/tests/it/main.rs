@@ -8,4 +8,5 @@ mod keys;
 mod local;
 mod servers;
 mod trouble;
+mod up;
 mod world;
