@@ -94,6 +94,15 @@ pub(super) async fn secure(request: Request, next: Next) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+    use tower_http::catch_panic::CatchPanicLayer;
+
     use super::*;
 
     #[test]
@@ -113,10 +122,71 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_panic_is_not_shown() {
-        let response = panicked(Box::new("the secret is hunter2".to_owned()));
-        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        assert!(!format!("{response:?}").contains("hunter2"));
+    /// Routes that misbehave, under the layers in their real order.
+    fn router() -> Router {
+        let panics = get(async || -> StatusCode { panic!("the secret is {}", "hunter2") });
+        let sleeps = get(async || tokio::time::sleep(Duration::from_secs(44)).await);
+        let logs = get(async || tracing::warn!("from the handler"));
+        Router::new()
+            .route("/panics", panics)
+            .route("/sleeps", sleeps.clone())
+            .route(WAITING.0, sleeps)
+            .route("/logs", logs)
+            .layer(from_fn(limit_time))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(from_fn(secure))
+            .layer(from_fn(identify))
+    }
+
+    async fn ask(path: &str) -> (StatusCode, HeaderMap, String) {
+        let request =
+            Request::builder().uri(path).header(REQUEST_ID, "from-the-proxy").body(Body::empty()).unwrap();
+        let response = router().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 10_000).await.unwrap();
+        (parts.status, parts.headers, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_that_does_not_show_it() {
+        let (status, headers, body) = ask("/panics").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(body.contains(r#""code":"internal""#) && !body.contains("hunter2"), "{body}");
+        assert_eq!(headers[REQUEST_ID], "from-the-proxy");
+        assert_eq!(headers[X_FRAME_OPTIONS], "DENY");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_does_not_come_is_given_up() {
+        let (status, _, body) = ask("/sleeps").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body.contains(r#""code":"timeout""#), "{body}");
+        assert_eq!(ask("/api/v1/sources/s1/test").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn what_a_handler_logs_carries_the_requests_id() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        ask("/logs").await;
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("from the handler") && text.contains("request_id=from-the-proxy"), "{text}");
+    }
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
 }

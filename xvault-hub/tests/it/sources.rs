@@ -191,7 +191,59 @@ async fn a_local_source_needs_a_worker_that_may(world: World) {
     assert_eq!(made["target_worker_id"], "w1");
 }
 
+async fn every_deed_is_written_down(world: World) {
+    let acme = world.tenant("acme").await;
+    let (credential, source) = ssh_source(&acme.admin).await;
+    let path = format!("/api/v1/sources/{source}");
+    let job = enqueue(&acme.member, &source).await;
+    acme.member.post(&format!("/api/v1/jobs/{job}/cancel"), json!({})).await.expect(200);
+    acme.member.post(&format!("/api/v1/jobs/{job}/retry"), json!({})).await.expect(200);
+    acme.member.post(&format!("/api/v1/jobs/{job}/cancel"), json!({})).await.expect(200);
+    acme.admin.post(&format!("{path}/disable"), json!({})).await.expect(200);
+    acme.admin.post(&format!("{path}/enable"), json!({})).await.expect(200);
+    acme.admin.put(&path, json!({ "name": "renamed" })).await.expect(200);
+    let credential = format!("/api/v1/credentials/{credential}");
+    acme.admin
+        .post(&format!("{credential}/rotate"), json!({ "plaintext": "b3RoZXItcGFzcw==" }))
+        .await
+        .expect(200);
+    acme.admin.delete(&path).await.expect(204);
+    acme.admin.delete(&credential).await.expect(204);
+    let page = acme.admin.get("/api/v1/audit-events?limit=12").await.expect(200);
+    let events = page["audit_events"].as_array().unwrap();
+    let told: Vec<_> = events.iter().rev().map(|event| text(&event["action"])).collect();
+    let expected = [
+        "credential.create",
+        "source.create",
+        "job.enqueue",
+        "job.cancel",
+        "job.retry",
+        "job.cancel",
+        "source.disable",
+        "source.enable",
+        "source.update",
+        "credential.rotate",
+        "source.delete",
+        "credential.delete",
+    ];
+    assert_eq!(told, expected);
+    for event in events {
+        let by = if text(&event["action"]).starts_with("job.") { &acme.member } else { &acme.admin };
+        assert_eq!(
+            (&event["actor_type"], &event["actor_id"]),
+            (&json!("user"), &json!(by.user_id)),
+            "{event}"
+        );
+        assert_eq!((&event["tenant_id"], &event["ip"]), (&json!(acme.id), &json!("127.0.0.1")));
+    }
+    assert_eq!((&events[3]["target_id"], &events[3]["details"]["name"]), (&json!(source), &json!("renamed")));
+    for secret in ["test-pass", "dGVzdC1wYXNz", "other-pass", "b3RoZXItcGFzcw"] {
+        assert!(!page.to_string().contains(secret), "{page}");
+    }
+}
+
 on_both_engines!(
+    every_deed_is_written_down,
     a_source_is_saved_with_all_its_settings,
     a_change_leaves_the_rest,
     a_disabled_source_is_not_backed_up,
