@@ -1,5 +1,6 @@
 //! HTTP: handlers parse, authorise, call `app`, and answer. One file per resource.
 
+mod drain;
 pub(crate) mod error;
 pub(crate) mod extract;
 pub(crate) mod fields;
@@ -54,6 +55,7 @@ pub(crate) fn router(hub: Hub) -> Router {
         .layer(CatchPanicLayer::custom(layers::panicked))
         .layer(from_fn_with_state(hub.clone(), metrics::measure))
         .layer(from_fn(layers::secure))
+        .layer(from_fn(drain::drain))
         .layer(from_fn(layers::identify))
         .with_state(hub)
 }
