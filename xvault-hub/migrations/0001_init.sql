@@ -234,7 +234,8 @@ CREATE INDEX jobs_by_tenant ON jobs (tenant_id, id);
 CREATE INDEX jobs_by_source ON jobs (source_id, id);
 CREATE INDEX jobs_queued ON jobs (priority DESC, not_before, id) WHERE status = 'queued';
 CREATE INDEX jobs_to_push ON jobs (push_at) WHERE status = 'queued';
-CREATE INDEX jobs_by_state ON jobs (status, type);
+CREATE INDEX jobs_by_state ON jobs (status, id);
+CREATE INDEX jobs_by_tenant_and_state ON jobs (tenant_id, status, id);
 CREATE INDEX jobs_unfinished ON jobs (status, type) WHERE status IN ('queued', 'running', 'finalizing');
 CREATE INDEX jobs_leased ON jobs (lease_expires_at) WHERE lease_expires_at IS NOT NULL;
 CREATE INDEX jobs_by_worker ON jobs (worker_id, id);
@@ -293,6 +294,8 @@ CREATE TABLE snapshots (
     updated_at            BIGINT NOT NULL
 );
 CREATE INDEX snapshots_by_tenant ON snapshots (tenant_id, id);
+CREATE INDEX snapshots_by_state ON snapshots (status, id);
+CREATE INDEX snapshots_by_tenant_and_state ON snapshots (tenant_id, status, id);
 CREATE INDEX snapshots_by_source ON snapshots (source_id, id);
 CREATE INDEX snapshots_by_worker ON snapshots (worker_id, id);
 CREATE INDEX snapshots_by_job ON snapshots (job_id);

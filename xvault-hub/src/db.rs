@@ -10,6 +10,7 @@ pub(crate) mod credentials;
 pub(crate) mod job_logs;
 pub(crate) mod jobs;
 pub(crate) mod needs;
+pub(crate) mod newest;
 pub(crate) mod refresh_tokens;
 pub(crate) mod sealed;
 pub(crate) mod settings;

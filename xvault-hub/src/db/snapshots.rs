@@ -8,6 +8,7 @@ use sqlx::{AnyConnection, Row as _};
 use xvault_core::snapshot::{Completeness, Locator};
 use xvault_core::{JobId, Manifest, ReadBack, SnapshotId, SourceId, TenantId, WorkerId};
 
+use super::newest::Newest;
 use super::{Error, Page, Result, Scope, instant, instant_opt, json, parsed, parsed_opt, touched};
 
 /// Where a snapshot stands.
@@ -206,6 +207,12 @@ pub(crate) async fn insert(
     Ok(())
 }
 
+/// All that [`from_row`] reads: `manifest_json`, longer than the rest together, is left where it is.
+const SUMMARY: &str = "SELECT id, tenant_id, source_id, job_id, status, size_bytes, content_bytes, files, warnings,
+    started_at, finished_at, duration_ms, encryption_algorithm, encryption_key_id, encryption_recipient,
+    storage_backend, worker_id, local_path, bucket, object_key, etag, held_at, hold_reason, verified_at, created_at,
+    updated_at FROM snapshots";
+
 /// One snapshot.
 pub(crate) async fn get(conn: &mut AnyConnection, scope: &Scope, id: &SnapshotId) -> Result<Snapshot> {
     let row = sqlx::query("SELECT * FROM snapshots WHERE id = $1").bind(id.as_str()).fetch_one(conn).await?;
@@ -233,34 +240,14 @@ pub(crate) async fn list(
     filter: &Filter,
     page: &Page,
 ) -> Result<Vec<Snapshot>> {
-    let text = match (scope, &filter.source_id) {
-        (Scope::Tenant(_), Some(_)) => {
-            "SELECT * FROM snapshots WHERE source_id = $5 AND tenant_id = $4 AND id < $1
-                 AND status = COALESCE($3, status) ORDER BY id DESC LIMIT $2"
-        }
-        (Scope::Tenant(_), None) => {
-            "SELECT * FROM snapshots WHERE tenant_id = $4 AND id < $1 AND status = COALESCE($3, status)
-             ORDER BY id DESC LIMIT $2"
-        }
-        (Scope::All, Some(_)) => {
-            "SELECT * FROM snapshots WHERE source_id = $4 AND id < $1 AND status = COALESCE($3, status)
-             ORDER BY id DESC LIMIT $2"
-        }
-        (Scope::All, None) => {
-            "SELECT * FROM snapshots WHERE id < $1 AND status = COALESCE($3, status) ORDER BY id DESC LIMIT $2"
-        }
+    let rows = Newest {
+        select: SUMMARY,
+        scope,
+        page,
+        source_id: filter.source_id.as_ref().map(SourceId::as_str),
+        words: &[("status", filter.status.map(SnapshotStatus::as_str))],
     };
-    let mut query = sqlx::query(text)
-        .bind(page.before())
-        .bind(page.probe_limit())
-        .bind(filter.status.map(SnapshotStatus::as_str));
-    if let Scope::Tenant(tenant) = scope {
-        query = query.bind(tenant.as_str());
-    }
-    if let Some(source) = &filter.source_id {
-        query = query.bind(source.as_str());
-    }
-    query.fetch_all(conn).await?.iter().map(from_row).collect()
+    rows.fetch(conn).await?.iter().map(from_row).collect()
 }
 
 /// It is to be deleted, and no longer to be restored.

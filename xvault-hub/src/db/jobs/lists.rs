@@ -5,6 +5,7 @@ use sqlx::{AnyConnection, Row as _};
 use xvault_core::{JobId, JobKind, JobStatus, SourceId};
 
 use super::JobRow;
+use crate::db::newest::Newest;
 use crate::db::workers::Worker;
 use crate::db::{Page, Result, Scope, instant_opt, parsed};
 
@@ -23,36 +24,17 @@ pub(crate) async fn list(
     filter: &Filter,
     page: &Page,
 ) -> Result<Vec<JobRow>> {
-    let text = match (scope, &filter.source_id) {
-        (Scope::Tenant(_), Some(_)) => {
-            "SELECT * FROM jobs WHERE source_id = $6 AND tenant_id = $5 AND id < $1 AND status = COALESCE($3, status)
-                 AND type = COALESCE($4, type) ORDER BY id DESC LIMIT $2"
-        }
-        (Scope::Tenant(_), None) => {
-            "SELECT * FROM jobs WHERE tenant_id = $5 AND id < $1 AND status = COALESCE($3, status)
-                 AND type = COALESCE($4, type) ORDER BY id DESC LIMIT $2"
-        }
-        (Scope::All, Some(_)) => {
-            "SELECT * FROM jobs WHERE source_id = $5 AND id < $1 AND status = COALESCE($3, status)
-                 AND type = COALESCE($4, type) ORDER BY id DESC LIMIT $2"
-        }
-        (Scope::All, None) => {
-            "SELECT * FROM jobs WHERE id < $1 AND status = COALESCE($3, status)
-                 AND type = COALESCE($4, type) ORDER BY id DESC LIMIT $2"
-        }
+    let rows = Newest {
+        select: "SELECT * FROM jobs",
+        scope,
+        page,
+        source_id: filter.source_id.as_ref().map(SourceId::as_str),
+        words: &[
+            ("status", filter.status.map(JobStatus::as_str)),
+            ("type", filter.kind.map(JobKind::as_str)),
+        ],
     };
-    let mut query = sqlx::query(text)
-        .bind(page.before())
-        .bind(page.probe_limit())
-        .bind(filter.status.map(JobStatus::as_str))
-        .bind(filter.kind.map(JobKind::as_str));
-    if let Scope::Tenant(tenant) = scope {
-        query = query.bind(tenant.as_str());
-    }
-    if let Some(source) = &filter.source_id {
-        query = query.bind(source.as_str());
-    }
-    query.fetch_all(conn).await?.iter().map(JobRow::read).collect()
+    rows.fetch(conn).await?.iter().map(JobRow::read).collect()
 }
 
 /// The queued jobs that a worker may run, those that shall go first in front. A worker that drains runs only what no
