@@ -35,8 +35,11 @@ fn killed_between_commit_and_enqueue() {
 
 #[test]
 fn killed_in_mid_job_and_started_again() {
-    let mut fleet = Fleet::start(&Plan { lease_secs: 30, ..Plan::default() });
+    let mut fleet = Fleet::start(&Plan { lease_secs: 45, ..Plan::default() });
     let (source, job) = fleet.backup_in_the_middle();
+    fleet.hubs[0].program.kill();
+    // Long enough for renewals to fail, too: they are sent more often than heartbeats.
+    until(40, "a heartbeat fails", || fleet.workers[0].metric("xvault_worker_hub_reached") == "0");
     fleet.hubs[0].start_again();
     fleet.until_ready();
     fleet.site.open_tap();
@@ -133,6 +136,12 @@ fn clocks_a_minute_apart() {
     until(60, "three leases", || begun.elapsed() > Duration::from_secs(12));
     let running = fleet.job(&job);
     assert_eq!((&running["status"], &running["attempt"]), (&"running".into(), &1.into()), "{running}");
+
+    // Nobody takes anybody for dead.
+    for worker in &fleet.workers {
+        let log = worker.program.log();
+        assert!(!log.contains("the queue is in trouble"), "{log}");
+    }
 
     // And given to the other within seconds of its end, not a minute later.
     fleet.workers[first].program.kill();

@@ -1,0 +1,180 @@
+//! What a fleet is made of: how it shall be, its programs, and its secrets.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use serde_json::Value;
+use xvault_core::Identity;
+use xvault_core::secret::ExposeSecret;
+use xvault_testkit::FaultProxy;
+
+use crate::api::Api;
+use crate::process::{Env, Program};
+
+pub(crate) const HUB: &str = env!("CARGO_BIN_EXE_hub");
+pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_worker");
+
+/// How a fleet shall be.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) hubs: usize,
+    pub(crate) workers: usize,
+    /// Jobs at a time of each worker.
+    pub(crate) concurrency: usize,
+    pub(crate) lease_secs: u64,
+    /// A server of its own instead of a database in the shared one.
+    pub(crate) own_postgres: bool,
+    /// Hubs reach Redis through [`Fleet::redis_line`].
+    pub(crate) redis_line: bool,
+    /// Workers reach their hub through [`Worker::line`].
+    pub(crate) hub_lines: bool,
+    /// How far the clocks of the hubs, and of the workers, are off, in seconds; 0 for those that are not named.
+    pub(crate) hub_skews: Vec<i64>,
+    pub(crate) worker_skews: Vec<i64>,
+    /// For all programs.
+    pub(crate) log_filter: &'static str,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            hubs: 1,
+            workers: 1,
+            concurrency: 2,
+            lease_secs: 4,
+            own_postgres: false,
+            redis_line: false,
+            hub_lines: false,
+            hub_skews: Vec::new(),
+            worker_skews: Vec::new(),
+            log_filter: "info,xvault_hub=debug,xvault_worker=debug,apalis=error,apalis_core=error,apalis_redis=error",
+        }
+    }
+}
+
+/// What must not be found anywhere.
+#[derive(Debug)]
+pub(crate) struct Secrets {
+    pub(crate) kek: Identity,
+    pub(crate) jwt: String,
+    pub(crate) operator_password: String,
+}
+
+impl Secrets {
+    pub(super) fn new() -> Self {
+        let random = || Identity::generate().to_secret().expose_secret().to_lowercase();
+        Self { kek: Identity::generate(), jwt: random(), operator_password: random() }
+    }
+
+    pub(crate) fn kek_text(&self) -> String {
+        self.kek.to_secret().expose_secret().to_owned()
+    }
+}
+
+/// A hub and how it is started.
+#[derive(Debug)]
+pub(crate) struct HubProgram {
+    pub(crate) port: u16,
+    pub(crate) program: Program,
+    pub(super) env: Env,
+    pub(super) log: PathBuf,
+}
+
+impl HubProgram {
+    pub(crate) fn start_again(&mut self) {
+        self.program.kill();
+        self.program = Program::start(HUB, &["serve"], &self.env, &self.log);
+    }
+}
+
+/// A worker and how it is started.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: String,
+    pub(crate) storage: PathBuf,
+    pub(crate) token: String,
+    pub(crate) metrics_port: u16,
+    /// Between it and its hub.
+    pub(crate) line: Option<FaultProxy>,
+    pub(crate) program: Program,
+    pub(super) env: Env,
+    pub(super) log: PathBuf,
+}
+
+impl Worker {
+    pub(crate) fn start_again(&mut self) {
+        self.program.kill();
+        self.program = Program::start(WORKER, &[], &self.env, &self.log);
+    }
+
+    /// Its hub is out of its reach, at once.
+    pub(crate) fn cut_off(&self) {
+        let line = self.line.as_ref().expect("a plan with hub_lines");
+        line.refuse();
+        line.cut_now();
+    }
+
+    pub(crate) fn reconnect(&self) {
+        self.line.as_ref().expect("a plan with hub_lines").heal();
+    }
+
+    /// A number that it tells of itself; empty when it does not.
+    pub(crate) fn metric(&self, name: &str) -> String {
+        let metrics = text(&Api::anonymous(self.metrics_port).get("/metrics"));
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_default().to_owned()
+    }
+
+    /// Whether it has stored a snapshot and is done with storing it.
+    pub(crate) fn has_stored(&self) -> bool {
+        !["", "0"].contains(&self.metric("xvault_worker_stored_bytes_total").as_str())
+    }
+
+    /// The snapshots that exist in its storage.
+    pub(crate) fn snapshots(&self) -> Vec<PathBuf> {
+        files_below(&self.storage).into_iter().filter(|path| path.ends_with("manifest.json")).collect()
+    }
+}
+
+/// All files below `dir`.
+pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let entries: Vec<_> = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    let (dirs, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|path| path.is_dir());
+    files.into_iter().chain(dirs.iter().flat_map(|dir| files_below(dir))).collect()
+}
+
+/// A JSON text.
+pub(crate) fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
+pub(super) fn variables(pairs: &[(&str, &str)]) -> Env {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Makes a program believe that it is `seconds` later. Its monotonic clock is right, as on any machine.
+pub(super) fn skew(seconds: Option<&i64>) -> Env {
+    let Some(seconds) = seconds.filter(|seconds| **seconds != 0) else { return Env::new() };
+    let folders = std::fs::read_dir("/usr/lib").unwrap().flatten().map(|folder| folder.path());
+    let library = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
+    let library = library.expect("libfaketimeMT.so.1 is missing: install Debian package libfaketime");
+    variables(&[
+        ("LD_PRELOAD", library.to_str().unwrap()),
+        ("FAKETIME", &format!("{seconds:+}")),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+    ])
+}
+
+/// A port below those that the system gives to others: it is still free when a hub comes back.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 15_000 + u16::try_from(std::process::id() % 1500).unwrap() * 10;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 2000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+}
