@@ -1,6 +1,6 @@
 //! Table `jobs`: the truth about every job.
 //!
-//! A row is read with its [`Life`]; [`save`] writes the next one back only if the row is still the one that was read. No
+//! A row is read with its [`xvault_core::job::Life`]; [`save`] writes the next one back only if the row is still the one that was read. No
 //! other statement changes the columns of a job's state.
 
 mod lists;

@@ -43,10 +43,37 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new().routes(routes!(events))
 }
 
-/// The last event of a stream.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+/// The data of the last event of a stream.
+#[derive(Debug, Serialize)]
 struct End {
     status: JobStatus,
+}
+
+/// One event of the stream, by its fields.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "it stands for the schema of what `Event` writes")]
+struct JobEvent {
+    event: JobEventKind,
+    /// JSON: the job as `GET /jobs/{id}` gives it, a line as `GET /jobs/{id}/logs` gives it, or `{"status": "…"}`.
+    data: String,
+    /// For `Last-Event-ID`: up to which line of the log the stream has come.
+    #[schema(pattern = r"^-?[0-9]+\.-?[0-9]+$")]
+    id: String,
+    /// How long to wait before coming back, in milliseconds.
+    retry: u64,
+}
+
+/// What an event tells.
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it stands for the schema of what `Event` writes")]
+enum JobEventKind {
+    /// Something about the job has changed.
+    Job,
+    /// A line of its log.
+    Log,
+    /// It is over: the last event.
+    End,
 }
 
 /// Follow a job
@@ -60,7 +87,7 @@ struct End {
         ("id" = JobId, Path),
         ("Last-Event-ID" = Option<String>, Header, description = "The id of the last event that was seen."),
     ),
-    responses((status = 200, body = String, content_type = "text/event-stream")),
+    responses((status = 200, body = JobEvent, content_type = "text/event-stream")),
 )]
 async fn events(
     State(hub): State<Hub>,
