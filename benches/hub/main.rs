@@ -60,6 +60,7 @@ struct Scale {
     span: Duration,
     idle: Duration,
     trials: u32,
+    /// Fewer than sources: each is backed up once at a time.
     jobs: u64,
 }
 
@@ -68,7 +69,7 @@ const FULL: Scale = Scale {
     span: Duration::from_secs(30),
     idle: Duration::from_secs(60),
     trials: 50,
-    jobs: 10_000,
+    jobs: 9_000,
 };
 const QUICK: Scale = Scale {
     rows: Rows { sources: 10_000, snapshots: 20_000 },
