@@ -47,7 +47,7 @@ pub(crate) async fn run(platform: &Platform, worker: &Program, span: Duration) -
             },
         ],
         notes: vec![format!(
-            "over {} s, after logins and the jobs of `start` (the peak of the hub is a login's argon2id)",
+            "over {} s, after logins and the jobs of `start`; the hub after heavier work: see the notes of `pages`",
             span.as_secs()
         )],
     })
