@@ -165,6 +165,7 @@ impl Db {
         let (dialect, url) = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             (Dialect::Postgres, url.to_owned())
         } else if url.starts_with("sqlite:") {
+            make_private(url)?;
             (Dialect::Sqlite, creating(url))
         } else {
             return Err(Error::Url);
@@ -270,6 +271,23 @@ impl Db {
     }
 }
 
+/// Makes the file of a new SQLite database readable by its owner only, before SQLite makes one for everybody. What SQLite puts
+/// beside it takes over its mode.
+fn make_private(url: &str) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+    let path = path.split('?').next().unwrap_or_default();
+    // In memory, left to the user, or written with %-escapes that only SQLite's driver resolves.
+    if path.is_empty() || path.starts_with(':') || path.contains('%') || url.contains("mode=") {
+        return Ok(());
+    }
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(Error::Sql(error.into())),
+        _ => Ok(()),
+    }
+}
+
 /// SQLite makes the file unless the URL says otherwise.
 fn creating(url: &str) -> String {
     if url.contains("mode=") {
@@ -347,6 +365,23 @@ mod tests {
         db.migrate().await.unwrap();
         db.check_schema().await.unwrap();
         db.migrate().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_new_file_and_what_lies_beside_it_are_their_owners_only() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", dir.path().join("hub.db").display());
+        let db = Db::connect(&url, 2).await.unwrap();
+        db.migrate().await.unwrap();
+        let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap()).collect();
+        assert!(files.len() >= 2, "{files:?}");
+        for file in files {
+            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode, 0o600, "{:?}", file.file_name());
+        }
+        // One that is there is opened as it is.
+        Db::connect(&url, 2).await.unwrap().check_schema().await.unwrap();
     }
 
     #[tokio::test]
