@@ -3,13 +3,12 @@
 //! A token is found by its hash, so that no comparison depends on how much of a guess is right; and with so many random
 //! bits, a plain SHA-256 can't be reversed.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use sha2::{Digest as _, Sha256};
 use xvault_core::secret::{ExposeSecret as _, SecretString};
+use xvault_core::snapshot::hex;
 
 /// What a token is for: its first characters say it, to people and to secret scanners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,11 +71,7 @@ pub(crate) fn random() -> Result<String, NoRandomness> {
 
 /// SHA-256 in hexadecimal: how tokens are stored and found.
 pub(crate) fn hash(token: &str) -> String {
-    Sha256::digest(token).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String can't fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&Sha256::digest(token))
 }
 
 /// The first characters, by which a person can tell tokens apart; 208 of the 256 bits stay unknown.

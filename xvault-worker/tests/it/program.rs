@@ -9,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use xvault::core::protocol::{QueueName, Sealed, Task};
-use xvault::core::{Identity, JobId, JobStatus, SourceSettings};
+use xvault::core::{Identity, JobId, JobStatus, Recipient, SourceSettings};
 use xvault_testkit::{FaultProxy, Sshd};
 
 use crate::fake_hub::{FakeHub, TOKEN};
@@ -142,20 +142,35 @@ fn wrong_settings_stop_the_program_and_are_named() {
     }
 }
 
+/// A program in the middle of a backup, whose server has fallen silent after 1 MiB.
+struct MidJob {
+    place: Place,
+    program: Program,
+    recipient: Recipient,
+    _server: (Sshd, FaultProxy),
+}
+
+impl MidJob {
+    async fn reach() -> Self {
+        let place = Place::new().await;
+        let sshd = Sshd::builder().start();
+        fs::write(sshd.home.join("big"), vec![1; 4 << 20]).unwrap();
+        let proxy = FaultProxy::start(sshd.port);
+        proxy.stall_after(1 << 20);
+        let program = place.start(&[]);
+        assert!(eventually(|| !place.hub.state().registered.is_empty()).await);
+        let recipient = place.hub.state().registered[0].recipient.clone();
+        let credential = Sealed::to(&recipient, sshd.password.as_bytes()).unwrap();
+        let source = SourceSettings::Sftp(ssh(&sshd, proxy.port, "."));
+        place.run(backup(source, Some(credential), &place.owner)).await;
+        assert!(eventually(|| proxy.bytes_to_client() >= 1 << 20).await);
+        Self { place, program, recipient, _server: (sshd, proxy) }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_in_mid_job_it_sweeps_up_when_it_comes_back() {
-    let place = Place::new().await;
-    let sshd = Sshd::builder().start();
-    fs::write(sshd.home.join("big"), vec![1; 4 << 20]).unwrap();
-    let proxy = FaultProxy::start(sshd.port);
-    proxy.stall_after(1 << 20);
-    let mut program = place.start(&[]);
-    assert!(eventually(|| !place.hub.state().registered.is_empty()).await);
-    let recipient = place.hub.state().registered[0].recipient.clone();
-    let credential = Sealed::to(&recipient, sshd.password.as_bytes()).unwrap();
-    let source = SourceSettings::Sftp(ssh(&sshd, proxy.port, "."));
-    place.run(backup(source, Some(credential), &place.owner)).await;
-    assert!(eventually(|| proxy.bytes_to_client() >= 1 << 20).await);
+    let MidJob { place, mut program, recipient, _server } = MidJob::reach().await;
     assert_eq!(remains(&place.storage()).len(), 1);
     program.signal(Signal::KILL);
     program.ends().await;
@@ -173,18 +188,7 @@ async fn killed_in_mid_job_it_sweeps_up_when_it_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_signal_drains_and_the_second_ends() {
-    let place = Place::new().await;
-    let sshd = Sshd::builder().start();
-    fs::write(sshd.home.join("big"), vec![1; 4 << 20]).unwrap();
-    let proxy = FaultProxy::start(sshd.port);
-    proxy.stall_after(1 << 20);
-    let mut program = place.start(&[]);
-    assert!(eventually(|| !place.hub.state().registered.is_empty()).await);
-    let recipient = place.hub.state().registered[0].recipient.clone();
-    let credential = Sealed::to(&recipient, sshd.password.as_bytes()).unwrap();
-    let source = SourceSettings::Sftp(ssh(&sshd, proxy.port, "."));
-    place.run(backup(source, Some(credential), &place.owner)).await;
-    assert!(eventually(|| proxy.bytes_to_client() >= 1 << 20).await);
+    let MidJob { place, mut program, _server, .. } = MidJob::reach().await;
     program.signal(Signal::TERM);
     assert!(eventually(|| place.hub.state().heartbeats.last().is_some_and(|beat| beat.draining)).await);
     assert!(program.child.try_wait().unwrap().is_none());
