@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Program and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 25] = [
+const PACKAGES: [(&str, &str); 26] = [
     ("age", "age"),
     ("age-keygen", "age"),
     ("bash", "bash"),
@@ -18,6 +18,7 @@ const PACKAGES: [(&str, &str); 25] = [
     ("openssl", "openssl"),
     ("redis-cli", "redis-tools"),
     ("redis-server", "redis-server"),
+    ("restic", "restic"),
     ("setpriv", "util-linux"),
     ("sftp", "openssh-client"),
     ("ssh", "openssh-client"),
