@@ -115,6 +115,7 @@ pub(crate) mod held {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::server::has_ended;
 
     const HOLD: &str = "XVAULT_TESTKIT_HOLD";
     const MARK: &str = "held: ";
@@ -140,23 +141,17 @@ pub(crate) mod held {
             let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
             let shown = lines.find_map(|line| line.strip_prefix(MARK).map(str::to_owned));
             let (pid, dir) = shown.as_deref().and_then(|shown| shown.split_once(' ')).expect("a held server");
-            let (process, dir) = (Path::new("/proc").join(pid), Path::new(dir));
+            let (pid, dir) = (pid.parse().unwrap(), Path::new(dir));
             if hold == "wait" {
-                assert!(process.exists() && dir.join("pid").exists());
+                assert!(!has_ended(pid) && dir.join("pid").exists());
                 child.kill().unwrap();
             }
             // Else the harness could not print its verdict.
             lines.for_each(drop);
             assert_eq!(child.wait().unwrap().success(), hold == "show");
             wait_until(|| !dir.exists(), "the directory is gone");
-            assert!(ended(&process), "{hold}: the server lives");
+            assert!(has_ended(pid), "{hold}: the server lives");
         }
-    }
-
-    /// Who started it is gone: its entry stays until init collects it.
-    fn ended(process: &Path) -> bool {
-        let stat = std::fs::read_to_string(process.join("stat")).unwrap_or_default();
-        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
     }
 
     fn wait_until(mut holds: impl FnMut() -> bool, what: &str) {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::Signal;
 
 use crate::keeper::Keeper;
-use crate::server::{Process, on_free_port, random_password};
+use crate::server::{Process, descendants, has_ended, kill, on_free_port, random_password};
 use crate::tools::{command, run, tool};
 use crate::user::ids_of;
 
@@ -251,6 +251,18 @@ impl Postgres {
         self.process = None;
     }
 
+    /// Ends all processes of the server at once, in the middle of whatever they do, as a machine does that has no memory
+    /// left. What was committed is there after [`Postgres::restart`]. Connections are refused until then.
+    pub fn kill(&mut self) {
+        let Some(process) = self.process.take() else { return };
+        let children = descendants(process.pid());
+        process.end_by(Signal::KILL);
+        children.iter().copied().for_each(kill);
+        while !children.iter().copied().all(has_ended) {
+            std::thread::yield_now();
+        }
+    }
+
     /// [`Postgres::stop`] if it runs, and a start on the same port with the same data.
     ///
     /// # Panics
@@ -269,6 +281,22 @@ impl Postgres {
 
     fn data(&self) -> PathBuf {
         self.keeper.path().join("data")
+    }
+
+    /// The id of the System V segment that a cluster holds from its start to its end in order: line 7 of its pid file,
+    /// key and id.
+    fn shared_memory(&self) -> Option<String> {
+        let file = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
+        file.lines().nth(6)?.split_whitespace().nth(1).map(str::to_owned)
+    }
+}
+
+impl Drop for Postgres {
+    /// A killed server leaves its shared memory to whoever starts it again.
+    fn drop(&mut self) {
+        if let (None, Some(segment)) = (&self.process, self.shared_memory()) {
+            let _ = command("ipcrm", ["-m", &segment]).stderr(Stdio::null()).status();
+        }
     }
 }
 
@@ -373,16 +401,31 @@ mod tests {
     fn nothing_is_left_after_a_drop() {
         let postgres = Postgres::start();
         let (port, dir) = (postgres.port, postgres.keeper.path().to_owned());
-        let segment = shared_memory(&postgres);
+        let segment = postgres.shared_memory().unwrap();
         drop(postgres);
         assert!(!dir.exists() && TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
         assert!(!segments().contains(&segment), "shared memory {segment} is left");
     }
 
-    /// The id of the System V segment that every cluster holds: line 7 of its pid file, key and id.
-    fn shared_memory(postgres: &Postgres) -> String {
-        let file = fs::read_to_string(postgres.data().join("postmaster.pid")).unwrap();
-        file.lines().nth(6).and_then(|line| line.split_whitespace().nth(1)).unwrap().to_owned()
+    #[test]
+    fn a_killed_one_comes_back_with_what_was_committed_or_leaves_nothing() {
+        let mut postgres = Postgres::start();
+        let url = postgres.create_database();
+        let _ = postgres.psql(&url, "CREATE TABLE t (a BIGINT); INSERT INTO t VALUES (1)");
+        let (dir, children) = (postgres.keeper.path().to_owned(), descendants(pid(&postgres)));
+        assert!(children.len() >= 4, "{children:?}");
+        let _ = postgres.psql(&url, "INSERT INTO t VALUES (2)");
+        postgres.kill();
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, postgres.port)).is_err());
+        assert!(children.into_iter().all(has_ended));
+        postgres.restart();
+        assert!(postgres.log().contains("automatic recovery in progress"), "{}", postgres.log());
+        assert_eq!(postgres.psql(&url, "SELECT a FROM t ORDER BY a"), "1\n2\n");
+        let segment = postgres.shared_memory().unwrap();
+        postgres.kill();
+        assert!(segments().contains(&segment), "it was killed before it could remove it");
+        drop(postgres);
+        assert!(!segments().contains(&segment) && !dir.exists());
     }
 
     fn segments() -> Vec<String> {

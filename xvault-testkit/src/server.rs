@@ -117,6 +117,29 @@ impl Drop for Process {
     }
 }
 
+/// The processes that `pid` started, and theirs: they may outlive it.
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let mut all: Vec<u32> = children.split_whitespace().map(|child| child.parse().unwrap()).collect();
+    for child in all.clone() {
+        all.extend(descendants(child));
+    }
+    all
+}
+
+/// Ends a process that this one did not start itself.
+pub(crate) fn kill(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Whether a process has ended. Its entry may stay until whoever is responsible for it collects it.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::server::{Process, on_free_port};
+use crate::server::{Process, descendants, kill, on_free_port};
 use crate::tools::{command, run, tool};
 use crate::user::SystemUser;
 
@@ -347,22 +347,6 @@ fn banner(port: u16) -> Option<[u8; 4]> {
     let mut banner = [0; 4];
     stream.read_exact(&mut banner).ok()?;
     Some(banner)
-}
-
-/// The processes that `pid` started, and theirs: sshd's sessions outlive their listener.
-fn descendants(pid: u32) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let mut all: Vec<u32> = children.split_whitespace().map(|child| child.parse().unwrap()).collect();
-    for child in all.clone() {
-        all.extend(descendants(child));
-    }
-    all
-}
-
-fn kill(pid: u32) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, Signal::KILL);
-    }
 }
 
 #[cfg(test)]

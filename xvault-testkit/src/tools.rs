@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Program and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 30] = [
+const PACKAGES: [(&str, &str); 31] = [
     ("age", "age"),
     ("age-keygen", "age"),
     ("bash", "bash"),
@@ -13,6 +13,7 @@ const PACKAGES: [(&str, &str); 30] = [
     ("curl", "curl"),
     ("faketime", "faketime"),
     ("initdb", "postgresql"),
+    ("ipcrm", "util-linux"),
     ("kill", "procps"),
     ("mount", "mount"),
     ("openssl", "openssl"),
