@@ -15,6 +15,7 @@ pub(crate) mod operators;
 pub(crate) mod passwords;
 pub(crate) mod registration;
 pub(crate) mod rekey;
+pub(crate) mod schedules;
 pub(crate) mod sessions;
 pub(crate) mod snapshots;
 pub(crate) mod sources;

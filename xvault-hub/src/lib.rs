@@ -43,6 +43,7 @@ mod keys;
 mod metrics;
 pub mod program;
 pub mod queue;
+mod schedule;
 mod serve;
 mod settings;
 mod state;

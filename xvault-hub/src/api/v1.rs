@@ -9,6 +9,8 @@ mod credentials;
 mod job_events;
 mod job_logs;
 mod jobs;
+mod schedule_fields;
+mod schedules;
 mod settings;
 mod snapshots;
 mod source_test;
@@ -30,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
         .merge(credentials::routes())
         .merge(sources::routes())
         .merge(source_test::routes())
+        .merge(schedules::routes())
         .merge(jobs::routes())
         .merge(job_logs::routes())
         .merge(job_events::routes())

@@ -8,7 +8,7 @@ use crate::api::error::{Error, Result};
 use crate::api::principal::Principal;
 use crate::db::credentials::CredentialKind;
 use crate::db::sources::{Source, SourceStatus};
-use crate::db::{Page, Scope, credentials, sources, tenants};
+use crate::db::{Page, Scope, credentials, schedules, sources, tenants};
 use crate::{DbError, Hub};
 
 /// A source to be.
@@ -147,7 +147,7 @@ pub(crate) async fn switch(
     Ok(source)
 }
 
-/// Takes a source out of the lists for good. Its snapshots remain, and its credential is free to be deleted.
+/// Takes a source out of the lists for good, and its schedule with it. Its snapshots remain, and its credential is free to be deleted.
 pub(crate) async fn delete(hub: &Hub, who: &Principal, scope: &Scope, id: &SourceId) -> Result<()> {
     let mut tx = hub.db().begin().await?;
     let mut source = sources::lock(&mut tx, scope, id).await.map_err(Error::of("source"))?;
@@ -157,6 +157,7 @@ pub(crate) async fn delete(hub: &Hub, who: &Principal, scope: &Scope, id: &Sourc
     }
     let event = deed("source.delete", &source);
     record(&mut tx, hub, who, event).await?;
+    schedules::delete_for_source(&mut tx, id).await?;
     source.status = SourceStatus::Deleted;
     source.credential_id = None;
     source.updated_at = hub.clock().now();

@@ -18,6 +18,7 @@ struct Belongings {
     source: String,
     job: String,
     snapshot: String,
+    schedule: String,
 }
 
 /// A tenant's callers: its users, or API keys, which need no slow passwords.
@@ -51,6 +52,8 @@ impl Belongings {
     async fn of(callers: &Callers, user: &str, worker: &FakeWorker) -> Self {
         let (credential, source) = ssh_source(&callers.admin).await;
         let snapshot = worker.back_up(&enqueue(&callers.member, &source).await).await;
+        let schedule = json!({ "source_id": source, "cron": "0 3 * * *" });
+        let schedule = text(&callers.admin.post("/api/v1/schedules", schedule).await.expect(201)["id"]);
         let key = json!({ "name": "ci", "role": "member" });
         let api_key = text(&callers.owner.post("/api/v1/api-keys", key).await.expect(201)["id"]);
         Self {
@@ -61,6 +64,7 @@ impl Belongings {
             credential,
             source,
             snapshot,
+            schedule,
         }
     }
 
@@ -73,6 +77,7 @@ impl Belongings {
             Names::Source => &self.source,
             Names::Job | Names::HeldJob => &self.job,
             Names::Snapshot => &self.snapshot,
+            Names::Schedule => &self.schedule,
             Names::Worker => "spare",
             Names::Nothing => "",
         }
@@ -143,6 +148,11 @@ async fn a_foreign_id_is_none(world: World) {
     }
     let bodies = [
         ("/api/v1/jobs", json!({ "source_id": foreign.source })),
+        ("/api/v1/schedules", json!({ "source_id": foreign.source, "cron": "@daily" })),
+        (
+            "/api/v1/schedules",
+            json!({ "source_id": own.source, "tenant_id": foreign.tenant, "cron": "@daily" }),
+        ),
         ("/api/v1/jobs", json!({ "source_id": own.source, "tenant_id": foreign.tenant })),
         (
             "/api/v1/sources",
@@ -161,13 +171,21 @@ async fn a_foreign_id_is_none(world: World) {
     }
     let path = format!("/api/v1/sources/{}", own.source);
     acme.owner.put(&path, json!({ "credential_id": foreign.credential })).await.refused(404, "not_found");
-    for list in
-        ["users", "api-keys", "credentials", "sources", "jobs", "snapshots", "audit-events", "settings"]
-    {
+    for list in [
+        "users",
+        "api-keys",
+        "credentials",
+        "sources",
+        "schedules",
+        "jobs",
+        "snapshots",
+        "audit-events",
+        "settings",
+    ] {
         let path = format!("/api/v1/{list}?tenant_id={}", foreign.tenant);
         acme.owner.get(&path).await.refused(404, "not_found");
     }
-    for list in ["jobs", "snapshots"] {
+    for list in ["jobs", "snapshots", "schedules"] {
         let path = format!("/api/v1/{list}?source_id={}", foreign.source);
         assert_eq!(acme.owner.get(&path).await.expect(200)[list], json!([]));
     }
@@ -184,6 +202,7 @@ fn nothing() -> Belongings {
         source: none(),
         job: none(),
         snapshot: none(),
+        schedule: none(),
     }
 }
 
@@ -198,10 +217,11 @@ async fn everything(tenant: &Tenant, own: &Belongings) -> Vec<Value> {
         ("sources", &own.source),
         ("jobs", &own.job),
         ("snapshots", &own.snapshot),
+        ("schedules", &own.schedule),
     ] {
         all.push(tenant.owner.get(&format!("/api/v1/{kind}/{id}")).await.expect(200));
     }
-    for list in ["users", "api-keys", "credentials", "sources", "jobs", "snapshots"] {
+    for list in ["users", "api-keys", "credentials", "sources", "schedules", "jobs", "snapshots"] {
         all.push(tenant.owner.get(&format!("/api/v1/{list}")).await.expect(200));
     }
     all

@@ -23,6 +23,7 @@ mod passwords;
 mod redis_queue;
 mod roles;
 mod routes;
+mod schedules;
 mod secrets;
 mod sessions;
 mod settings;

@@ -25,6 +25,7 @@ pub(crate) enum Names {
     Source,
     Job,
     Snapshot,
+    Schedule,
     /// The platform's, not a tenant's.
     Worker,
     /// A job that another worker holds.
@@ -50,7 +51,7 @@ const fn with(method: &'static str, path: &'static str, who: Who, names: Names, 
     Route { method, path, who, names, body: Some(body) }
 }
 
-use Names::{ApiKey, Credential, HeldJob, Job, Nothing, Snapshot, Source, Tenant, User, Worker};
+use Names::{ApiKey, Credential, HeldJob, Job, Nothing, Schedule, Snapshot, Source, Tenant, User, Worker};
 
 /// Every one.
 pub(crate) const ROUTES: &[Route] = &[
@@ -142,6 +143,18 @@ pub(crate) const ROUTES: &[Route] = &[
     route("POST", "/api/v1/sources/{id}/enable", Who::Admin, Source),
     route("POST", "/api/v1/sources/{id}/test?wait_seconds=0", Who::Member, Source),
     route("GET", "/api/v1/sources/{id}/snapshots", Who::Member, Source),
+    with(
+        "POST",
+        "/api/v1/schedules",
+        Who::Admin,
+        Nothing,
+        r#"{"tenant_id":"$tenant","source_id":"$source","cron":"@daily"}"#,
+    ),
+    route("GET", "/api/v1/schedules", Who::Member, Nothing),
+    route("GET", "/api/v1/schedules/{id}", Who::Member, Schedule),
+    with("PUT", "/api/v1/schedules/{id}", Who::Admin, Schedule, r#"{"cron":"@hourly"}"#),
+    route("DELETE", "/api/v1/schedules/{id}", Who::Admin, Schedule),
+    route("GET", "/api/v1/schedules/{id}/preview", Who::Member, Schedule),
     with("POST", "/api/v1/jobs", Who::Member, Nothing, r#"{"tenant_id":"$tenant","source_id":"$source"}"#),
     route("GET", "/api/v1/jobs", Who::Member, Nothing),
     route("GET", "/api/v1/jobs/{id}", Who::Member, Job),

@@ -211,7 +211,7 @@ async fn update(
 
 /// Delete a source
 ///
-/// It is gone from the lists and is not backed up any more; its snapshots remain. Not while a job of it is unfinished.
+/// It is gone from the lists, its schedule is deleted, and its snapshots remain. Not while a job of it is unfinished.
 #[utoipa::path(
     delete, path = "/sources/{id}", tag = "sources",
     params(("id" = SourceId, Path)),
