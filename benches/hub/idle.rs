@@ -14,6 +14,8 @@ const CPU: f64 = 1.0;
 const MEMORY: u64 = 64 << 20;
 /// How long programs may take to settle.
 const SETTLE: Duration = Duration::from_secs(10);
+/// How long a hub may take to give memory back.
+const REST: Duration = Duration::from_secs(20);
 
 /// The case: the programs must have worked before, so that what that left behind counts, too.
 pub(crate) async fn run(platform: &Platform, worker: &Program, span: Duration) -> anyhow::Result<Section> {
@@ -47,8 +49,28 @@ pub(crate) async fn run(platform: &Platform, worker: &Program, span: Duration) -
             },
         ],
         notes: vec![format!(
-            "over {} s, after logins and the jobs of `start`; the hub after heavier work: see the notes of `pages`",
+            "over {} s, after logins and the jobs of `start`; the hub after heavier work: see `after load`",
             span.as_secs()
+        )],
+    })
+}
+
+/// What a hub keeps when the load of the other cases is over.
+pub(crate) async fn after_load(platform: &Platform) -> anyhow::Result<Section> {
+    sleep(REST).await;
+    let usage = platform.hub.usage()?;
+    Ok(Section {
+        title: format!("after load: the hub with {}", platform.engine.name()),
+        head: &["program", "resident MiB", "peak MiB"],
+        rows: vec![vec!["hub".to_owned(), mebibytes(usage.resident), mebibytes(usage.peak)]],
+        verdicts: vec![Verdict {
+            met: usage.resident < MEMORY,
+            text: format!("under {} MiB resident", MEMORY >> 20),
+            measured: format!("{} MiB", mebibytes(usage.resident)),
+        }],
+        notes: vec![format!(
+            "{} s after the last request, with the allocator's settings of deploy/",
+            REST.as_secs()
         )],
     })
 }

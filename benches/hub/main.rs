@@ -126,7 +126,8 @@ async fn full_tables(args: &Args, scale: &Scale, engine: Engine) -> anyhow::Resu
         let busy = quiet(args)?;
         print(claims::run(&platform, scale.jobs).await?, busy)?;
     }
-    Ok(())
+    let busy = quiet(args)?;
+    print(idle::after_load(&platform).await?, busy)
 }
 
 /// Waits for a quiet machine, as long as may be; how busy it is in the end, in percent.

@@ -76,6 +76,9 @@ impl Platform {
             ("HUB_OPERATOR_EMAIL", OPERATOR.0.to_owned()),
             ("HUB_OPERATOR_PASSWORD", OPERATOR.1.to_owned()),
             ("HUB_LISTEN_ADDR", listen.clone()),
+            // As in deploy/.
+            ("MALLOC_MMAP_THRESHOLD_", "1048576".to_owned()),
+            ("MALLOC_TRIM_THRESHOLD_", "131072".to_owned()),
         ];
         let log = dir.path().join("hub.log");
         let mut hub = Program::start(&bin.join("xvault-hub"), &["serve"], &borrowed(&env), log)?;

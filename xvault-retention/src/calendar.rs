@@ -74,10 +74,11 @@ const HOUR: i64 = 3600;
 const DAY: i64 = 86_400;
 
 impl Local {
-    /// The number of the `period` that this instant lies in, without gaps from one to the next.
-    pub(crate) fn number(&self, period: Period) -> i64 {
+    /// What all instants in the same hour, day… have in common, and no other: for an hour its first second, for the
+    /// others a number that goes up by one from each to the next.
+    pub(crate) fn key(&self, period: Period) -> i64 {
         match period {
-            Period::Hour => (self.seconds() + self.past_the_hour()).div_euclid(HOUR),
+            Period::Hour => self.seconds() - (self.seconds() + self.past_the_hour()).rem_euclid(HOUR),
             Period::Day => self.day(),
             // Day 0, 1970-01-01, was a Thursday.
             Period::Week => (self.day() + 3).div_euclid(7),
@@ -107,6 +108,19 @@ impl Local {
     /// How far the wall's full hours lie off those of UTC.
     fn past_the_hour(&self) -> i64 {
         i64::from(self.offset.seconds()).rem_euclid(HOUR)
+    }
+}
+
+impl Period {
+    /// How many steps back from the one with the key `from` the one with the key `to` lies. Clocks that were set back
+    /// may show a later date for an earlier instant: such a one lies no step back.
+    pub(crate) fn steps(self, from: i64, to: i64) -> u64 {
+        let back = u64::try_from(from - to).unwrap_or(0);
+        match self {
+            // Some zones move by half an hour: the shorter hour between is an hour of its own.
+            Self::Hour => back.div_ceil(3600),
+            _ => back,
+        }
     }
 }
 

@@ -2,11 +2,23 @@
 //! builds and compares awkward trees.
 //!
 //! - [`Sshd`]: OpenSSH on a free loopback port, stopped on drop; [`SshAgent`] beside it;
-//! - [`Postgres`] and [`Redis`] for the services;
+//! - [`Postgres`] and [`Redis`]: with passwords, to be stopped, stalled and restarted in the middle of things;
 //! - [`FaultProxy`]: a TCP proxy that delays, cuts and stalls;
 //! - [`trees`]: trees with every oddity a file system has, and [`assert_same_tree`];
 //! - [`samples`]: the small files of a snapshot that never was; [`forge`]: snapshots that mean harm;
 //! - [`tools`]: the real `age`, `zstd`, `tar`; a small file system to fill up.
+//!
+//! A database goes away with the test process, whatever becomes of that:
+//!
+//! ```
+//! use xvault_testkit::{Postgres, Redis};
+//!
+//! let postgres = Postgres::shared();
+//! let database = postgres.create_database();
+//! assert_eq!(postgres.psql(&database, "SELECT 6 * 7"), "42\n");
+//! let redis = Redis::builder().append_only().start();
+//! assert_eq!(redis.cli(&["PING"]), "PONG");
+//! ```
 //!
 //! Nothing here mocks. A missing program panics with the Debian package that holds it.
 
@@ -20,6 +32,7 @@
 mod agent;
 mod compare;
 pub mod forge;
+mod keeper;
 mod postgres;
 mod proxy;
 mod redis;
@@ -33,9 +46,9 @@ mod user;
 
 pub use agent::SshAgent;
 pub use compare::{MtimeMatch, TreeOptions, assert_same_tree};
-pub use postgres::Postgres;
+pub use postgres::{Postgres, PostgresBuilder};
 pub use proxy::FaultProxy;
-pub use redis::Redis;
+pub use redis::{Redis, RedisBuilder};
 pub use smallfs::SmallFs;
 pub use sshd::{HostKey, Sshd, SshdBuilder};
 pub use tools::tool;

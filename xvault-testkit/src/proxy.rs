@@ -29,6 +29,7 @@ struct Shared {
     to_server: AtomicU64,
     to_client: AtomicU64,
     connections: AtomicU64,
+    answers_lost: AtomicU64,
     live: Mutex<Vec<TcpStream>>,
 }
 
@@ -37,6 +38,7 @@ struct Plan {
     delay: Duration,
     cut: Option<Cut>,
     stall_after: Option<u64>,
+    lose_answer_to: Option<Vec<u8>>,
     refuse: bool,
 }
 
@@ -71,6 +73,7 @@ impl FaultProxy {
             to_server: AtomicU64::new(0),
             to_client: AtomicU64::new(0),
             connections: AtomicU64::new(0),
+            answers_lost: AtomicU64::new(0),
             live: Mutex::default(),
         });
         let accepting = Arc::clone(&shared);
@@ -98,9 +101,15 @@ impl FaultProxy {
         self.shared.change(|plan| plan.stall_after = Some(bytes));
     }
 
-    /// Takes back cuts and stalls; stalled connections go on.
+    /// Cuts the connection of the next request that has `text` in it, once, when the server answers: it has done what
+    /// it was asked for, and the client does not hear of it.
+    pub fn lose_answer_to(&self, text: &str) {
+        self.shared.change(|plan| plan.lose_answer_to = Some(text.as_bytes().to_vec()));
+    }
+
+    /// Takes back all faults but the delay; stalled connections go on.
     pub fn heal(&self) {
-        self.shared.change(|plan| (plan.cut, plan.stall_after, plan.refuse) = (None, None, false));
+        self.shared.change(|plan| *plan = Plan { delay: plan.delay, ..Plan::default() });
     }
 
     /// Closes new connections at once.
@@ -125,6 +134,12 @@ impl FaultProxy {
     #[must_use]
     pub fn bytes_to_client(&self) -> u64 {
         self.shared.to_client.load(Ordering::Relaxed)
+    }
+
+    /// Answers that [`FaultProxy::lose_answer_to`] has lost so far.
+    #[must_use]
+    pub fn answers_lost(&self) -> u64 {
+        self.shared.answers_lost.load(Ordering::Relaxed)
     }
 
     /// Connections accepted so far.
@@ -161,6 +176,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 /// Starts the two directions, with a reading and a delivering thread each.
 fn connect(client: &TcpStream, server: &TcpStream, shared: &Arc<Shared>) {
+    let doomed = Arc::new(AtomicBool::new(false));
     for (from, to, to_client) in [(client, server, false), (server, client, true)] {
         to.set_nodelay(true).unwrap();
         shared.live.lock().unwrap().push(from.try_clone().unwrap());
@@ -173,6 +189,7 @@ fn connect(client: &TcpStream, server: &TcpStream, shared: &Arc<Shared>) {
             shared: Arc::clone(shared),
             to_client,
             delivered: 0,
+            doomed: Arc::clone(&doomed),
         };
         std::thread::spawn(move || lane.run(&receiver));
     }
@@ -194,6 +211,8 @@ struct Lane {
     shared: Arc<Shared>,
     to_client: bool,
     delivered: u64,
+    /// Of both directions: the next answer is lost.
+    doomed: Arc<AtomicBool>,
 }
 
 impl Lane {
@@ -201,7 +220,7 @@ impl Lane {
         while let Ok((read_at, chunk)) = receiver.recv() {
             let due = read_at + self.shared.plan().delay;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
-            if !self.deliver(&chunk) {
+            if self.is_lost(&chunk) || !self.deliver(&chunk) {
                 let _ = self.from.shutdown(Shutdown::Both);
                 let _ = self.to.shutdown(Shutdown::Both);
                 return;
@@ -209,6 +228,21 @@ impl Lane {
         }
         // The end of one direction is passed on; the other may still have something to say.
         let _ = self.to.shutdown(Shutdown::Write);
+    }
+
+    /// Whether this is the answer to be lost. Takes note when it is the request.
+    fn is_lost(&self, chunk: &[u8]) -> bool {
+        if self.to_client {
+            let lost = self.doomed.load(Ordering::SeqCst);
+            self.shared.answers_lost.fetch_add(lost.into(), Ordering::Relaxed);
+            return lost;
+        }
+        let mut plan = self.shared.plan();
+        let named = |text: &Vec<u8>| chunk.windows(text.len().max(1)).any(|window| window.starts_with(text));
+        if plan.lose_answer_to.take_if(|text| named(text)).is_some() {
+            self.doomed.store(true, Ordering::SeqCst);
+        }
+        false
     }
 
     /// False once the connection is over.
@@ -322,6 +356,17 @@ mod tests {
         assert_eq!(answer(&proxy).len(), 500_000);
         proxy.refuse();
         assert_eq!(answer(&proxy).len(), 0);
+    }
+
+    #[test]
+    fn an_answer_is_lost_once_and_the_request_was_not() {
+        let proxy = FaultProxy::start(server(vec![7; 500_000]));
+        proxy.lose_answer_to("!");
+        assert_eq!(answer(&proxy).len(), 500_000);
+        proxy.lose_answer_to("?");
+        assert_eq!((answer(&proxy).len(), proxy.bytes_to_server(), proxy.answers_lost()), (0, 2, 1));
+        assert_eq!(answer(&proxy).len(), 500_000);
+        assert_eq!((proxy.bytes_to_server(), proxy.answers_lost()), (3, 1));
     }
 
     #[test]

@@ -1,130 +1,179 @@
-//! A server process that ends with whoever started it, even when that is killed.
+//! What the private servers share: a free port, a start that waits for an answer, an end by the pid.
 
-use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::ops::Range;
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::tools::tool;
+use rustix::process::{Pid, Signal};
 
-/// Starts the server, and waits for its own input to end, which it does when the test's process does. Then the
-/// server is stopped, and its directory removed unless the last line said `keep`.
-const GUARD: &str = r#"
-dir=$1 signal=$2; shift 2
-"$@" </dev/null >>"$dir/server.log" 2>&1 &
-pid=$!
-echo $pid
-last=
-while read -r line; do last=$line; done
-kill -s "$signal" "$pid" 2>/dev/null
-wait "$pid" 2>/dev/null
-[ "$last" = keep ] || rm -rf "$dir"
-"#;
+/// Below the ports that Linux gives to clients (32768 and up): a client that keeps connecting to a stopped server would
+/// some day be given that very port, be connected to itself, and keep the server from coming back.
+const PORTS: Range<u32> = 20_000..30_000;
 
-/// A running server with its guard.
+/// How long a server may take to answer, on a machine that does other things too.
+const START: Duration = Duration::from_secs(30);
+
+/// How long a server may take to end before it is killed.
+const END: Duration = Duration::from_secs(10);
+
+/// Calls `launch` with ports found free until it gives something: another test may take a port before the server does.
+pub(crate) fn on_free_port<T>(mut launch: impl FnMut(u16) -> Option<T>) -> Option<T> {
+    (0..10).find_map(|_| launch(free_port()))
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let mut candidates = (PORTS.start..PORTS.end).map(|_| candidate());
+    candidates.find(|port| is_free(*port)).expect("a free port on 127.0.0.1")
+}
+
+/// A port not named before, as far as that goes.
+fn candidate() -> u16 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    // Test processes that run at the same time have pids close together.
+    let offset = std::process::id().wrapping_mul(131).wrapping_add(number);
+    u16::try_from(PORTS.start + offset % (PORTS.end - PORTS.start)).unwrap()
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// 32 hexadecimal digits that nobody can guess, for a password in a URL.
+pub(crate) fn random_password() -> String {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut bytes).unwrap();
+    bytes.map(|byte| format!("{byte:02x}")).concat()
+}
+
+/// A running server process; ended on drop.
 #[derive(Debug)]
-pub(crate) struct Guarded {
-    guard: Child,
-    /// The server itself.
-    pub(crate) pid: u32,
+pub(crate) struct Process {
+    child: Child,
+    end: Signal,
 }
 
-impl Guarded {
-    /// Starts `argv` with its output going to `server.log` in `dir`; `signal` is what stops it in order.
-    pub(crate) fn start(dir: &Path, signal: &str, argv: &[String]) -> Self {
-        let mut command = Command::new(tool("bash"));
-        command.args(["-c", GUARD, "guard"]).arg(dir).arg(signal).args(argv);
-        // A group of its own: Ctrl-C in the terminal must not end the guard before the server.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        let mut guard = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("start bash");
-        let mut line = String::new();
-        let _ = BufReader::new(guard.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { guard, pid: line.trim().parse().expect("the guard prints the server's pid") }
-    }
-
-    /// Whether the server has not ended.
-    pub(crate) fn is_alive(&self) -> bool {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
-        stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.trim_start().starts_with('Z'))
-    }
-
-    /// Sends a signal to the server.
-    pub(crate) fn signal(&self, name: &str) {
-        signal(self.pid, name);
-    }
-
-    /// Stops the server in order; its directory stays.
-    pub(crate) fn stop(mut self) {
-        self.end("keep\n");
-    }
-
-    fn end(&mut self, last: &str) {
-        if let Some(mut stdin) = self.guard.stdin.take() {
-            let _ = stdin.write_all(last.as_bytes());
+impl Process {
+    /// Starts `command` and calls `answers` until it says so. `None` when the process ends first, as one does that finds
+    /// its port taken. `end` is the signal that ends it.
+    pub(crate) fn start(
+        command: &mut Command,
+        end: Signal,
+        mut answers: impl FnMut() -> bool,
+    ) -> Option<Self> {
+        let child = command.spawn().unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+        let mut process = Self { child, end };
+        let deadline = Instant::now() + START;
+        while process.runs() && Instant::now() < deadline {
+            // An answer alone may be somebody else's.
+            if answers() && process.runs() {
+                return Some(process);
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
-        let _ = self.guard.wait();
+        None
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Does nothing when the process has ended: its pid may be somebody else's by now.
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        if self.runs() {
+            let _ = rustix::process::kill_process(Pid::from_child(&self.child), signal);
+        }
+    }
+
+    /// Ends it by another signal than its usual one.
+    pub(crate) fn end_by(mut self, signal: Signal) {
+        self.end = signal;
+    }
+
+    fn ends_in_time(&mut self) -> bool {
+        let deadline = Instant::now() + END;
+        while self.runs() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        !self.runs()
     }
 }
 
-impl Drop for Guarded {
+impl Drop for Process {
     fn drop(&mut self) {
-        self.end("");
-    }
-}
-
-/// Sends signal `name` to a process that the tests started.
-pub(crate) fn signal(pid: u32, name: &str) {
-    let _ = Command::new(tool("kill")).args(["-s", name, &pid.to_string()]).stderr(Stdio::null()).status();
-}
-
-/// A port that nobody listens on at the moment.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
-/// Asks `ready` until it says yes, the server ends, or 30 s are over.
-pub(crate) fn wait_ready(server: &Guarded, mut ready: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while Instant::now() < deadline && server.is_alive() {
-        if ready() {
-            return true;
+        self.signal(self.end);
+        if !self.ends_in_time() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
         }
-        std::thread::sleep(Duration::from_millis(20));
     }
-    false
 }
 
-/// What the server printed so far.
-pub(crate) fn log(dir: &Path) -> String {
-    String::from_utf8_lossy(&fs::read(dir.join("server.log")).unwrap_or_default()).into_owned()
+/// The processes that `pid` started, and theirs: they may outlive it.
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let mut all: Vec<u32> = children.split_whitespace().map(|child| child.parse().unwrap()).collect();
+    for child in all.clone() {
+        all.extend(descendants(child));
+    }
+    all
+}
+
+/// Ends a process that this one did not start itself.
+pub(crate) fn kill(pid: u32) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Whether a process has ended. Its entry may stay until whoever is responsible for it collects it.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tools::command;
 
     #[test]
-    fn the_server_goes_with_its_guard_and_its_directory() {
-        let dir = tempfile::tempdir().unwrap().keep();
-        let server = Guarded::start(&dir, "TERM", &["sleep".into(), "600".into()]);
-        let pid = server.pid;
-        assert!(server.is_alive());
-        drop(server);
-        assert!(!Path::new(&format!("/proc/{pid}")).exists());
-        assert!(!dir.exists());
+    fn one_that_ends_early_is_none_and_gets_another_port() {
+        let mut ports = Vec::new();
+        let started = on_free_port(|port| {
+            ports.push(port);
+            let program = if ports.len() < 3 { "false" } else { "sleep" };
+            let ready = ports.len() == 3;
+            Process::start(&mut command(program, ["600"]), Signal::KILL, || ready)
+        });
+        assert!(started.unwrap().runs());
+        assert!(ports.len() == 3 && ports.iter().all(|port| PORTS.contains(&u32::from(*port))), "{ports:?}");
+        assert_ne!(ports[0], ports[2]);
     }
 
     #[test]
-    fn a_stopped_server_leaves_its_directory() {
-        let dir = tempfile::tempdir().unwrap();
-        Guarded::start(dir.path(), "TERM", &["sleep".into(), "600".into()]).stop();
-        assert!(dir.path().exists());
+    fn an_answer_of_somebody_else_is_not_taken_for_one_that_has_ended() {
+        let mut asked = 0;
+        let started = Process::start(&mut command("sleep", ["0.3"]), Signal::KILL, || {
+            asked += 1;
+            std::thread::sleep(Duration::from_millis(600));
+            true
+        });
+        assert!(started.is_none() && asked <= 1, "{started:?}");
+    }
+
+    #[test]
+    fn a_port_in_use_is_not_free() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        assert!(!is_free(taken.local_addr().unwrap().port()));
+        assert_ne!(free_port(), free_port());
     }
 }

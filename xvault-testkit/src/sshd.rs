@@ -6,12 +6,13 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::server::free_port;
+use crate::server::{Process, descendants, kill, on_free_port};
 use crate::tools::{command, run, tool};
 use crate::user::SystemUser;
 
@@ -103,7 +104,7 @@ pub struct Sshd {
     /// A `known_hosts` file with `host_key`.
     pub known_hosts: PathBuf,
     builder: SshdBuilder,
-    child: Option<Child>,
+    process: Option<Process>,
     _account: Option<SystemUser>,
     dir: TempDir,
 }
@@ -135,28 +136,22 @@ impl Sshd {
             key_path,
             host_key,
             builder,
-            child: None,
+            process: None,
             _account: account,
             dir,
         };
         sshd.authorize(&sshd.key_path);
-        sshd.launch_on_free_port();
+        let process = on_free_port(|port| {
+            sshd.port = port;
+            sshd.launch()
+        });
+        assert!(process.is_some(), "sshd did not start: {}", sshd.log());
+        sshd.process = process;
         sshd
     }
 
-    /// A port found free may be taken by another test before the server binds it.
-    fn launch_on_free_port(&mut self) {
-        for _ in 0..10 {
-            self.port = free_port();
-            if self.launch() {
-                return;
-            }
-        }
-        panic!("sshd did not start: {}", self.log());
-    }
-
-    /// Whether the server greets.
-    fn launch(&mut self) -> bool {
+    /// The server, when it greets.
+    fn launch(&self) -> Option<Process> {
         // sshd refuses to start without its privilege separation directory.
         fs::create_dir_all("/run/sshd").unwrap();
         let config = self.dir.path().join("sshd_config");
@@ -166,15 +161,9 @@ impl Sshd {
         let mut command = Command::new(tool("sshd"));
         command.args(["-D", "-f"]).arg(&config).arg("-E").arg(self.log_path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("start sshd");
-        let up = greets(&mut child, self.port);
-        if up {
-            self.child = Some(child);
-        } else {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        up
+        Process::start(&mut command, Signal::KILL, || {
+            banner(self.port).is_some_and(|banner| &banner == b"SSH-")
+        })
     }
 
     fn config(&self) -> String {
@@ -258,17 +247,16 @@ impl Sshd {
 
     /// Stops the server with all its sessions; connections are refused until [`Sshd::restart`].
     pub fn stop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let sessions = descendants(child.id());
-            let _ = child.kill();
-            let _ = child.wait();
+        if let Some(process) = self.process.take() {
+            let sessions = descendants(process.pid());
+            drop(process);
             sessions.into_iter().for_each(kill);
         }
     }
 
     /// Ends all sessions; new ones are accepted. Returns how many processes were ended.
     pub fn drop_sessions(&self) -> usize {
-        let sessions = self.child.as_ref().map(|child| descendants(child.id())).unwrap_or_default();
+        let sessions = self.process.as_ref().map(|process| descendants(process.pid())).unwrap_or_default();
         let count = sessions.len();
         sessions.into_iter().for_each(kill);
         count
@@ -280,7 +268,8 @@ impl Sshd {
     /// When the port is lost to somebody else meanwhile.
     pub fn restart(&mut self) {
         self.stop();
-        assert!(self.launch(), "sshd did not start again: {}", self.log());
+        self.process = self.launch();
+        assert!(self.process.is_some(), "sshd did not start again: {}", self.log());
     }
 
     fn log_path(&self) -> PathBuf {
@@ -352,43 +341,12 @@ fn keygen(path: &Path, kind: &str, passphrase: &str) {
     let _ = run(command("ssh-keygen", args).arg(path));
 }
 
-/// Waits for `SSH-`; false when the child exits first. An open port alone may be somebody else's.
-fn greets(child: &mut Child, port: u16) -> bool {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while Instant::now() < deadline {
-        if child.try_wait().unwrap().is_some() {
-            return false;
-        }
-        if banner(port).is_some_and(|banner| &banner == b"SSH-") {
-            return child.try_wait().unwrap().is_none();
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    false
-}
-
 fn banner(port: u16) -> Option<[u8; 4]> {
     let mut stream = TcpStream::connect(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
     let mut banner = [0; 4];
     stream.read_exact(&mut banner).ok()?;
     Some(banner)
-}
-
-/// The processes that `pid` started, and theirs: sshd's sessions outlive their listener.
-fn descendants(pid: u32) -> Vec<u32> {
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    let mut all: Vec<u32> = children.split_whitespace().map(|child| child.parse().unwrap()).collect();
-    for child in all.clone() {
-        all.extend(descendants(child));
-    }
-    all
-}
-
-fn kill(pid: u32) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-    }
 }
 
 #[cfg(test)]

@@ -5,21 +5,27 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Program and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 25] = [
+const PACKAGES: [(&str, &str); 31] = [
     ("age", "age"),
     ("age-keygen", "age"),
     ("bash", "bash"),
-    ("chown", "coreutils"),
     ("chpasswd", "passwd"),
     ("curl", "curl"),
     ("faketime", "faketime"),
+    ("initdb", "postgresql"),
+    ("ipcrm", "util-linux"),
     ("kill", "procps"),
     ("mount", "mount"),
     ("openssl", "openssl"),
+    ("postgres", "postgresql"),
+    ("psql", "postgresql"),
     ("redis-cli", "redis-tools"),
     ("redis-server", "redis-server"),
+    ("restic", "restic"),
     ("setpriv", "util-linux"),
     ("sftp", "openssh-client"),
+    ("sh", "dash"),
+    ("sleep", "coreutils"),
     ("ssh", "openssh-client"),
     ("ssh-add", "openssh-client"),
     ("ssh-agent", "openssh-client"),
@@ -40,13 +46,24 @@ const PACKAGES: [(&str, &str); 25] = [
 #[must_use]
 pub fn tool(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    // PostgreSQL's own come first: Debian puts scripts of the same names into the `PATH`.
+    let folders = postgres_folders().into_iter().chain(std::env::split_paths(&path));
+    let folders = folders.chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
     let found = folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file());
     found.unwrap_or_else(|| {
         let package =
             PACKAGES.iter().find(|(program, _)| *program == name).map_or(name, |(_, package)| package);
         panic!("`{name}` is missing: install Debian package {package}")
     })
+}
+
+/// Where Debian keeps PostgreSQL's own programs: the newest version first, for all must be of one.
+fn postgres_folders() -> Vec<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let number = |folder: &PathBuf| folder.file_name().and_then(|name| name.to_str()?.parse::<u32>().ok());
+    let mut folders: Vec<PathBuf> = versions.map(|version| version.path()).collect();
+    folders.sort_by_key(|folder| std::cmp::Reverse(number(folder)));
+    folders.into_iter().map(|folder| folder.join("bin")).collect()
 }
 
 /// A [`Command`] for [`tool`]`(name)`, with nothing on its standard input.

@@ -1,4 +1,4 @@
-//! A system user of its own for one server, for password logins.
+//! Users of the system: one of its own for a server, for password logins.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -35,10 +35,7 @@ impl SystemUser {
 
     /// Numeric user and group.
     pub(crate) fn ids(&self) -> (u32, u32) {
-        let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
-        let line = passwd.lines().find(|line| line.split(':').next() == Some(&self.name)).unwrap();
-        let mut ids = line.split(':').skip(2).map(|field| field.parse().unwrap());
-        (ids.next().unwrap(), ids.next().unwrap())
+        ids_of(&self.name).unwrap()
     }
 }
 
@@ -49,6 +46,14 @@ fn hash(password: &str) -> String {
     drop(write);
     let hash = run(command("openssl", ["passwd", "-6", "-stdin"]).stdin(read));
     String::from_utf8(hash).unwrap()
+}
+
+/// Numeric user and group of a user of the system.
+pub(crate) fn ids_of(name: &str) -> Option<(u32, u32)> {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap();
+    let line = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
+    let mut ids = line.split(':').skip(2).map(|field| field.parse().unwrap());
+    Some((ids.next().unwrap(), ids.next().unwrap()))
 }
 
 impl Drop for SystemUser {

@@ -94,7 +94,7 @@ struct Places<'z> {
 
 /// One hour, day… that has a snapshot.
 struct Slot {
-    number: i64,
+    key: i64,
     /// Place of its best candidate: the newest whole one, or the newest of all.
     best: usize,
     grade: Grade,
@@ -103,13 +103,12 @@ struct Slot {
 }
 
 fn keep_newest_of(candidates: &mut [Candidate<'_>], period: Period, places: Places<'_>) {
-    let today = Clock::new(places.zone).local(places.now).number(period);
+    let current = Clock::new(places.zone).local(places.now).key(period);
     let mut tally = Tally::default();
     for slot in slots(candidates, period) {
         let nth = match places.rule {
             Count::Existing => tally.place(slot.grade),
-            // The clocks were set back since: later than now on the wall is now.
-            Count::Calendar => u64::try_from(today - slot.number).unwrap_or(0) + 1,
+            Count::Calendar => period.steps(current, slot.key) + 1,
         };
         if let Some(candidate) = candidates.get_mut(slot.best).filter(|_| nth <= places.count) {
             let bucket = candidate.local.bucket(period);
@@ -123,13 +122,13 @@ fn slots(candidates: &[Candidate<'_>], period: Period) -> Vec<Slot> {
     let mut slots = Slots { all: Vec::new(), lowest: i64::MAX };
     for (place, candidate) in candidates.iter().enumerate() {
         if let Some(grade) = candidate.grade {
-            slots.offer(candidate.local.number(period), place, grade);
+            slots.offer(candidate.local.key(period), place, grade);
         }
     }
     slots.all
 }
 
-/// Slots while they are found. Numbers fall from one candidate to the next, except where clocks were set back over the
+/// Slots while they are found. Keys fall from one candidate to the next, except where clocks were set back over the
 /// edge of a period: there, a period is left and entered again.
 struct Slots {
     all: Vec<Slot>,
@@ -137,20 +136,20 @@ struct Slots {
 }
 
 impl Slots {
-    fn offer(&mut self, number: i64, place: usize, grade: Grade) {
-        match self.find(number) {
+    fn offer(&mut self, key: i64, place: usize, grade: Grade) {
+        match self.find(key) {
             Some(slot) => slot.offer(place, grade),
-            None => self.all.push(Slot { number, best: place, grade, newer_partial: false }),
+            None => self.all.push(Slot { key, best: place, grade, newer_partial: false }),
         }
-        self.lowest = self.lowest.min(number);
+        self.lowest = self.lowest.min(key);
     }
 
     /// From the end, where it nearly always is the first that is looked at.
-    fn find(&mut self, number: i64) -> Option<&mut Slot> {
-        if number < self.lowest {
+    fn find(&mut self, key: i64) -> Option<&mut Slot> {
+        if key < self.lowest {
             return None;
         }
-        self.all.iter_mut().rev().find(|slot| slot.number == number)
+        self.all.iter_mut().rev().find(|slot| slot.key == key)
     }
 }
 
