@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use xvault_core::protocol::QueueName;
 
-use crate::app::{jobs, wake, workers};
+use crate::app::{jobs, overdue, scheduler, wake, workers};
 use crate::db::{self, job_logs, refresh_tokens};
 use crate::{Hub, queue::QueueError};
 use pace::{Failure, repeat};
@@ -33,6 +33,8 @@ impl Hub {
     pub async fn run_background(&self, stop: CancellationToken) {
         tokio::join!(
             repeat("reaper", &stop, || reap(self)),
+            repeat("scheduler", &stop, || schedule(self)),
+            repeat("overdue watch", &stop, || look_after(self)),
             repeat("reconciler", &stop, || send(self)),
             repeat("worker watch", &stop, || watch(self)),
             repeat("session janitor", &stop, || tidy_sessions(self)),
@@ -47,6 +49,18 @@ async fn reap(hub: &Hub) -> Result<Duration, Failure> {
     hub.clock().correct(hub.db().now_millis().await?);
     let ended = jobs::expire_due(hub, BATCH).await?;
     Ok(if ended >= BATCH { Duration::ZERO } else { (hub.settings().lease / 4).min(REAP) })
+}
+
+/// Makes the jobs of schedules that are due.
+async fn schedule(hub: &Hub) -> Result<Duration, Failure> {
+    let due = scheduler::run_due(hub, BATCH).await?;
+    Ok(if due >= BATCH { Duration::ZERO } else { hub.settings().scheduler_interval })
+}
+
+/// Tells which sources are overdue.
+async fn look_after(hub: &Hub) -> Result<Duration, Failure> {
+    let seen = overdue::watch(hub, BATCH).await?;
+    Ok(if seen >= BATCH { Duration::ZERO } else { hub.settings().scheduler_interval })
 }
 
 /// Sends the messages that are due.

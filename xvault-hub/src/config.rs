@@ -64,6 +64,10 @@ pub struct BehaviourArgs {
     #[arg(long, env = "HUB_JOB_LOG_DAYS", default_value_t = 90, value_name = "DAYS",
           value_parser = clap::value_parser!(u32).range(1..=3650))]
     pub job_log_days: u32,
+    /// How often schedules are looked at, in seconds: so late a backup may begin
+    #[arg(long, env = "BACKUP_SCHEDULER_INTERVAL_SECONDS", default_value_t = 15, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub scheduler_interval_seconds: u64,
     /// Whether strangers may make themselves a tenant: open or closed
     #[arg(long, env = "HUB_REGISTRATION", default_value = "closed", value_name = "WHO")]
     pub registration: Registration,
@@ -104,6 +108,7 @@ impl BehaviourArgs {
         settings.lease = Duration::from_secs(self.lease_seconds);
         settings.max_attempts = self.max_attempts;
         settings.job_log_days = self.job_log_days;
+        settings.scheduler_interval = Duration::from_secs(self.scheduler_interval_seconds);
         settings.registration = self.registration;
         settings.recovery_recipient = self.recovery_recipient.clone();
         Ok(settings)
@@ -115,7 +120,8 @@ impl BehaviourArgs {
 /// # Errors
 /// Names it.
 pub fn check_names(environment: &Environment) -> Result<(), SettingError> {
-    environment.refuse_unknown("HUB_", KNOWN)
+    environment.refuse_unknown("HUB_", KNOWN)?;
+    environment.refuse_unknown("BACKUP_SCHEDULER_", &["BACKUP_SCHEDULER_INTERVAL_SECONDS"])
 }
 
 /// `HUB_ENCRYPTION_KEK`.

@@ -17,6 +17,7 @@ pub(crate) mod sealed;
 pub(crate) mod settings;
 pub(crate) mod snapshots;
 pub(crate) mod sources;
+pub(crate) mod standing;
 pub(crate) mod status;
 pub(crate) mod tenant_keys;
 pub(crate) mod tenants;

@@ -67,6 +67,7 @@ struct Gauges {
     jobs: Family<JobLabels, Gauge>,
     queue_depth: Family<QueueLabel, Gauge>,
     worker_age: Family<WorkerLabels, Gauge>,
+    sources_overdue: Gauge,
 }
 
 /// The fleet as it is right now.
@@ -78,6 +79,8 @@ pub(crate) struct Observed {
     pub(crate) queues: Vec<(String, i64)>,
     /// Worker, its status, and the seconds since it was last seen.
     pub(crate) workers: Vec<(String, String, i64)>,
+    /// Sources without a whole snapshot for too long.
+    pub(crate) sources_overdue: i64,
 }
 
 impl Default for Metrics {
@@ -104,6 +107,11 @@ impl Default for Metrics {
             "worker_age_seconds",
             "Time since a worker was last seen",
             gauges.worker_age.clone(),
+        );
+        registry.register(
+            "sources_overdue",
+            "Sources that have gone without a whole snapshot for longer than their schedule allows",
+            gauges.sources_overdue.clone(),
         );
         let gauges = Mutex::new(gauges);
         Self {
@@ -171,6 +179,7 @@ impl Gauges {
         for (worker, status, age) in observed.workers {
             self.worker_age.get_or_create(&WorkerLabels { worker, status }).set(age);
         }
+        self.sources_overdue.set(observed.sources_overdue);
     }
 }
 
@@ -189,6 +198,7 @@ mod tests {
             jobs: vec![(JobKind::Backup, JobStatus::Queued, 7)],
             queues: vec![("xvault:jobs".into(), 3)],
             workers: vec![("w1".into(), "online".into(), 4)],
+            sources_overdue: 5,
         };
         let page = metrics.page(observed).await.unwrap();
         for line in [
@@ -197,6 +207,7 @@ mod tests {
             r#"xvault_jobs{type="backup",status="queued"} 7"#,
             r#"xvault_queue_depth{queue="xvault:jobs"} 3"#,
             r#"xvault_worker_age_seconds{worker="w1",status="online"} 4"#,
+            "xvault_sources_overdue 5",
             "xvault_backup_bytes_total 1234",
             "xvault_lease_expiries_total 1",
         ] {

@@ -49,6 +49,8 @@ pub struct Settings {
     pub max_attempts: u32,
     /// How long job logs are kept.
     pub job_log_days: u32,
+    /// How often schedules are looked at.
+    pub scheduler_interval: Duration,
     /// Whether strangers may make themselves a tenant.
     pub registration: Registration,
     /// How often somebody may try to log in.
@@ -79,6 +81,7 @@ impl Settings {
             refresh_token: Duration::from_secs(30 * 24 * 3600),
             max_attempts: 3,
             job_log_days: 90,
+            scheduler_interval: Duration::from_secs(15),
             registration: Registration::default(),
             login_limit: LoginLimit::default(),
             recovery_recipient: None,

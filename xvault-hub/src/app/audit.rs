@@ -48,6 +48,15 @@ pub(crate) async fn record_by_system(
     insert(conn, ("system", None), None, deed, now).await
 }
 
+/// A deed of the scheduler.
+pub(crate) async fn record_by_scheduler(
+    conn: &mut AnyConnection,
+    deed: Deed<'_>,
+    now: Timestamp,
+) -> db::Result<()> {
+    insert(conn, ("system", Some("scheduler".to_owned())), None, deed, now).await
+}
+
 async fn insert(
     conn: &mut AnyConnection,
     (actor_type, actor_id): (&str, Option<String>),

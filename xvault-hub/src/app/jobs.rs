@@ -14,7 +14,7 @@ mod report;
 
 pub(crate) use claim::claim;
 pub(crate) use complete::complete;
-pub(crate) use enqueue::{NewJob, enqueue};
+pub(crate) use enqueue::{NewJob, enqueue, job_deed, scheduled_backup};
 pub(crate) use expire::expire_due;
 pub(crate) use people::{cancel, get, list, logs, retry};
 pub(crate) use reconcile::reconcile;

@@ -4,15 +4,16 @@ use xvault_core::protocol::QueueName;
 
 use crate::api::error::Result;
 use crate::db::workers::Worker;
-use crate::db::{jobs, workers};
+use crate::db::{jobs, schedules, workers};
 use crate::metrics::Observed;
 use crate::{Hub, db};
 
-/// Unfinished jobs, waiting messages, and when workers were last seen.
+/// Unfinished jobs, waiting messages, when workers were last seen, and how many sources are overdue.
 pub(crate) async fn fleet(hub: &Hub) -> Result<Observed> {
     let mut conn = hub.db().conn().await?;
     let workers = workers::all(&mut conn).await?;
     let jobs = unfinished(&mut conn).await?;
+    let sources_overdue = schedules::watch::overdue(&mut conn).await?;
     drop(conn);
     let queues = depths(hub, &workers).await;
     let now = hub.clock().now();
@@ -20,7 +21,8 @@ pub(crate) async fn fleet(hub: &Hub) -> Result<Observed> {
         let seen = worker.last_seen_at?;
         Some((worker.id.to_string(), worker.status, now.duration_since(seen).as_secs()))
     };
-    Ok(Observed { jobs, queues, workers: workers.into_iter().filter_map(age).collect() })
+    let workers = workers.into_iter().filter_map(age).collect();
+    Ok(Observed { jobs, queues, workers, sources_overdue })
 }
 
 async fn unfinished(

@@ -12,41 +12,52 @@ pub(crate) use lists::{
 pub(crate) use row::JobRow;
 
 use jiff::Timestamp;
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, AssertSqlSafe};
 use xvault_core::job::{JobError, State};
-use xvault_core::{JobId, LeaseToken, SnapshotId, SourceId, WorkerId};
+use xvault_core::{JobId, LeaseToken, ScheduleId, SnapshotId, SourceId, WorkerId};
 
 use super::{Result, Scope};
 
+const INSERT: &str = "INSERT INTO jobs (id, tenant_id, source_id, type, status, priority, target_worker_id, capability,
+        payload, attempt, max_attempts, not_before, snapshot_id, enqueued_at, enqueue_count, push_at, created_by,
+        schedule_id, created_at, updated_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $19)";
+
 /// Adds a job. [`super::Error::Duplicate`] when another unfinished one excludes it.
 pub(crate) async fn insert(conn: &mut AnyConnection, job: &JobRow) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO jobs (id, tenant_id, source_id, type, status, priority, target_worker_id, capability, payload,
-             attempt, max_attempts, not_before, snapshot_id, enqueued_at, enqueue_count, push_at, created_by,
-             created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18)",
-    )
-    .bind(job.id.as_str())
-    .bind(job.tenant_id.as_str())
-    .bind(job.source_id.as_ref().map(SourceId::as_str))
-    .bind(job.kind.as_str())
-    .bind(job.status().as_str())
-    .bind(job.priority)
-    .bind(job.target_worker_id.as_ref().map(WorkerId::as_str))
-    .bind(job.capability.clone())
-    .bind(job.payload.to_string())
-    .bind(i64::from(job.life.attempt))
-    .bind(i64::from(job.life.max_attempts))
-    .bind(job.not_before.as_millisecond())
-    .bind(job.snapshot_id.as_ref().map(SnapshotId::as_str))
-    .bind(job.enqueued_at.map(Timestamp::as_millisecond))
-    .bind(job.enqueue_count)
-    .bind(job.push_at.as_millisecond())
-    .bind(job.created_by.clone())
-    .bind(job.created_at.as_millisecond())
-    .execute(conn)
-    .await?;
-    Ok(())
+    add(conn, INSERT.to_owned(), job).await.map(drop)
+}
+
+/// Adds a job. False when another unfinished one excludes it; the transaction goes on all the same.
+pub(crate) async fn insert_unless_excluded(conn: &mut AnyConnection, job: &JobRow) -> Result<bool> {
+    Ok(add(conn, format!("{INSERT} ON CONFLICT DO NOTHING"), job).await? == 1)
+}
+
+/// How many rows were added. `text` is of this program's own words.
+async fn add(conn: &mut AnyConnection, text: String, job: &JobRow) -> Result<u64> {
+    let done = sqlx::query(AssertSqlSafe(text))
+        .bind(job.id.as_str())
+        .bind(job.tenant_id.as_str())
+        .bind(job.source_id.as_ref().map(SourceId::as_str))
+        .bind(job.kind.as_str())
+        .bind(job.status().as_str())
+        .bind(job.priority)
+        .bind(job.target_worker_id.as_ref().map(WorkerId::as_str))
+        .bind(job.capability.clone())
+        .bind(job.payload.to_string())
+        .bind(i64::from(job.life.attempt))
+        .bind(i64::from(job.life.max_attempts))
+        .bind(job.not_before.as_millisecond())
+        .bind(job.snapshot_id.as_ref().map(SnapshotId::as_str))
+        .bind(job.enqueued_at.map(Timestamp::as_millisecond))
+        .bind(job.enqueue_count)
+        .bind(job.push_at.as_millisecond())
+        .bind(job.created_by.clone())
+        .bind(job.schedule_id.as_ref().map(ScheduleId::as_str))
+        .bind(job.created_at.as_millisecond())
+        .execute(conn)
+        .await?;
+    Ok(done.rows_affected())
 }
 
 /// One job.

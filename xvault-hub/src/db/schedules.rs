@@ -3,6 +3,8 @@
 //! A row is changed by [`save`], which writes it back only if it is still the one that was read: people, the scheduler of every
 //! hub and completed backups change the same rows.
 
+pub(crate) mod watch;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::any::AnyRow;
@@ -59,7 +61,7 @@ pub(crate) enum RunOutcome {
     Skipped { code: String, message: String },
 }
 
-fn from_row(row: &AnyRow) -> Result<Schedule> {
+pub(super) fn from_row(row: &AnyRow) -> Result<Schedule> {
     Ok(Schedule {
         id: parsed(row, "id")?,
         tenant_id: parsed(row, "tenant_id")?,
@@ -206,8 +208,18 @@ pub(crate) async fn list(
     rows.fetch(conn).await?.iter().map(from_row).collect()
 }
 
+/// Those whose time has come, the longest waiting first.
+pub(crate) async fn due(conn: &mut AnyConnection, now: Timestamp, limit: u32) -> Result<Vec<Schedule>> {
+    let query = sqlx::query(
+        "SELECT * FROM schedules WHERE enabled = 1 AND next_run_at <= $1 ORDER BY next_run_at LIMIT $2",
+    )
+    .bind(now.as_millisecond())
+    .bind(i64::from(limit));
+    query.fetch_all(conn).await?.iter().map(from_row).collect()
+}
+
 /// Changes how long the snapshots of a source are kept, and nothing else. [`Error::NotFound`] when it has no schedule.
-#[expect(dead_code, reason = "`PUT /sources/{id}/retention` will call it")]
+#[cfg_attr(not(test), expect(dead_code, reason = "`PUT /sources/{id}/retention` will call it"))]
 pub(crate) async fn set_policy(
     conn: &mut AnyConnection,
     source_id: &SourceId,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use crate::fake_worker::ssh_source;
+use crate::fake_worker::{FakeWorker, ssh_source};
 use crate::world::{Caller, Dialect, World, text};
 
 /// A schedule of a source, as it is answered.
@@ -217,9 +218,84 @@ async fn every_deed_is_written_down(world: World) {
     }
 }
 
+/// Asks again until the answer is as wanted.
+async fn wait_for(caller: &Caller, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let mut last = Value::Null;
+    for _ in 0..400 {
+        last = caller.get(path).await.expect(200);
+        if wanted(&last) {
+            return last;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{path} never came to it: {last}");
+}
+
+async fn a_schedule_runs_by_itself(world: World) {
+    let acme = world.tenant("acme").await;
+    let (_, source) = ssh_source(&acme.admin).await;
+    let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
+    let made = schedule(&acme.admin, &source, json!({ "interval_minutes": 5 })).await;
+    let (path, source_path) =
+        (format!("/api/v1/schedules/{}", text(&made["id"])), format!("/api/v1/sources/{source}"));
+    let stop = CancellationToken::new();
+    let (hub, token) = (world.hub.clone(), stop.clone());
+    let loops = tokio::spawn(async move { hub.run_background(token).await });
+
+    world.clock.advance(Duration::from_secs(300));
+    let ran = wait_for(&acme.member, &path, |schedule| !schedule["last_run"].is_null()).await;
+    assert_eq!((&ran["last_run"]["outcome"], &ran["last_run"]["reason"]), (&json!("queued"), &Value::Null));
+    assert_eq!(ran["last_run"]["at"], made["next_run_at"]);
+    let id = text(&ran["last_run"]["job_id"]);
+    let job = acme.member.get(&format!("/api/v1/jobs/{id}")).await.expect(200);
+    assert_eq!((&job["schedule_id"], &job["source_id"]), (&made["id"], &json!(source)));
+
+    world.clock.advance(Duration::from_secs(300));
+    let skipped = |schedule: &Value| schedule["last_run"]["outcome"] == "skipped";
+    let run = wait_for(&acme.member, &path, skipped).await["last_run"].clone();
+    assert_eq!((&run["reason"]["code"], &run["job_id"]), (&json!("source_busy"), &Value::Null));
+    assert!(text(&run["reason"]["message"]).contains(&id), "{run}");
+    worker.back_up(&id).await;
+    let well = acme.member.get(&source_path).await.expect(200);
+    assert_eq!(
+        (&well["last_success_at"], &well["next_expected_at"], &well["overdue"]),
+        (&json!("2030-03-17T17:56:40Z"), &json!("2030-03-17T18:01:40Z"), &json!(false))
+    );
+
+    world.clock.advance(Duration::from_secs(2 * 3600));
+    let overdue = wait_for(&acme.member, &source_path, |source| source["overdue"] == true).await;
+    assert_eq!(overdue["next_expected_at"], well["next_expected_at"]);
+    assert_eq!(acme.member.get("/api/v1/sources").await.expect(200)["sources"], json!([overdue]));
+    let shown =
+        |page: &Value| page.as_str().is_some_and(|page| page.contains("\nxvault_sources_overdue 1\n"));
+    wait_for(&world.nobody(), "/metrics", shown).await;
+    let again = |schedule: &Value| schedule["last_run"]["outcome"] == "queued";
+    let id = text(&wait_for(&acme.member, &path, again).await["last_run"]["job_id"]);
+    worker.back_up(&id).await;
+    let shown =
+        |page: &Value| page.as_str().is_some_and(|page| page.contains("\nxvault_sources_overdue 0\n"));
+    wait_for(&world.nobody(), "/metrics", shown).await;
+    assert_eq!(acme.member.get(&path).await.expect(200)["last_run"]["outcome"], "completed");
+    assert_eq!(acme.member.get(&source_path).await.expect(200)["overdue"], false);
+    let page = acme.admin.get("/api/v1/audit-events?limit=200").await.expect(200);
+    let told: Vec<_> = page["audit_events"].as_array().unwrap().iter().rev().collect();
+    let of = |action: &str| told.iter().filter(|event| event["action"] == action).count();
+    assert_eq!((of("schedule.skip"), of("source.overdue"), of("source.recovered")), (1, 1, 1));
+    let event = told.iter().find(|event| event["action"] == "source.overdue").unwrap();
+    assert_eq!(
+        (&event["actor_type"], &event["actor_id"], &event["target_id"]),
+        (&json!("system"), &json!("scheduler"), &json!(source))
+    );
+    stop.cancel();
+    loops.await.unwrap();
+}
+
 /// A world whose clock stands still, and whose people stay logged in while it is moved.
 async fn still(engine: Dialect) -> World {
-    let patient = |settings: &mut xvault_hub::Settings| settings.access_token = Duration::from_secs(1 << 30);
+    let patient = |settings: &mut xvault_hub::Settings| {
+        settings.access_token = Duration::from_secs(1 << 30);
+        settings.scheduler_interval = Duration::from_millis(20);
+    };
     World::builder(engine).manual_clock().settings(patient).start().await
 }
 
@@ -241,7 +317,7 @@ macro_rules! on_a_still_clock {
     )*};
 }
 
-on_a_still_clock!(a_preview_shows_ten_runs_in_its_zone, a_change_leaves_the_rest);
+on_a_still_clock!(a_preview_shows_ten_runs_in_its_zone, a_change_leaves_the_rest, a_schedule_runs_by_itself,);
 
 on_both_engines!(
     a_schedule_is_saved_with_all_its_fields,

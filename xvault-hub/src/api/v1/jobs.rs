@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xvault_core::job::{JobKind, JobStatus};
 use xvault_core::protocol::{JobProgress, ProbeReport};
-use xvault_core::{JobId, SnapshotId, SourceId, TenantId, WorkerId};
+use xvault_core::{JobId, ScheduleId, SnapshotId, SourceId, TenantId, WorkerId};
 
 use crate::Hub;
 use crate::api::error::{Error, ErrorBody, Result};
@@ -104,6 +104,8 @@ pub(super) struct Job {
     worker_id: Option<WorkerId>,
     /// The only worker that may run it.
     target_worker_id: Option<WorkerId>,
+    /// The schedule that made it. Absent: somebody asked for it.
+    schedule_id: Option<ScheduleId>,
     /// The snapshot that it made, deletes or restores.
     snapshot_id: Option<SnapshotId>,
     /// How far the present or last attempt has come.
@@ -146,6 +148,7 @@ impl From<JobRow> for Job {
             runs: row.runs,
             worker_id: row.worker_id,
             target_worker_id: row.target_worker_id,
+            schedule_id: row.schedule_id,
             snapshot_id: row.snapshot_id.filter(|_| has_snapshot),
             progress: row.progress.and_then(|value| serde_json::from_value(value).ok()),
             probe: row.result.and_then(|value| serde_json::from_value(value).ok()),

@@ -16,6 +16,7 @@ use crate::api::extract::{Json, Path, Query};
 use crate::api::fields::{Name, name};
 use crate::api::paging::{TenantPaging, cut};
 use crate::api::principal::{Principal, Role};
+use crate::app::overdue::{self, Standing};
 use crate::app::sources::{self, Change, NewSource};
 use crate::db;
 use crate::db::sources::SourceStatus;
@@ -97,6 +98,13 @@ pub(super) struct Source {
     config: Value,
     credential_id: Option<CredentialId>,
     read_back: ReadBack,
+    /// When its last whole snapshot was reported. A partial one does not count.
+    last_success_at: Option<Timestamp>,
+    /// The first regular time after that. Absent: it has no schedule that runs.
+    next_expected_at: Option<Timestamp>,
+    /// Whether no whole snapshot has come since `next_expected_at`, within a quarter of the time to the run after that (1 to 24
+    /// hours).
+    overdue: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -107,10 +115,8 @@ pub(super) struct Sources {
     next_cursor: Option<String>,
 }
 
-impl TryFrom<db::sources::Source> for Source {
-    type Error = crate::api::error::Error;
-
-    fn try_from(row: db::sources::Source) -> Result<Self> {
+impl Source {
+    fn new(row: db::sources::Source, standing: Standing) -> Result<Self> {
         Ok(Self {
             kind: row.settings.kind().to_owned(),
             config: db::sources::config(&row.settings)?,
@@ -120,10 +126,25 @@ impl TryFrom<db::sources::Source> for Source {
             status: row.status,
             credential_id: row.credential_id,
             read_back: row.read_back,
+            last_success_at: standing.last_success_at,
+            next_expected_at: standing.next_expected_at,
+            overdue: standing.overdue,
             created_at: row.created_at,
             updated_at: row.updated_at,
         })
     }
+}
+
+/// Sources with how they stand.
+async fn answers(hub: &Hub, rows: Vec<db::sources::Source>) -> Result<Vec<Source>> {
+    let standings = overdue::standings(hub, &rows).await?;
+    rows.into_iter().zip(standings).map(|(row, standing)| Source::new(row, standing)).collect()
+}
+
+/// One source with how it stands.
+async fn answer(hub: &Hub, row: db::sources::Source) -> Result<Json<Source>> {
+    let standing = overdue::standings(hub, std::slice::from_ref(&row)).await?;
+    Ok(Json(Source::new(row, standing.into_iter().next().unwrap_or_default())?))
 }
 
 /// Save a source
@@ -147,7 +168,8 @@ async fn create(
         credential_id: body.credential_id,
         read_back: body.read_back.unwrap_or_default(),
     };
-    Ok((StatusCode::CREATED, Json(sources::create(&hub, &who, new).await?.try_into()?)))
+    let source = sources::create(&hub, &who, new).await?;
+    Ok((StatusCode::CREATED, answer(&hub, source).await?))
 }
 
 /// List sources
@@ -170,8 +192,7 @@ async fn list(
 /// A page of sources, for tenants and operators alike.
 pub(super) async fn answer_list(hub: &Hub, scope: &db::Scope, page: &db::Page) -> Result<Json<Sources>> {
     let (rows, next_cursor) = cut(page, sources::list(hub, scope, page).await?, |row| row.id.as_str());
-    let sources = rows.into_iter().map(TryInto::try_into).collect::<Result<_>>()?;
-    Ok(Json(Sources { sources, next_cursor }))
+    Ok(Json(Sources { sources: answers(hub, rows).await?, next_cursor }))
 }
 
 /// Get a source
@@ -181,7 +202,7 @@ pub(super) async fn answer_list(hub: &Hub, scope: &db::Scope, page: &db::Page) -
     responses((status = 200, body = Source)),
 )]
 async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId>) -> Result<Json<Source>> {
-    Ok(Json(sources::get(&hub, &who.scope(None)?, &id).await?.try_into()?))
+    answer(&hub, sources::get(&hub, &who.scope(None)?, &id).await?).await
 }
 
 /// Change a source
@@ -206,7 +227,7 @@ async fn update(
         credential_id: body.credential_id,
         read_back: body.read_back,
     };
-    Ok(Json(sources::update(&hub, &who, &who.scope(None)?, &id, change, parse).await?.try_into()?))
+    answer(&hub, sources::update(&hub, &who, &who.scope(None)?, &id, change, parse).await?).await
 }
 
 /// Delete a source
@@ -236,7 +257,7 @@ async fn delete(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId>
 )]
 async fn disable(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId>) -> Result<Json<Source>> {
     who.require(Role::Admin)?;
-    Ok(Json(sources::switch(&hub, &who, &who.scope(None)?, &id, false).await?.try_into()?))
+    answer(&hub, sources::switch(&hub, &who, &who.scope(None)?, &id, false).await?).await
 }
 
 /// Back a source up again
@@ -247,5 +268,5 @@ async fn disable(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId
 )]
 async fn enable(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId>) -> Result<Json<Source>> {
     who.require(Role::Admin)?;
-    Ok(Json(sources::switch(&hub, &who, &who.scope(None)?, &id, true).await?.try_into()?))
+    answer(&hub, sources::switch(&hub, &who, &who.scope(None)?, &id, true).await?).await
 }

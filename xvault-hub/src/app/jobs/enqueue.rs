@@ -10,6 +10,7 @@ use crate::api::error::{Error, Result};
 use crate::api::principal::{Actor, Principal};
 use crate::app::audit::{Deed, record};
 use crate::app::wake;
+use crate::db::schedules::Schedule;
 use crate::db::sources::{self, SourceStatus};
 use crate::db::{Scope, jobs, jobs::JobRow, needs, needs::Needs, snapshots, workers};
 use crate::{DbError, Hub};
@@ -42,7 +43,7 @@ struct Plan {
 /// `deletion_running`, `source_disabled`, `tenant_disabled` or `no_worker`.
 pub(crate) async fn enqueue(hub: &Hub, who: &Principal, scope: &Scope, new: NewJob) -> Result<JobRow> {
     let plan = plan(hub, scope, new).await?;
-    let job = wake::with_message(row(hub, who, &plan), hub.clock().now());
+    let job = wake::with_message(row(hub, name(who), &plan), hub.clock().now());
     let mut tx = hub.db().begin().await?;
     if job.kind != JobKind::DeleteSnapshot {
         lock_source(&mut tx, scope, &job, &plan.source_id).await?;
@@ -61,6 +62,15 @@ pub(crate) async fn enqueue(hub: &Hub, who: &Principal, scope: &Scope, new: NewJ
     commit(tx).await?;
     wake::push(hub, &job);
     Ok(job)
+}
+
+/// The backup that a schedule asks for, to be added. Refused as [`enqueue`] would.
+pub(crate) async fn scheduled_backup(hub: &Hub, schedule: &Schedule) -> Result<JobRow> {
+    let own = Scope::Tenant(schedule.tenant_id.clone());
+    let plan = pulling(hub, &own, JobKind::Backup, schedule.source_id.clone()).await?;
+    let job = row(hub, "scheduler".to_owned(), &plan);
+    let job = JobRow { schedule_id: Some(schedule.id.clone()), ..job };
+    Ok(wake::with_message(job, hub.clock().now()))
 }
 
 /// From here on nobody deletes or disables the source before the job is there.
@@ -89,14 +99,17 @@ pub(super) async fn note(
     job: &JobRow,
     action: &str,
 ) -> Result<()> {
-    let deed = Deed {
-        action,
-        target_type: "job",
-        target_id: job.id.as_str(),
-        tenant_id: Some(&job.tenant_id),
-        details: json!({ "type": job.kind, "source_id": job.source_id, "snapshot_id": job.snapshot_id }),
-    };
-    Ok(record(tx, hub, who, deed).await?)
+    Ok(record(tx, hub, who, job_deed(job, action)).await?)
+}
+
+/// What was done to a job.
+pub(crate) fn job_deed<'a>(job: &'a JobRow, action: &'a str) -> Deed<'a> {
+    let mut details = json!({ "type": job.kind, "source_id": job.source_id, "snapshot_id": job.snapshot_id });
+    if let Some(schedule) = &job.schedule_id {
+        details["schedule_id"] = json!(schedule);
+    }
+    let (target_id, tenant_id) = (job.id.as_str(), Some(&job.tenant_id));
+    Deed { action, target_type: "job", target_id, tenant_id, details }
 }
 
 /// Why a job can't be, when another one excludes it.
@@ -176,7 +189,7 @@ async fn deleting(hub: &Hub, scope: &Scope, snapshot_id: SnapshotId) -> Result<P
     })
 }
 
-fn row(hub: &Hub, who: &Principal, plan: &Plan) -> JobRow {
+fn row(hub: &Hub, created_by: String, plan: &Plan) -> JobRow {
     let now = hub.clock().now();
     // A probe answers a person who waits: it is not tried for minutes, and it goes first.
     let (max_attempts, priority) =
@@ -202,7 +215,8 @@ fn row(hub: &Hub, who: &Principal, plan: &Plan) -> JobRow {
         enqueued_at: None,
         enqueue_count: 0,
         push_at: now,
-        created_by: Some(name(who)),
+        created_by: Some(created_by),
+        schedule_id: None,
         started_at: None,
         finished_at: None,
         created_at: now,

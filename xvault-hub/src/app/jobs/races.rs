@@ -1,151 +1,17 @@
 //! Many workers, people and hubs at the same jobs at once, on both engines.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
-use tempfile::TempDir;
 use xvault_core::error::Disposition;
 use xvault_core::job::JobError;
-use xvault_core::protocol::{
-    Assignment, Claim, ClaimAnswer, Complete, Outcome, Register, Renew, Task, TaskResult,
-};
-use xvault_core::snapshot::Locator;
-use xvault_core::{
-    Identity, JobId, JobStatus, LeaseToken, ReadBack, SnapshotKey, SourceId, SourceSettings, TenantId,
-    UserId, WorkerId,
-};
-use xvault_testkit::{Postgres, samples};
+use xvault_core::protocol::{Assignment, Complete, Outcome, Renew, Task};
+use xvault_core::{JobId, JobStatus, LeaseToken, WorkerId};
 
-use super::{NewJob, cancel, claim, complete, enqueue, expire_due, renew, retry};
-use crate::api::principal::{Actor, Principal, Role};
-use crate::db::sources::{Source, SourceStatus};
-use crate::db::{Page, Scope, jobs, snapshots, sources, workers};
-use crate::queue::LocalQueue;
-use crate::{Clock, Db, Hub, HubParts, Keys, Settings};
-
-/// A hub without HTTP, with a tenant and as many workers as needed.
-struct Bench {
-    hub: Hub,
-    who: Principal,
-    tenant: TenantId,
-    _dir: Option<TempDir>,
-}
-
-impl Bench {
-    async fn on_sqlite() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", dir.path().join("hub.db").display());
-        Self::make(&url, Some(dir)).await
-    }
-
-    async fn on_postgres() -> Self {
-        Self::make(&Postgres::shared().create_database(), None).await
-    }
-
-    async fn make(url: &str, dir: Option<TempDir>) -> Self {
-        let db = Db::connect(url, 10).await.unwrap();
-        db.migrate().await.unwrap();
-        let hub = Hub::new(HubParts {
-            db,
-            clock: Clock::manual("2030-01-01T00:00:00Z".parse().unwrap()),
-            keys: Keys::generate(),
-            queue: Arc::new(LocalQueue::default()),
-            settings: Settings::with_jwt_secret(b"at least thirty-two bytes of secret").unwrap(),
-        })
-        .await
-        .unwrap();
-        let who = Principal {
-            actor: Actor::User(UserId::generate()),
-            tenant_id: None,
-            role: Role::Operator,
-            ip: None,
-        };
-        let made = crate::app::tenants::create(&hub, &who, "acme".to_owned()).await.unwrap();
-        Self { hub, who, tenant: made.tenant.id, _dir: dir }
-    }
-
-    async fn worker(&self, name: &str) -> WorkerId {
-        let (id, now) = (name.parse::<WorkerId>().unwrap(), self.hub.clock().now());
-        let mut conn = self.hub.db().conn().await.unwrap();
-        workers::set_token(&mut conn, &id, name, now).await.unwrap();
-        let said = Register {
-            worker_id: id.clone(),
-            name: None,
-            recipient: Identity::generate().recipient(),
-            version: "0.1.0".into(),
-            capabilities: vec!["sftp".into()],
-            storage_base_path: "/var/lib/xvault".into(),
-            concurrency: 2,
-        };
-        workers::register(&mut conn, &said, now).await.unwrap();
-        id
-    }
-
-    async fn source(&self) -> SourceId {
-        let now = self.hub.clock().now();
-        let config = json!({"type": "sftp", "config": {"host": "h", "username": "u", "paths": ["/srv"]}});
-        let settings: SourceSettings = serde_json::from_value(config).unwrap();
-        let source = Source {
-            id: SourceId::generate(),
-            tenant_id: self.tenant.clone(),
-            name: "web".into(),
-            status: SourceStatus::Active,
-            settings,
-            credential_id: None,
-            read_back: ReadBack::Full,
-            created_at: now,
-            updated_at: now,
-        };
-        sources::insert(&mut self.hub.db().conn().await.unwrap(), &source).await.unwrap();
-        source.id
-    }
-
-    async fn backup(&self) -> JobId {
-        let source = self.source().await;
-        enqueue(&self.hub, &self.who, &Scope::All, NewJob::Backup(source)).await.unwrap().id
-    }
-
-    async fn claim(&self, worker: &WorkerId, job_id: Option<JobId>) -> Option<Assignment> {
-        match claim(&self.hub, worker, Claim { job_id }).await.unwrap() {
-            ClaimAnswer::Claimed(assignment) => Some(*assignment),
-            ClaimAnswer::Nothing { .. } => None,
-        }
-    }
-
-    async fn complete(&self, worker: &WorkerId, job: &Assignment) -> bool {
-        complete(&self.hub, worker, &job.job_id, done(worker, job)).await.is_ok()
-    }
-
-    /// How many snapshots there are of each job.
-    async fn snapshots(&self) -> HashMap<JobId, u32> {
-        let page = Page { limit: 10_000, before: None };
-        let mut conn = self.hub.db().conn().await.unwrap();
-        let all =
-            snapshots::list(&mut conn, &Scope::All, &snapshots::Filter::default(), &page).await.unwrap();
-        all.into_iter().fold(HashMap::new(), |mut counts, snapshot| {
-            *counts.entry(snapshot.job_id).or_default() += 1;
-            counts
-        })
-    }
-}
-
-/// What a worker says that did its job.
-fn done(worker: &WorkerId, job: &Assignment) -> Complete {
-    let Task::Backup(task) = &job.task else { panic!("{job:?}") };
-    let key = SnapshotKey {
-        tenant_id: job.tenant_id.clone(),
-        source_id: task.source_id.clone(),
-        snapshot_id: task.snapshot_id.clone(),
-    };
-    let mut manifest = samples::manifest(&key);
-    (manifest.job_id, manifest.worker_id) = (job.job_id.clone(), worker.clone());
-    let locator = Locator::LocalFs { worker_id: worker.clone(), local_path: format!("/{}", key.prefix()) };
-    let result = TaskResult::Backup { manifest: Box::new(manifest), locator };
-    Complete { lease_token: job.lease_token.clone(), outcome: Outcome::Completed { result } }
-}
+use super::{cancel, complete, expire_due, renew, retry};
+use crate::app::bench::{Bench, on_both_engines};
+use crate::db::{Scope, jobs};
 
 /// 8 claimers at 200 jobs: each is claimed once, and a second report of the same end changes nothing.
 async fn each_job_goes_to_one_worker(bench: Bench) {
@@ -298,24 +164,6 @@ async fn an_invented_token_is_refused(bench: Bench) {
     let forged = Assignment { lease_token: LeaseToken::generate(), ..job.clone() };
     assert!(!bench.complete(&worker, &forged).await);
     assert!(bench.complete(&worker, &job).await);
-}
-
-macro_rules! on_both_engines {
-    ($($name:ident),* $(,)?) => {$(
-        mod $name {
-            use super::Bench;
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                super::$name(Bench::on_sqlite().await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                super::$name(Bench::on_postgres().await).await;
-            }
-        }
-    )*};
 }
 
 on_both_engines!(

@@ -5,7 +5,9 @@ use serde_json::Value;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use xvault_core::job::{JobError, Lease, Life, State};
-use xvault_core::{JobId, JobKind, JobStatus, LeaseToken, SnapshotId, SourceId, TenantId, WorkerId};
+use xvault_core::{
+    JobId, JobKind, JobStatus, LeaseToken, ScheduleId, SnapshotId, SourceId, TenantId, WorkerId,
+};
 
 use crate::db::{Error, Result, instant, instant_opt, json, json_opt, parsed, parsed_opt};
 
@@ -49,6 +51,8 @@ pub(crate) struct JobRow {
     /// When the next message is due, while it is queued.
     pub(crate) push_at: Timestamp,
     pub(crate) created_by: Option<String>,
+    /// The schedule that made it, which may be gone by now.
+    pub(crate) schedule_id: Option<ScheduleId>,
     /// When the present or last attempt began.
     pub(crate) started_at: Option<Timestamp>,
     pub(crate) finished_at: Option<Timestamp>,
@@ -100,6 +104,7 @@ impl JobRow {
             enqueue_count: row.try_get("enqueue_count")?,
             push_at: instant(row, "push_at")?,
             created_by: row.try_get("created_by")?,
+            schedule_id: parsed_opt(row, "schedule_id")?,
             started_at: instant_opt(row, "started_at")?,
             finished_at: instant_opt(row, "finished_at")?,
             created_at: instant(row, "created_at")?,
