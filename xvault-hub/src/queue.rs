@@ -39,7 +39,8 @@ pub trait JobQueue: Debug + Send + Sync {
     /// When the queue can't say.
     async fn depth(&self, queue: &QueueName) -> Result<u64, QueueError>;
 
-    /// Removes what finished messages leave behind in `queue`.
+    /// Removes what finished messages and ended consumers leave behind in `queue`. What waits, or is to be handled again,
+    /// stays.
     ///
     /// # Errors
     /// When something may be left.

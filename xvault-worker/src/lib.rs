@@ -6,7 +6,7 @@
 //! - [`program`]: all of it as a program.
 //!
 //! ```
-//! use tokio::sync::mpsc::unbounded_channel;
+//! use tokio::sync::mpsc::channel;
 //! use tokio_util::sync::CancellationToken;
 //! use xvault_worker::{Feed, LocalFeed, Worker, WorkerConfig};
 //!
@@ -15,8 +15,8 @@
 //! # let backups = scratch.path().join("backups");
 //! # tokio::runtime::Runtime::new()?.block_on(async {
 //! // The hub of this program sends a message for each job into one of these.
-//! let (_shared_jobs, shared) = unbounded_channel();
-//! let (_own_jobs, own) = unbounded_channel();
+//! let (_shared_jobs, shared) = channel(1000);
+//! let (_own_jobs, own) = channel(1000);
 //!
 //! let token = "xvw_token-that-the-hub-gave".into();
 //! let config = WorkerConfig::new("worker-1".parse()?, token, "http://127.0.0.1:8080", &backups);

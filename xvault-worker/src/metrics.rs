@@ -134,9 +134,9 @@ impl Metrics {
         self.consumers.get_or_create(&queue_label(queue)).inc();
     }
 
-    /// A message could not be read.
-    pub(crate) fn bad_message(&self, queue: &QueueName) {
-        self.bad_messages.get_or_create(&queue_label(queue)).inc();
+    /// So many messages could not be read.
+    pub(crate) fn bad_messages(&self, queue: &QueueName, count: u64) {
+        self.bad_messages.get_or_create(&queue_label(queue)).inc_by(count);
     }
 
     /// A heartbeat was answered, or not.
@@ -181,7 +181,7 @@ mod tests {
         metrics.job_began();
         metrics.job_ended(JobKind::Backup, "completed", Duration::from_secs(2));
         metrics.moved(1000, 100);
-        metrics.bad_message(&QueueName::Worker("w1".parse().unwrap()));
+        metrics.bad_messages(&QueueName::Worker("w1".parse().unwrap()), 1);
         let text = metrics.text().unwrap();
         for line in [
             "xvault_worker_jobs_total{kind=\"backup\",outcome=\"completed\"} 1",

@@ -3,6 +3,8 @@
 //! A queue is a wake-up channel and never owns a job, so a consumer may break off at any time: [`Consumer::run`] starts it
 //! again, and what it was handing over goes on in a task of its own.
 
+mod sweep;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +20,7 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
 use futures::{FutureExt, TryFutureExt};
 use redis::aio::ConnectionManagerConfig;
-use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -62,12 +64,12 @@ pub struct LocalFeed {
     own: Line,
 }
 
-type Line = Arc<Mutex<UnboundedReceiver<JobMessage>>>;
+type Line = Arc<Mutex<Receiver<JobMessage>>>;
 
 impl LocalFeed {
     /// From the receiver of [`QueueName::Shared`] and that of this worker's own queue.
     #[must_use]
-    pub fn new(shared: UnboundedReceiver<JobMessage>, own: UnboundedReceiver<JobMessage>) -> Self {
+    pub fn new(shared: Receiver<JobMessage>, own: Receiver<JobMessage>) -> Self {
         Self { shared: Arc::new(Mutex::new(shared)), own: Arc::new(Mutex::new(own)) }
     }
 
@@ -241,11 +243,18 @@ impl Consumer {
 
     async fn consume_redis(
         &self,
-        connection: ConnectionManager,
+        mut connection: ConnectionManager,
         stop: &CancellationToken,
     ) -> Result<(), String> {
+        let config = config(&self.queue);
+        // Before each life: what ended the last one must not end this one, too.
+        let swept = sweep::sweep(&mut connection, &config).await.map_err(|error| error.to_string())?;
+        if swept > 0 {
+            self.metrics.bad_messages(&self.queue, swept);
+            tracing::warn!(queue = %self.queue, messages = swept, "messages without content were removed");
+        }
         let storage = RedisStorage::<Parcel>::new(connection)
-            .with_config(config(&self.queue))
+            .with_config(config)
             .with_codec(Lenient)
             .poll_with_strategy(Every::new(POLL));
         consume!(self, storage, stop)
@@ -255,7 +264,7 @@ impl Consumer {
 /// Hands a message on. What can't be read is dropped: the hub's reconciler knows what was meant.
 async fn deliver(parcel: Parcel, consumer: Data<Consumer>) -> Result<(), BoxDynError> {
     let Some(message) = parcel.0 else {
-        consumer.metrics.bad_message(&consumer.queue);
+        consumer.metrics.bad_messages(&consumer.queue, 1);
         tracing::warn!(queue = %consumer.queue, "a message that can't be read was dropped");
         return Ok(());
     };
@@ -284,7 +293,7 @@ async fn connect(url: &SecretString) -> Result<ConnectionManager, redis::RedisEr
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use tokio::sync::mpsc::unbounded_channel;
+    use tokio::sync::mpsc::channel;
 
     proptest! {
         #[test]
@@ -305,11 +314,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_local_stream_that_breaks_off_loses_no_message() {
-        let (sender, shared) = unbounded_channel();
-        let (_own, own) = unbounded_channel();
+        let (sender, shared) = channel(8);
+        let (_own, own) = channel(8);
         let feed = LocalFeed::new(shared, own);
         for id in ["a", "b", "c"] {
-            sender.send(JobMessage { job_id: id.parse().unwrap() }).unwrap();
+            sender.try_send(JobMessage { job_id: id.parse().unwrap() }).unwrap();
         }
         let mut got = Vec::new();
         for _ in 0..3 {

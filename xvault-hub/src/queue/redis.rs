@@ -2,13 +2,15 @@
 //!
 //! Facts about apalis-redis 1.0.0 that shape this file: a push that was given up poisons its storage (the next one says
 //! `Ok` and sends nothing), so each push has a storage of its own; redis-rs gives up after half a second unless told
-//! otherwise; finished tasks stay in Redis for ever unless somebody removes them.
+//! otherwise; finished tasks stay in Redis for ever unless somebody removes them (`forget`).
+
+mod forget;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use apalis_core::backend::{TaskSink as _, Vacuum as _};
+use apalis_core::backend::TaskSink as _;
 use apalis_redis::{Config, RedisStorage};
 use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
@@ -21,8 +23,6 @@ use super::{JobQueue, QueueError};
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long Redis may take for an answer, and for a connection: half a second, the default, breaks on each hiccup.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Finished messages that are younger are left to who looks at them.
-const FINISHED: Duration = Duration::from_secs(600);
 
 /// Queues in Redis, for a fleet. Connects when it is first needed, and again whenever it must.
 pub struct RedisQueue {
@@ -136,17 +136,7 @@ impl JobQueue for RedisQueue {
     }
 
     async fn clean(&self, queue: &QueueName) -> Result<(), QueueError> {
-        let vacuum = || {
-            let mut storage = self.storage(queue);
-            async move { storage.vacuum_before(FINISHED).await }
-        };
-        self.call(queue, vacuum).await?;
-        let remove = || {
-            let mut connection = self.connection.clone();
-            let mut remove = redis::cmd("DEL");
-            remove.arg(format!("{queue}:done")).arg(format!("{queue}:dead"));
-            async move { remove.query_async::<()>(&mut connection).await }
-        };
-        self.call(queue, remove).await
+        self.forget_messages(queue).await?;
+        self.forget_consumers(queue).await
     }
 }

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use apalis_core::error::BoxDynError;
+use apalis_core::worker::builder::WorkerBuilder;
+use apalis_core::worker::context::WorkerContext;
+use apalis_redis::{Config, RedisStorage};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use xvault_core::protocol::{JobMessage, QueueName};
+use xvault_hub::Hub;
 use xvault_hub::queue::{JobQueue, RedisQueue};
-use xvault_hub::{Hub, HubParts, Settings};
 use xvault_testkit::Redis;
 
 use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
-use crate::world::{Caller, Dialect, JWT_SECRET, World, serve, text};
+use crate::world::{Caller, Dialect, World, serve, text};
 
 /// A second hub on the world's database whose messages go through Redis.
 struct Fleet {
@@ -37,14 +41,7 @@ impl Fleet {
             .await;
         let acme = world.tenant("acme").await;
         let queue = Arc::new(RedisQueue::new(&redis.url()).unwrap());
-        let parts = HubParts {
-            db: world.db.clone(),
-            clock: world.clock.clone(),
-            keys: world.keys.clone(),
-            queue: queue.clone(),
-            settings: Settings::with_jwt_secret(JWT_SECRET).unwrap(),
-        };
-        let hub = Hub::new(parts).await.unwrap();
+        let hub = world.another_hub(queue.clone()).await;
         let stop = CancellationToken::new();
         let base = serve(&hub, stop.clone()).await;
         let (member, admin) = (acme.member.at(&base), acme.admin.at(&base));
@@ -221,22 +218,109 @@ async fn an_outage_is_told_in_seconds_and_a_stall_is_waited_out() {
     assert!(!format!("{queue:?}").contains("xvault-test"));
 }
 
+/// Seconds since 1970, as Redis has it.
+fn now(redis: &Redis) -> i64 {
+    redis.cli(&["TIME"]).lines().next().unwrap().parse().unwrap()
+}
+
 #[tokio::test]
 async fn finished_messages_leave_nothing_behind() {
     let redis = Redis::start();
     let queue = RedisQueue::new(&redis.url()).unwrap();
     queue.push(&QueueName::Shared, JobMessage { job_id: "waits".parse().unwrap() }).await.unwrap();
-    // As apalis leaves them: one finished an hour ago, one just now.
-    let now: i64 = redis.cli(&["TIME"]).lines().next().unwrap().parse().unwrap();
-    for (id, done_at) in [("old", now - 3600), ("new", now)] {
-        let _ = redis.cli(&["HSET", "xvault:jobs:data", id, "{\"job_id\":\"done\"}"]);
-        let meta = format!("xvault:jobs:meta:{id}");
-        let _ = redis.cli(&["HSET", &meta, "status", "Done", "done_at", &done_at.to_string()]);
-        let _ = redis.cli(&["ZADD", "xvault:jobs:done", &done_at.to_string(), id]);
+    // As apalis leaves them: finished an hour ago, or just now.
+    let now = now(&redis);
+    for (set, status) in [("done", "Done"), ("dead", "Killed")] {
+        for (age, done_at) in [("old", now - 3600), ("new", now)] {
+            let id = format!("{age}-{set}");
+            let _ = redis.cli(&["HSET", "xvault:jobs:data", &id, "{\"job_id\":\"done\"}"]);
+            let meta = format!("xvault:jobs:meta:{id}");
+            let _ = redis.cli(&["HSET", &meta, "status", status, "done_at", &done_at.to_string()]);
+            let _ = redis.cli(&["SADD", &format!("xvault:jobs:{set}"), &id]);
+        }
     }
+    // More than are looked at in one go.
+    let fill = "for i = 1, 2000 do redis.call('SADD', KEYS[1], i); redis.call('HSET', KEYS[2], i, '{}') end";
+    let _ = redis.cli(&["EVAL", fill, "2", "xvault:jobs:done", "xvault:jobs:data"]);
     queue.clean(&QueueName::Shared).await.unwrap();
     let left = redis.cli(&["HKEYS", "xvault:jobs:data"]);
-    assert!(!left.contains("old") && left.contains("new") && left.lines().count() == 2, "{left}");
-    assert_eq!(redis.cli(&["EXISTS", "xvault:jobs:done", "xvault:jobs:dead", "xvault:jobs:meta:old"]), "0");
+    assert!(!left.contains("old") && left.lines().count() == 3, "{left}");
+    assert_eq!(redis.cli(&["SMEMBERS", "xvault:jobs:done"]), "new-done");
+    assert_eq!(redis.cli(&["SMEMBERS", "xvault:jobs:dead"]), "new-dead");
+    assert_eq!(redis.cli(&["EXISTS", "xvault:jobs:meta:old-done", "xvault:jobs:meta:old-dead"]), "0");
+    assert_eq!(redis.cli(&["EXISTS", "xvault:jobs:meta:new-done", "xvault:jobs:meta:new-dead"]), "2");
     assert_eq!(queue.depth(&QueueName::Shared).await.unwrap(), 1, "what waits goes on waiting");
+}
+
+#[tokio::test]
+async fn consumers_that_ended_leave_nothing_behind() {
+    let redis = Redis::start();
+    let queue = RedisQueue::new(&redis.url()).unwrap();
+    let now = now(&redis);
+    // `lives` and `holds` were heard of; `gone` and `holds` have not been for two days; `left` was taken off the list.
+    for (name, heard) in
+        [("lives", Some(now)), ("gone", Some(now - 172_800)), ("holds", Some(now - 172_800)), ("left", None)]
+    {
+        for queue in ["xvault:jobs", "xvault:worker:w1"] {
+            let _ = redis.cli(&[
+                "HSET",
+                &format!("{queue}:workers:metadata:{name}"),
+                "backend_name",
+                "x",
+                "service",
+                "y",
+            ]);
+            if let Some(heard) = heard {
+                let _ = redis.cli(&["ZADD", &format!("{queue}:workers"), &heard.to_string(), name]);
+            }
+        }
+    }
+    let _ = redis.cli(&["SADD", "xvault:jobs:inflight:holds", "a-message"]);
+    queue.clean(&QueueName::Shared).await.unwrap();
+    let keys = redis.cli(&["KEYS", "xvault:jobs:workers:metadata:*"]);
+    assert!(keys.contains("lives") && keys.contains("holds") && keys.lines().count() == 2, "{keys}");
+    assert_eq!(redis.cli(&["ZRANGE", "xvault:jobs:workers", "0", "-1"]), "holds\nlives");
+    assert_eq!(redis.cli(&["SMEMBERS", "xvault:jobs:inflight:holds"]), "a-message");
+    let others = redis.cli(&["KEYS", "xvault:worker:w1:workers:metadata:*"]);
+    assert_eq!(others.lines().count(), 4, "another queue's are not touched: {others}");
+}
+
+/// A consumer that can't be served, as when the hub is away: its message is to be handled again.
+async fn refuse(_: JobMessage, consumer: WorkerContext) -> Result<(), BoxDynError> {
+    consumer.stop()?;
+    Err("the hub can't be asked".into())
+}
+
+/// A consumer that takes one message.
+async fn take(_: JobMessage, consumer: WorkerContext) -> Result<(), BoxDynError> {
+    Ok(consumer.stop()?)
+}
+
+async fn storage(redis: &Redis) -> RedisStorage<JobMessage> {
+    let client = redis::Client::open(redis.url()).unwrap();
+    let connection = redis::aio::ConnectionManager::new(client).await.unwrap();
+    let config = Config::default().queue(QueueName::Shared.to_string()).batch_size(1);
+    RedisStorage::new(connection)
+        .with_config(config.heartbeat_interval(Duration::from_secs(1)).emit_events(false))
+}
+
+/// What apalis counts as failed waits to be handled again, for as long as nobody could ask the hub.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_is_to_be_handled_again_survives_the_janitor() {
+    let redis = Redis::start();
+    let queue = RedisQueue::new(&redis.url()).unwrap();
+    queue.push(&QueueName::Shared, JobMessage { job_id: "j1".parse().unwrap() }).await.unwrap();
+    let patience = Duration::from_secs(30);
+    let refusing = WorkerBuilder::new("refuses").backend(storage(&redis).await).build(refuse);
+    tokio::time::timeout(patience, refusing.run()).await.unwrap().unwrap();
+    let id = redis.cli(&["ZRANGE", "xvault:jobs:scheduled", "0", "-1"]);
+    let meta = format!("xvault:jobs:meta:{id}");
+    assert_eq!(redis.cli(&["HGET", &meta, "status"]), "Failed");
+    // An hour of it.
+    let _ = redis.cli(&["HSET", &meta, "done_at", &(now(&redis) - 3600).to_string()]);
+    queue.clean(&QueueName::Shared).await.unwrap();
+    assert_eq!(redis.cli(&["HEXISTS", "xvault:jobs:data", &id]), "1", "its bytes are gone");
+    let taking = WorkerBuilder::new("takes").backend(storage(&redis).await).build(take);
+    tokio::time::timeout(patience, taking.run()).await.unwrap().unwrap();
+    assert_eq!(redis.cli(&["SMEMBERS", "xvault:jobs:done"]), id);
 }

@@ -22,7 +22,7 @@ use sqlx::AnyPool;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 pub(crate) use xvault_hub::Dialect;
-use xvault_hub::queue::LocalQueue;
+use xvault_hub::queue::{JobQueue, LocalQueue};
 use xvault_hub::{Clock, Db, Hub, HubParts, Keys, LoginLimit, Settings, StartError};
 use xvault_testkit::Postgres;
 
@@ -251,6 +251,18 @@ impl World {
 
     pub(crate) fn builder(engine: Dialect) -> WorldBuilder {
         WorldBuilder { engine, clock: Clock::system(), settings: settings(), keys: Keys::generate() }
+    }
+
+    /// Another hub on the same database, with another queue, which serves nobody yet.
+    pub(crate) async fn another_hub(&self, queue: Arc<dyn JobQueue>) -> Hub {
+        let parts = HubParts {
+            db: self.db.clone(),
+            clock: self.clock.clone(),
+            keys: self.keys.clone(),
+            queue,
+            settings: settings(),
+        };
+        Hub::new(parts).await.unwrap()
     }
 
     /// Somebody without a token.

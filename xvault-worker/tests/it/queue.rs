@@ -129,3 +129,31 @@ async fn a_message_that_can_not_be_read_holds_nothing_up() {
         bench.reaches(&job_id, JobStatus::Completed).await;
     }
 }
+
+/// Ids without a message: due later, due now, and held by a consumer that is dead.
+const GHOSTS: &str = "for i = 1, 20 do redis.call('ZADD', KEYS[1], 0, 'later-' .. i) end
+    for i = 1, 10 do redis.call('RPUSH', KEYS[2], 'now-' .. i); redis.call('SADD', KEYS[3], 'held-' .. i) end
+    redis.call('ZADD', KEYS[4], 1000, 'dead')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_whose_message_is_gone_hold_nothing_up() {
+    let redis = RedisServer::start();
+    let (mut connection, queue) = (redis.connection().await, QueueName::Shared);
+    let keys = ["scheduled", "active", "inflight:dead", "workers"].map(|key| format!("{queue}:{key}"));
+    let (ghosts, mut bench) = (redis::Script::new(GHOSTS), None);
+    // Those that are there at the start, and those that come later, cost one life at most, not one each.
+    for _ in 0..2 {
+        let mut haunt = ghosts.prepare_invoke();
+        haunt.key(&keys[..]);
+        let () = haunt.invoke_async(&mut connection).await.unwrap();
+        if bench.is_none() {
+            bench = Some(Bench::with(|_| {}, Some(redis.feed())).await);
+        }
+        let bench = bench.as_ref().unwrap();
+        let job_id = bench.hub.add(bench.local_backup());
+        redis.push(&queue, &job_id).await;
+        bench.reaches(&job_id, JobStatus::Completed).await;
+        let dump = redis.dump();
+        assert!(!["later-", "now-", "held-"].iter().any(|ghost| dump.contains(ghost)), "{dump}");
+    }
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use xvault::core::protocol::{BackupTask, JobMessage, Sealed, Task};
@@ -29,7 +29,7 @@ pub(crate) struct Bench {
     pub(crate) recipient: Recipient,
     pub(crate) shutdown: CancellationToken,
     running: Option<JoinHandle<Result<(), Error>>>,
-    queues: Option<[UnboundedSender<JobMessage>; 2]>,
+    queues: Option<[Sender<JobMessage>; 2]>,
     dir: TempDir,
 }
 
@@ -45,8 +45,8 @@ impl Bench {
         fs::create_dir(dir.path().join("data")).unwrap();
         let mut config = config(&hub, dir.path());
         adjust(&mut config);
-        let (shared, shared_end) = unbounded_channel();
-        let (own, own_end) = unbounded_channel();
+        let (shared, shared_end) = channel(1000);
+        let (own, own_end) = channel(1000);
         let queues = feed.is_none().then_some([shared, own]);
         let feed = feed.unwrap_or_else(|| Feed::Local(LocalFeed::new(shared_end, own_end)));
         let worker = Worker::new(config, feed).unwrap();
@@ -64,11 +64,11 @@ impl Bench {
     }
 
     pub(crate) fn send(&self, job_id: &JobId) {
-        self.queues.as_ref().unwrap()[0].send(JobMessage { job_id: job_id.clone() }).unwrap();
+        self.queues.as_ref().unwrap()[0].try_send(JobMessage { job_id: job_id.clone() }).unwrap();
     }
 
     pub(crate) fn send_own(&self, job_id: &JobId) {
-        self.queues.as_ref().unwrap()[1].send(JobMessage { job_id: job_id.clone() }).unwrap();
+        self.queues.as_ref().unwrap()[1].try_send(JobMessage { job_id: job_id.clone() }).unwrap();
     }
 
     /// Adds a job and wakes the worker for it.

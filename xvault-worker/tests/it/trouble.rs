@@ -290,8 +290,8 @@ async fn reconciliation_removes_what_is_superseded_and_nothing_else() {
     }
     let hub = bench.hub.clone();
     let config = crate::support::config(&hub, bench.storage().parent().unwrap());
-    let (_shared, shared) = tokio::sync::mpsc::unbounded_channel();
-    let (_own, own) = tokio::sync::mpsc::unbounded_channel();
+    let (_shared, shared) = tokio::sync::mpsc::channel(1);
+    let (_own, own) = tokio::sync::mpsc::channel(1);
     let feed = xvault_worker::Feed::Local(xvault_worker::LocalFeed::new(shared, own));
     let again = xvault_worker::Worker::new(config, feed).unwrap();
     let running = tokio::spawn(again.run(tokio_util::sync::CancellationToken::new()));
