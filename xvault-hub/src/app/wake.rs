@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use xvault_core::WorkerId;
 use xvault_core::error::chain;
 use xvault_core::protocol::{JobMessage, QueueName};
 
@@ -10,7 +11,8 @@ use crate::Hub;
 use crate::db::{self, jobs, jobs::JobRow, workers};
 use crate::queue::QueueError;
 
-/// How long a message is given to reach a worker before another is sent. Doubled with each.
+/// How long a message is given to reach a worker before another is sent. Doubled with each, for as long as the queue still
+/// holds as many messages as jobs wait: what is lost is sent again at once.
 const REPEAT: Duration = Duration::from_secs(60);
 /// Doublings of [`REPEAT`] at most: about an hour.
 const MAX_DOUBLINGS: u32 = 6;
@@ -78,7 +80,12 @@ async fn give_back(hub: &Hub, job: &JobRow) {
 
 /// Where a job's messages go.
 fn queue_of(job: &JobRow) -> QueueName {
-    job.target_worker_id.clone().map_or(QueueName::Shared, QueueName::Worker)
+    queue_for(job.target_worker_id.as_ref())
+}
+
+/// The queue of a worker, or the shared one.
+fn queue_for(worker: Option<&WorkerId>) -> QueueName {
+    worker.cloned().map_or(QueueName::Shared, QueueName::Worker)
 }
 
 /// A worker that can't run `job` has taken its message: sends another to one that can, if there is one.
@@ -113,6 +120,9 @@ pub(crate) struct Pushed {
 /// Sends the messages that are due, at most `limit`: those that were lost, could not be sent, or waited for a pause to end.
 pub(crate) async fn push_due(hub: &Hub, limit: u32) -> db::Result<Pushed> {
     let now = hub.clock().now();
+    if !hasten_lost(hub, now).await? {
+        return Ok(Pushed { unreachable: true, ..Pushed::default() });
+    }
     if jobs::due_for_push(&mut *hub.db().conn().await?, now, 1, true).await?.is_empty() {
         return Ok(Pushed::default());
     }
@@ -131,6 +141,23 @@ pub(crate) async fn push_due(hub: &Hub, limit: u32) -> db::Result<Pushed> {
     }
     done.more = done.sent > 0 && u32::try_from(due.len()).is_ok_and(|found| found >= limit);
     Ok(done)
+}
+
+/// Makes those messages due that the queues have lost. They hold fewer than there are jobs which were sent one: they were
+/// restarted, flushed, or emptied by workers that could not run the jobs. False when a queue can't say.
+async fn hasten_lost(hub: &Hub, now: Timestamp) -> db::Result<bool> {
+    let before = now.checked_sub(REPEAT).unwrap_or(Timestamp::MIN);
+    let queues = jobs::sent(&mut *hub.db().conn().await?, now, before).await?;
+    for jobs::Sent { worker_id, jobs, patient } in queues {
+        let worker = worker_id.as_ref();
+        let Ok(depth) = hub.queue().depth(&queue_for(worker)).await else { return Ok(false) };
+        let lost = jobs.saturating_sub(depth).min(patient);
+        if lost > 0 {
+            tracing::debug!(queue = %queue_for(worker), messages = lost, "messages were lost");
+            jobs::hasten(&mut *hub.db().conn().await?, worker, now, before, lost).await?;
+        }
+    }
+    Ok(true)
 }
 
 async fn push_again(hub: &Hub, job: &JobRow, now: Timestamp) -> db::Result<Sent> {

@@ -7,7 +7,8 @@ mod lists;
 mod row;
 
 pub(crate) use lists::{
-    Filter, counts, due_for_push, eligible, expired, list, many, next_push_at, unfinished_backup,
+    Filter, Sent, counts, due_for_push, eligible, expired, hasten, list, many, next_push_at, sent,
+    unfinished_backup,
 };
 pub(crate) use row::JobRow;
 

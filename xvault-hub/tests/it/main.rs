@@ -30,3 +30,4 @@ mod settings;
 mod sources;
 mod tenancy;
 mod users;
+mod wake;

@@ -1,13 +1,14 @@
 //! Many jobs at once.
 
 use jiff::Timestamp;
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
-use xvault_core::{JobId, JobKind, JobStatus, SourceId};
+use xvault_core::{JobId, JobKind, JobStatus, SourceId, WorkerId};
 
 use super::JobRow;
 use crate::db::newest::Newest;
 use crate::db::workers::Worker;
-use crate::db::{Page, Result, Scope, instant_opt, parsed};
+use crate::db::{Error, Page, Result, Scope, instant_opt, parsed, parsed_opt};
 
 /// Which jobs a list shows, besides its scope.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -97,6 +98,68 @@ pub(crate) async fn next_push_at(conn: &mut AnyConnection) -> Result<Option<Time
     instant_opt(&row.fetch_one(conn).await?, "push_at")
 }
 
+/// Queued jobs of one queue that messages were sent about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// Whose queue it is. None: the shared one.
+    pub(crate) worker_id: Option<WorkerId>,
+    /// How many jobs wait.
+    pub(crate) jobs: u64,
+    /// How many of them wait for long, and go on waiting before another message is due.
+    pub(crate) patient: u64,
+}
+
+/// The queues that hold messages of jobs which wait since `before` and longer.
+pub(crate) async fn sent(conn: &mut AnyConnection, now: Timestamp, before: Timestamp) -> Result<Vec<Sent>> {
+    let rows = sqlx::query(
+        "SELECT target_worker_id, COUNT(*) AS jobs,
+             CAST(SUM(CASE WHEN enqueued_at <= $2 AND push_at > $1 THEN 1 ELSE 0 END) AS BIGINT) AS patient
+         FROM jobs WHERE status = 'queued' AND not_before <= $1 AND enqueue_count > 0 GROUP BY target_worker_id",
+    )
+    .bind(now.as_millisecond())
+    .bind(before.as_millisecond())
+    .fetch_all(conn)
+    .await?;
+    let count = |row: &AnyRow, column| Ok::<_, Error>(row.try_get::<i64, _>(column)?.unsigned_abs());
+    let sent = |row: &AnyRow| {
+        let worker_id = parsed_opt(row, "target_worker_id")?;
+        Ok(Sent { worker_id, jobs: count(row, "jobs")?, patient: count(row, "patient")? })
+    };
+    let all = rows.iter().map(sent).collect::<Result<Vec<_>>>()?;
+    Ok(all.into_iter().filter(|sent| sent.patient > 0).collect())
+}
+
+/// Makes messages due at once of at most `limit` jobs of one queue that wait since `before` and longer, the longest
+/// waiting first.
+pub(crate) async fn hasten(
+    conn: &mut AnyConnection,
+    worker_id: Option<&WorkerId>,
+    now: Timestamp,
+    before: Timestamp,
+    limit: u64,
+) -> Result<()> {
+    let query = match worker_id {
+        None => sqlx::query(
+            "UPDATE jobs SET push_at = $1 WHERE status = 'queued' AND id IN
+                 (SELECT id FROM jobs WHERE status = 'queued' AND not_before <= $1 AND push_at > $1 AND enqueue_count > 0
+                      AND enqueued_at <= $2 AND target_worker_id IS NULL ORDER BY enqueued_at LIMIT $3)",
+        ),
+        Some(_) => sqlx::query(
+            "UPDATE jobs SET push_at = $1 WHERE status = 'queued' AND id IN
+                 (SELECT id FROM jobs WHERE status = 'queued' AND not_before <= $1 AND push_at > $1 AND enqueue_count > 0
+                      AND enqueued_at <= $2 AND target_worker_id = $4 ORDER BY enqueued_at LIMIT $3)",
+        ),
+    };
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let query = query.bind(now.as_millisecond()).bind(before.as_millisecond()).bind(limit);
+    let query = match worker_id {
+        None => query,
+        Some(worker) => query.bind(worker.as_str()),
+    };
+    query.execute(conn).await?;
+    Ok(())
+}
+
 /// The backup of this source that is queued or under way.
 pub(crate) async fn unfinished_backup(
     conn: &mut AnyConnection,
@@ -142,7 +205,7 @@ pub(crate) async fn counts(conn: &mut AnyConnection) -> Result<Vec<Count>> {
     )
     .fetch_all(conn)
     .await?;
-    let count = |row: &sqlx::any::AnyRow| {
+    let count = |row: &AnyRow| {
         let jobs = row.try_get::<i64, _>("jobs")?.unsigned_abs();
         Ok(Count { kind: parsed(row, "type")?, status: parsed(row, "status")?, jobs })
     };
