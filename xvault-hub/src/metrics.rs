@@ -47,6 +47,10 @@ struct WorkerLabels {
     status: String,
 }
 
+/// Of a gauge that is not always there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoLabels {}
+
 type Seconds = Family<KindLabel, Histogram, fn() -> Histogram>;
 
 /// Counts, and shows.
@@ -67,16 +71,25 @@ struct Gauges {
     jobs: Family<JobLabels, Gauge>,
     queue_depth: Family<QueueLabel, Gauge>,
     worker_age: Family<WorkerLabels, Gauge>,
-    sources_overdue: Gauge,
+    sources_overdue: Family<NoLabels, Gauge>,
+    database_reachable: Gauge,
+    queue_reachable: Gauge,
 }
 
 /// The fleet as it is right now.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
-    /// Unfinished jobs.
-    pub(crate) jobs: Vec<(JobKind, JobStatus, i64)>,
+    /// What the database says; none when it does not answer.
+    pub(crate) rows: Option<Rows>,
     /// Waiting messages by queue; absent where the queue can't say.
     pub(crate) queues: Vec<(String, i64)>,
+}
+
+/// The fleet as the database knows it.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    /// Unfinished jobs.
+    pub(crate) jobs: Vec<(JobKind, JobStatus, i64)>,
     /// Worker, its status, and the seconds since it was last seen.
     pub(crate) workers: Vec<(String, String, i64)>,
     /// Sources without a whole snapshot for too long.
@@ -112,6 +125,16 @@ impl Default for Metrics {
             "sources_overdue",
             "Sources that have gone without a whole snapshot for longer than their schedule allows",
             gauges.sources_overdue.clone(),
+        );
+        registry.register(
+            "database_reachable",
+            "1 when the database answers this hub",
+            gauges.database_reachable.clone(),
+        );
+        registry.register(
+            "queue_reachable",
+            "1 when the queue answers this hub",
+            gauges.queue_reachable.clone(),
         );
         let gauges = Mutex::new(gauges);
         Self {
@@ -167,8 +190,12 @@ impl Metrics {
 
 impl Gauges {
     fn set(&self, observed: Observed) {
+        self.database_reachable.set(i64::from(observed.rows.is_some()));
+        self.queue_reachable.set(i64::from(!observed.queues.is_empty()));
+        let sources_overdue = observed.rows.as_ref().map(|rows| rows.sources_overdue);
+        let rows = observed.rows.unwrap_or_default();
         self.jobs.clear();
-        for (kind, status, count) in observed.jobs {
+        for (kind, status, count) in rows.jobs {
             self.jobs.get_or_create(&JobLabels { r#type: kind.as_str(), status: status.as_str() }).set(count);
         }
         self.queue_depth.clear();
@@ -176,10 +203,13 @@ impl Gauges {
             self.queue_depth.get_or_create(&QueueLabel { queue }).set(depth);
         }
         self.worker_age.clear();
-        for (worker, status, age) in observed.workers {
+        for (worker, status, age) in rows.workers {
             self.worker_age.get_or_create(&WorkerLabels { worker, status }).set(age);
         }
-        self.sources_overdue.set(observed.sources_overdue);
+        self.sources_overdue.clear();
+        if let Some(overdue) = sources_overdue {
+            self.sources_overdue.get_or_create(&NoLabels {}).set(overdue);
+        }
     }
 }
 
@@ -194,12 +224,12 @@ mod tests {
         metrics.finished(JobKind::Backup, JobStatus::Completed, Some(Duration::from_secs(2)));
         metrics.stored(1234);
         metrics.lease_expired();
-        let observed = Observed {
+        let rows = Rows {
             jobs: vec![(JobKind::Backup, JobStatus::Queued, 7)],
-            queues: vec![("xvault:jobs".into(), 3)],
             workers: vec![("w1".into(), "online".into(), 4)],
             sources_overdue: 5,
         };
+        let observed = Observed { rows: Some(rows), queues: vec![("xvault:jobs".into(), 3)] };
         let page = metrics.page(observed).await.unwrap();
         for line in [
             r#"xvault_http_requests_total{method="GET",route="/api/v1/jobs/{id}",status="200"} 1"#,
@@ -210,11 +240,19 @@ mod tests {
             "xvault_sources_overdue 5",
             "xvault_backup_bytes_total 1234",
             "xvault_lease_expiries_total 1",
+            "xvault_database_reachable 1",
+            "xvault_queue_reachable 1",
         ] {
             assert!(page.contains(line), "{line} is missing in:\n{page}");
         }
-        // What is gone is not shown any more.
+        // What can't be had is not shown, and what was counted is.
         let page = metrics.page(Observed::default()).await.unwrap();
-        assert!(!page.contains("xvault_queue_depth{"), "{page}");
+        assert!(!page.contains("xvault_queue_depth{") && !page.contains("xvault_jobs{"), "{page}");
+        assert!(!page.contains("xvault_sources_overdue "), "{page}");
+        for line in
+            ["xvault_database_reachable 0", "xvault_queue_reachable 0", "xvault_lease_expiries_total 1"]
+        {
+            assert!(page.contains(line), "{line} is missing in:\n{page}");
+        }
     }
 }

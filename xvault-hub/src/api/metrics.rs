@@ -18,7 +18,8 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
 
 /// Metrics
 ///
-/// In the text format of OpenMetrics. Nothing in it names a tenant.
+/// In the text format of OpenMetrics. Nothing in it names a tenant. What can't be had from the database or the queue is
+/// left out, and `xvault_database_reachable` or `xvault_queue_reachable` is 0.
 #[utoipa::path(
     get, path = "/metrics", tag = "health",
     responses(
@@ -27,7 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
     ),
 )]
 async fn page(State(hub): State<Hub>) -> Result<impl IntoResponse> {
-    let observed = observe::fleet(&hub).await?;
+    let observed = observe::fleet(&hub).await;
     let page = hub.metrics().page(observed).await.map_err(|error| Error::internal(&error))?;
     Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], page))
 }

@@ -17,6 +17,7 @@ mod jobs;
 mod kek;
 mod leases;
 mod limits;
+mod metrics;
 mod operators;
 mod paging;
 mod passwords;
