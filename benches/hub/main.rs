@@ -10,6 +10,7 @@ mod pages;
 mod platform;
 mod program;
 mod report;
+mod retention;
 mod rows;
 mod start;
 
@@ -33,9 +34,9 @@ struct Args {
     #[arg(long)]
     bin: PathBuf,
     /// Cases, separated by commas
-    #[arg(long, value_delimiter = ',', value_enum, default_values = ["start", "idle", "pages", "claims"])]
+    #[arg(long, value_delimiter = ',', value_enum, default_values = ["start", "idle", "pages", "claims", "retention"])]
     only: Vec<Case>,
-    /// Databases for pages and claims, separated by commas
+    /// Databases for pages, claims and retention, separated by commas
     #[arg(long, value_delimiter = ',', value_enum, default_values = ["postgres", "sqlite"])]
     engines: Vec<Engine>,
     /// Few rows and short: proves that everything runs
@@ -52,6 +53,7 @@ enum Case {
     Idle,
     Pages,
     Claims,
+    Retention,
 }
 
 /// How much is done.
@@ -62,6 +64,8 @@ struct Scale {
     trials: u32,
     /// Fewer than sources: each is backed up once at a time.
     jobs: u64,
+    /// Of the pass of retention.
+    retained: Rows,
 }
 
 const FULL: Scale = Scale {
@@ -70,6 +74,7 @@ const FULL: Scale = Scale {
     idle: Duration::from_secs(60),
     trials: 50,
     jobs: 9_000,
+    retained: Rows { sources: 10_000, snapshots: 1_000_000 },
 };
 const QUICK: Scale = Scale {
     rows: Rows { sources: 10_000, snapshots: 20_000 },
@@ -77,6 +82,7 @@ const QUICK: Scale = Scale {
     idle: Duration::from_secs(3),
     trials: 5,
     jobs: 500,
+    retained: Rows { sources: 1_000, snapshots: 20_000 },
 };
 
 fn main() -> anyhow::Result<()> {
@@ -94,6 +100,11 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     if wanted(Case::Pages) || wanted(Case::Claims) {
         for engine in &args.engines {
             full_tables(args, &scale, *engine).await?;
+        }
+    }
+    if wanted(Case::Retention) {
+        for engine in &args.engines {
+            retained_tables(args, &scale, *engine).await?;
         }
     }
     Ok(())
@@ -128,6 +139,15 @@ async fn full_tables(args: &Args, scale: &Scale, engine: Engine) -> anyhow::Resu
     }
     let busy = quiet(args)?;
     print(idle::after_load(&platform).await?, busy)
+}
+
+/// The case with a hundred snapshots of each source.
+async fn retained_tables(args: &Args, scale: &Scale, engine: Engine) -> anyhow::Result<()> {
+    say(&format!("filling {} for retention", engine.name()));
+    let platform = Platform::start(&args.bin, engine).await?;
+    scale.retained.insert(&platform, &manifest::example()?).await?;
+    let busy = quiet(args)?;
+    print(retention::run(&platform, scale.retained).await?, busy)
 }
 
 /// Waits for a quiet machine, as long as may be; how busy it is in the end, in percent.

@@ -10,11 +10,15 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use xvault_core::protocol::QueueName;
 
-use crate::app::{jobs, overdue, scheduler, wake, workers};
+use crate::app::{jobs, overdue, retention, scheduler, wake, workers};
 use crate::db::{self, job_logs, refresh_tokens};
 use crate::{Hub, queue::QueueError};
 use pace::{Failure, repeat};
 
+/// When the first pass of retention begins, after the start.
+const RETAIN_FIRST: Duration = Duration::from_secs(30);
+/// How often a loop that has nothing to do looks whether that is still so.
+const NEVER: Duration = Duration::from_secs(24 * 3600);
 /// Rows that a loop handles in one go.
 const BATCH: u32 = 200;
 /// How often messages are looked after at least.
@@ -40,8 +44,31 @@ impl Hub {
             repeat("session janitor", &stop, || tidy_sessions(self)),
             repeat("log janitor", &stop, || tidy_logs(self)),
             repeat("queue janitor", &stop, || tidy_queues(self)),
+            async {
+                // Not with everything else that a start brings; and a policy that was a mistake can still be mended.
+                after(RETAIN_FIRST, &stop).await;
+                repeat("retention", &stop, || retain(self)).await;
+            },
         );
     }
+}
+
+/// Waits, but not longer than until `stop`.
+async fn after(span: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(span) => {}
+    }
+}
+
+/// Applies the retention policies of all sources.
+async fn retain(hub: &Hub) -> Result<Duration, Failure> {
+    let interval = hub.settings().retention_interval;
+    if interval.is_zero() {
+        return Ok(NEVER);
+    }
+    retention::run_all(hub).await?;
+    Ok(interval)
 }
 
 /// Gives jobs of silent workers to others. Takes over the database's time before it judges.

@@ -68,6 +68,10 @@ pub struct BehaviourArgs {
     #[arg(long, env = "BACKUP_SCHEDULER_INTERVAL_SECONDS", default_value_t = 15, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub scheduler_interval_seconds: u64,
+    /// How often the retention policies of all sources are applied, in hours; 0: only after each backup of a source
+    #[arg(long, env = "RETENTION_EVALUATION_INTERVAL_HOURS", default_value_t = 6, value_name = "HOURS",
+          value_parser = clap::value_parser!(u32).range(0..=720))]
+    pub retention_evaluation_interval_hours: u32,
     /// Whether strangers may make themselves a tenant: open or closed
     #[arg(long, env = "HUB_REGISTRATION", default_value = "closed", value_name = "WHO")]
     pub registration: Registration,
@@ -109,6 +113,8 @@ impl BehaviourArgs {
         settings.max_attempts = self.max_attempts;
         settings.job_log_days = self.job_log_days;
         settings.scheduler_interval = Duration::from_secs(self.scheduler_interval_seconds);
+        settings.retention_interval =
+            Duration::from_secs(u64::from(self.retention_evaluation_interval_hours) * 3600);
         settings.registration = self.registration;
         settings.recovery_recipient = self.recovery_recipient.clone();
         Ok(settings)

@@ -12,6 +12,7 @@ pub(crate) mod jobs;
 pub(crate) mod needs;
 pub(crate) mod newest;
 pub(crate) mod refresh_tokens;
+pub(crate) mod retention;
 pub(crate) mod schedules;
 pub(crate) mod sealed;
 pub(crate) mod settings;

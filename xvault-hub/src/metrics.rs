@@ -63,6 +63,9 @@ pub(crate) struct Metrics {
     job_seconds: Seconds,
     backup_bytes: Counter,
     lease_expiries: Counter,
+    retention_deletions: Counter,
+    retention_failures: Counter,
+    retention_seconds: Histogram,
     gauges: Mutex<Gauges>,
 }
 
@@ -104,6 +107,8 @@ impl Default for Metrics {
         let job_seconds: Seconds =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.1, 3.0, 13)));
         let (backup_bytes, lease_expiries) = (Counter::default(), Counter::default());
+        let (retention_deletions, retention_failures) = (Counter::default(), Counter::default());
+        let retention_seconds = Histogram::new(exponential_buckets(0.01, 4.0, 9));
         registry.register("http_requests", "Requests answered by this hub", requests.clone());
         registry.register("http_request_seconds", "Time to answer a request", request_seconds.clone());
         registry.register("jobs_finished", "Jobs that ended, as told to this hub", finished.clone());
@@ -114,6 +119,21 @@ impl Default for Metrics {
             backup_bytes.clone(),
         );
         registry.register("lease_expiries", "Leases that ran out", lease_expiries.clone());
+        registry.register(
+            "retention_deletions",
+            "Deletions of snapshots that retention queued",
+            retention_deletions.clone(),
+        );
+        registry.register(
+            "retention_failures",
+            "Sources whose retention policy could not be applied",
+            retention_failures.clone(),
+        );
+        registry.register(
+            "retention_pass_seconds",
+            "Time to apply the policies of all sources",
+            retention_seconds.clone(),
+        );
         registry.register("jobs", "Unfinished jobs", gauges.jobs.clone());
         registry.register("queue_depth", "Messages that wait in a queue", gauges.queue_depth.clone());
         registry.register(
@@ -145,6 +165,9 @@ impl Default for Metrics {
             job_seconds,
             backup_bytes,
             lease_expiries,
+            retention_deletions,
+            retention_failures,
+            retention_seconds,
             gauges,
         }
     }
@@ -175,6 +198,21 @@ impl Metrics {
     /// A lease ran out.
     pub(crate) fn lease_expired(&self) {
         self.lease_expiries.inc();
+    }
+
+    /// Retention queued so many deletions.
+    pub(crate) fn retention_queued(&self, deletions: usize) {
+        self.retention_deletions.inc_by(u64::try_from(deletions).unwrap_or(u64::MAX));
+    }
+
+    /// The policy of a source could not be applied.
+    pub(crate) fn retention_failed(&self) {
+        self.retention_failures.inc();
+    }
+
+    /// The policies of all sources were applied.
+    pub(crate) fn retention_pass(&self, took: Duration) {
+        self.retention_seconds.observe(took.as_secs_f64());
     }
 
     /// The page.
@@ -224,6 +262,9 @@ mod tests {
         metrics.finished(JobKind::Backup, JobStatus::Completed, Some(Duration::from_secs(2)));
         metrics.stored(1234);
         metrics.lease_expired();
+        metrics.retention_queued(3);
+        metrics.retention_failed();
+        metrics.retention_pass(Duration::from_millis(20));
         let rows = Rows {
             jobs: vec![(JobKind::Backup, JobStatus::Queued, 7)],
             workers: vec![("w1".into(), "online".into(), 4)],
@@ -242,6 +283,9 @@ mod tests {
             "xvault_lease_expiries_total 1",
             "xvault_database_reachable 1",
             "xvault_queue_reachable 1",
+            "xvault_retention_deletions_total 3",
+            "xvault_retention_failures_total 1",
+            "xvault_retention_pass_seconds_count 1",
         ] {
             assert!(page.contains(line), "{line} is missing in:\n{page}");
         }

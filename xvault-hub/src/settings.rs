@@ -51,6 +51,8 @@ pub struct Settings {
     pub job_log_days: u32,
     /// How often schedules are looked at.
     pub scheduler_interval: Duration,
+    /// How often the retention policies of all sources are applied, besides after each backup. Zero: never.
+    pub retention_interval: Duration,
     /// Whether strangers may make themselves a tenant.
     pub registration: Registration,
     /// How often somebody may try to log in.
@@ -82,6 +84,7 @@ impl Settings {
             max_attempts: 3,
             job_log_days: 90,
             scheduler_interval: Duration::from_secs(15),
+            retention_interval: Duration::from_secs(6 * 3600),
             registration: Registration::default(),
             login_limit: LoginLimit::default(),
             recovery_recipient: None,

@@ -2,6 +2,7 @@
 //!
 //! - `seed_flow`: from nothing to a snapshot that age, zstd and tar open, with curl;
 //! - `redis_trouble`, `worker_trouble`, `hub_trouble`, `postgres_trouble`: what goes wrong in a fleet, and how it heals unaided;
+//! - `retention_story`: a year of backups, and what is left of it;
 //! - `secrets`: nothing secret is found anywhere after a full run.
 //!
 //! A job is held *in mid-backup* by a proxy before its source that delivers no more until it is told to, so nothing
@@ -22,6 +23,7 @@ mod hub_trouble;
 mod postgres_trouble;
 mod process;
 mod redis_trouble;
+mod retention_story;
 mod secrets;
 mod seed_flow;
 mod site;

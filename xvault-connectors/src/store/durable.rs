@@ -28,6 +28,14 @@ pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Makes it durable that `path` is gone. That its directory is gone as well is fine.
+pub(super) fn sync_removed(path: &Path) -> io::Result<()> {
+    match sync_dir(parent(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        synced => synced,
+    }
+}
+
 /// Renames the directory `from` to `to`, which must not exist, and makes that durable.
 pub(super) fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
     sync_dir(from)?;
@@ -63,5 +71,12 @@ mod tests {
         assert_eq!(rename_dir(&path("a"), &path("taken")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         rename_dir(&path("a"), &path("new")).unwrap();
         assert!(path("new/b/c").is_dir() && !path("a").exists());
+    }
+
+    #[test]
+    fn what_is_gone_with_its_directory_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        sync_removed(&dir.path().join("gone")).unwrap();
+        sync_removed(&dir.path().join("gone/too")).unwrap();
     }
 }

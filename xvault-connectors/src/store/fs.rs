@@ -118,7 +118,10 @@ impl Store for FsStore {
     }
 
     async fn delete_all(&self, prefix: &str) -> Result<(), Error> {
-        self.objects.delete_all(prefix).await
+        self.objects.delete_all(prefix).await?;
+        // Whoever is told that it is gone forgets that it was there.
+        let path = self.path(prefix);
+        blocking(format!("remove {}", path.display()), move || durable::sync_removed(&path)).await
     }
 
     async fn sweep(&self, older_than: Duration) -> Result<Swept, Error> {

@@ -9,6 +9,7 @@ mod credentials;
 mod job_events;
 mod job_logs;
 mod jobs;
+mod retention;
 mod schedule_fields;
 mod schedules;
 mod settings;
@@ -37,6 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
         .merge(job_logs::routes())
         .merge(job_events::routes())
         .merge(snapshots::routes())
+        .merge(retention::routes())
         .merge(workers::routes())
         .merge(settings::routes())
         .merge(audit_events::routes())

@@ -6,6 +6,7 @@
 mod assign;
 mod claim;
 mod complete;
+mod delete;
 mod enqueue;
 mod expire;
 mod people;
@@ -14,6 +15,7 @@ mod report;
 
 pub(crate) use claim::claim;
 pub(crate) use complete::complete;
+pub(crate) use delete::{call_off, delete_snapshot, deletion, resume};
 pub(crate) use enqueue::{NewJob, enqueue, job_deed, scheduled_backup};
 pub(crate) use expire::expire_due;
 pub(crate) use people::{cancel, get, list, logs, retry};

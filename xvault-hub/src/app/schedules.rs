@@ -1,16 +1,18 @@
 //! Schedules: when sources are backed up. One for each source.
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{Any, Transaction};
 use xvault_core::{JobId, ScheduleId, SourceId, TenantId};
+use xvault_retention::Policy;
 
 use super::audit::{Deed, record};
+use super::retention::replace;
 use crate::api::error::{Error, Result};
 use crate::api::principal::Principal;
 use crate::db::jobs::JobRow;
 use crate::db::schedules::{self, RunOutcome, Schedule};
-use crate::db::{Page, Scope, jobs, sources};
+use crate::db::{Page, Scope, jobs, retention, sources};
 use crate::schedule::{Rule, Timing, TimingError};
 use crate::{DbError, Hub};
 
@@ -25,7 +27,8 @@ pub(crate) struct NewSchedule {
     pub(crate) rule: Rule,
     pub(crate) timezone: String,
     pub(crate) enabled: bool,
-    pub(crate) retention_policy: Option<Value>,
+    /// For its source. None: what the source has.
+    pub(crate) retention_policy: Option<Policy>,
 }
 
 /// What shall be different about a schedule. What is absent stays.
@@ -34,19 +37,21 @@ pub(crate) struct Change {
     pub(crate) rule: Option<Rule>,
     pub(crate) timezone: Option<String>,
     pub(crate) enabled: Option<bool>,
-    /// `Some(None)`: none any more.
-    pub(crate) retention_policy: Option<Option<Value>>,
+    /// For its source. `Some(None)`: none any more.
+    pub(crate) retention_policy: Option<Option<Policy>>,
 }
 
-/// A schedule with the job of its last run.
+/// A schedule with the job of its last run, and the policy of its source.
 #[derive(Debug)]
-pub(crate) struct WithJob {
+pub(crate) struct Shown {
     pub(crate) schedule: Schedule,
     pub(crate) job: Option<JobRow>,
+    pub(crate) retention_policy: Option<Policy>,
 }
 
 /// Saves a schedule. 409 `schedule_exists` when the source has one.
-pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewSchedule) -> Result<Schedule> {
+pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewSchedule) -> Result<Shown> {
+    let policy = new.retention_policy.clone();
     let schedule = started(hub, new)?;
     let own = Scope::Tenant(schedule.tenant_id.clone());
     let mut tx = hub.db().begin().await?;
@@ -57,14 +62,18 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewSchedule) -> Resu
         Err(error) => return Err(error.into()),
     }
     schedules::insert(&mut tx, &schedule).await?;
-    record(&mut tx, hub, who, deed("schedule.create", &schedule)).await?;
+    if let Some(policy) = &policy {
+        replace(&mut tx, hub, &schedule.source_id, Some(policy)).await?;
+    }
+    let retention_policy = retention::policy(&mut tx, &schedule.source_id).await?;
+    record(&mut tx, hub, who, deed("schedule.create", &schedule, retention_policy.as_ref())).await?;
     tx.commit().await.map_err(DbError::from)?;
-    Ok(schedule)
+    Ok(Shown { schedule, job: None, retention_policy })
 }
 
 fn started(hub: &Hub, new: NewSchedule) -> Result<Schedule> {
     let now = hub.clock().now();
-    let NewSchedule { tenant_id, source_id, rule, timezone, enabled, retention_policy } = new;
+    let NewSchedule { tenant_id, source_id, rule, timezone, enabled, retention_policy: _ } = new;
     let schedule = Schedule {
         id: ScheduleId::generate(),
         tenant_id,
@@ -72,7 +81,6 @@ fn started(hub: &Hub, new: NewSchedule) -> Result<Schedule> {
         rule,
         timezone,
         enabled,
-        retention_policy,
         anchor_at: now,
         next_run_at: None,
         last_run: None,
@@ -91,7 +99,7 @@ fn exists(schedule: &Schedule) -> Error {
     Error::conflict("schedule_exists", message).details(json!({ "schedule_id": schedule.id }))
 }
 
-fn deed<'a>(action: &'a str, schedule: &'a Schedule) -> Deed<'a> {
+fn deed<'a>(action: &'a str, schedule: &'a Schedule, policy: Option<&Policy>) -> Deed<'a> {
     let (cron, interval_minutes) = match &schedule.rule {
         Rule::Cron(text) => (Some(text), None),
         Rule::Minutes(minutes) => (None, Some(minutes)),
@@ -107,7 +115,7 @@ fn deed<'a>(action: &'a str, schedule: &'a Schedule) -> Deed<'a> {
             "interval_minutes": interval_minutes,
             "timezone": schedule.timezone,
             "enabled": schedule.enabled,
-            "retention_policy": schedule.retention_policy,
+            "retention_policy": policy,
         }),
     }
 }
@@ -129,11 +137,12 @@ fn restarted(schedule: Schedule, now: Timestamp) -> std::result::Result<Schedule
 }
 
 /// One schedule.
-pub(crate) async fn get(hub: &Hub, scope: &Scope, id: &ScheduleId) -> Result<WithJob> {
+pub(crate) async fn get(hub: &Hub, scope: &Scope, id: &ScheduleId) -> Result<Shown> {
     let mut conn = hub.db().conn().await?;
     let schedule = schedules::get(&mut conn, scope, id).await.map_err(Error::of("schedule"))?;
     let jobs = jobs::many(&mut conn, &last_jobs(std::slice::from_ref(&schedule))).await?;
-    Ok(WithJob { schedule, job: jobs.into_iter().next() })
+    let retention_policy = retention::policy(&mut conn, &schedule.source_id).await?;
+    Ok(Shown { schedule, job: jobs.into_iter().next(), retention_policy })
 }
 
 /// Newest first; one more than the page holds.
@@ -142,15 +151,18 @@ pub(crate) async fn list(
     scope: &Scope,
     source_id: Option<&SourceId>,
     page: &Page,
-) -> Result<Vec<WithJob>> {
+) -> Result<Vec<Shown>> {
     let mut conn = hub.db().conn().await?;
     let schedules = schedules::list(&mut conn, scope, source_id, page).await?;
     let mut jobs = jobs::many(&mut conn, &last_jobs(&schedules)).await?;
-    let with_job = |schedule: Schedule| {
+    let mut shown = Vec::with_capacity(schedules.len());
+    for schedule in schedules {
         let own = jobs.iter().position(|job| Some(&job.id) == last_job(&schedule));
-        WithJob { job: own.map(|at| jobs.swap_remove(at)), schedule }
-    };
-    Ok(schedules.into_iter().map(with_job).collect())
+        let job = own.map(|at| jobs.swap_remove(at));
+        let retention_policy = retention::policy(&mut conn, &schedule.source_id).await?;
+        shown.push(Shown { schedule, job, retention_policy });
+    }
+    Ok(shown)
 }
 
 fn last_jobs(schedules: &[Schedule]) -> Vec<JobId> {
@@ -171,10 +183,14 @@ pub(crate) async fn update(
     scope: &Scope,
     id: &ScheduleId,
     change: Change,
-) -> Result<WithJob> {
+) -> Result<Shown> {
     let decide = |before: &Schedule, now| changed(before, &change, now);
     let (mut tx, schedule) = rewrite(hub, scope, id, decide).await?;
-    record(&mut tx, hub, who, deed("schedule.update", &schedule)).await?;
+    if let Some(policy) = &change.retention_policy {
+        replace(&mut tx, hub, &schedule.source_id, policy.as_ref()).await?;
+    }
+    let policy = retention::policy(&mut tx, &schedule.source_id).await?;
+    record(&mut tx, hub, who, deed("schedule.update", &schedule, policy.as_ref())).await?;
     tx.commit().await.map_err(DbError::from)?;
     get(hub, scope, id).await
 }
@@ -186,7 +202,6 @@ fn changed(before: &Schedule, change: &Change, now: Timestamp) -> Result<Schedul
         rule,
         timezone: change.timezone.as_ref().unwrap_or(&before.timezone).clone(),
         enabled: change.enabled.unwrap_or(before.enabled),
-        retention_policy: change.retention_policy.as_ref().unwrap_or(&before.retention_policy).clone(),
         updated_at: now,
         ..before.clone()
     };
@@ -206,6 +221,8 @@ async fn rewrite(
         let before = schedules::get(&mut *hub.db().conn().await?, scope, id).await;
         let after = decide(&before.map_err(Error::of("schedule"))?, hub.clock().now())?;
         let mut tx = hub.db().begin().await?;
+        // Before the schedule's: that is the order of everybody who needs both.
+        sources::lock_snapshots(&mut tx, &after.source_id).await?;
         if schedules::save(&mut tx, &after).await? {
             return Ok((tx, after));
         }
@@ -214,12 +231,15 @@ async fn rewrite(
     Err(Error::conflict("contended", "the schedule is being changed by others; try again"))
 }
 
-/// Removes a schedule. Its source is not backed up by itself any more, and no snapshot is deleted for its age.
+/// Removes a schedule, and its source's retention policy with it: where no snapshots come, none shall go.
 pub(crate) async fn delete(hub: &Hub, who: &Principal, scope: &Scope, id: &ScheduleId) -> Result<()> {
     let mut tx = hub.db().begin().await?;
     let schedule = schedules::get(&mut tx, scope, id).await.map_err(Error::of("schedule"))?;
+    sources::lock_snapshots(&mut tx, &schedule.source_id).await?;
+    let policy = retention::policy(&mut tx, &schedule.source_id).await?;
     schedules::delete(&mut tx, id).await.map_err(Error::of("schedule"))?;
-    record(&mut tx, hub, who, deed("schedule.delete", &schedule)).await?;
+    replace(&mut tx, hub, &schedule.source_id, None).await?;
+    record(&mut tx, hub, who, deed("schedule.delete", &schedule, policy.as_ref())).await?;
     tx.commit().await.map_err(DbError::from)?;
     Ok(())
 }

@@ -167,13 +167,10 @@ async fn push_again(hub: &Hub, job: &JobRow, now: Timestamp) -> db::Result<Sent>
         return Ok(Sent::Yes);
     }
     let sent = send(hub, &queue_of(job), job).await;
-    match sent {
-        Sent::Yes => {}
-        Sent::Full => {
-            jobs::push_failed(&mut *hub.db().conn().await?, &job.id, later(now, REPEAT)).await?;
-        }
-        Sent::Failed => give_back(hub, job).await,
+    if sent == Sent::Failed {
+        give_back(hub, job).await;
     }
+    // Into a full queue it is sent with one of the next rounds: a worker that is away for days may have thousands waiting.
     Ok(sent)
 }
 

@@ -3,9 +3,11 @@
 //! A row is read with its [`xvault_core::job::Life`]; [`save`] writes the next one back only if the row is still the one that was read. No
 //! other statement changes the columns of a job's state.
 
+mod deletions;
 mod lists;
 mod row;
 
+pub(crate) use deletions::{adopt, queued_by_hub, unfinished_deletion};
 pub(crate) use lists::{
     Filter, Sent, counts, due_for_push, eligible, expired, hasten, list, many, next_push_at, sent,
     unfinished_backup,

@@ -1,4 +1,4 @@
-//! Table `schedules`: when sources are backed up, and how long snapshots are kept.
+//! Table `schedules`: when sources are backed up.
 //!
 //! A row is changed by [`save`], which writes it back only if it is still the one that was read: people, the scheduler of every
 //! hub and completed backups change the same rows.
@@ -6,13 +6,12 @@
 pub(crate) mod watch;
 
 use jiff::Timestamp;
-use serde_json::Value;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use xvault_core::{JobId, ScheduleId, SourceId, TenantId};
 
 use super::newest::Newest;
-use super::{Error, Page, Result, Scope, instant, instant_opt, json_opt, parsed, parsed_opt, touched};
+use super::{Error, Page, Result, Scope, instant, instant_opt, parsed, parsed_opt, touched};
 use crate::schedule::{Expectation, Rule};
 
 /// A row.
@@ -26,8 +25,6 @@ pub(crate) struct Schedule {
     /// A name of the IANA database.
     pub(crate) timezone: String,
     pub(crate) enabled: bool,
-    /// A `xvault_retention::Policy` in JSON.
-    pub(crate) retention_policy: Option<Value>,
     /// What the times of an interval are counted from.
     pub(crate) anchor_at: Timestamp,
     /// Absent while it is disabled.
@@ -69,7 +66,6 @@ pub(super) fn from_row(row: &AnyRow) -> Result<Schedule> {
         rule: rule(row)?,
         timezone: row.try_get("timezone")?,
         enabled: row.try_get::<i64, _>("enabled")? != 0,
-        retention_policy: json_opt(row, "retention_policy")?,
         anchor_at: instant(row, "anchor_at")?,
         next_run_at: instant_opt(row, "next_run_at")?,
         last_run: last_run(row)?,
@@ -109,7 +105,7 @@ fn last_run(row: &AnyRow) -> Result<Option<LastRun>> {
 /// The columns of a row that change with its state.
 type Binds<'q> = sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>;
 
-/// Binds `$3` to `$17`.
+/// Binds `$3` to `$16`.
 fn bind_state<'q>(query: Binds<'q>, schedule: &Schedule) -> Binds<'q> {
     let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
     let (cron, minutes) = match &schedule.rule {
@@ -126,7 +122,6 @@ fn bind_state<'q>(query: Binds<'q>, schedule: &Schedule) -> Binds<'q> {
         .bind(minutes)
         .bind(schedule.timezone.clone())
         .bind(i64::from(schedule.enabled))
-        .bind(schedule.retention_policy.as_ref().map(Value::to_string))
         .bind(schedule.anchor_at.as_millisecond())
         .bind(millis(schedule.next_run_at))
         .bind(millis(schedule.last_run.as_ref().map(|run| run.at)))
@@ -142,10 +137,10 @@ fn bind_state<'q>(query: Binds<'q>, schedule: &Schedule) -> Binds<'q> {
 /// Adds a schedule. [`Error::Duplicate`] when its source has one.
 pub(crate) async fn insert(conn: &mut AnyConnection, schedule: &Schedule) -> Result<()> {
     let query = sqlx::query(
-        "INSERT INTO schedules (id, tenant_id, cron, interval_minutes, timezone, enabled, retention_policy, anchor_at,
-             next_run_at, last_run_at, last_job_id, last_skip_code, last_skip_message, watched_since, expected_at,
-             overdue_after, overdue_at, source_id, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+        "INSERT INTO schedules (id, tenant_id, cron, interval_minutes, timezone, enabled, anchor_at, next_run_at,
+             last_run_at, last_job_id, last_skip_code, last_skip_message, watched_since, expected_at, overdue_after,
+             overdue_at, source_id, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     )
     .bind(schedule.id.to_string())
     .bind(schedule.tenant_id.to_string());
@@ -162,9 +157,9 @@ pub(crate) async fn insert(conn: &mut AnyConnection, schedule: &Schedule) -> Res
 pub(crate) async fn save(conn: &mut AnyConnection, schedule: &Schedule) -> Result<bool> {
     let query = sqlx::query(
         "UPDATE schedules SET revision = revision + 1, cron = $3, interval_minutes = $4, timezone = $5, enabled = $6,
-             retention_policy = $7, anchor_at = $8, next_run_at = $9, last_run_at = $10, last_job_id = $11,
-             last_skip_code = $12, last_skip_message = $13, watched_since = $14, expected_at = $15, overdue_after = $16,
-             overdue_at = $17, updated_at = $18
+             anchor_at = $7, next_run_at = $8, last_run_at = $9, last_job_id = $10, last_skip_code = $11,
+             last_skip_message = $12, watched_since = $13, expected_at = $14, overdue_after = $15, overdue_at = $16,
+             updated_at = $17
          WHERE id = $1 AND revision = $2",
     )
     .bind(schedule.id.to_string())
@@ -216,25 +211,6 @@ pub(crate) async fn due(conn: &mut AnyConnection, now: Timestamp, limit: u32) ->
     .bind(now.as_millisecond())
     .bind(i64::from(limit));
     query.fetch_all(conn).await?.iter().map(from_row).collect()
-}
-
-/// Changes how long the snapshots of a source are kept, and nothing else. [`Error::NotFound`] when it has no schedule.
-#[cfg_attr(not(test), expect(dead_code, reason = "`PUT /sources/{id}/retention` will call it"))]
-pub(crate) async fn set_policy(
-    conn: &mut AnyConnection,
-    source_id: &SourceId,
-    policy: Option<&Value>,
-    now: Timestamp,
-) -> Result<()> {
-    let result = sqlx::query(
-        "UPDATE schedules SET retention_policy = $2, revision = revision + 1, updated_at = $3 WHERE source_id = $1",
-    )
-    .bind(source_id.as_str())
-    .bind(policy.map(Value::to_string))
-    .bind(now.as_millisecond())
-    .execute(conn)
-    .await?;
-    touched(&result)
 }
 
 /// Removes a schedule.

@@ -1,5 +1,7 @@
 //! Table `snapshots`: backups that exist.
 
+mod keeping;
+
 use std::collections::HashSet;
 
 use jiff::Timestamp;
@@ -9,7 +11,11 @@ use xvault_core::snapshot::{Completeness, Locator};
 use xvault_core::{JobId, Manifest, ReadBack, SnapshotId, SourceId, TenantId, WorkerId};
 
 use super::newest::Newest;
-use super::{Error, Page, Result, Scope, instant, instant_opt, json, parsed, parsed_opt, touched};
+use super::{Error, Page, Result, Scope, instant, instant_opt, json, parsed, parsed_opt};
+
+pub(crate) use keeping::{
+    begin_deletion, half_deleted, hold, mark_deleting, release, tenant_is_disabled, unmark_deleting,
+};
 
 /// Where a snapshot stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
@@ -72,6 +78,8 @@ pub(crate) struct Snapshot {
     pub(crate) worker_id: Option<WorkerId>,
     pub(crate) held_at: Option<Timestamp>,
     pub(crate) hold_reason: Option<String>,
+    /// When a worker was first told to remove its bytes.
+    pub(crate) deletion_began_at: Option<Timestamp>,
     /// When it was last proven sound.
     pub(crate) verified_at: Option<Timestamp>,
     pub(crate) created_at: Timestamp,
@@ -99,6 +107,7 @@ fn from_row(row: &AnyRow) -> Result<Snapshot> {
         worker_id: parsed_opt(row, "worker_id")?,
         held_at: instant_opt(row, "held_at")?,
         hold_reason: row.try_get("hold_reason")?,
+        deletion_began_at: instant_opt(row, "deletion_began_at")?,
         verified_at: instant_opt(row, "verified_at")?,
         created_at: instant(row, "created_at")?,
         updated_at: instant(row, "updated_at")?,
@@ -168,15 +177,16 @@ pub(crate) async fn insert(
     let partial = summary.warnings > 0 || manifest.completeness == Completeness::Partial;
     let verified_at =
         (manifest.read_back.mode != ReadBack::Off).then(|| manifest.finished_at.as_millisecond());
+    let fully_verified_at = verified_at.filter(|_| manifest.read_back.mode == ReadBack::Full);
     let text = serde_json::to_string(manifest).map_err(|_| Error::Corrupt { column: "manifest_json" })?;
     let place = place(locator)?;
     sqlx::query(
         "INSERT INTO snapshots (id, tenant_id, source_id, job_id, status, size_bytes, content_bytes, files, warnings,
              started_at, finished_at, duration_ms, manifest_json, encryption_algorithm, encryption_key_id,
              encryption_recipient, storage_backend, worker_id, local_path, bucket, object_key, etag, verified_at,
-             created_at, updated_at)
+             fully_verified_at, created_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-             $23, $24, $24)",
+             $23, $24, $25, $25)",
     )
     .bind(manifest.snapshot_id.as_str())
     .bind(manifest.tenant_id.as_str())
@@ -201,6 +211,7 @@ pub(crate) async fn insert(
     .bind(place.object_key)
     .bind(place.etag)
     .bind(verified_at)
+    .bind(fully_verified_at)
     .bind(now.as_millisecond())
     .execute(conn)
     .await?;
@@ -210,8 +221,8 @@ pub(crate) async fn insert(
 /// All that [`from_row`] reads: `manifest_json`, longer than the rest together, is left where it is.
 const SUMMARY: &str = "SELECT id, tenant_id, source_id, job_id, status, size_bytes, content_bytes, files, warnings,
     started_at, finished_at, duration_ms, encryption_algorithm, encryption_key_id, encryption_recipient,
-    storage_backend, worker_id, local_path, bucket, object_key, etag, held_at, hold_reason, verified_at, created_at,
-    updated_at FROM snapshots";
+    storage_backend, worker_id, local_path, bucket, object_key, etag, held_at, hold_reason, deletion_began_at, verified_at,
+    created_at, updated_at FROM snapshots";
 
 /// One snapshot.
 pub(crate) async fn get(conn: &mut AnyConnection, scope: &Scope, id: &SnapshotId) -> Result<Snapshot> {
@@ -248,29 +259,6 @@ pub(crate) async fn list(
         words: &[("status", filter.status.map(SnapshotStatus::as_str))],
     };
     rows.fetch(conn).await?.iter().map(from_row).collect()
-}
-
-/// It is to be deleted, and no longer to be restored.
-pub(crate) async fn mark_deleting(conn: &mut AnyConnection, id: &SnapshotId, now: Timestamp) -> Result<()> {
-    let result = sqlx::query("UPDATE snapshots SET status = 'deleting', updated_at = $2 WHERE id = $1")
-        .bind(id.as_str())
-        .bind(now.as_millisecond())
-        .execute(conn)
-        .await?;
-    touched(&result)
-}
-
-/// It is not to be deleted after all, and nobody has begun to.
-pub(crate) async fn unmark_deleting(conn: &mut AnyConnection, id: &SnapshotId, now: Timestamp) -> Result<()> {
-    sqlx::query(
-        "UPDATE snapshots SET status = CASE WHEN warnings > 0 THEN 'partial' ELSE 'completed' END, updated_at = $2
-         WHERE id = $1 AND status = 'deleting'",
-    )
-    .bind(id.as_str())
-    .bind(now.as_millisecond())
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 /// Its bytes are gone. One that is absent is fine.

@@ -153,6 +153,15 @@ pub(crate) async fn lock_status(conn: &mut AnyConnection, id: &SourceId) -> Resu
     parsed(&row, "status")
 }
 
+/// Nobody else decides which of a source's snapshots go until the transaction ends. One that is deleted has snapshots, too.
+pub(crate) async fn lock_snapshots(conn: &mut AnyConnection, id: &SourceId) -> Result<()> {
+    sqlx::query("UPDATE sources SET updated_at = updated_at WHERE id = $1")
+        .bind(id.as_str())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 fn admitted(scope: &Scope, source: Source) -> Result<Source> {
     if scope.admits(&source.tenant_id) { Ok(source) } else { Err(Error::NotFound) }
 }
@@ -196,11 +205,11 @@ pub(crate) async fn update(conn: &mut AnyConnection, source: &Source) -> Result<
     touched(&done)
 }
 
-/// A job of the source that is not over, if there is one.
+/// A job that needs the source and is not over, if there is one. Deletions of snapshots don't: they go on without it.
 pub(crate) async fn unfinished_job(conn: &mut AnyConnection, id: &SourceId) -> Result<Option<JobId>> {
     let row = sqlx::query(
         "SELECT id FROM jobs WHERE source_id = $1 AND status IN ('queued', 'running', 'finalizing')
-         ORDER BY id LIMIT 1",
+             AND type <> 'delete_snapshot' ORDER BY id LIMIT 1",
     )
     .bind(id.as_str())
     .fetch_optional(conn)

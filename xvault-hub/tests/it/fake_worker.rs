@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use xvault_core::protocol::{Assignment, ClaimAnswer};
-use xvault_core::{Identity, SnapshotKey};
+use xvault_core::{Identity, Manifest, SnapshotKey};
 use xvault_testkit::samples;
 
 use crate::world::{Answer, Caller, World, text};
@@ -74,6 +74,11 @@ impl FakeWorker {
 
     /// Claims a backup and reports a snapshot. Gives its id.
     pub(crate) async fn back_up(&self, job_id: &str) -> String {
+        self.back_up_as(job_id, |_| {}).await
+    }
+
+    /// As [`FakeWorker::back_up`], with a manifest that is changed before.
+    pub(crate) async fn back_up_as(&self, job_id: &str, change: impl FnOnce(&mut Manifest)) -> String {
         let job = self.claim(job_id).await;
         let task = serde_json::to_value(&job.task).unwrap();
         let key = SnapshotKey {
@@ -84,6 +89,7 @@ impl FakeWorker {
         let mut manifest = samples::manifest(&key);
         manifest.job_id = job.job_id.clone();
         manifest.worker_id = self.id.parse().unwrap();
+        change(&mut manifest);
         let locator = json!({
             "storage_backend": "local_fs",
             "worker_id": self.id,

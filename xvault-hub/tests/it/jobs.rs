@@ -73,24 +73,6 @@ async fn a_failed_job_tells_why_and_can_be_retried(world: World) {
     acme.member.post(&format!("{path}/cancel"), json!({})).await.refused(409, "job_finished");
 }
 
-async fn a_snapshot_goes_when_its_bytes_are_gone(world: World) {
-    let acme = world.tenant("acme").await;
-    let (_, source) = ssh_source(&acme.admin).await;
-    let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
-    let path = format!("/api/v1/snapshots/{}", worker.back_up(&enqueue(&acme.member, &source).await).await);
-    let job = acme.admin.delete(&path).await.expect(202);
-    assert_eq!(
-        (&job["type"], &job["status"], &job["target_worker_id"]),
-        (&json!("delete_snapshot"), &json!("queued"), &json!("w1"))
-    );
-    assert_eq!(acme.member.get(&path).await.expect(200)["status"], "deleting");
-    acme.admin.delete(&path).await.refused(409, "deletion_running");
-    let job = worker.claim(&text(&job["id"])).await;
-    worker.complete(&job, json!({ "type": "delete_snapshot" })).await;
-    acme.member.get(&path).await.refused(404, "not_found");
-    acme.admin.delete(&path).await.refused(404, "not_found");
-}
-
 async fn lists_are_filtered(world: World) {
     let acme = world.tenant("acme").await;
     let (_, first) = ssh_source(&acme.admin).await;
@@ -234,7 +216,6 @@ on_both_engines!(
     every_run_of_a_job_keeps_its_own_lines,
     a_backup_is_asked_for_and_done,
     a_failed_job_tells_why_and_can_be_retried,
-    a_snapshot_goes_when_its_bytes_are_gone,
     lists_are_filtered,
     bad_jobs_are_refused,
     logs_are_read_in_order_and_in_pages,

@@ -96,8 +96,8 @@ pub(super) struct Job {
     pub(super) status: JobStatus,
     /// Which attempt this is, or how many there were.
     attempt: u32,
-    /// After so many failed attempts it fails.
-    max_attempts: u32,
+    /// After so many failed attempts it fails. Null: it is tried until it is done.
+    max_attempts: Option<u32>,
     /// How many times a worker had it, attempts that were handed back or started anew by a person included.
     runs: u32,
     /// Who works on it, or last did.
@@ -144,7 +144,7 @@ impl From<JobRow> for Job {
             kind: row.kind,
             status,
             attempt: row.life.attempt,
-            max_attempts: row.life.max_attempts,
+            max_attempts: Some(row.life.max_attempts).filter(|&max| max < u32::MAX),
             runs: row.runs,
             worker_id: row.worker_id,
             target_worker_id: row.target_worker_id,

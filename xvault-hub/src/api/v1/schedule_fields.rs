@@ -1,7 +1,6 @@
 //! The fields of a schedule, checked, with the place of the fault named.
 
-use serde_json::{Value, json};
-use xvault_retention::{Policy, PolicyError};
+use serde_json::json;
 
 use crate::api::error::{Error, Result};
 use crate::schedule::{Cron, Fault, MAX_INTERVAL, Part, Rule, TimingError, zone};
@@ -43,20 +42,6 @@ pub(super) fn timezone(name: &str) -> Result<String> {
             Err(TimingError::Zone(shown).into())
         }
     }
-}
-
-/// `retention_policy` in the form that is stored.
-pub(in crate::api) fn retention_policy(policy: &Value) -> Result<Value> {
-    let policy = Policy::parse(policy).map_err(|error| senseless(&error))?;
-    serde_json::to_value(policy).map_err(|error| Error::internal(&error))
-}
-
-fn senseless(error: &PolicyError) -> Error {
-    let field = match error.field() {
-        Some(field) => format!("retention_policy.{}", field.chars().take(100).collect::<String>()),
-        None => "retention_policy".to_owned(),
-    };
-    Error::invalid_field(&field, error.to_string())
 }
 
 impl From<TimingError> for Error {

@@ -10,13 +10,14 @@ use utoipa_axum::routes;
 use xvault_core::{JobId, JobStatus, ScheduleId, SourceId, TenantId};
 use xvault_retention::Policy;
 
-use super::schedule_fields::{retention_policy, rule, timezone};
+use super::schedule_fields::{rule, timezone};
 use crate::Hub;
 use crate::api::error::{Error, ErrorBody, Result};
 use crate::api::extract::{Json, Path, Query};
 use crate::api::paging::{cut, page};
 use crate::api::principal::{Principal, Role};
-use crate::app::schedules::{self, Change, NewSchedule, WithJob};
+use crate::app::retention::parse;
+use crate::app::schedules::{self, Change, NewSchedule, Shown};
 use crate::db::schedules::{LastRun, RunOutcome as DbOutcome};
 use crate::schedule::Rule;
 
@@ -49,7 +50,7 @@ struct CreateSchedule {
     timezone: Option<String>,
     /// Whether it runs; true when absent.
     enabled: Option<bool>,
-    /// Which snapshots of the source are kept; all when absent.
+    /// Which snapshots of the source are kept. When absent, the source's policy stays as it is.
     #[schema(value_type = Option<Policy>)]
     retention_policy: Option<Value>,
 }
@@ -105,9 +106,8 @@ struct Schedule {
     interval_minutes: Option<u32>,
     timezone: String,
     enabled: bool,
-    /// Absent: all are kept.
-    #[schema(value_type = Option<Policy>)]
-    retention_policy: Option<Value>,
+    /// The source's, as `/sources/{id}/retention` shows it. Absent: all are kept.
+    retention_policy: Option<Policy>,
     /// When it runs next. Absent while it is disabled.
     next_run_at: Option<Timestamp>,
     /// What came of its last time. Absent: it never had one.
@@ -179,8 +179,8 @@ struct PreviewedRun {
     local: String,
 }
 
-impl From<WithJob> for Schedule {
-    fn from(WithJob { schedule, job }: WithJob) -> Self {
+impl From<Shown> for Schedule {
+    fn from(Shown { schedule, job, retention_policy }: Shown) -> Self {
         let (cron, interval_minutes) = match schedule.rule {
             Rule::Cron(text) => (Some(text), None),
             Rule::Minutes(minutes) => (None, Some(minutes)),
@@ -193,7 +193,7 @@ impl From<WithJob> for Schedule {
             interval_minutes,
             timezone: schedule.timezone,
             enabled: schedule.enabled,
-            retention_policy: schedule.retention_policy,
+            retention_policy,
             next_run_at: schedule.next_run_at,
             last_run: schedule.last_run.and_then(|run| told(run, job)),
             created_at: schedule.created_at,
@@ -258,10 +258,9 @@ async fn create(
         rule,
         timezone: timezone(body.timezone.as_deref().unwrap_or(DEFAULT_TIMEZONE))?,
         enabled: body.enabled.unwrap_or(true),
-        retention_policy: body.retention_policy.as_ref().map(retention_policy).transpose()?,
+        retention_policy: body.retention_policy.as_ref().map(parse).transpose()?.flatten(),
     };
-    let schedule = schedules::create(&hub, &who, new).await?;
-    Ok((StatusCode::CREATED, Json(WithJob { schedule, job: None }.into())))
+    Ok((StatusCode::CREATED, Json(schedules::create(&hub, &who, new).await?.into())))
 }
 
 /// List schedules
@@ -309,20 +308,19 @@ async fn update(
     Json(body): Json<UpdateSchedule>,
 ) -> Result<Json<Schedule>> {
     who.require(Role::Admin)?;
-    let policy =
-        body.retention_policy.as_ref().map(|policy| policy.as_ref().map(retention_policy).transpose());
+    let policy = body.retention_policy.map(|policy| parse(&policy.unwrap_or_default())).transpose()?;
     let change = Change {
         rule: rule(body.cron.as_deref(), body.interval_minutes)?,
         timezone: body.timezone.as_deref().map(timezone).transpose()?,
         enabled: body.enabled,
-        retention_policy: policy.transpose()?,
+        retention_policy: policy,
     };
     Ok(Json(schedules::update(&hub, &who, &who.scope(None)?, &id, change).await?.into()))
 }
 
 /// Delete a schedule
 ///
-/// Its source is not backed up by itself any more, and its snapshots are kept.
+/// Its source is not backed up by itself any more, and its snapshots are kept: the source's retention policy goes, too.
 #[utoipa::path(
     delete, path = "/schedules/{id}", tag = "schedules",
     params(("id" = ScheduleId, Path)),

@@ -13,16 +13,20 @@ use super::jobs::Job;
 use crate::Hub;
 use crate::api::error::{ErrorBody, Result};
 use crate::api::extract::{Json, Path, Query};
+use crate::api::fields::{Name, name};
 use crate::api::paging::{Paging, cut, page};
 use crate::api::principal::{Principal, Role};
-use crate::app::jobs::{self, NewJob};
-use crate::app::snapshots;
+use crate::app::{holds, jobs, snapshots};
 use crate::db;
 use crate::db::snapshots::{Filter, SnapshotStatus};
 use crate::db::{Page, Scope};
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get, delete)).routes(routes!(of_source))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get, delete))
+        .routes(routes!(hold, release))
+        .routes(routes!(of_source))
 }
 
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -91,6 +95,8 @@ struct Snapshot {
     held_at: Option<Timestamp>,
     /// Why it is.
     hold_reason: Option<String>,
+    /// When a worker was first told to remove its bytes: it is `deleting`, and will not be a backup again.
+    deletion_began_at: Option<Timestamp>,
     /// When it was last proven sound.
     verified_at: Option<Timestamp>,
     created_at: Timestamp,
@@ -162,6 +168,7 @@ impl TryFrom<db::snapshots::Snapshot> for Snapshot {
             etag: place.etag,
             held_at: row.held_at,
             hold_reason: row.hold_reason,
+            deletion_began_at: row.deletion_began_at,
             verified_at: row.verified_at,
             created_at: row.created_at,
             updated_at: row.updated_at,
@@ -215,15 +222,15 @@ async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<SnapshotId>)
 
 /// Delete a snapshot
 ///
-/// The answer is the job that removes its bytes, which runs on the worker where they lie; the snapshot is in the lists, as
-/// `deleting`, until they are gone. Not while it is held.
+/// The answer is the job that removes its bytes, which runs on the worker where they lie, as soon as that is there; asked
+/// again, it is the same job. The snapshot is in the lists, as `deleting`, until its bytes are gone. For admins.
 #[utoipa::path(
     delete, path = "/snapshots/{id}", tag = "snapshots",
     params(("id" = SnapshotId, Path)),
     responses(
         (status = 202, body = Job),
-        (status = 409, body = ErrorBody, description = "It is held (`held`), or is being deleted already \
-            (`deletion_running`)."),
+        (status = 409, body = ErrorBody, description = "It is held (`held`), or its tenant is disabled \
+            (`tenant_disabled`)."),
     ),
 )]
 async fn delete(
@@ -232,8 +239,54 @@ async fn delete(
     Path(id): Path<SnapshotId>,
 ) -> Result<(StatusCode, Json<Job>)> {
     who.require(Role::Admin)?;
-    let job = jobs::enqueue(&hub, &who, &who.scope(None)?, NewJob::DeleteSnapshot(id)).await?;
+    let job = jobs::delete_snapshot(&hub, &who, &who.scope(None)?, &id).await?;
     Ok((StatusCode::ACCEPTED, Json(job.into())))
+}
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct HoldSnapshot {
+    /// Why it must stay, for people.
+    #[schema(value_type = Name)]
+    reason: String,
+}
+
+/// Hold a snapshot
+///
+/// It stays whatever retention says, and nobody can delete it, until it is released. A deletion that waits for its worker is
+/// canceled; one that has begun can't be. Asked again, it changes the reason. For admins.
+#[utoipa::path(
+    put, path = "/snapshots/{id}/hold", tag = "snapshots",
+    params(("id" = SnapshotId, Path)),
+    request_body = HoldSnapshot,
+    responses(
+        (status = 200, body = Snapshot),
+        (status = 409, body = ErrorBody, description = "Its deletion has begun (`deletion_running`)."),
+    ),
+)]
+async fn hold(
+    State(hub): State<Hub>,
+    who: Principal,
+    Path(id): Path<SnapshotId>,
+    Json(body): Json<HoldSnapshot>,
+) -> Result<Json<Snapshot>> {
+    who.require(Role::Admin)?;
+    let reason = name("reason", &body.reason)?;
+    Ok(Json(holds::hold(&hub, &who, &who.scope(None)?, &id, &reason).await?.try_into()?))
+}
+
+/// Release a snapshot
+///
+/// Retention decides about it again, and people. One that is not held is fine. For admins.
+#[utoipa::path(
+    delete, path = "/snapshots/{id}/hold", tag = "snapshots",
+    params(("id" = SnapshotId, Path)),
+    responses((status = 204, description = "It is not held.")),
+)]
+async fn release(State(hub): State<Hub>, who: Principal, Path(id): Path<SnapshotId>) -> Result<StatusCode> {
+    who.require(Role::Admin)?;
+    holds::release(&hub, &who, &who.scope(None)?, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// List the snapshots of a source

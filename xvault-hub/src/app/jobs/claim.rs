@@ -5,6 +5,7 @@ use xvault_core::job::Refusal;
 use xvault_core::protocol::{Claim, ClaimAnswer};
 use xvault_core::{JobId, JobKind, LeaseToken, SnapshotId, WorkerId};
 
+use super::delete::{self, Begun};
 use super::{ROUNDS, assign};
 use crate::Hub;
 use crate::api::error::Result;
@@ -52,7 +53,7 @@ async fn claim_one(hub: &Hub, worker: &Worker, id: &JobId) -> Result<Won> {
         }
         match take(hub, worker, &job).await? {
             Taken::Yes(job) => return Ok(Ok(*job)),
-            Taken::Refused(refusal) => return Ok(Err(refusal.to_string())),
+            Taken::Refused(reason) => return Ok(Err(reason)),
             Taken::Changed => {}
         }
     }
@@ -90,7 +91,7 @@ fn may_run(worker: &Worker, job: &JobRow) -> std::result::Result<(), &'static st
 
 enum Taken {
     Yes(Box<JobRow>),
-    Refused(Refusal),
+    Refused(String),
     /// The row was changed by somebody else.
     Changed,
 }
@@ -99,9 +100,15 @@ async fn take(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<Taken> {
     let now = hub.clock().now();
     let after = match claimed(job, now, &worker.id, hub) {
         Ok(after) => after,
-        Err(refusal) => return Ok(Taken::Refused(refusal)),
+        Err(refusal) => return Ok(Taken::Refused(refusal.to_string())),
     };
-    if !jobs::save(&mut *hub.db().conn().await?, &after, now).await? {
+    if job.kind == JobKind::DeleteSnapshot {
+        match delete::begin(hub, job, &after, now).await? {
+            Begun::Yes => {}
+            Begun::Changed => return Ok(Taken::Changed),
+            Begun::No(reason) => return Ok(Taken::Refused(reason)),
+        }
+    } else if !jobs::save(&mut *hub.db().conn().await?, &after, now).await? {
         return Ok(Taken::Changed);
     }
     Ok(Taken::Yes(Box::new(JobRow { revision: after.revision + 1, ..after })))

@@ -5,13 +5,13 @@ use sqlx::{Any, Transaction};
 use xvault_core::job::{JobError, Life, State};
 use xvault_core::protocol::{Complete, CompleteAnswer, JOB_FINISHED, LEASE_LOST, Outcome, TaskResult};
 use xvault_core::snapshot::{FORMAT_VERSION, Locator};
-use xvault_core::{JobId, JobKind, Manifest, WorkerId};
+use xvault_core::{JobId, JobKind, JobStatus, Manifest, WorkerId};
 
 use super::report::held;
 use super::{change, cleaned, commit};
 use crate::Hub;
 use crate::api::error::{Error, Result};
-use crate::app::wake;
+use crate::app::{retention, wake};
 use crate::db::{Scope, jobs, jobs::JobRow, snapshots};
 
 /// The longest error message that is kept, in bytes.
@@ -43,6 +43,9 @@ pub(crate) async fn complete(
     commit(tx).await?;
     tell(&job, &done.outcome);
     count(hub, &job, &done.outcome);
+    if let (JobStatus::Completed, JobKind::Backup, Some(source)) = (job.status(), job.kind, &job.source_id) {
+        retention::after_backup(hub, source);
+    }
     if job.enqueue_count == 1 && matches!(job.life.state, State::Queued { .. }) {
         wake::push(hub, &job);
     }

@@ -1,9 +1,8 @@
 //! New jobs.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{Any, Transaction};
-use xvault_core::job::Life;
-use xvault_core::{JobId, JobKind, SnapshotId, SourceId, SourceSettings, TenantId, WorkerId};
+use xvault_core::{JobKind, SourceId, SourceSettings, TenantId, WorkerId};
 
 use super::commit;
 use crate::api::error::{Error, Result};
@@ -12,7 +11,7 @@ use crate::app::audit::{Deed, record};
 use crate::app::wake;
 use crate::db::schedules::Schedule;
 use crate::db::sources::{self, SourceStatus};
-use crate::db::{Scope, jobs, jobs::JobRow, needs, needs::Needs, snapshots, workers};
+use crate::db::{Scope, jobs, jobs::JobRow, needs, needs::Needs, workers};
 use crate::{DbError, Hub};
 
 /// The kind of source that only a worker with its own disk can pull.
@@ -25,8 +24,6 @@ pub(crate) enum NewJob {
     Backup(SourceId),
     /// Log in at a source and look.
     Probe(SourceId),
-    /// Remove a snapshot. From now on it is not restored any more.
-    DeleteSnapshot(SnapshotId),
 }
 
 /// What was found out about a new job.
@@ -34,29 +31,23 @@ struct Plan {
     tenant_id: TenantId,
     source_id: SourceId,
     kind: JobKind,
-    snapshot_id: Option<SnapshotId>,
     target_worker_id: Option<WorkerId>,
     capability: Option<String>,
 }
 
-/// Makes a job and wakes a worker for it. 404 when source or snapshot is not in `scope`; 409 `source_busy`,
-/// `deletion_running`, `source_disabled`, `tenant_disabled` or `no_worker`.
+/// Makes a job and wakes a worker for it. 404 when the source is not in `scope`; 409 `source_busy`, `source_disabled`,
+/// `tenant_disabled` or `no_worker`.
 pub(crate) async fn enqueue(hub: &Hub, who: &Principal, scope: &Scope, new: NewJob) -> Result<JobRow> {
     let plan = plan(hub, scope, new).await?;
     let job = wake::with_message(row(hub, name(who), &plan), hub.clock().now());
     let mut tx = hub.db().begin().await?;
-    if job.kind != JobKind::DeleteSnapshot {
-        lock_source(&mut tx, scope, &job, &plan.source_id).await?;
-    }
+    lock_source(&mut tx, scope, &job, &plan.source_id).await?;
     match jobs::insert(&mut tx, &job).await {
         Err(DbError::Duplicate) => {
             tx.rollback().await.map_err(DbError::from)?;
             return Err(excluded(hub, &job).await?);
         }
         inserted => inserted?,
-    }
-    if let (JobKind::DeleteSnapshot, Some(snapshot)) = (job.kind, &job.snapshot_id) {
-        snapshots::mark_deleting(&mut tx, snapshot, job.created_at).await?;
     }
     note(&mut tx, hub, who, &job, "job.enqueue").await?;
     commit(tx).await?;
@@ -115,7 +106,7 @@ pub(crate) fn job_deed<'a>(job: &'a JobRow, action: &'a str) -> Deed<'a> {
 /// Why a job can't be, when another one excludes it.
 pub(super) async fn excluded(hub: &Hub, job: &JobRow) -> Result<Error> {
     if job.kind == JobKind::DeleteSnapshot {
-        return Ok(Error::conflict("deletion_running", "the snapshot is being deleted already"));
+        return Ok(Error::conflict("deletion_running", "another job deletes the snapshot already"));
     }
     let running = match &job.source_id {
         Some(source) => jobs::unfinished_backup(&mut *hub.db().conn().await?, source).await?,
@@ -129,7 +120,6 @@ async fn plan(hub: &Hub, scope: &Scope, new: NewJob) -> Result<Plan> {
     match new {
         NewJob::Backup(source_id) => pulling(hub, scope, JobKind::Backup, source_id).await,
         NewJob::Probe(source_id) => pulling(hub, scope, JobKind::Probe, source_id).await,
-        NewJob::DeleteSnapshot(snapshot_id) => deleting(hub, scope, snapshot_id).await,
     }
 }
 
@@ -140,7 +130,7 @@ async fn pulling(hub: &Hub, scope: &Scope, kind: JobKind, source_id: SourceId) -
     check_enabled(&needs, kind)?;
     let target_worker_id = route(hub, &needs.settings).await?;
     let capability = Some(needs.settings.kind().to_owned());
-    Ok(Plan { tenant_id: needs.tenant_id, source_id, kind, snapshot_id: None, target_worker_id, capability })
+    Ok(Plan { tenant_id: needs.tenant_id, source_id, kind, target_worker_id, capability })
 }
 
 /// A disabled source may be probed: that is how it is mended.
@@ -173,58 +163,22 @@ pub(super) async fn route(hub: &Hub, settings: &SourceSettings) -> Result<Option
     }
 }
 
-async fn deleting(hub: &Hub, scope: &Scope, snapshot_id: SnapshotId) -> Result<Plan> {
-    let mut conn = hub.db().conn().await?;
-    let snapshot = snapshots::get(&mut conn, scope, &snapshot_id).await.map_err(Error::of("snapshot"))?;
-    if snapshot.held_at.is_some() {
-        return Err(Error::conflict("held", "the snapshot is held; release it first"));
-    }
-    Ok(Plan {
-        tenant_id: snapshot.tenant_id,
-        source_id: snapshot.source_id,
-        kind: JobKind::DeleteSnapshot,
-        snapshot_id: Some(snapshot_id),
-        target_worker_id: snapshot.worker_id,
-        capability: None,
-    })
-}
-
 fn row(hub: &Hub, created_by: String, plan: &Plan) -> JobRow {
-    let now = hub.clock().now();
     // A probe answers a person who waits: it is not tried for minutes, and it goes first.
     let (max_attempts, priority) =
         if plan.kind == JobKind::Probe { (1, 10) } else { (hub.settings().max_attempts, 0) };
+    let (tenant_id, source_id) = (plan.tenant_id.clone(), plan.source_id.clone());
     JobRow {
-        id: JobId::generate(),
-        tenant_id: plan.tenant_id.clone(),
-        source_id: Some(plan.source_id.clone()),
-        kind: plan.kind,
-        life: Life::queued(now, max_attempts),
-        runs: 0,
         priority,
         target_worker_id: plan.target_worker_id.clone(),
         capability: plan.capability.clone(),
-        payload: Value::Object(serde_json::Map::new()),
-        result: None,
-        revision: 0,
-        not_before: now,
-        worker_id: None,
-        done_token: None,
-        snapshot_id: plan.snapshot_id.clone(),
-        progress: None,
-        enqueued_at: None,
-        enqueue_count: 0,
-        push_at: now,
         created_by: Some(created_by),
-        schedule_id: None,
-        started_at: None,
-        finished_at: None,
-        created_at: now,
-        updated_at: now,
+        ..JobRow::new(plan.kind, tenant_id, source_id, max_attempts, hub.clock().now())
     }
 }
 
-fn name(who: &Principal) -> String {
+/// Who asked, as a job's row keeps it.
+pub(super) fn name(who: &Principal) -> String {
     match &who.actor {
         Actor::User(id) => id.to_string(),
         Actor::ApiKey(id) => id.to_string(),

@@ -2,14 +2,15 @@
 
 use xvault_core::{JobId, JobKind};
 
+use super::delete::mark_again;
 use super::enqueue::{check_enabled, excluded, note, route};
 use super::{change, commit};
+use crate::Hub;
 use crate::api::error::{Error, Result};
-use crate::api::principal::Principal;
+use crate::api::principal::{Principal, Role};
 use crate::app::wake;
 use crate::db::jobs::{self, Filter, JobRow};
 use crate::db::{Page, Scope, job_logs, needs, snapshots};
-use crate::{DbError, Hub};
 
 /// One job.
 pub(crate) async fn get(hub: &Hub, scope: &Scope, id: &JobId) -> Result<JobRow> {
@@ -38,7 +39,7 @@ pub(crate) async fn logs(
 pub(crate) async fn cancel(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> Result<JobRow> {
     let stop = |job: &JobRow, now| Ok(job.with(job.life.cancel()?, now));
     let (mut tx, job) = change(hub, scope, id, stop).await?;
-    if let (JobKind::DeleteSnapshot, None, Some(snapshot)) = (job.kind, &job.started_at, &job.snapshot_id) {
+    if let (JobKind::DeleteSnapshot, Some(snapshot)) = (job.kind, &job.snapshot_id) {
         snapshots::unmark_deleting(&mut tx, snapshot, hub.clock().now()).await?;
     }
     note(&mut tx, hub, who, &job, "job.cancel").await?;
@@ -47,9 +48,13 @@ pub(crate) async fn cancel(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId
     Ok(job)
 }
 
-/// Queues a failed or canceled job again, with all its attempts. 409 as for a new job, and `not_retriable`.
+/// Queues a failed or canceled job again, with all its attempts. 409 as for a new job, and `not_retriable`. A deletion needs
+/// whom it needed at first.
 pub(crate) async fn retry(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> Result<JobRow> {
     let before = get(hub, scope, id).await?;
+    if before.kind == JobKind::DeleteSnapshot {
+        who.require(Role::Admin)?;
+    }
     before.life.retry(hub.clock().now())?;
     let target_worker_id = target(hub, &before).await?;
     let again = |job: &JobRow, now| {
@@ -89,15 +94,4 @@ async fn target(hub: &Hub, job: &JobRow) -> Result<Option<xvault_core::WorkerId>
     drop(conn);
     check_enabled(&needs, job.kind)?;
     route(hub, &needs.settings).await
-}
-
-async fn mark_again(
-    tx: &mut sqlx::Transaction<'static, sqlx::Any>,
-    hub: &Hub,
-    snapshot: &xvault_core::SnapshotId,
-) -> Result<()> {
-    match snapshots::mark_deleting(tx, snapshot, hub.clock().now()).await {
-        Err(DbError::NotFound) | Ok(()) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

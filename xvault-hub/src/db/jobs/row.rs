@@ -50,6 +50,7 @@ pub(crate) struct JobRow {
     pub(crate) enqueue_count: i64,
     /// When the next message is due, while it is queued.
     pub(crate) push_at: Timestamp,
+    /// Who asked for it. None: the hub itself.
     pub(crate) created_by: Option<String>,
     /// The schedule that made it, which may be gone by now.
     pub(crate) schedule_id: Option<ScheduleId>,
@@ -61,6 +62,44 @@ pub(crate) struct JobRow {
 }
 
 impl JobRow {
+    /// A new job that any worker may run at once. Who runs it, and what it is about besides its source, is to be filled in.
+    pub(crate) fn new(
+        kind: JobKind,
+        tenant_id: TenantId,
+        source_id: SourceId,
+        max_attempts: u32,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id: JobId::generate(),
+            tenant_id,
+            source_id: Some(source_id),
+            kind,
+            life: Life::queued(now, max_attempts),
+            runs: 0,
+            priority: 0,
+            target_worker_id: None,
+            capability: None,
+            payload: Value::Object(serde_json::Map::new()),
+            result: None,
+            revision: 0,
+            not_before: now,
+            worker_id: None,
+            done_token: None,
+            snapshot_id: None,
+            progress: None,
+            enqueued_at: None,
+            enqueue_count: 0,
+            push_at: now,
+            created_by: None,
+            schedule_id: None,
+            started_at: None,
+            finished_at: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     pub(crate) fn status(&self) -> JobStatus {
         self.life.status()
     }

@@ -1,0 +1,125 @@
+//! What keeps a snapshot, and what takes it away: holds, and the marks of its deletion.
+//!
+//! `deleting` is the mark of a snapshot that is to go; it is taken back when the deletion is called off. `deletion_began_at` is
+//! the mark of one whose bytes a worker was told to remove; that is for good.
+
+use jiff::Timestamp;
+use sqlx::AnyConnection;
+use xvault_core::SnapshotId;
+
+use crate::db::{Result, parsed};
+
+/// It is to be deleted, and no longer to be restored. False when it is held, or gone.
+pub(crate) async fn mark_deleting(conn: &mut AnyConnection, id: &SnapshotId, now: Timestamp) -> Result<bool> {
+    let result = sqlx::query(
+        "UPDATE snapshots SET status = 'deleting', updated_at = $2 WHERE id = $1 AND held_at IS NULL",
+    )
+    .bind(id.as_str())
+    .bind(now.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// It is not to be deleted after all. One whose deletion has begun stays as it is.
+pub(crate) async fn unmark_deleting(conn: &mut AnyConnection, id: &SnapshotId, now: Timestamp) -> Result<()> {
+    sqlx::query(
+        "UPDATE snapshots SET status = CASE WHEN warnings > 0 THEN 'partial' ELSE 'completed' END, updated_at = $2
+         WHERE id = $1 AND status = 'deleting' AND deletion_began_at IS NULL",
+    )
+    .bind(id.as_str())
+    .bind(now.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// A worker is about to remove its bytes: the one place that decides whether it may, under the row's lock. False when the
+/// snapshot is held, its tenant is disabled, or it is gone; and, for what nobody asked for and nobody has begun, when its source
+/// or that one's schedule is disabled. Whatever else must not lose its bytes (a reader of them) is to be asked for in this very statement.
+pub(crate) async fn begin_deletion(
+    conn: &mut AnyConnection,
+    id: &SnapshotId,
+    automated: bool,
+    now: Timestamp,
+) -> Result<bool> {
+    let text = if automated {
+        "UPDATE snapshots SET deletion_began_at = COALESCE(deletion_began_at, $2), status = 'deleting', updated_at = $2
+         WHERE id = $1 AND held_at IS NULL
+             AND EXISTS (SELECT 1 FROM tenants t WHERE t.id = snapshots.tenant_id AND t.status = 'active')
+             AND (deletion_began_at IS NOT NULL
+                 OR EXISTS (SELECT 1 FROM sources s LEFT JOIN schedules c ON c.source_id = s.id
+                     WHERE s.id = snapshots.source_id AND s.status = 'active' AND COALESCE(c.enabled, 1) = 1))"
+    } else {
+        "UPDATE snapshots SET deletion_began_at = COALESCE(deletion_began_at, $2), status = 'deleting', updated_at = $2
+         WHERE id = $1 AND held_at IS NULL
+             AND EXISTS (SELECT 1 FROM tenants t WHERE t.id = snapshots.tenant_id AND t.status = 'active')"
+    };
+    let result = sqlx::query(text).bind(id.as_str()).bind(now.as_millisecond()).execute(conn).await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Whether its tenant is disabled. False when it is gone.
+pub(crate) async fn tenant_is_disabled(conn: &mut AnyConnection, id: &SnapshotId) -> Result<bool> {
+    let row = sqlx::query(
+        "SELECT t.id FROM snapshots s JOIN tenants t ON t.id = s.tenant_id WHERE s.id = $1 AND t.status <> 'active'",
+    )
+    .bind(id.as_str())
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// It stays, whatever retention and people say, until it is released. A hold that it has keeps its beginning. False when its
+/// deletion has begun, or it is gone.
+pub(crate) async fn hold(
+    conn: &mut AnyConnection,
+    id: &SnapshotId,
+    reason: &str,
+    now: Timestamp,
+) -> Result<bool> {
+    let result = sqlx::query(
+        "UPDATE snapshots SET held_at = COALESCE(held_at, $3), hold_reason = $2, updated_at = $3
+         WHERE id = $1 AND deletion_began_at IS NULL",
+    )
+    .bind(id.as_str())
+    .bind(reason)
+    .bind(now.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// It may be deleted again. False when nothing held it.
+pub(crate) async fn release(conn: &mut AnyConnection, id: &SnapshotId, now: Timestamp) -> Result<bool> {
+    let result = sqlx::query(
+        "UPDATE snapshots SET held_at = NULL, hold_reason = NULL, updated_at = $2
+         WHERE id = $1 AND held_at IS NOT NULL",
+    )
+    .bind(id.as_str())
+    .bind(now.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// Snapshots whose deletion has begun and ended without being done, by id, from after `after` on. Those of disabled tenants
+/// wait.
+pub(crate) async fn half_deleted(
+    conn: &mut AnyConnection,
+    after: Option<&SnapshotId>,
+    limit: u32,
+) -> Result<Vec<SnapshotId>> {
+    let rows = sqlx::query(
+        "SELECT s.id FROM snapshots s JOIN tenants t ON t.id = s.tenant_id
+         WHERE s.status = 'deleting' AND s.id > $1 AND s.deletion_began_at IS NOT NULL AND t.status = 'active'
+             AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.snapshot_id = s.id AND j.type = 'delete_snapshot'
+                 AND j.status IN ('queued', 'running', 'finalizing'))
+         ORDER BY s.id LIMIT $2",
+    )
+    .bind(after.map_or("", SnapshotId::as_str))
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(|row| parsed(row, "id")).collect()
+}
