@@ -1,4 +1,4 @@
-//! Measures the service: jobs through leases, pages of lists, idle cost, time until a job starts.
+//! Measures the service: jobs through leases, pages of lists, idle cost, time until a job starts, rounds of the scheduler.
 //!
 //! Run by `benches/hub/run`, which builds the programs. Progress goes to standard error, Markdown to standard output.
 
@@ -12,6 +12,7 @@ mod program;
 mod report;
 mod retention;
 mod rows;
+mod schedules;
 mod start;
 
 use std::io::Write as _;
@@ -34,9 +35,10 @@ struct Args {
     #[arg(long)]
     bin: PathBuf,
     /// Cases, separated by commas
-    #[arg(long, value_delimiter = ',', value_enum, default_values = ["start", "idle", "pages", "claims", "retention"])]
+    #[arg(long, value_delimiter = ',', value_enum,
+          default_values = ["start", "idle", "pages", "claims", "retention", "schedules"])]
     only: Vec<Case>,
-    /// Databases for pages, claims and retention, separated by commas
+    /// Databases for all but start and idle, separated by commas
     #[arg(long, value_delimiter = ',', value_enum, default_values = ["postgres", "sqlite"])]
     engines: Vec<Engine>,
     /// Few rows and short: proves that everything runs
@@ -54,6 +56,7 @@ enum Case {
     Pages,
     Claims,
     Retention,
+    Schedules,
 }
 
 /// How much is done.
@@ -66,6 +69,9 @@ struct Scale {
     jobs: u64,
     /// Of the pass of retention.
     retained: Rows,
+    /// For schedules: one for each source.
+    scheduled: Rows,
+    rounds: u32,
 }
 
 const FULL: Scale = Scale {
@@ -75,6 +81,8 @@ const FULL: Scale = Scale {
     trials: 50,
     jobs: 9_000,
     retained: Rows { sources: 10_000, snapshots: 1_000_000 },
+    scheduled: Rows { sources: 100_000, snapshots: 100_000 },
+    rounds: 5,
 };
 const QUICK: Scale = Scale {
     rows: Rows { sources: 10_000, snapshots: 20_000 },
@@ -83,6 +91,8 @@ const QUICK: Scale = Scale {
     trials: 5,
     jobs: 500,
     retained: Rows { sources: 1_000, snapshots: 20_000 },
+    scheduled: Rows { sources: 10_000, snapshots: 10_000 },
+    rounds: 1,
 };
 
 fn main() -> anyhow::Result<()> {
@@ -105,6 +115,14 @@ async fn measure(args: &Args) -> anyhow::Result<()> {
     if wanted(Case::Retention) {
         for engine in &args.engines {
             retained_tables(args, &scale, *engine).await?;
+        }
+    }
+    if wanted(Case::Schedules) {
+        for engine in &args.engines {
+            say(&format!("filling {} with schedules", engine.name()));
+            let platform = Platform::start(&args.bin, *engine).await?;
+            let busy = quiet(args)?;
+            print(schedules::run(&platform, scale.scheduled, scale.rounds).await?, busy)?;
         }
     }
     Ok(())

@@ -101,6 +101,24 @@ fn sources(count: u64) -> String {
     )
 }
 
+/// A schedule for each source, which rests for a day from `now` (milliseconds) on: half by cron, half by interval.
+pub(crate) fn schedules(count: u64, now: i64) -> String {
+    let later = now + 86_400_000;
+    let either = |cron: &str, interval: &str| format!("CASE WHEN n % 2 = 0 THEN {cron} ELSE {interval} END");
+    format!(
+        "INSERT INTO schedules (id, tenant_id, source_id, cron, interval_minutes, timezone, next_run_at, anchor_at, \
+         watched_since, expected_at, overdue_after, created_at, updated_at) {} \
+         SELECT {}, {}, {}, {}, {}, {}, {later}, {now}, {now}, {later}, {later}, {now}, {now} FROM series",
+        series(count),
+        id("8006", "n"),
+        id("8000", &format!("n % {TENANTS}")),
+        id("8001", "n"),
+        either("'30 3 * * *'", "NULL"),
+        either("NULL", "1440"),
+        either("'Europe/Berlin'", "'UTC'"),
+    )
+}
+
 fn jobs(count: u64, sources: u64) -> String {
     let failed =
         |yes: &str, no: &str| format!("CASE WHEN n % {FAILS} = {} THEN {yes} ELSE {no} END", FAILS - 1);

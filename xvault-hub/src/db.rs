@@ -62,6 +62,9 @@ pub struct Db {
     dialect: Dialect,
 }
 
+/// A statement, while its values are bound.
+pub(crate) type Binds<'q> = sqlx::query::Query<'q, Any, sqlx::any::AnyArguments>;
+
 /// Whose rows a statement may touch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -309,6 +312,15 @@ async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> sqlx::Resu
             .await?;
     }
     Ok(())
+}
+
+/// `($1, $2), ($3, $4)`: the places of so many rows, for statements about many at once.
+pub(crate) fn places(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let places: Vec<_> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", places.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }
 
 /// A column parsed into a type of ours.

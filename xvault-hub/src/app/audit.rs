@@ -48,23 +48,34 @@ pub(crate) async fn record_by_system(
     insert(conn, ("system", None), None, deed, now).await
 }
 
-/// A deed of the scheduler.
+/// Deeds of the scheduler.
 pub(crate) async fn record_by_scheduler(
     conn: &mut AnyConnection,
-    deed: Deed<'_>,
+    deeds: Vec<Deed<'_>>,
     now: Timestamp,
 ) -> db::Result<()> {
-    insert(conn, ("system", Some("scheduler".to_owned())), None, deed, now).await
+    let actor = || ("system", Some("scheduler".to_owned()));
+    let events: Vec<_> = deeds.into_iter().map(|deed| event(actor(), None, deed, now)).collect();
+    audit::insert_all(conn, &events).await
 }
 
 async fn insert(
     conn: &mut AnyConnection,
-    (actor_type, actor_id): (&str, Option<String>),
+    actor: (&str, Option<String>),
     ip: Option<IpAddr>,
     deed: Deed<'_>,
     now: Timestamp,
 ) -> db::Result<()> {
-    let event = audit::Event {
+    audit::insert(conn, &event(actor, ip, deed, now)).await
+}
+
+fn event(
+    (actor_type, actor_id): (&str, Option<String>),
+    ip: Option<IpAddr>,
+    deed: Deed<'_>,
+    now: Timestamp,
+) -> audit::Event {
+    audit::Event {
         id: xvault_core::clock::new_id(),
         tenant_id: deed.tenant_id.cloned(),
         actor_type: actor_type.to_owned(),
@@ -75,6 +86,5 @@ async fn insert(
         ip: ip.map(|ip| ip.to_string()),
         details: deed.details,
         created_at: now,
-    };
-    audit::insert(conn, &event).await
+    }
 }

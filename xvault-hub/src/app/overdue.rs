@@ -11,10 +11,10 @@ use sqlx::{Any, Transaction};
 use super::audit::{Deed, record_by_scheduler};
 use super::schedules::timing;
 use crate::db::schedules::{self, Schedule, watch::Watched};
-use crate::db::sources::Source;
+use crate::db::sources::{self, Source};
 use crate::db::standing::{self, Known};
 use crate::schedule::Expectation;
-use crate::{Hub, db};
+use crate::{Dialect, Hub, db};
 
 /// How a source stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,51 +64,63 @@ pub(crate) async fn watch(hub: &Hub, limit: u32) -> db::Result<u32> {
     let back = schedules::watch::back(&mut conn, limit).await?;
     drop(conn);
     let most = u32::try_from(late.len().max(back.len())).unwrap_or(u32::MAX);
-    let mut all: Vec<_> = late.into_iter().chain(back).collect();
-    // In the order of the scheduler: hubs wait for each other, and not in a circle.
-    all.sort_by(|a, b| a.schedule.source_id.cmp(&b.schedule.source_id));
     if most > 0 {
         let mut tx = hub.db().begin().await?;
-        for watched in &all {
-            judge(&mut tx, watched, now).await?;
-        }
+        judge(&mut tx, hub.db().dialect(), late.into_iter().chain(back).collect(), now).await?;
         tx.commit().await?;
     }
     Ok(most)
 }
 
-/// Writes down how a source stands now, and tells it when that is news. Nothing happens when another hub was faster.
-async fn judge(tx: &mut Transaction<'static, Any>, watched: &Watched, now: Timestamp) -> db::Result<()> {
+/// Writes down how sources stand now, and tells it where that is news. Nothing happens to those that another hub was faster with.
+async fn judge(
+    tx: &mut Transaction<'static, Any>,
+    dialect: Dialect,
+    watched: Vec<Watched>,
+    now: Timestamp,
+) -> db::Result<()> {
+    // As the scheduler: hubs wait for each other, and not in a circle.
+    let ids: Vec<_> = watched.iter().map(|watched| &watched.schedule.source_id).collect();
+    sources::lock_all(tx, dialect, &ids).await?;
+    let judged: Vec<_> = watched.iter().map(|watched| judged(watched, now)).collect();
+    let saved = schedules::save_course(tx, &judged.iter().collect::<Vec<_>>()).await?;
+    let news = watched.iter().zip(&judged).filter(|(_, after)| saved.contains(&after.id));
+    record_by_scheduler(tx, news.filter_map(|(before, after)| deed(before, after)).collect(), now).await
+}
+
+/// The schedule with what is expected of it now.
+fn judged(watched: &Watched, now: Timestamp) -> Schedule {
     let before = &watched.schedule;
     let expected = expectation(before, watched.last_success_at);
     let overdue = expected.is_some_and(|expected| expected.overdue_after <= now);
     let overdue_at = if overdue { before.overdue_at.or(Some(now)) } else { None };
-    if !schedules::save(tx, &Schedule { expected, overdue_at, ..before.clone() }).await? {
-        return Ok(());
-    }
-    match (before.overdue_at, overdue_at) {
-        (None, Some(_)) => {
-            tracing::warn!(source_id = %before.source_id, tenant_id = %before.tenant_id, "source is overdue");
-            record_by_scheduler(tx, deed("source.overdue", watched, expected), now).await
-        }
-        (Some(_), None) => record_by_scheduler(tx, deed("source.recovered", watched, expected), now).await,
-        _ => Ok(()),
-    }
+    Schedule { expected, overdue_at, ..before.clone() }
 }
 
-fn deed<'a>(action: &'a str, watched: &'a Watched, expected: Option<Expectation>) -> Deed<'a> {
-    let schedule = &watched.schedule;
-    Deed {
+/// What is told of a source, if it is news.
+fn deed<'a>(watched: &'a Watched, after: &Schedule) -> Option<Deed<'a>> {
+    let before = &watched.schedule;
+    let action = match (before.overdue_at, after.overdue_at) {
+        (None, Some(_)) => "source.overdue",
+        (Some(_), None) => "source.recovered",
+        _ => return None,
+    };
+    if after.overdue_at.is_some() {
+        tracing::warn!(source_id = %before.source_id, tenant_id = %before.tenant_id, "source is overdue");
+    } else {
+        tracing::info!(source_id = %before.source_id, tenant_id = %before.tenant_id, "source is backed up again");
+    }
+    Some(Deed {
         action,
         target_type: "source",
-        target_id: schedule.source_id.as_str(),
-        tenant_id: Some(&schedule.tenant_id),
+        target_id: before.source_id.as_str(),
+        tenant_id: Some(&before.tenant_id),
         details: json!({
-            "schedule_id": schedule.id,
+            "schedule_id": before.id,
             "last_success_at": watched.last_success_at,
-            "next_expected_at": expected.map(|expected| expected.at),
+            "next_expected_at": after.expected.map(|expected| expected.at),
         }),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -1,91 +1,106 @@
 //! Runs what is due: a schedule's next time moves on and its job is made in one transaction.
 //!
 //! So no run is lost or done twice, however many hubs do this at once and whenever one of them dies: whoever writes a schedule
-//! back first has run it. A hub that was down finds a schedule due once, however many of its times have passed.
+//! back first has run it. A hub that was down finds a schedule due once, however many of its times have passed. Many
+//! schedules are due at the same time: each statement is about all of a batch.
 
 mod fate;
+
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{Any, Transaction};
+use xvault_core::{JobId, SourceId};
 
 use super::audit::{Deed, record_by_scheduler};
 use super::jobs::job_deed;
 use super::wake;
+use crate::Hub;
 use crate::db::jobs::JobRow;
 use crate::db::schedules::{self, LastRun, RunOutcome, Schedule};
 use crate::db::sources::{self, SourceStatus};
-use crate::db::{self, jobs};
-use crate::{DbError, Hub};
+use crate::db::{self, Dialect, jobs};
 use fate::{Fate, Why};
+
+/// A schedule whose time has come, as it was read, and what becomes of it.
+struct Run {
+    schedule: Schedule,
+    fate: Fate,
+}
 
 /// Handles schedules whose time has come, at most `limit` of them; gives how many there were.
 pub(crate) async fn run_due(hub: &Hub, limit: u32) -> db::Result<u32> {
     let now = hub.clock().now();
-    let mut due = schedules::due(&mut *hub.db().conn().await?, now, limit).await?;
+    let due = schedules::due(&mut *hub.db().conn().await?, now, limit).await?;
     let found = u32::try_from(due.len()).unwrap_or(u32::MAX);
-    // In the same order everywhere: hubs that run the same schedules wait for each other, and not in a circle.
-    due.sort_by(|a, b| a.source_id.cmp(&b.source_id));
-    let mut fates = Vec::with_capacity(due.len());
-    for schedule in due {
-        let fate = fate::of(hub, &schedule).await?;
-        fates.push((schedule, fate));
+    if found == 0 {
+        return Ok(0);
     }
-    settle_all(hub, fates, now).await?;
-    Ok(found)
-}
-
-/// Writes down what becomes of schedules, and wakes workers for their jobs.
-async fn settle_all(hub: &Hub, fates: Vec<(Schedule, Fate)>, now: Timestamp) -> db::Result<()> {
-    if fates.is_empty() {
-        return Ok(());
-    }
+    let runs = fate::of_all(hub, due).await?;
     let mut tx = hub.db().begin().await?;
-    let mut made = Vec::new();
-    for (schedule, fate) in fates {
-        made.extend(settle(&mut tx, &schedule, fate, now).await?);
-    }
+    let made = settle(&mut tx, hub.db().dialect(), runs, now).await?;
     tx.commit().await?;
     for job in &made {
         wake::push(hub, job);
     }
-    Ok(())
+    Ok(found)
 }
 
-/// The job that a schedule has made, if it has made one.
+/// Writes down what becomes of schedules, and gives the jobs that were made.
 async fn settle(
     tx: &mut Transaction<'static, Any>,
-    schedule: &Schedule,
-    fate: Fate,
+    dialect: Dialect,
+    runs: Vec<Run>,
     now: Timestamp,
-) -> db::Result<Option<JobRow>> {
-    // From here on nobody deletes or disables the source.
-    let status = match sources::lock_status(tx, &schedule.source_id).await {
-        Err(DbError::NotFound) => {
-            schedules::delete_for_source(tx, &schedule.source_id).await?;
-            return Ok(None);
-        }
-        status => status?,
-    };
-    let fate = if status == SourceStatus::Disabled { Fate::source_disabled() } else { fate };
-    let after = fate::after(schedule, &fate, now);
-    if !schedules::save(tx, &after).await? {
-        // Another hub was faster, or somebody changed it: if it is still due then, the next round finds it.
-        return Ok(None);
+) -> db::Result<Vec<JobRow>> {
+    let mut runs = lock(tx, dialect, runs).await?;
+    let after: Vec<_> = runs.iter().map(|run| fate::after(&run.schedule, &run.fate, now)).collect();
+    // Of the rest another hub was faster, or somebody changed them: what is still due then, the next round finds.
+    let moved = schedules::save_course(tx, &after.iter().collect::<Vec<_>>()).await?;
+    runs.retain(|run| moved.contains(&run.schedule.id));
+    let made = add_jobs(tx, &mut runs, now).await?;
+    record_by_scheduler(tx, runs.iter().filter_map(deed).collect(), now).await?;
+    let jobs = runs.into_iter().filter_map(|run| match run.fate {
+        Fate::Run(job) if made.contains(&job.id) => Some(*job),
+        _ => None,
+    });
+    Ok(jobs.collect())
+}
+
+/// From here on nobody deletes or disables their sources. Runs of sources that were deleted are left out, with their schedules.
+async fn lock(tx: &mut Transaction<'static, Any>, dialect: Dialect, runs: Vec<Run>) -> db::Result<Vec<Run>> {
+    let ids: Vec<_> = runs.iter().map(|run| &run.schedule.source_id).collect();
+    let locked = sources::lock_all(tx, dialect, &ids).await?;
+    for gone in ids.into_iter().filter(|id| !locked.contains_key(*id)) {
+        schedules::delete_for_source(tx, gone).await?;
     }
-    let Fate::Run(job) = fate else {
-        tell(tx, schedule, &fate, now).await?;
-        return Ok(None);
-    };
-    if jobs::insert_unless_excluded(tx, &job).await? {
-        record_by_scheduler(tx, job_deed(&job, "job.enqueue"), now).await?;
-        return Ok(Some(*job));
+    Ok(runs.into_iter().filter_map(|run| settled(run, &locked)).collect())
+}
+
+fn settled(run: Run, locked: &HashMap<SourceId, SourceStatus>) -> Option<Run> {
+    match locked.get(&run.schedule.source_id)? {
+        SourceStatus::Disabled => Some(Run { fate: Fate::source_disabled(), ..run }),
+        SourceStatus::Active | SourceStatus::Deleted => Some(run),
     }
-    let busy = Fate::Skip(busy(tx, schedule).await?);
-    let skipped = fate::after(schedule, &busy, now);
-    schedules::save(tx, &Schedule { revision: schedule.revision + 1, ..skipped }).await?;
-    tell(tx, schedule, &busy, now).await?;
-    Ok(None)
+}
+
+/// Adds the jobs of runs, and gives the ids of those that were added. Runs of busy sources become skipped ones.
+async fn add_jobs(
+    tx: &mut Transaction<'static, Any>,
+    runs: &mut [Run],
+    now: Timestamp,
+) -> db::Result<HashSet<JobId>> {
+    let jobs: Vec<_> = runs.iter().filter_map(Run::job).collect();
+    let made = jobs::insert_unless_excluded(tx, &jobs).await?;
+    for run in runs.iter_mut().filter(|run| run.job().is_some_and(|job| !made.contains(&job.id))) {
+        run.fate = Fate::Skip(busy(tx, &run.schedule).await?);
+        // Saved once already, by ourselves.
+        let skipped = fate::after(&run.schedule, &run.fate, now);
+        let skipped = Schedule { revision: run.schedule.revision + 1, ..skipped };
+        schedules::save_course(tx, &[&skipped]).await?;
+    }
+    Ok(made)
 }
 
 async fn busy(tx: &mut Transaction<'static, Any>, schedule: &Schedule) -> db::Result<Why> {
@@ -95,31 +110,36 @@ async fn busy(tx: &mut Transaction<'static, Any>, schedule: &Schedule) -> db::Re
     Ok(Why { code: "source_busy".to_owned(), message })
 }
 
-/// Writes down a run that was skipped; one that is tried again and again, once.
-async fn tell(
-    tx: &mut Transaction<'static, Any>,
-    before: &Schedule,
-    fate: &Fate,
-    now: Timestamp,
-) -> db::Result<()> {
-    let why = match fate {
+/// What is written down of a run: its job, or why it was skipped; when it is tried again and again, once.
+fn deed(run: &Run) -> Option<Deed<'_>> {
+    let before = &run.schedule;
+    let why = match &run.fate {
+        Fate::Run(job) => return Some(job_deed(job, "job.enqueue")),
         Fate::Skip(why) => why,
         Fate::Wait(why, _) if !was_skipped_for(before, why) => why,
-        Fate::Wait(..) | Fate::Rest(_) | Fate::Run(_) => return Ok(()),
+        Fate::Wait(..) | Fate::Rest(_) => return None,
     };
     tracing::info!(schedule_id = %before.id, tenant_id = %before.tenant_id, code = why.code, "scheduled run skipped");
-    let deed = Deed {
+    Some(Deed {
         action: "schedule.skip",
         target_type: "schedule",
         target_id: before.id.as_str(),
         tenant_id: Some(&before.tenant_id),
         details: json!({ "source_id": before.source_id, "code": why.code, "message": why.message }),
-    };
-    record_by_scheduler(tx, deed, now).await
+    })
 }
 
 fn was_skipped_for(schedule: &Schedule, why: &Why) -> bool {
     matches!(&schedule.last_run, Some(LastRun { outcome: RunOutcome::Skipped { code, .. }, .. }) if *code == why.code)
+}
+
+impl Run {
+    fn job(&self) -> Option<&JobRow> {
+        match &self.fate {
+            Fate::Run(job) => Some(job),
+            Fate::Skip(_) | Fate::Wait(..) | Fate::Rest(_) => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use xvault_core::TenantId;
 
-use super::{Page, Result, Scope, instant, json, parsed_opt};
+use super::{Binds, Page, Result, Scope, instant, json, parsed_opt, places};
 
 /// A row.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,24 +39,36 @@ fn from_row(row: &AnyRow) -> Result<Event> {
 }
 
 pub(crate) async fn insert(conn: &mut AnyConnection, event: &Event) -> Result<()> {
-    sqlx::query(
+    insert_all(conn, std::slice::from_ref(event)).await
+}
+
+/// Adds all of them.
+pub(crate) async fn insert_all(conn: &mut AnyConnection, events: &[Event]) -> Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
         "INSERT INTO audit_events
              (id, tenant_id, actor_type, actor_id, action, target_type, target_id, ip, details, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-    )
-    .bind(&event.id)
-    .bind(event.tenant_id.as_ref().map(TenantId::as_str))
-    .bind(&event.actor_type)
-    .bind(event.actor_id.clone())
-    .bind(&event.action)
-    .bind(&event.target_type)
-    .bind(event.target_id.clone())
-    .bind(event.ip.clone())
-    .bind(event.details.to_string())
-    .bind(event.created_at.as_millisecond())
-    .execute(conn)
-    .await?;
+         VALUES {}",
+        places(events.len(), 10)
+    );
+    events.iter().fold(sqlx::query(AssertSqlSafe(text)), bind).execute(conn).await?;
     Ok(())
+}
+
+fn bind<'q>(query: Binds<'q>, event: &Event) -> Binds<'q> {
+    query
+        .bind(event.id.clone())
+        .bind(event.tenant_id.as_ref().map(ToString::to_string))
+        .bind(event.actor_type.clone())
+        .bind(event.actor_id.clone())
+        .bind(event.action.clone())
+        .bind(event.target_type.clone())
+        .bind(event.target_id.clone())
+        .bind(event.ip.clone())
+        .bind(event.details.to_string())
+        .bind(event.created_at.as_millisecond())
 }
 
 pub(crate) async fn list(conn: &mut AnyConnection, scope: &Scope, page: &Page) -> Result<Vec<Event>> {

@@ -14,53 +14,65 @@ pub(crate) use lists::{
 };
 pub(crate) use row::JobRow;
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use sqlx::{AnyConnection, AssertSqlSafe};
 use xvault_core::job::{JobError, State};
 use xvault_core::{JobId, LeaseToken, ScheduleId, SnapshotId, SourceId, WorkerId};
 
-use super::{Result, Scope};
+use super::{Binds, Result, Scope, parsed, places};
 
 const INSERT: &str = "INSERT INTO jobs (id, tenant_id, source_id, type, status, priority, target_worker_id, capability,
-        payload, attempt, max_attempts, not_before, snapshot_id, enqueued_at, enqueue_count, push_at, created_by,
-        schedule_id, created_at, updated_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $19)";
+    payload, attempt, max_attempts, not_before, snapshot_id, enqueued_at, enqueue_count, push_at, created_by, schedule_id,
+    created_at, updated_at) VALUES";
+/// Its columns.
+const INSERTED: usize = 20;
 
 /// Adds a job. [`super::Error::Duplicate`] when another unfinished one excludes it.
 pub(crate) async fn insert(conn: &mut AnyConnection, job: &JobRow) -> Result<()> {
-    add(conn, INSERT.to_owned(), job).await.map(drop)
+    let text = format!("{INSERT} {}", places(1, INSERTED));
+    bind_new(sqlx::query(AssertSqlSafe(text)), job).execute(conn).await?;
+    Ok(())
 }
 
-/// Adds a job. False when another unfinished one excludes it; the transaction goes on all the same.
-pub(crate) async fn insert_unless_excluded(conn: &mut AnyConnection, job: &JobRow) -> Result<bool> {
-    Ok(add(conn, format!("{INSERT} ON CONFLICT DO NOTHING"), job).await? == 1)
+/// Adds those jobs that no other unfinished one excludes, and gives their ids. The transaction goes on in any case.
+pub(crate) async fn insert_unless_excluded(
+    conn: &mut AnyConnection,
+    jobs: &[&JobRow],
+) -> Result<HashSet<JobId>> {
+    if jobs.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let text = format!("{INSERT} {} ON CONFLICT DO NOTHING RETURNING id", places(jobs.len(), INSERTED));
+    let query = jobs.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, job| bind_new(query, job));
+    query.fetch_all(conn).await?.iter().map(|row| parsed(row, "id")).collect()
 }
 
-/// How many rows were added. `text` is of this program's own words.
-async fn add(conn: &mut AnyConnection, text: String, job: &JobRow) -> Result<u64> {
-    let done = sqlx::query(AssertSqlSafe(text))
-        .bind(job.id.as_str())
-        .bind(job.tenant_id.as_str())
-        .bind(job.source_id.as_ref().map(SourceId::as_str))
+/// Binds what [`INSERT`] names.
+fn bind_new<'q>(query: Binds<'q>, job: &JobRow) -> Binds<'q> {
+    let text = |text: &str| text.to_owned();
+    query
+        .bind(job.id.to_string())
+        .bind(job.tenant_id.to_string())
+        .bind(job.source_id.as_ref().map(SourceId::as_str).map(text))
         .bind(job.kind.as_str())
         .bind(job.status().as_str())
         .bind(job.priority)
-        .bind(job.target_worker_id.as_ref().map(WorkerId::as_str))
+        .bind(job.target_worker_id.as_ref().map(WorkerId::as_str).map(text))
         .bind(job.capability.clone())
         .bind(job.payload.to_string())
         .bind(i64::from(job.life.attempt))
         .bind(i64::from(job.life.max_attempts))
         .bind(job.not_before.as_millisecond())
-        .bind(job.snapshot_id.as_ref().map(SnapshotId::as_str))
+        .bind(job.snapshot_id.as_ref().map(SnapshotId::as_str).map(text))
         .bind(job.enqueued_at.map(Timestamp::as_millisecond))
         .bind(job.enqueue_count)
         .bind(job.push_at.as_millisecond())
         .bind(job.created_by.clone())
-        .bind(job.schedule_id.as_ref().map(ScheduleId::as_str))
+        .bind(job.schedule_id.as_ref().map(ScheduleId::as_str).map(text))
         .bind(job.created_at.as_millisecond())
-        .execute(conn)
-        .await?;
-    Ok(done.rows_affected())
+        .bind(job.created_at.as_millisecond())
 }
 
 /// One job.

@@ -1,11 +1,13 @@
 //! What a job needs to know of its source, in one question: table `sources` with its tenant and its credential.
 
+use std::collections::HashMap;
+
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use xvault_core::{ReadBack, SourceId, SourceSettings, TenantId};
 
 use super::credentials::StoredSecret;
-use super::{Error, Result, Scope, json, parsed};
+use super::{Error, Result, Scope, json, parsed, places};
 
 /// A source as a job needs it.
 #[derive(Debug)]
@@ -18,19 +20,34 @@ pub(crate) struct Needs {
     pub(crate) tenant_disabled: bool,
 }
 
+/// Those of sources that are not deleted.
+const SELECT: &str =
+    "SELECT s.id, s.tenant_id, s.type, s.config, s.status, s.read_back, t.status AS tenant_status,
+        c.ciphertext, c.key_id
+    FROM sources s JOIN tenants t ON t.id = s.tenant_id LEFT JOIN credentials c
+        ON c.id = s.credential_id AND c.tenant_id = s.tenant_id
+    WHERE s.status <> 'deleted' AND s.id";
+
 /// A source that is not deleted.
 pub(crate) async fn of_source(conn: &mut AnyConnection, scope: &Scope, id: &SourceId) -> Result<Needs> {
-    let row = sqlx::query(
-        "SELECT s.tenant_id, s.type, s.config, s.status, s.read_back, t.status AS tenant_status, c.ciphertext, c.key_id
-         FROM sources s JOIN tenants t ON t.id = s.tenant_id LEFT JOIN credentials c
-             ON c.id = s.credential_id AND c.tenant_id = s.tenant_id
-         WHERE s.id = $1 AND s.status <> 'deleted'",
-    )
-    .bind(id.as_str())
-    .fetch_one(conn)
-    .await?;
+    let text = format!("{SELECT} = $1");
+    let row = sqlx::query(AssertSqlSafe(text)).bind(id.as_str()).fetch_one(conn).await?;
     let needs = from_row(&row)?;
     if scope.admits(&needs.tenant_id) { Ok(needs) } else { Err(Error::NotFound) }
+}
+
+/// Those of `ids` that exist and are not deleted. What is wrong with one is no matter of the others.
+pub(crate) async fn of_sources(
+    conn: &mut AnyConnection,
+    ids: &[&SourceId],
+) -> Result<HashMap<SourceId, Result<Needs>>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let text = format!("{SELECT} IN {}", places(1, ids.len()));
+    let query = ids.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, id| query.bind(id.as_str()));
+    let rows = query.fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((parsed(row, "id")?, from_row(row)))).collect()
 }
 
 fn from_row(row: &AnyRow) -> Result<Needs> {

@@ -5,13 +5,15 @@
 
 pub(crate) mod watch;
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use xvault_core::{JobId, ScheduleId, SourceId, TenantId};
 
 use super::newest::Newest;
-use super::{Error, Page, Result, Scope, instant, instant_opt, parsed, parsed_opt, touched};
+use super::{Binds, Error, Page, Result, Scope, instant, instant_opt, parsed, parsed_opt, places, touched};
 use crate::schedule::{Expectation, Rule};
 
 /// A row.
@@ -102,27 +104,30 @@ fn last_run(row: &AnyRow) -> Result<Option<LastRun>> {
     Ok(instant_opt(row, "last_run_at")?.zip(outcome).map(|(at, outcome)| LastRun { at, outcome }))
 }
 
-/// The columns of a row that change with its state.
-type Binds<'q> = sqlx::query::Query<'q, sqlx::Any, sqlx::any::AnyArguments>;
-
-/// Binds `$3` to `$16`.
+/// Binds all that may change.
 fn bind_state<'q>(query: Binds<'q>, schedule: &Schedule) -> Binds<'q> {
-    let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
     let (cron, minutes) = match &schedule.rule {
         Rule::Cron(text) => (Some(text.clone()), None),
         Rule::Minutes(minutes) => (None, Some(i64::from(*minutes))),
     };
+    let query = query
+        .bind(cron)
+        .bind(minutes)
+        .bind(schedule.timezone.clone())
+        .bind(i64::from(schedule.enabled))
+        .bind(schedule.anchor_at.as_millisecond());
+    bind_course(query, schedule)
+}
+
+/// Binds what changes as time goes on.
+fn bind_course<'q>(query: Binds<'q>, schedule: &Schedule) -> Binds<'q> {
+    let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
     let (job, code, message) = match schedule.last_run.as_ref().map(|run| &run.outcome) {
         Some(RunOutcome::Job(job)) => (Some(job.to_string()), None, None),
         Some(RunOutcome::Skipped { code, message }) => (None, Some(code.clone()), Some(message.clone())),
         None => (None, None, None),
     };
     query
-        .bind(cron)
-        .bind(minutes)
-        .bind(schedule.timezone.clone())
-        .bind(i64::from(schedule.enabled))
-        .bind(schedule.anchor_at.as_millisecond())
         .bind(millis(schedule.next_run_at))
         .bind(millis(schedule.last_run.as_ref().map(|run| run.at)))
         .bind(job)
@@ -166,6 +171,33 @@ pub(crate) async fn save(conn: &mut AnyConnection, schedule: &Schedule) -> Resul
     .bind(schedule.revision);
     let result = bind_state(query, schedule).bind(schedule.updated_at.as_millisecond()).execute(conn).await?;
     Ok(result.rows_affected() == 1)
+}
+
+/// Writes back how schedules go on, and nothing that people say of them: those whose row still has the revision that was read.
+/// Gives their ids; of the others somebody was faster.
+pub(crate) async fn save_course(
+    conn: &mut AnyConnection,
+    schedules: &[&Schedule],
+) -> Result<HashSet<ScheduleId>> {
+    if schedules.is_empty() {
+        return Ok(HashSet::new());
+    }
+    // PostgreSQL takes what is given in a list of values for text unless it is told otherwise, and names the columns as SQLite does.
+    let text = format!(
+        "UPDATE schedules SET revision = revision + 1, next_run_at = CAST(v.column3 AS BIGINT),
+             last_run_at = CAST(v.column4 AS BIGINT), last_job_id = v.column5, last_skip_code = v.column6,
+             last_skip_message = v.column7, watched_since = CAST(v.column8 AS BIGINT),
+             expected_at = CAST(v.column9 AS BIGINT), overdue_after = CAST(v.column10 AS BIGINT),
+             overdue_at = CAST(v.column11 AS BIGINT)
+         FROM (VALUES {}) AS v
+         WHERE schedules.id = v.column1 AND schedules.revision = CAST(v.column2 AS BIGINT) RETURNING schedules.id AS id",
+        places(schedules.len(), 11)
+    );
+    let query = sqlx::query(AssertSqlSafe(text));
+    let query = schedules.iter().fold(query, |query, schedule| {
+        bind_course(query.bind(schedule.id.to_string()).bind(schedule.revision), schedule)
+    });
+    query.fetch_all(conn).await?.iter().map(|row| parsed(row, "id")).collect()
 }
 
 /// One schedule.

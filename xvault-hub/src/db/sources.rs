@@ -1,15 +1,18 @@
 //! Table `sources`: systems that are backed up. A deleted one keeps its row, because its snapshots refer to it.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use xvault_core::{CredentialId, JobId, ReadBack, SourceId, SourceSettings, TenantId};
 
-use super::{Error, Page, Result, Scope, instant, json as json_column, parsed, parsed_opt, touched};
+use super::{
+    Dialect, Error, Page, Result, Scope, instant, json as json_column, parsed, parsed_opt, places, touched,
+};
 
 /// Whether a source is backed up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -142,15 +145,27 @@ pub(crate) async fn lock(conn: &mut AnyConnection, scope: &Scope, id: &SourceId)
     admitted(scope, from_row(&row)?)
 }
 
-/// Locks as [`lock`] does one whose settings nobody needs to read.
-pub(crate) async fn lock_status(conn: &mut AnyConnection, id: &SourceId) -> Result<SourceStatus> {
-    let row = sqlx::query(
-        "UPDATE sources SET updated_at = updated_at WHERE id = $1 AND status <> 'deleted' RETURNING status",
-    )
-    .bind(id.as_str())
-    .fetch_one(conn)
-    .await?;
-    parsed(&row, "status")
+/// Locks those of `ids` that are not deleted, as [`lock`] does, one after the other in their order; gives whether they are backed
+/// up. A transaction on SQLite has the lock of everything.
+pub(crate) async fn lock_all(
+    conn: &mut AnyConnection,
+    dialect: Dialect,
+    ids: &[&SourceId],
+) -> Result<HashMap<SourceId, SourceStatus>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let lock = match dialect {
+        Dialect::Postgres => "FOR NO KEY UPDATE",
+        Dialect::Sqlite => "",
+    };
+    let places = places(1, ids.len());
+    let text = format!(
+        "SELECT id, status FROM sources WHERE id IN {places} AND status <> 'deleted' ORDER BY id {lock}"
+    );
+    let query = ids.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, id| query.bind(id.as_str()));
+    let rows = query.fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((parsed(row, "id")?, parsed(row, "status")?))).collect()
 }
 
 /// Nobody else decides which of a source's snapshots go until the transaction ends. One that is deleted has snapshots, too.

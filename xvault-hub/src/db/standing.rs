@@ -8,7 +8,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use xvault_core::SourceId;
 
 use super::schedules::{self, Schedule};
-use super::{Result, instant_opt, parsed};
+use super::{Result, instant_opt, parsed, places};
 
 /// What is known of a source's backups.
 #[derive(Debug)]
@@ -60,8 +60,7 @@ fn from_row(row: &AnyRow) -> Result<Known> {
 
 /// The rows for `ids`, which are compared with what `select` ends in. It is of this program's own words.
 async fn fetch(conn: &mut AnyConnection, select: &str, ids: &[&SourceId]) -> Result<Vec<AnyRow>> {
-    let places: Vec<_> = (1..=ids.len()).map(|place| format!("${place}")).collect();
-    let text = format!("{select} ({})", places.join(", "));
+    let text = format!("{select} {}", places(1, ids.len()));
     let query = ids.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, id| query.bind(id.as_str()));
     Ok(query.fetch_all(conn).await?)
 }

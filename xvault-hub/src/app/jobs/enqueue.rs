@@ -56,9 +56,8 @@ pub(crate) async fn enqueue(hub: &Hub, who: &Principal, scope: &Scope, new: NewJ
 }
 
 /// The backup that a schedule asks for, to be added. Refused as [`enqueue`] would.
-pub(crate) async fn scheduled_backup(hub: &Hub, schedule: &Schedule) -> Result<JobRow> {
-    let own = Scope::Tenant(schedule.tenant_id.clone());
-    let plan = pulling(hub, &own, JobKind::Backup, schedule.source_id.clone()).await?;
+pub(crate) async fn scheduled_backup(hub: &Hub, schedule: &Schedule, needs: &Needs) -> Result<JobRow> {
+    let plan = planned(hub, JobKind::Backup, schedule.source_id.clone(), needs).await?;
     let job = row(hub, "scheduler".to_owned(), &plan);
     let job = JobRow { schedule_id: Some(schedule.id.clone()), ..job };
     Ok(wake::with_message(job, hub.clock().now()))
@@ -127,10 +126,15 @@ async fn pulling(hub: &Hub, scope: &Scope, kind: JobKind, source_id: SourceId) -
     let mut conn = hub.db().conn().await?;
     let needs = needs::of_source(&mut conn, scope, &source_id).await.map_err(Error::of("source"))?;
     drop(conn);
-    check_enabled(&needs, kind)?;
+    planned(hub, kind, source_id, &needs).await
+}
+
+async fn planned(hub: &Hub, kind: JobKind, source_id: SourceId, needs: &Needs) -> Result<Plan> {
+    check_enabled(needs, kind)?;
     let target_worker_id = route(hub, &needs.settings).await?;
     let capability = Some(needs.settings.kind().to_owned());
-    Ok(Plan { tenant_id: needs.tenant_id, source_id, kind, target_worker_id, capability })
+    let tenant_id = needs.tenant_id.clone();
+    Ok(Plan { tenant_id, source_id, kind, target_worker_id, capability })
 }
 
 /// A disabled source may be probed: that is how it is mended.

@@ -2,10 +2,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Run;
 use crate::api::error::Error;
 use crate::app::jobs::scheduled_backup;
 use crate::app::schedules::timing;
 use crate::db::jobs::JobRow;
+use crate::db::needs::{self, Needs};
 use crate::db::schedules::{LastRun, RunOutcome, Schedule};
 use crate::{DbError, Hub, db};
 
@@ -59,13 +61,32 @@ impl Fate {
     }
 }
 
-/// Finds out what becomes of a schedule that is due.
-pub(super) async fn of(hub: &Hub, schedule: &Schedule) -> db::Result<Fate> {
+/// Finds out what becomes of schedules that are due.
+pub(super) async fn of_all(hub: &Hub, due: Vec<Schedule>) -> db::Result<Vec<Run>> {
+    let ids: Vec<_> = due.iter().map(|schedule| &schedule.source_id).collect();
+    let mut known = needs::of_sources(&mut *hub.db().conn().await?, &ids).await?;
+    let mut runs = Vec::with_capacity(due.len());
+    for schedule in due {
+        let needs = known.remove(&schedule.source_id).unwrap_or(Err(DbError::NotFound));
+        let fate = of(hub, &schedule, needs).await?;
+        runs.push(Run { schedule, fate });
+    }
+    Ok(runs)
+}
+
+async fn of(hub: &Hub, schedule: &Schedule, needs: db::Result<Needs>) -> db::Result<Fate> {
     if let Err(error) = timing(schedule) {
         let why = Why { code: "schedule_unreadable".to_owned(), message: error.to_string() };
         return Ok(Fate::Wait(why, UNREADABLE));
     }
-    let refusal = match scheduled_backup(hub, schedule).await {
+    let needs = match needs {
+        Ok(needs) => needs,
+        Err(error) => {
+            let why = Why { code: "source_unreadable".to_owned(), message: error.to_string() };
+            return Ok(Fate::Skip(why));
+        }
+    };
+    let refusal = match scheduled_backup(hub, schedule, &needs).await {
         Ok(job) => return Ok(Fate::Run(Box::new(job))),
         Err(error) => error,
     };

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use xvault_core::{JobId, ScheduleId, SourceId};
 
-use super::{fate, run_due, settle};
+use super::{Run, fate, run_due, settle};
 use crate::app::bench::{Bench, on_both_engines};
 use crate::app::jobs::cancel;
 use crate::app::schedules::{self as kept, Change, NewSchedule};
@@ -76,6 +76,14 @@ impl Bench {
 
     async fn tick(&self) -> u32 {
         run_due(&self.hub, 100).await.unwrap()
+    }
+
+    /// How many jobs come of it.
+    async fn settle(&self, runs: Vec<Run>) -> usize {
+        let mut tx = self.hub.db().begin().await.unwrap();
+        let made = settle(&mut tx, self.hub.db().dialect(), runs, self.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        made.len()
     }
 
     async fn cancel(&self, job: &JobId) {
@@ -276,7 +284,7 @@ async fn one_that_cannot_be_read_stops_no_other(bench: Bench) {
     assert_eq!(skipped(&after).1, "schedule_unreadable");
     assert_eq!(after.next_run_at.unwrap().to_string(), "2030-01-01T01:05:00Z");
     let after = bench.read(&unreadable_id).await;
-    assert_eq!(skipped(&after).1, "internal");
+    assert_eq!(skipped(&after).1, "source_unreadable");
     assert_eq!(after.next_run_at.unwrap().to_string(), "2030-01-01T00:10:00Z");
 }
 
@@ -287,20 +295,16 @@ async fn a_stale_row_makes_no_job(bench: Bench) {
     let stale = bench.read(&id).await;
     bench.tick().await;
     bench.cancel(&bench.jobs(&source).await[0].id).await;
-    let fate = fate::of(&bench.hub, &stale).await.unwrap();
-    let mut tx = bench.hub.db().begin().await.unwrap();
-    assert_eq!(settle(&mut tx, &stale, fate, bench.now()).await.unwrap(), None);
-    tx.commit().await.unwrap();
+    let runs = fate::of_all(&bench.hub, vec![stale]).await.unwrap();
+    assert_eq!(bench.settle(runs).await, 0);
     assert_eq!(bench.jobs(&source).await.len(), 1);
     // The same of one that a person changed.
     bench.minutes(5);
     let stale = bench.read(&id).await;
-    let fate = fate::of(&bench.hub, &stale).await.unwrap();
+    let runs = fate::of_all(&bench.hub, vec![stale]).await.unwrap();
     let change = Change { rule: Some(Rule::Minutes(7)), ..Change::default() };
     kept::update(&bench.hub, &bench.who, &Scope::All, &id, change).await.unwrap();
-    let mut tx = bench.hub.db().begin().await.unwrap();
-    assert_eq!(settle(&mut tx, &stale, fate, bench.now()).await.unwrap(), None);
-    tx.commit().await.unwrap();
+    assert_eq!(bench.settle(runs).await, 0);
     assert_eq!(bench.read(&id).await.next_run_at.unwrap().to_string(), "2030-01-01T00:17:00Z");
 }
 
@@ -309,9 +313,9 @@ async fn a_crash_loses_no_run(bench: Bench) {
     let (source, id) = bench.minutely(5).await;
     bench.minutes(5);
     let due = bench.read(&id).await;
-    let fate = fate::of(&bench.hub, &due).await.unwrap();
+    let runs = fate::of_all(&bench.hub, vec![due.clone()]).await.unwrap();
     let mut tx = bench.hub.db().begin().await.unwrap();
-    assert!(settle(&mut tx, &due, fate, bench.now()).await.unwrap().is_some());
+    assert_eq!(settle(&mut tx, bench.hub.db().dialect(), runs, bench.now()).await.unwrap().len(), 1);
     tx.rollback().await.unwrap();
     assert_eq!((bench.jobs(&source).await.len(), bench.read(&id).await), (0, due));
     assert_eq!((bench.tick().await, bench.jobs(&source).await.len()), (1, 1));
@@ -322,15 +326,13 @@ async fn a_source_that_is_being_deleted_or_disabled_makes_no_job(bench: Bench) {
         let (source, id) = bench.minutely(5).await;
         bench.minutes(5);
         let due = bench.read(&id).await;
-        let fate = fate::of(&bench.hub, &due).await.unwrap();
+        let runs = fate::of_all(&bench.hub, vec![due]).await.unwrap();
         if delete {
             kept_sources::delete(&bench.hub, &bench.who, &Scope::All, &source).await.unwrap();
         } else {
             kept_sources::switch(&bench.hub, &bench.who, &Scope::All, &source, false).await.unwrap();
         }
-        let mut tx = bench.hub.db().begin().await.unwrap();
-        assert_eq!(settle(&mut tx, &due, fate, bench.now()).await.unwrap(), None);
-        tx.commit().await.unwrap();
+        assert_eq!(bench.settle(runs).await, 0);
         assert_eq!(bench.jobs(&source).await.len(), 0);
         if !delete {
             assert_eq!(skipped(&bench.read(&id).await).1, "source_disabled");

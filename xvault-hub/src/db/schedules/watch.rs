@@ -48,10 +48,11 @@ pub(crate) async fn back(conn: &mut AnyConnection, limit: u32) -> Result<Vec<Wat
 
 /// How many sources are told to be overdue.
 pub(crate) async fn overdue(conn: &mut AnyConnection) -> Result<i64> {
+    // SQLite takes the tables of a CROSS JOIN in their order, and would begin with all sources else.
     let row = sqlx::query(
-        "SELECT COUNT(*) AS sources
-         FROM schedules c JOIN sources s ON s.id = c.source_id JOIN tenants t ON t.id = c.tenant_id
-         WHERE c.overdue_at IS NOT NULL AND s.status = 'active' AND t.status = 'active'",
+        "SELECT COUNT(*) AS sources FROM schedules c CROSS JOIN sources s CROSS JOIN tenants t
+         WHERE c.overdue_at IS NOT NULL AND s.id = c.source_id AND s.status = 'active'
+             AND t.id = c.tenant_id AND t.status = 'active'",
     );
     Ok(row.fetch_one(conn).await?.try_get("sources")?)
 }
