@@ -33,6 +33,7 @@ pub(crate) fn of(key: SnapshotKey, job_id: JobId, worker_id: WorkerId) -> Manife
         tar_size_bytes: 760_000_000,
         compressed_size_bytes: 301_000_000,
         completeness: Completeness::Whole,
+        tags: Vec::new(),
         content_summary: ContentSummary { files: 48_211, bytes: 734_003_200, ..ContentSummary::default() },
         evidence: Evidence::Walk { directories: 3_120, files: 48_211 },
         read_back: ReadBackReport { mode: ReadBack::Full, entries: 48_211, frames: 730, bytes: 760_000_000 },

@@ -113,6 +113,62 @@ fn find_file_finds_a_name_in_every_snapshot() {
     assert_eq!(found("needle"), "");
 }
 
+#[test]
+fn own_retention_says_what_goes_and_deletes_only_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let dumps = [
+        (
+            "shop-20261124-100000.sql.gz",
+            "rows",
+            "keep  the last good snapshot; younger than 12 h; 1st of 3 last",
+        ),
+        ("shop-20261124-030000.sql.gz", "", "keep  younger than 12 h"),
+        ("shop-20261123-230000.sql.gz", "rows", "delete  no rule keeps it"),
+        ("shop-20261101-030000.sql.gz", "", "delete  failed: counts for no rule"),
+        ("shop-20261031-030000.sql.gz", "rows", "keep  newest of month 2026-10"),
+    ];
+    // Newer ones that take the three places, and the places of days and months.
+    let newer =
+        ["20261124-090000", "20261124-080000", "20261123-233000"].map(|at| format!("shop-{at}.sql.gz"));
+    for (name, content) in dumps
+        .map(|(name, content, _)| (name.to_owned(), content))
+        .into_iter()
+        .chain(newer.map(|name| (name, "rows")))
+    {
+        fs::write(dir.path().join(name), content).unwrap();
+    }
+    fs::write(dir.path().join("notes.txt"), "none of its business").unwrap();
+    let run = |more: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_own_retention");
+        let args = ["-m", "2026-11-24 12:00:00", program, dir.path().to_str().unwrap()];
+        let mut command = tools::command("faketime", args);
+        String::from_utf8(tools::run(command.args(more).env("TZ", "UTC"))).unwrap()
+    };
+    let printed = run(&[]);
+    for (name, _, said) in dumps {
+        let stem = name.trim_end_matches(".sql.gz");
+        assert!(
+            printed.lines().any(|line| line.starts_with(&format!("{stem}  {said}"))),
+            "{name}: {printed}"
+        );
+    }
+    assert!(printed.ends_with("6 to keep, 2 to delete\n"), "{printed}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 9, "it only said so");
+    assert_eq!(run(&["--delete"]), printed);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 7);
+    assert!(!dir.path().join(dumps[2].0).exists() && dir.path().join(dumps[4].0).exists());
+}
+
+#[test]
+fn gfs_picture_draws_the_picture_of_the_documentation() {
+    let drawn = output(env!("CARGO_BIN_EXE_gfs_picture"), [""; 0]);
+    let committed = fs::read_to_string("../docs/gfs-year.svg").unwrap();
+    assert!(
+        drawn == committed,
+        "docs/gfs-year.svg is out of date: cargo run -p xvault-examples --bin gfs_picture > docs/gfs-year.svg"
+    );
+}
+
 fn back_up(tree: &Path, store: &Path, recipient: &str) {
     use xvault::core::{LocalSettings, SourceId};
     let settings = LocalSettings { paths: vec![tree.display().to_string()], excludes: vec![] };

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use xvault::core::tag::{self, InvalidTags};
 use xvault::core::{SourceId, TenantId};
+use xvault::retention::{Count, Rules, Within};
 use xvault::{Overwrite, ReadBack};
 
 use crate::units::parse_bytes;
@@ -36,6 +38,11 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+fn parse_tag(text: &str) -> Result<String, InvalidTags> {
+    let tag = text.to_owned();
+    tag::check(std::slice::from_ref(&tag)).map(|()| tag)
+}
+
 /// How results and progress are shown.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct OutputArgs {
@@ -58,6 +65,7 @@ impl Command {
         match self {
             Self::Backup(_) => "interrupted; no snapshot was made, nothing half-done was kept",
             Self::Up(_) => "interrupted; unfinished jobs go on at the next start",
+            Self::Forget(_) => "interrupted; what was not deleted yet is whole and stays",
             Self::Restore(_) => "interrupted; the files restored so far are whole and stay",
             _ => "interrupted",
         }
@@ -78,6 +86,8 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     /// Check that snapshots are undamaged
     Verify(VerifyArgs),
+    /// Delete the snapshots that no rule keeps
+    Forget(Box<ForgetArgs>),
     /// Log in at a source and look at its paths, without reading content
     Probe(ProbeArgs),
     /// Make a key: prints its recipient, keeps its identity in a file
@@ -184,6 +194,9 @@ pub(crate) struct BackupArgs {
     /// Who can read the index (names, sizes, times) instead of the recipients of the content; repeatable
     #[arg(long, value_name = "age1…")]
     pub(crate) index_recipient: Vec<String>,
+    /// A word to put on the snapshot, for `forget --keep-tag`; repeatable
+    #[arg(long, value_name = "TAG", value_parser = parse_tag)]
+    pub(crate) tag: Vec<String>,
     /// How much of the stored snapshot is read back and compared
     #[arg(long, value_name = "HOW", default_value = "full")]
     pub(crate) read_back: ReadBackArg,
@@ -304,6 +317,113 @@ pub(crate) struct VerifyArgs {
     /// Without a key, sizes and hashes of the stored files are checked, which finds any damage on the disk.
     #[arg(long, short, value_name = "FILE", env = "XVAULT_IDENTITY", value_hint = ValueHint::FilePath)]
     pub(crate) identity: Option<PathBuf>,
+}
+
+/// Delete the snapshots that no rule keeps, source by source.
+///
+/// Rules add up: a snapshot stays when one of them keeps it. --max-age-days beats the --keep rules; --min-age-hours, and
+/// the last good snapshot of each source, beat everything. Look first with --dry-run: each decision has its reasons.
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// Instead of rules: exactly these snapshots, by their ids or unique beginnings of them, be they sound or damaged
+    #[arg(value_name = "SNAPSHOT", conflicts_with = "rules")]
+    pub(crate) snapshots: Vec<String>,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    #[command(flatten)]
+    pub(crate) rules: RuleArgs,
+    /// Where hours, days, weeks, months and years begin, such as Europe/Berlin [default: this machine's time zone]
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) time_zone: Option<String>,
+    /// Show what would be deleted, and delete nothing
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
+}
+
+/// A retention policy as flags.
+#[derive(Debug, Args)]
+#[group(id = "rules", multiple = true)]
+pub(crate) struct RuleArgs {
+    /// Keep the N most recent snapshots
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_last: Option<u64>,
+    /// Keep the newest snapshot of each hour, for N hours
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_hourly: Option<u64>,
+    /// Keep the newest snapshot of each day, for N days
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_daily: Option<u64>,
+    /// Keep the newest snapshot of each week, Monday to Sunday, for N weeks
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_weekly: Option<u64>,
+    /// Keep the newest snapshot of each month, for N months
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_monthly: Option<u64>,
+    /// Keep the newest snapshot of each year, for N years
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_yearly: Option<u64>,
+    /// Keep every snapshot that is not older than this: 30d, 1y6m, 2w, 36h (m is months)
+    #[arg(long, value_name = "TIME")]
+    pub(crate) keep_within: Option<Within>,
+    /// Keep every snapshot with this tag; repeatable
+    #[arg(long, value_name = "TAG", value_parser = parse_tag)]
+    pub(crate) keep_tag: Vec<String>,
+    /// Delete nothing that is younger than N hours
+    #[arg(long, value_name = "N")]
+    pub(crate) min_age_hours: Option<u64>,
+    /// Delete what is older than N days, whatever the --keep rules say
+    #[arg(long, value_name = "N")]
+    pub(crate) max_age_days: Option<u64>,
+    /// Delete nothing before a newer snapshot, that holds at least as much, was read back in full
+    #[arg(long)]
+    pub(crate) require_verified: bool,
+    /// Delete even the last good snapshot of a source, if it is too old or no rule keeps it
+    #[arg(long)]
+    pub(crate) may_delete_last: bool,
+    /// How hours, days, weeks, months, years and --keep-within count
+    #[arg(long, value_name = "HOW", default_value = "calendar")]
+    pub(crate) count: CountArg,
+}
+
+/// `--count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CountArg {
+    /// Back from now, by the calendar
+    Calendar,
+    /// The last ones that have a snapshot, as restic counts
+    Existing,
+}
+
+impl From<CountArg> for Count {
+    fn from(arg: CountArg) -> Self {
+        match arg {
+            CountArg::Calendar => Self::Calendar,
+            CountArg::Existing => Self::Existing,
+        }
+    }
+}
+
+impl From<&RuleArgs> for Rules {
+    fn from(args: &RuleArgs) -> Self {
+        Self {
+            keep_all: false,
+            keep_last_n: args.keep_last,
+            keep_hourly: args.keep_hourly,
+            keep_daily: args.keep_daily,
+            keep_weekly: args.keep_weekly,
+            keep_monthly: args.keep_monthly,
+            keep_yearly: args.keep_yearly,
+            keep_within: args.keep_within,
+            keep_tags: args.keep_tag.clone(),
+            min_age_hours: args.min_age_hours,
+            max_age_days: args.max_age_days,
+            require_verified: args.require_verified,
+            may_delete_last: args.may_delete_last,
+            count: args.count.into(),
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod backup;
 mod cat;
 mod completions;
+mod forget;
 mod keygen;
 mod ls;
 mod probe;
@@ -34,6 +35,7 @@ pub(crate) async fn run(
         Command::Cat(args) => cat::run(&args, output, cancel).await,
         Command::Restore(args) => restore::run(&args, output, cancel).await,
         Command::Verify(args) => verify::run(&args, output, cancel).await,
+        Command::Forget(args) => forget::run(&args, output, cancel).await,
         Command::Probe(args) => probe::run(&args, output, cancel).await,
         Command::Keygen(args) => keygen::run(&args, output),
         Command::Up(args) => up::run(&args, output, cancel).await,

@@ -28,7 +28,20 @@ enum Outcome {
     Warnings,
 }
 
+/// Flags that make no sense together, where clap can't tell.
+#[derive(Debug)]
+struct WrongUsage(String);
+
+impl std::fmt::Display for WrongUsage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongUsage {}
+
 const FAILED: u8 = 1;
+const USAGE: u8 = 2;
 const WARNINGS: u8 = 3;
 const INTERRUPTED: u8 = 130;
 
@@ -71,7 +84,7 @@ async fn run(cli: Cli, output: &Output) -> ExitCode {
             if let Some(hint) = hint(&error) {
                 output.say(&format!("xvault: {hint}"));
             }
-            ExitCode::from(FAILED)
+            ExitCode::from(if error.is::<WrongUsage>() { USAGE } else { FAILED })
         }
     }
 }

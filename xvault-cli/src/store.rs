@@ -1,12 +1,18 @@
-//! From `--store` to a store.
+//! From `--store` to a store, swept where something was left.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::bail;
-use xvault::connectors::{FsStore, Store};
+use xvault::connectors::{FsStore, Store, Swept};
+use xvault::core::error::chain;
 
 use crate::args::StoreArgs;
+use crate::output::Output;
+
+/// Stagings of a crashed run on a store that can't tell whether they live.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// Opens the store; a backup makes the directory when it is missing, everything else needs it.
 pub(crate) fn open(args: &StoreArgs, create: bool) -> anyhow::Result<Arc<dyn Store>> {
@@ -18,4 +24,19 @@ pub(crate) fn open(args: &StoreArgs, create: bool) -> anyhow::Result<Arc<dyn Sto
         bail!("the store {} does not exist", path.display());
     }
     Ok(Arc::new(FsStore::open(path)?))
+}
+
+/// Removes what dead runs left. What can't be removed now is no reason to make no backup.
+pub(crate) async fn sweep(store: &dyn Store, output: &Output) {
+    match store.sweep(ABANDONED).await {
+        Ok(Swept { removed, failed, .. }) => {
+            if removed > 0 {
+                output.say(&format!("removed what {removed} interrupted run(s) left behind"));
+            }
+            if failed > 0 {
+                output.say(&format!("could not remove what {failed} interrupted run(s) left behind"));
+            }
+        }
+        Err(error) => output.say(&format!("could not sweep up after interrupted runs: {}", chain(&error))),
+    }
 }

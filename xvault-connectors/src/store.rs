@@ -5,6 +5,7 @@ mod fs;
 pub mod hooked;
 mod memory;
 mod objects;
+mod removal;
 mod staging_dir;
 mod sweep;
 pub mod unreliable;

@@ -6,6 +6,7 @@
 //! - [`source`][]: what a user saves about a source;
 //! - [`entry`][]: what a source hands over ([`Entry`]), and where it goes ([`EntrySink`]);
 //! - [`snapshot`][]: `manifest.json`, `meta.json` and the locator;
+//! - [`tag`][]: words that users put on snapshots;
 //! - [`job`][]: the life of a job, and [`protocol`][]: what hub and worker say to each other;
 //! - [`seal`][]: age keys, and the envelope for small secrets;
 //! - [`secret`][]: secrets that cannot be printed;
@@ -43,11 +44,14 @@ pub mod secret;
 pub mod service;
 pub mod snapshot;
 pub mod source;
+pub mod tag;
 pub mod tar;
 
 pub use entry::{Entry, EntryKind, EntryPath, EntrySink, Metadata, Mtime, SinkError, Warning, WarningCode};
 pub use error::{Dispose, Disposition};
-pub use id::{ApiKeyId, CredentialId, JobId, LeaseToken, ScheduleId, SnapshotId, SourceId, TenantId, UserId, WorkerId};
+pub use id::{
+    ApiKeyId, CredentialId, JobId, LeaseToken, ScheduleId, SnapshotId, SourceId, TenantId, UserId, WorkerId,
+};
 pub use job::{JobKind, JobStatus};
 pub use monitor::{Phase, Progress, Silent};
 pub use seal::{Identity, Recipient};

@@ -206,6 +206,10 @@ pub struct Manifest {
     pub compressed_size_bytes: u64,
     /// Whole or partial.
     pub completeness: Completeness,
+    /// Words that its user put on it, as [`crate::tag::check`] allows them. From a store, they may be any text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
+    pub tags: Vec<String>,
     /// What it holds.
     pub content_summary: ContentSummary,
     /// The proof that the source was read to its end.

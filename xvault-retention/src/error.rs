@@ -1,8 +1,9 @@
 //! What is wrong with a policy.
 
+use xvault_core::tag::InvalidTags;
 use xvault_core::{Dispose, Disposition};
 
-use crate::policy::{FIELDS, MAX_TAG_LEN, MAX_TAGS};
+use crate::policy::FIELDS;
 
 /// Why a policy is refused, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,8 +73,8 @@ pub enum PolicyError {
     )]
     Ages,
     /// A tag that is none, or too many.
-    #[error("`keep_tags` takes up to {MAX_TAGS} tags of 1 to {MAX_TAG_LEN} bytes")]
-    Tags,
+    #[error("`keep_tags`: {0}")]
+    Tags(#[from] InvalidTags),
 }
 
 impl PolicyError {
@@ -89,7 +90,7 @@ impl PolicyError {
             | Self::ModeNeeds { field, .. } => Some(field),
             Self::NoAge => Some("max_age_days"),
             Self::Ages => Some("min_age_hours"),
-            Self::Tags => Some("keep_tags"),
+            Self::Tags(_) => Some("keep_tags"),
         }
     }
 }

@@ -90,7 +90,10 @@ pub use calendar::{Bucket, Period};
 pub use error::PolicyError;
 pub use evaluate::evaluate;
 pub use plan::{Decision, Plan, Summary};
-pub use policy::{Count, MAX_TAG_LEN, MAX_TAGS, Policy, Rules};
+pub use policy::{Count, Policy, Rules};
 pub use reason::Reason;
 pub use snapshot::{Snapshot, Status};
 pub use within::{InvalidWithin, Within};
+
+/// Times and time zones of the calls here.
+pub use jiff;

@@ -7,14 +7,10 @@ pub(crate) use json::FIELDS;
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use xvault_core::tag;
 
 use crate::error::PolicyError;
 use crate::within::Within;
-
-/// The most tags that a policy names.
-pub const MAX_TAGS: usize = 100;
-/// The longest tag, in bytes.
-pub const MAX_TAG_LEN: usize = 256;
 
 /// How `keep_hourly` … `keep_yearly` and `keep_within` count.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
@@ -124,7 +120,7 @@ impl TryFrom<Rules> for Policy {
     type Error = PolicyError;
 
     fn try_from(rules: Rules) -> Result<Self, PolicyError> {
-        check_tags(&rules.keep_tags)?;
+        tag::check(&rules.keep_tags)?;
         let mut rules = without_zeros(rules);
         if rules.max_age_days == Some(0) {
             return Err(PolicyError::NoAge);
@@ -148,11 +144,6 @@ impl<'de> Deserialize<'de> for Policy {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::parse(&Value::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
-}
-
-fn check_tags(tags: &[String]) -> Result<(), PolicyError> {
-    let fits = |tag: &String| (1..=MAX_TAG_LEN).contains(&tag.len());
-    if tags.len() <= MAX_TAGS && tags.iter().all(fits) { Ok(()) } else { Err(PolicyError::Tags) }
 }
 
 fn without_zeros(rules: Rules) -> Rules {

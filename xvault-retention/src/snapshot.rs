@@ -55,6 +55,7 @@ impl From<&Manifest> for Snapshot {
         Self {
             status: manifest.completeness.into(),
             verified: manifest.read_back.mode == ReadBack::Full,
+            tags: manifest.tags.clone(),
             ..Self::new(manifest.snapshot_id.clone(), manifest.started_at)
         }
     }

@@ -57,6 +57,7 @@ pub fn manifest(key: &SnapshotKey) -> Manifest {
         tar_size_bytes: 1024,
         compressed_size_bytes: 100,
         completeness: Completeness::Whole,
+        tags: Vec::new(),
         content_summary: ContentSummary::default(),
         evidence: Evidence::Walk { directories: 1, files: 0 },
         read_back: ReadBackReport { mode: ReadBack::Full, entries: 0, frames: 1, bytes: 1024 },

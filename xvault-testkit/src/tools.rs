@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Program and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 31] = [
+const PACKAGES: [(&str, &str); 32] = [
     ("age", "age"),
     ("age-keygen", "age"),
     ("bash", "bash"),
     ("chpasswd", "passwd"),
     ("curl", "curl"),
     ("faketime", "faketime"),
+    ("flock", "util-linux"),
     ("initdb", "postgresql"),
     ("ipcrm", "util-linux"),
     ("kill", "procps"),

@@ -12,7 +12,7 @@ use xvault_core::snapshot::{
 };
 use xvault_core::{
     Identity, JobId, Manifest, Meta, Phase, ReadBack, Recipient, SnapshotId, SnapshotKey, SourceId, TenantId,
-    WorkerId, clock, seal,
+    WorkerId, clock, seal, tag,
 };
 
 use crate::bridge::{ArchiveSink, outlet};
@@ -34,6 +34,7 @@ pub struct BackupOptions {
     worker_id: WorkerId,
     control: Control,
     expected_bytes: Option<u64>,
+    tags: Vec<String>,
 }
 
 impl BackupOptions {
@@ -57,6 +58,7 @@ impl BackupOptions {
             worker_id: WorkerId::local(),
             control: Control::default(),
             expected_bytes: None,
+            tags: Vec::new(),
         })
     }
 
@@ -114,6 +116,15 @@ impl BackupOptions {
     #[must_use]
     pub fn expected_bytes(self, bytes: Option<u64>) -> Self {
         Self { expected_bytes: bytes, ..self }
+    }
+
+    /// Puts words on the snapshot, for [`keep_tags`](crate::retention::Rules::keep_tags) to look at.
+    ///
+    /// # Errors
+    /// When they are too many, or one is too long or has control characters.
+    pub fn tags(self, tags: Vec<String>) -> Result<Self, Error> {
+        tag::check(&tags)?;
+        Ok(Self { tags, ..self })
     }
 
     fn meta(&self) -> Meta {
@@ -313,6 +324,7 @@ fn manifest(
         tar_size_bytes: stats.tar_size_bytes,
         compressed_size_bytes: stats.compressed_size_bytes,
         completeness: if whole { Completeness::Whole } else { Completeness::Partial },
+        tags: options.tags.clone(),
         content_summary: stats.content,
         evidence: pulled.evidence,
         read_back,

@@ -2,7 +2,7 @@
 
 use xvault_core::entry::InvalidPath;
 use xvault_core::snapshot::DocumentError;
-use xvault_core::{Dispose, Disposition, EntryPath, seal};
+use xvault_core::{Dispose, Disposition, EntryPath, seal, tag};
 
 /// An error of a backup, a restore or a check.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,10 @@ pub enum Error {
     /// A path can't stand in a snapshot.
     #[error(transparent)]
     Path(#[from] InvalidPath),
+
+    /// Words that can't stand on a snapshot.
+    #[error(transparent)]
+    Tags(#[from] tag::InvalidTags),
 
     /// The stored bytes are not those that were written: there is no snapshot.
     #[error("the stored snapshot does not read back as it was written, and was not kept")]
@@ -100,6 +104,7 @@ impl Dispose for Error {
             Self::Document(_)
             | Self::Key(_)
             | Self::Path(_)
+            | Self::Tags(_)
             | Self::Evidence { .. }
             | Self::TooLarge { .. }
             | Self::NoSnapshot { .. }

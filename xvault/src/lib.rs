@@ -6,6 +6,7 @@
 //! - [`list`] and [`find`]: which snapshots there are, and the one that is meant (an id, its beginning, or [`LATEST`]);
 //! - [`Snapshot::open`]: then [`Snapshot::entries`], [`Snapshot::cat`], [`Snapshot::read_to_vec`] and [`Snapshot::restore`];
 //! - [`verify()`]: sizes and hashes without a key, every byte and every content hash with one;
+//! - [`forget`]: what a retention policy ([`retention`]) keeps of them, and the removal of the others;
 //! - [`Control`]: cancellation, progress and bandwidth of all of these; [`Error`]: what went wrong, and what to do about it.
 //!
 //! ```
@@ -64,13 +65,14 @@
 //!
 //! Each piece is public and serves alone: [`archive`] (the artifact: synchronous, without a runtime), [`connectors`]
 //! (sources and stores: async; implement [`Source`] or [`Store`] for systems of your own) and [`core`] (ids,
-//! settings, entries, manifests, keys). They meet in [`bridge`], the only place where async and sync do.
+//! settings, entries, manifests, keys). [`retention`] decides, and does nothing else. Async and sync meet in [`bridge`], and only there.
 //!
 //! The calls need a tokio runtime with time enabled; they block none of its threads, but use its blocking pool.
 
 mod backup;
 pub mod bridge;
 mod error;
+pub mod forget;
 mod objects;
 mod read_back;
 mod restore;
@@ -81,11 +83,12 @@ mod verify;
 pub use xvault_archive as archive;
 pub use xvault_connectors as connectors;
 pub use xvault_core as core;
+pub use xvault_retention as retention;
 
 pub use backup::{BackupOptions, backup};
 pub use error::Error;
 pub use restore::RestoreOptions;
-pub use select::{LATEST, find, list};
+pub use select::{LATEST, find, list, locate};
 pub use snapshot::{Fetched, Snapshot};
 pub use verify::{Depth, VerifyOptions, VerifyReport, verify};
 pub use xvault_archive::{ArchiveEntry, ExtractStats, Overwrite};

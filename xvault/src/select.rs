@@ -2,7 +2,7 @@
 
 use xvault_connectors::snapshot::{self, Filter, Listed};
 use xvault_connectors::{Error as ConnectorError, Store};
-use xvault_core::{Dispose, Disposition, Manifest};
+use xvault_core::{Dispose, Disposition, Manifest, SnapshotKey};
 
 use crate::Error;
 
@@ -25,9 +25,21 @@ pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Listed>, Err
 /// taken for the newest. A damaged manifest tells no time, so its id does: ids are made in the order of time.
 pub async fn find(store: &dyn Store, selector: &str, filter: &Filter) -> Result<Manifest, Error> {
     let listed = list(store, filter).await?;
-    let none = || Error::NoSnapshot { selector: selector.to_owned(), store: store.describe() };
     let found = if selector == LATEST { newest(listed)? } else { matching(listed, selector)? };
-    found.ok_or_else(none)?.manifest.map_err(Error::Store)
+    found.ok_or_else(|| none(store, selector))?.manifest.map_err(Error::Store)
+}
+
+/// The key of the snapshot that `selector` names, an id or a beginning that fits one id only, be it sound or damaged.
+///
+/// # Errors
+/// When none fits, or several do. [`LATEST`] is no id.
+pub async fn locate(store: &dyn Store, selector: &str, filter: &Filter) -> Result<SnapshotKey, Error> {
+    let found = matching(list(store, filter).await?, selector)?;
+    found.map(|one| one.key).ok_or_else(|| none(store, selector))
+}
+
+fn none(store: &dyn Store, selector: &str) -> Error {
+    Error::NoSnapshot { selector: selector.to_owned(), store: store.describe() }
 }
 
 /// The newest, if it is certain which one that is.

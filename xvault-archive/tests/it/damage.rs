@@ -45,6 +45,7 @@ fn manifest(archive: &Archive) -> Manifest {
         tar_size_bytes: stats.tar_size_bytes,
         compressed_size_bytes: stats.compressed_size_bytes,
         completeness: Completeness::Whole,
+        tags: Vec::new(),
         content_summary: stats.content,
         evidence: Evidence::Walk { directories: 0, files: 0 },
         read_back: ReadBackReport { mode: ReadBack::Off, entries: 0, frames: 0, bytes: 0 },

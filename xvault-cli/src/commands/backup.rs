@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use xvault::connectors::{Store, Swept};
-use xvault::core::error::chain;
+use xvault::connectors::Store;
 use xvault::core::snapshot::{Completeness, MANIFEST_NAME};
 use xvault::core::{Manifest, Phase, ReadBack, SourceId, SourceSettings};
 use xvault::{BackupOptions, Filter};
@@ -14,9 +13,6 @@ use crate::args::BackupArgs;
 use crate::output::Output;
 use crate::units::{show_bytes, show_count, show_duration};
 use crate::{Outcome, keys, store};
-
-/// Stagings of a crashed run on a store that can't tell whether they live.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) async fn run(
     args: &BackupArgs,
@@ -27,7 +23,7 @@ pub(super) async fn run(
     let store = store::open(&args.store, true)?;
     let source_id = args.source_id.clone().unwrap_or_else(|| source_id(&settings));
     let options = options(args, source_id.clone(), output)?;
-    sweep(&*store, output).await;
+    store::sweep(&*store, output).await;
 
     let mut control = super::control(output, cancel);
     if let Some(rate) = args.bwlimit {
@@ -59,27 +55,14 @@ fn source_id(settings: &SourceSettings) -> SourceId {
 fn options(args: &BackupArgs, source_id: SourceId, output: &Output) -> anyhow::Result<BackupOptions> {
     let recipients = keys::recipients(args, output)?;
     let index_recipients = keys::parse_all(&args.index_recipient)?;
-    let mut options =
-        BackupOptions::to(recipients, source_id)?.read_back(args.read_back.into()).level(args.level);
+    let mut options = BackupOptions::to(recipients, source_id)?
+        .tags(args.tag.clone())?
+        .read_back(args.read_back.into())
+        .level(args.level);
     if !index_recipients.is_empty() {
         options = options.index_recipients(index_recipients);
     }
     Ok(options)
-}
-
-/// What can't be swept now is no reason to make no backup.
-async fn sweep(store: &dyn Store, output: &Output) {
-    match store.sweep(ABANDONED).await {
-        Ok(Swept { removed, failed, .. }) => {
-            if removed > 0 {
-                output.say(&format!("removed what {removed} interrupted backup(s) left behind"));
-            }
-            if failed > 0 {
-                output.say(&format!("could not remove what {failed} interrupted backup(s) left behind"));
-            }
-        }
-        Err(error) => output.say(&format!("could not sweep up after interrupted backups: {}", chain(&error))),
-    }
 }
 
 /// What the newest snapshot of the source held; only the progress bar asks, so trouble is no error.

@@ -46,7 +46,9 @@ pub(super) fn rename_dir(from: &Path, to: &Path) -> io::Result<()> {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => fs::rename(from, to)?,
         Err(error) => return Err(error.into()),
     }
-    sync_dir(parent(from))?;
+    if parent(from) != parent(to) {
+        sync_dir(parent(from))?;
+    }
     sync_dir(parent(to))
 }
 

@@ -1,7 +1,8 @@
 //! Snapshots in a directory of this machine.
 //!
 //! A staging is the directory `.ID.staging` beside the snapshot's own, and holds a lock while its run lives
-//! (`staging_dir`), so that the sweep (`sweep`) can tell the dead from the living.
+//! (`staging_dir`), so that the sweep (`sweep`) can tell the dead from the living. A deletion (`removal`) makes a snapshot
+//! a dead staging first.
 
 use std::io;
 use std::ops::Range;
@@ -19,7 +20,7 @@ use xvault_core::snapshot::Locator;
 use super::objects::{Objects, StagedObjects, failed, put};
 use super::staging_dir::StagingDir;
 use super::sweep::{self, STAGING_SUFFIX, is_staging};
-use super::{Staging, Store, StoreWriter, Swept, durable};
+use super::{Staging, Store, StoreWriter, Swept, durable, removal};
 use crate::Error;
 
 /// A store in a local directory.
@@ -118,10 +119,9 @@ impl Store for FsStore {
     }
 
     async fn delete_all(&self, prefix: &str) -> Result<(), Error> {
-        self.objects.delete_all(prefix).await?;
-        // Whoever is told that it is gone forgets that it was there.
-        let path = self.path(prefix);
-        blocking(format!("remove {}", path.display()), move || durable::sync_removed(&path)).await
+        let prefix = prefix.trim_end_matches('/');
+        let (path, doomed) = (self.path(prefix), self.path(&staging_key(prefix)));
+        blocking(format!("delete {}", path.display()), move || removal::remove(&path, &doomed)).await
     }
 
     async fn sweep(&self, older_than: Duration) -> Result<Swept, Error> {

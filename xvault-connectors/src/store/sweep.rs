@@ -64,7 +64,11 @@ fn add(swept: &mut Swept, below: io::Result<Swept>) {
     swept.failed += below.failed;
 }
 
-fn sweep_staging(path: &Path, older_than: Duration) -> io::Result<Swept> {
+/// Removes one staging, if its run is dead.
+///
+/// # Errors
+/// Not found when it is gone already.
+pub(super) fn sweep_staging(path: &Path, older_than: Duration) -> io::Result<Swept> {
     let opened = File::open(path)?;
     let lock = try_lock(&opened)?;
     // Whoever committed it meanwhile has renamed it: the lock is then on a snapshot.

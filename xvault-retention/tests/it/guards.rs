@@ -218,6 +218,20 @@ fn numbers_without_measure_are_as_far_as_time_goes() {
             assert_eq!(plan.summary.total_to_keep, 2, "{now}: {:?}", lines(&plan));
         }
     }
+    // 2⁶⁴ seconds and a little more: what wraps around would be a little.
+    let hours = json!({"keep_last_n": 1, "min_age_hours": 5_124_095_576_030_432_u64});
+    let days = json!({"keep_all": true, "max_age_days": 213_503_982_334_602_u64});
+    let snapshots = [snapshot("2026-11-24T00:00:00Z"), snapshot("2020-01-01T00:00:00Z")];
+    for rules in [hours, days] {
+        assert_eq!(plan(&rules, &snapshots, NOW).summary.total_to_keep, 2, "{rules}");
+    }
+    for within in ["4294967295y", "19998y11m", "4294967295h"] {
+        assert_eq!(
+            plan(&json!({"keep_within": within}), &snapshots, NOW).summary.total_to_keep,
+            2,
+            "{within}"
+        );
+    }
     let young = json!({"keep_last_n": 1, "min_age_hours": max});
     assert_eq!(plan(&young, &snapshots[..1], &last).summary.total_to_keep, 1);
 }

@@ -142,7 +142,8 @@ fn kept(group: &Value) -> Kept {
     let mut kept = Kept::new();
     for reason in group["reasons"].as_array().unwrap() {
         let matches = reason["matches"].as_array().unwrap().iter().map(|text| text.as_str().unwrap());
-        // Later versions keep the oldest one too, while a rule has places left: see docs/retention.md.
+        // Later versions keep the oldest one too, while a rule has places left, and say so from 0.18 on: see
+        // docs/retention.md.
         let rules: BTreeSet<&'static str> =
             matches.filter(|text| !text.starts_with("oldest ")).map(known).collect();
         if !rules.is_empty() {
