@@ -3,7 +3,20 @@
 //! In JSON a source is `{"type": "sftp", "config": {…}}` with the field names of the API.
 //! Unknown fields are refused, so a misspelt `exlcudes` is an error, not a backup of everything.
 
+mod glob;
+
+pub use glob::check_glob;
+
 use serde::{Deserialize, Serialize};
+
+/// The most paths of a source, and the most globs.
+pub const MAX_ITEMS: usize = 1000;
+/// The longest path or glob, in bytes.
+pub const MAX_ITEM: usize = 4096;
+/// The most that all paths and globs of a source have together, in bytes.
+pub const MAX_TOTAL: usize = 64 << 10;
+/// The longest host or user name, in bytes.
+const MAX_NAME: usize = 255;
 
 /// The kinds of sources and their settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,18 +72,21 @@ impl SourceSettings {
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LocalSettings {
-    /// Absolute paths to back up, each with all below it.
+    /// Absolute paths to back up, each with all below it. At most 4096 bytes each, and 64 KiB with all globs.
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 1000))]
     pub paths: Vec<String>,
     /// Globs in gitignore syntax, matched against paths relative to each of `paths`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
     pub excludes: Vec<String>,
 }
 
 impl LocalSettings {
     fn validate(&self) -> Result<(), InvalidSettings> {
         check_paths(&self.paths)?;
+        check_excludes(&self.paths, &self.excludes)?;
         match self.paths.iter().find(|path| !path.starts_with('/')) {
-            Some(path) => Err(InvalidSettings::new("paths", format!("`{path}` is not absolute"))),
+            Some(path) => Err(InvalidSettings::new("paths", format!("`{}` is not absolute", shown(path)))),
             None => Ok(()),
         }
     }
@@ -82,19 +98,24 @@ impl LocalSettings {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SshSettings {
     /// Name or address of the server.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub host: String,
     /// TCP port.
     #[serde(default = "SshSettings::default_port")]
     pub port: u16,
     /// Account on the server.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub username: String,
-    /// Paths to back up, each with all below it. Relative ones start at the account's home.
+    /// Paths to back up, each with all below it. Relative ones start at the account's home. At most 4096 bytes each, and
+    /// 64 KiB with all globs.
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 1000))]
     pub paths: Vec<String>,
     /// Whether the credential is a password; otherwise it is a private key.
     #[serde(default)]
     pub use_password: bool,
     /// Globs in gitignore syntax, matched against paths relative to each of `paths`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
     pub excludes: Vec<String>,
     /// The server's key as pinned: `SHA256:` and 43 characters of base64, as `ssh-keygen -l` prints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,16 +131,17 @@ impl SshSettings {
 
     fn validate(&self) -> Result<(), InvalidSettings> {
         let invalid = |field, reason: &str| Err(InvalidSettings::new(field, reason.into()));
-        let plain =
-            |text: &str| !text.is_empty() && !text.chars().any(|c| c.is_control() || c.is_whitespace());
-        if !plain(&self.host) || self.host.len() > 255 {
-            return invalid("host", "a host name or address of 1 to 255 characters is needed");
+        let plain = |text: &str| {
+            (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c.is_whitespace())
+        };
+        if !plain(&self.host) {
+            return invalid("host", "a host name or address of 1 to 255 bytes without spaces is needed");
         }
         if self.port == 0 {
             return invalid("port", "it must be between 1 and 65535");
         }
         if !plain(&self.username) {
-            return invalid("username", "it must not be empty or contain spaces");
+            return invalid("username", "1 to 255 bytes without spaces are needed");
         }
         if self.host_key.as_deref().is_some_and(|key| !is_fingerprint(key)) {
             return invalid(
@@ -127,7 +149,8 @@ impl SshSettings {
                 "a fingerprint as `ssh-keygen -l` prints is needed: SHA256: and 43 characters",
             );
         }
-        check_paths(&self.paths)
+        check_paths(&self.paths)?;
+        check_excludes(&self.paths, &self.excludes)
     }
 }
 
@@ -141,14 +164,47 @@ fn check_paths(paths: &[String]) -> Result<(), InvalidSettings> {
     if paths.is_empty() {
         return Err(InvalidSettings::new("paths", "at least one path is needed".into()));
     }
+    check_sizes("paths", paths)?;
     let fault = |path: &&String| path.is_empty() || path.contains('\0') || path.split('/').any(|c| c == "..");
     match paths.iter().find(fault) {
         Some(path) => {
-            let reason = format!("`{}` is empty or contains `..` or a NUL", path.escape_debug());
+            let reason = format!("`{}` is empty or contains `..` or a NUL", shown(path));
             Err(InvalidSettings::new("paths", reason))
         }
         None => Ok(()),
     }
+}
+
+/// The globs by themselves, and together with the paths that they go with.
+fn check_excludes(paths: &[String], excludes: &[String]) -> Result<(), InvalidSettings> {
+    check_sizes("excludes", excludes)?;
+    let total: usize = paths.iter().chain(excludes).map(String::len).sum();
+    if total > MAX_TOTAL {
+        let field = if excludes.is_empty() { "paths" } else { "excludes" };
+        let reason = format!("paths and excludes have {total} bytes together; {MAX_TOTAL} are possible");
+        return Err(InvalidSettings::new(field, reason));
+    }
+    for glob in excludes {
+        check_glob(glob)
+            .map_err(|reason| InvalidSettings::new("excludes", format!("`{}`: {reason}", shown(glob))))?;
+    }
+    Ok(())
+}
+
+fn check_sizes(field: &'static str, items: &[String]) -> Result<(), InvalidSettings> {
+    if items.len() > MAX_ITEMS {
+        return Err(InvalidSettings::new(field, format!("at most {MAX_ITEMS} are possible")));
+    }
+    match items.iter().position(|item| item.len() > MAX_ITEM) {
+        Some(at) => Err(InvalidSettings::new(field, format!("[{at}] is longer than {MAX_ITEM} bytes"))),
+        None => Ok(()),
+    }
+}
+
+/// Foreign text in an answer: its beginning, without control characters.
+fn shown(text: &str) -> String {
+    let beginning: String = text.chars().take(100).collect();
+    beginning.escape_debug().to_string()
 }
 
 /// Which field of the settings is wrong, and why.
@@ -208,6 +264,15 @@ mod tests {
             ("paths", json!([])),
             ("paths", json!(["/a/../b"])),
             ("paths", json!([""])),
+            ("host", json!("h".repeat(256))),
+            ("username", json!("u".repeat(256))),
+            ("paths", json!(vec!["/a"; MAX_ITEMS + 1])),
+            ("paths", json!(["/".repeat(MAX_ITEM + 1)])),
+            ("paths", json!(vec!["/".repeat(MAX_ITEM); 17])),
+            ("excludes", json!(vec!["a"; MAX_ITEMS + 1])),
+            ("excludes", json!(["a".repeat(MAX_ITEM + 1)])),
+            ("excludes", json!(vec!["a".repeat(MAX_ITEM); 16])),
+            ("excludes", json!(["*.ok", "["])),
             ("host_key", json!("MD5:00:11")),
             ("host_key", json!("SHA256:short")),
         ];
@@ -215,9 +280,21 @@ mod tests {
             let mut value = ssh();
             value["config"][field] = bad.clone();
             let settings: SourceSettings = serde_json::from_value(value).unwrap();
-            assert_eq!(settings.validate().unwrap_err().field, field, "{bad}");
+            let error = settings.validate().unwrap_err();
+            assert_eq!(error.field, field, "{bad}");
+            assert!(error.to_string().len() < 500, "{error}");
         }
         let local = SourceSettings::Local(LocalSettings { paths: vec!["relative".into()], excludes: vec![] });
         assert_eq!(local.validate().unwrap_err().field, "paths");
+    }
+
+    #[test]
+    fn what_just_fits_is_taken() {
+        let local = |paths: Vec<String>, excludes: Vec<String>| {
+            SourceSettings::Local(LocalSettings { paths, excludes }).validate()
+        };
+        local(vec!["/a".into(); MAX_ITEMS], vec!["a".into(); MAX_ITEMS]).unwrap();
+        local(vec!["/".repeat(MAX_ITEM); 16], vec![]).unwrap();
+        local(vec!["/".repeat(MAX_ITEM)], vec!["a".repeat(MAX_ITEM); 15]).unwrap();
     }
 }

@@ -29,7 +29,8 @@ pub struct WorkerConfig {
     pub storage_base: PathBuf,
     /// How many jobs run at a time.
     pub concurrency: NonZeroUsize,
-    /// Directories of this machine that tenants may back up. None: the worker takes no `local` sources.
+    /// Directories of this machine that `local` sources may read: those that operators made, for whatever tenant. None: the worker
+    /// takes no `local` sources.
     pub allow_local: Vec<PathBuf>,
     /// How long running jobs may take to end once the worker is to stop. What still runs then is handed back to the hub.
     pub drain: Duration,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use xvault_core::EntryPath;
+use xvault_core::source::check_glob;
 
 use crate::Error;
 
@@ -21,9 +22,7 @@ impl Excludes {
     pub(crate) fn new(globs: &[String]) -> Result<Self, Error> {
         let mut builder = GitignoreBuilder::new("");
         for glob in globs {
-            if has_open_bracket(glob) {
-                return Err(invalid(glob, "a `[` is not closed; write `\\[` for the character itself"));
-            }
+            check_glob(glob).map_err(|reason| invalid(glob, reason))?;
             builder.add_line(None, glob).map_err(|error| invalid(glob, &error.to_string()))?;
         }
         builder.build().map(Self).map_err(|error| invalid(&globs.join(", "), &error.to_string()))
@@ -43,24 +42,6 @@ impl Excludes {
     }
 }
 
-/// Git lets such a glob match nothing and the matcher takes the bracket literally: it is a slip either way.
-fn has_open_bracket(glob: &str) -> bool {
-    let mut chars = glob.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c == '\\' {
-            chars.next();
-        } else if c == '[' {
-            chars.next_if(|c| matches!(c, '!' | '^'));
-            // A `]` in the first place stands for itself.
-            chars.next_if_eq(&']');
-            if !chars.by_ref().any(|c| c == ']') {
-                return true;
-            }
-        }
-    }
-    false
-}
-
 fn invalid(glob: &str, reason: &str) -> Error {
     Error::Settings(xvault_core::source::InvalidSettings {
         field: "excludes",
@@ -70,6 +51,9 @@ fn invalid(glob: &str, reason: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use xvault_core::source::{MAX_ITEM, MAX_TOTAL};
+
     use super::*;
 
     fn excluded(globs: &[&str], path: &[u8], is_dir: bool) -> bool {
@@ -113,5 +97,24 @@ mod tests {
         assert!(excluded(&[r"a\["], b"a[", false));
         assert!(excluded(&["a[]]"], b"a]", false));
         assert!(!excluded(&["a[!0-9]"], b"a7", false));
+    }
+
+    /// What is most to compile for its length, as much of it as a source may have.
+    #[test]
+    fn the_most_that_a_source_may_have_is_understood() {
+        for unit in ["?", "*", "[^a-z]", "**/", "{a,b}", "\u{e9}"] {
+            let glob = unit.repeat(MAX_ITEM / unit.len());
+            Excludes::new(&vec![glob; MAX_TOTAL / MAX_ITEM]).unwrap();
+        }
+    }
+
+    proptest! {
+        /// A source that is saved is not refused at each backup.
+        #[test]
+        fn what_the_core_takes_the_matcher_takes(glob in r"[\[\]{}!^\\\-*?,/ #:az\u{e9}]{0,12}|[a-f\[\]:-]{0,8}(\[:digit:\])?[a\]-]{0,4}") {
+            if check_glob(&glob).is_ok() {
+                prop_assert!(Excludes::new(&[glob.clone()]).is_ok(), "{}", glob);
+            }
+        }
     }
 }

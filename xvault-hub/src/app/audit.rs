@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::AnyConnection;
-use xvault_core::TenantId;
+use xvault_core::{TenantId, WorkerId};
 
 use crate::Hub;
 use crate::api::principal::{Actor, Principal, Role};
@@ -31,12 +31,32 @@ pub(crate) async fn record(
     who: &Principal,
     deed: Deed<'_>,
 ) -> db::Result<()> {
-    let (actor_type, actor_id) = match &who.actor {
-        Actor::User(id) if who.role == Role::Operator => ("operator", id.to_string()),
-        Actor::User(id) => ("user", id.to_string()),
-        Actor::ApiKey(id) => ("api_key", id.to_string()),
+    let actor_type = match &who.actor {
+        Actor::User(_) if who.role == Role::Operator => "operator",
+        Actor::User(_) => "user",
+        Actor::ApiKey(_) => "api_key",
     };
-    insert(conn, (actor_type, Some(actor_id)), who.ip, deed, hub.clock().now()).await
+    insert(conn, (actor_type, Some(who.actor.id().to_owned())), who.ip, deed, hub.clock().now()).await
+}
+
+/// A deed of somebody who did not say who they are, or was not believed.
+pub(crate) async fn record_stranger(
+    conn: &mut AnyConnection,
+    deed: Deed<'_>,
+    ip: Option<IpAddr>,
+    now: Timestamp,
+) -> db::Result<()> {
+    insert(conn, ("system", None), ip, deed, now).await
+}
+
+/// A deed of a worker.
+pub(crate) async fn record_by_worker(
+    conn: &mut AnyConnection,
+    worker: &WorkerId,
+    deed: Deed<'_>,
+    now: Timestamp,
+) -> db::Result<()> {
+    insert(conn, ("worker", Some(worker.to_string())), None, deed, now).await
 }
 
 /// A deed of the program itself.

@@ -1,11 +1,11 @@
 //! Sources: systems that are backed up, with the credential they are read with.
 
-use serde_json::json;
-use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, TenantId};
+use serde_json::{Value, json};
+use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, SshSettings, TenantId};
 
 use super::audit::{Deed, record};
 use crate::api::error::{Error, Result};
-use crate::api::principal::Principal;
+use crate::api::principal::{Principal, Role};
 use crate::db::credentials::CredentialKind;
 use crate::db::sources::{Source, SourceStatus};
 use crate::db::{Page, Scope, credentials, schedules, sources, tenants};
@@ -47,6 +47,7 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewSource) -> Result
         created_at: now,
         updated_at: now,
     };
+    may_shape(who, &source.settings)?;
     let mut tx = hub.db().begin().await?;
     tenants::get(&mut tx, &Scope::All, &source.tenant_id).await.map_err(Error::of("tenant"))?;
     check_credential(&mut tx, &source).await?;
@@ -56,11 +57,29 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewSource) -> Result
     Ok(source)
 }
 
-/// The credential must be of the same tenant, and made for sources.
+/// 403 unless `who` may say what such a source reads. A directory of a worker's machine belongs to no tenant: which of them
+/// a tenant gets to see is for those to say who run the platform.
+fn may_shape(who: &Principal, settings: &SourceSettings) -> Result<()> {
+    match settings {
+        SourceSettings::Local(_) if who.role != Role::Operator => Err(Error::forbidden(
+            "a `local` source reads the disk of a worker: only operators make and change them, so ask yours; you may \
+             test it, back it up and read its snapshots",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The credential must be there where a login will need it, of the same tenant, and made for sources.
 async fn check_credential(conn: &mut sqlx::AnyConnection, source: &Source) -> Result<()> {
     let Some(id) = &source.credential_id else {
-        return Ok(());
+        return check_absence(&source.settings);
     };
+    if matches!(source.settings, SourceSettings::Local(_)) {
+        return Err(Error::invalid_field(
+            "credential_id",
+            "a `local` source is read without one: leave it out",
+        ));
+    }
     let own = Scope::Tenant(source.tenant_id.clone());
     let found = credentials::get(conn, &own, id).await.map_err(Error::of("credential"))?;
     match found.kind {
@@ -69,6 +88,18 @@ async fn check_credential(conn: &mut sqlx::AnyConnection, source: &Source) -> Re
             "credential_id",
             "this credential is for a store; one of kind `source` is needed",
         )),
+    }
+}
+
+/// Without a credential a server can be asked for its key, and nothing more: once the key is pinned, somebody logs in.
+fn check_absence(settings: &SourceSettings) -> Result<()> {
+    match settings {
+        SourceSettings::Sftp(SshSettings { host_key: Some(_), .. })
+        | SourceSettings::Ssh(SshSettings { host_key: Some(_), .. }) => Err(Error::invalid_field(
+            "credential_id",
+            "a source whose `host_key` is pinned is logged in to: name the credential with its password or private key",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -81,9 +112,34 @@ fn deed<'a>(action: &'a str, source: &'a Source) -> Deed<'a> {
         details: json!({
             "name": source.name,
             "type": source.settings.kind(),
-            "credential_id": source.credential_id,
+            "target": target(&source.settings, source.credential_id.as_ref()),
         }),
     }
+}
+
+/// The longest address in the log, in characters. A host and a user name fit in whole; what is cut are paths.
+const MAX_ADDRESS: usize = 1000;
+
+/// Where a source's credential goes: who can point one at a server of their own can read it there.
+pub(crate) fn target(settings: &SourceSettings, credential_id: Option<&CredentialId>) -> Value {
+    let host_key = match settings {
+        SourceSettings::Sftp(ssh) | SourceSettings::Ssh(ssh) => ssh.host_key.as_deref(),
+        _ => None,
+    };
+    json!({
+        "address": settings.address().chars().take(MAX_ADDRESS).collect::<String>(),
+        "host_key": host_key,
+        "credential_id": credential_id,
+    })
+}
+
+/// A change, with what it was before.
+fn updated<'a>(before: &Value, source: &'a Source) -> Deed<'a> {
+    let mut deed = deed("source.update", source);
+    if let Some(details) = deed.details.as_object_mut() {
+        details.insert("target_before".to_owned(), before.clone());
+    }
+    deed
 }
 
 /// One that is not deleted.
@@ -108,6 +164,8 @@ pub(crate) async fn update(
 ) -> Result<Source> {
     let mut tx = hub.db().begin().await?;
     let mut source = sources::lock(&mut tx, scope, id).await.map_err(Error::of("source"))?;
+    may_shape(who, &source.settings)?;
+    let before = target(&source.settings, source.credential_id.as_ref());
     if let Some(config) = &change.config {
         source.settings = parse(source.settings.kind(), config)?;
     }
@@ -123,7 +181,7 @@ pub(crate) async fn update(
     source.updated_at = hub.clock().now();
     check_credential(&mut tx, &source).await?;
     sources::update(&mut tx, &source).await.map_err(Error::of("source"))?;
-    record(&mut tx, hub, who, deed("source.update", &source)).await?;
+    record(&mut tx, hub, who, updated(&before, &source)).await?;
     tx.commit().await.map_err(DbError::from)?;
     Ok(source)
 }

@@ -4,16 +4,17 @@ use std::collections::HashMap;
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
-use xvault_core::{ReadBack, SourceId, SourceSettings, TenantId};
+use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, TenantId};
 
 use super::credentials::StoredSecret;
-use super::{Error, Result, Scope, json, parsed, places};
+use super::{Error, Result, Scope, json, parsed, parsed_opt, places};
 
 /// A source as a job needs it.
 #[derive(Debug)]
 pub(crate) struct Needs {
     pub(crate) tenant_id: TenantId,
     pub(crate) settings: SourceSettings,
+    pub(crate) credential_id: Option<CredentialId>,
     pub(crate) credential: Option<StoredSecret>,
     pub(crate) read_back: ReadBack,
     pub(crate) source_disabled: bool,
@@ -23,7 +24,7 @@ pub(crate) struct Needs {
 /// Those of sources that are not deleted.
 const SELECT: &str =
     "SELECT s.id, s.tenant_id, s.type, s.config, s.status, s.read_back, t.status AS tenant_status,
-        c.ciphertext, c.key_id
+        c.id AS credential_id, c.ciphertext, c.key_id
     FROM sources s JOIN tenants t ON t.id = s.tenant_id LEFT JOIN credentials c
         ON c.id = s.credential_id AND c.tenant_id = s.tenant_id
     WHERE s.status <> 'deleted' AND s.id";
@@ -54,6 +55,7 @@ fn from_row(row: &AnyRow) -> Result<Needs> {
     Ok(Needs {
         tenant_id: parsed(row, "tenant_id")?,
         settings: settings(row)?,
+        credential_id: parsed_opt(row, "credential_id")?,
         credential: credential(row)?,
         read_back: word(row, "read_back")?,
         source_disabled: row.try_get::<String, _>("status")? == "disabled",

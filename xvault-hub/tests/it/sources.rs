@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
-use crate::world::{World, text};
+use crate::world::{Answer, Tenant, World, text};
 
 fn ssh() -> Value {
     json!({ "type": "sftp", "name": "server", "config": { "host": "h", "username": "web", "paths": ["/srv"] } })
@@ -118,6 +118,11 @@ async fn bad_sources_are_refused_by_field(world: World) {
         ("config.host_key", config(json!({ "host_key": "MD5:0" }))),
         ("config.password", config(json!({ "password": "x" }))),
         ("config", whole(json!({ "config": ["h", 22, "u", ["/srv"]] }))),
+        ("config.paths", config(json!({ "paths": vec!["/a"; 1001] }))),
+        ("config.paths", config(json!({ "paths": ["/".repeat(4097)] }))),
+        ("config.excludes", config(json!({ "excludes": vec!["x".repeat(4000); 17] }))),
+        ("config.excludes", config(json!({ "excludes": ["*.log", "["] }))),
+        ("config.username", config(json!({ "username": "u".repeat(256) }))),
         ("config.paths", whole(json!({ "type": "local", "config": { "paths": ["relative"] } }))),
         ("config.host", whole(json!({ "type": "local" }))),
         ("type", whole(json!({ "type": "telnet" }))),
@@ -130,6 +135,7 @@ async fn bad_sources_are_refused_by_field(world: World) {
     for (field, body) in cases {
         let error = acme.admin.post("/api/v1/sources", body.clone()).await.refused(422, "invalid_field");
         assert_eq!(error["details"], json!({ "field": field }), "{body}: {error}");
+        assert!(error.to_string().len() < 500, "{error}");
     }
     acme.admin
         .post("/api/v1/sources", whole(json!({ "credential_id": "none" })))
@@ -179,16 +185,115 @@ async fn a_test_waits_for_its_worker(world: World) {
     }
 }
 
+/// A `local` source of a tenant, as operators make them. Gives its id.
+async fn local_source(world: &World, tenant: &Tenant) -> String {
+    let config = json!({ "paths": ["/srv"] });
+    let body = json!({ "tenant_id": tenant.id, "type": "local", "name": "disk", "config": config });
+    text(&world.operator.post("/api/v1/sources", body).await.expect(201)["id"])
+}
+
 async fn a_local_source_needs_a_worker_that_may(world: World) {
     let acme = world.tenant("acme").await;
-    let body = json!({ "type": "local", "name": "disk", "config": { "paths": ["/srv"] } });
-    let source = text(&acme.admin.post("/api/v1/sources", body).await.expect(201)["id"]);
+    let source = local_source(&world, &acme).await;
     let job = json!({ "source_id": source });
     acme.member.post("/api/v1/jobs", job.clone()).await.refused(409, "no_worker");
     acme.member.post(&format!("/api/v1/sources/{source}/test"), json!({})).await.refused(409, "no_worker");
     FakeWorker::join(&world, "w1", &["local"]).await;
     let made = acme.member.post("/api/v1/jobs", job).await.expect(201);
     assert_eq!(made["target_worker_id"], "w1");
+}
+
+/// What a worker's disk holds is not a tenant's to choose: else one could back up the other's files, and export its own identity
+/// to read them.
+async fn only_operators_say_which_directories_of_a_worker_are_read(world: World) {
+    let (acme, umbrella) = (world.tenant("acme").await, world.tenant("umbrella").await);
+    let worker = FakeWorker::join(&world, "w1", &["local"]).await;
+    let own = local_source(&world, &acme).await;
+    let foreign = json!({ "type": "local", "name": "theirs", "config": { "paths": ["/srv/acme"] } });
+    for caller in [&umbrella.admin, &umbrella.owner, &umbrella.member] {
+        caller.post("/api/v1/sources", foreign.clone()).await.refused(403, "forbidden");
+    }
+    let key = json!({ "name": "k", "role": "owner" });
+    let key = text(&umbrella.owner.post("/api/v1/api-keys", key).await.expect(201)["key"]);
+    let key = world.nobody().with_token(&key);
+    let answer = key.post("/api/v1/sources", foreign.clone()).await.refused(403, "forbidden");
+    assert!(text(&answer["error"]).contains("operators"), "{answer}");
+    assert_eq!(umbrella.owner.get("/api/v1/sources").await.expect(200)["sources"], json!([]));
+
+    let path = format!("/api/v1/sources/{own}");
+    let elsewhere = json!({ "config": { "paths": ["/srv/umbrella"] } });
+    umbrella.owner.put(&path, elsewhere.clone()).await.refused(404, "not_found");
+    for change in [elsewhere.clone(), json!({ "name": "x" })] {
+        acme.owner.put(&path, change).await.refused(403, "forbidden");
+    }
+    let seen = acme.member.get(&path).await.expect(200);
+    assert_eq!((&seen["config"], &seen["name"]), (&json!({ "paths": ["/srv"] }), &json!("disk")));
+    // Running and reading it is the tenant's own.
+    worker.back_up(&enqueue(&acme.member, &own).await).await;
+    acme.admin.post(&format!("{path}/disable"), json!({})).await.expect(200);
+    let moved = world.operator.put(&path, elsewhere).await.expect(200);
+    assert_eq!(moved["config"], json!({ "paths": ["/srv/umbrella"] }));
+    acme.admin.delete(&path).await.expect(204);
+}
+
+/// An admin who points a credential at a server of their own reads it there: that can be seen.
+async fn where_a_credential_goes_is_written_down(world: World) {
+    let acme = world.tenant("acme").await;
+    let (credential, source) = ssh_source(&acme.admin).await;
+    let key = format!("SHA256:{}", "a".repeat(43));
+    let config = json!({ "host": "evil.example", "username": "x", "paths": ["/"], "host_key": key });
+    acme.admin.put(&format!("/api/v1/sources/{source}"), json!({ "config": config })).await.expect(200);
+    let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
+    let job = worker.claim(&enqueue(&acme.member, &source).await).await;
+    let page = acme.admin.get("/api/v1/audit-events?limit=4").await.expect(200);
+    let events = page["audit_events"].as_array().unwrap();
+    let by = |action: &str| events.iter().find(|event| event["action"] == action).unwrap();
+    let (update, release) = (by("source.update"), by("credential.release"));
+    let target = |address: &str, host_key: Value| json!({ "address": address, "host_key": host_key, "credential_id": credential });
+    let evil = target("ssh://x@evil.example:22/", json!(key));
+    assert_eq!(update["details"]["target"], evil);
+    let before = target("ssh://web@h.example:22/home/web", Value::Null);
+    assert_eq!(update["details"]["target_before"], before);
+    assert_eq!((&release["actor_type"], &release["actor_id"]), (&json!("worker"), &json!("w1")));
+    assert_eq!((&release["target_id"], &release["tenant_id"]), (&json!(credential), &json!(acme.id)));
+    let details = json!({ "job_id": job.job_id, "source_id": source, "target": evil });
+    assert_eq!(release["details"], details);
+    assert!(!page.to_string().contains("test-pass"), "{page}");
+    // Without a credential there is nothing to tell.
+    let body = json!({ "config": { "host": "h", "username": "x", "paths": ["/"] }, "credential_id": null });
+    worker.fail(&job, "x", "y").await;
+    acme.admin.put(&format!("/api/v1/sources/{source}"), body).await.expect(200);
+    worker.claim(&enqueue(&acme.member, &source).await).await;
+    let page = acme.admin.get("/api/v1/audit-events?limit=1").await.expect(200);
+    assert_eq!(page["audit_events"][0]["action"], "job.enqueue");
+}
+
+async fn a_credential_is_there_where_one_logs_in(world: World) {
+    let acme = world.tenant("acme").await;
+    let (credential, source) = ssh_source(&acme.admin).await;
+    let path = format!("/api/v1/sources/{source}");
+    let pinned = |kind: &str| {
+        let key = format!("SHA256:{}", "a".repeat(43));
+        let config = json!({ "host": "h", "username": "web", "paths": ["/srv"], "host_key": key });
+        json!({ "type": kind, "name": "server", "config": config })
+    };
+    let refused = |answer: Answer| {
+        assert_eq!(answer.refused(422, "invalid_field")["details"]["field"], "credential_id");
+    };
+    for kind in ["ssh", "sftp"] {
+        refused(acme.admin.post("/api/v1/sources", pinned(kind)).await);
+        let mut with_credential = pinned(kind);
+        with_credential["credential_id"] = json!(credential);
+        acme.admin.post("/api/v1/sources", with_credential).await.expect(201);
+    }
+    acme.admin.put(&path, json!({ "config": pinned("ssh")["config"] })).await.expect(200);
+    refused(acme.admin.put(&path, json!({ "credential_id": null })).await);
+    assert_eq!(acme.admin.get(&path).await.expect(200)["credential_id"], json!(credential));
+    let config = json!({ "paths": ["/srv"] });
+    let local = json!({
+        "tenant_id": acme.id, "type": "local", "name": "disk", "config": config, "credential_id": credential,
+    });
+    refused(world.operator.post("/api/v1/sources", local).await);
 }
 
 async fn every_deed_is_written_down(world: World) {
@@ -237,6 +342,11 @@ async fn every_deed_is_written_down(world: World) {
         assert_eq!((&event["tenant_id"], &event["ip"]), (&json!(acme.id), &json!("127.0.0.1")));
     }
     assert_eq!((&events[3]["target_id"], &events[3]["details"]["name"]), (&json!(source), &json!("renamed")));
+    // Where the credential went, and where it goes now.
+    let created = &events[10]["details"];
+    let (address, host_key) = ("ssh://web@h.example:22/home/web", Value::Null);
+    assert_eq!((&created["target"]["address"], &created["target"]["host_key"]), (&json!(address), &host_key));
+    assert_eq!(events[3]["details"]["target_before"]["address"], json!(address));
     for secret in ["test-pass", "dGVzdC1wYXNz", "other-pass", "b3RoZXItcGFzcw"] {
         assert!(!page.to_string().contains(secret), "{page}");
     }
@@ -251,4 +361,7 @@ on_both_engines!(
     bad_sources_are_refused_by_field,
     a_test_waits_for_its_worker,
     a_local_source_needs_a_worker_that_may,
+    only_operators_say_which_directories_of_a_worker_are_read,
+    a_credential_is_there_where_one_logs_in,
+    where_a_credential_goes_is_written_down,
 );

@@ -10,7 +10,7 @@ use crate::api::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum SourceType {
-    /// Directories of the worker's machine.
+    /// Directories of the worker's machine. Only operators make and change such sources.
     Local,
     /// Files over SFTP.
     Sftp,

@@ -50,7 +50,8 @@ struct CreateSource {
     /// For people.
     #[schema(value_type = Name)]
     name: String,
-    /// What the source is read with; of kind `source`.
+    /// What the source is read with; of kind `source`. A `local` one takes none, others need it once their `host_key` is
+    /// pinned.
     credential_id: Option<CredentialId>,
     #[schema(value_type = SourceConfig)]
     config: Value,
@@ -149,11 +150,16 @@ async fn answer(hub: &Hub, row: db::sources::Source) -> Result<Json<Source>> {
 
 /// Save a source
 ///
-/// The settings are those of its type; `POST /sources/{id}/test` tries them.
+/// The settings are those of its type; `POST /sources/{id}/test` tries them. A `local` source reads the disk of a worker:
+/// only operators make one.
 #[utoipa::path(
     post, path = "/sources", tag = "sources",
     request_body = CreateSource,
-    responses((status = 201, body = Source)),
+    responses(
+        (status = 201, body = Source),
+        (status = 403, body = ErrorBody, description = "The token's role does not suffice, or the source is `local` and you \
+            are no operator."),
+    ),
 )]
 async fn create(
     State(hub): State<Hub>,
@@ -207,12 +213,17 @@ async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId>) -
 
 /// Change a source
 ///
-/// What is absent stays, and so does the type. Jobs that are claimed from now on use the new settings.
+/// What is absent stays, and so does the type. Jobs that are claimed from now on use the new settings. Only operators change
+/// a `local` source; who may change others may disable, enable and delete it.
 #[utoipa::path(
     put, path = "/sources/{id}", tag = "sources",
     params(("id" = SourceId, Path)),
     request_body = UpdateSource,
-    responses((status = 200, body = Source)),
+    responses(
+        (status = 200, body = Source),
+        (status = 403, body = ErrorBody, description = "The token's role does not suffice, or the source is `local` and you \
+            are no operator."),
+    ),
 )]
 async fn update(
     State(hub): State<Hub>,

@@ -1,5 +1,6 @@
 //! What a worker is told about the job it holds: the only place where a secret leaves the database, sealed to that worker.
 
+use serde_json::json;
 use sqlx::AnyConnection;
 use xvault_core::error::Disposition;
 use xvault_core::job::JobError;
@@ -10,6 +11,7 @@ use xvault_core::{JobKind, Recipient, SnapshotKey};
 use super::enqueue::check_enabled;
 use super::{cleaned, millis};
 use crate::api::error::Result;
+use crate::app::audit::{Deed, record_by_worker};
 use crate::db::credentials::StoredSecret;
 use crate::db::needs::{self, Needs};
 use crate::db::workers::Worker;
@@ -109,7 +111,7 @@ async fn backup(
     Ok(Task::Backup(Box::new(BackupTask {
         source_id: key.source_id,
         snapshot_id: key.snapshot_id,
-        credential: sealed(hub, worker, needs.credential.as_ref())?,
+        credential: release(hub, conn, worker, job, &needs).await?,
         source: needs.settings,
         recipients: recipients(hub, &keys, "data")?,
         index_recipients: recipients(hub, &keys, "index")?,
@@ -125,7 +127,7 @@ async fn probe(
     job: &JobRow,
 ) -> std::result::Result<Task, Unmet> {
     let needs = needs_of(conn, job).await?;
-    let credential = sealed(hub, worker, needs.credential.as_ref())?;
+    let credential = release(hub, conn, worker, job, &needs).await?;
     Ok(Task::Probe { source: needs.settings, credential })
 }
 
@@ -142,6 +144,32 @@ fn recipients(
     }
     recipients.extend(hub.settings().recovery_recipient.clone());
     Ok(recipients)
+}
+
+/// The source's credential, for this worker alone. That it has it is written down before it has it.
+async fn release(
+    hub: &Hub,
+    conn: &mut AnyConnection,
+    worker: &Worker,
+    job: &JobRow,
+    needs: &Needs,
+) -> std::result::Result<Option<Sealed>, Unmet> {
+    let sealed = sealed(hub, worker, needs.credential.as_ref())?;
+    if let (Some(_), Some(id)) = (&sealed, &needs.credential_id) {
+        let deed = Deed {
+            action: "credential.release",
+            target_type: "credential",
+            target_id: id.as_str(),
+            tenant_id: Some(&job.tenant_id),
+            details: json!({
+                "job_id": job.id,
+                "source_id": job.source_id,
+                "target": crate::app::sources::target(&needs.settings, Some(id)),
+            }),
+        };
+        record_by_worker(conn, &worker.id, deed, hub.clock().now()).await?;
+    }
+    Ok(sealed)
 }
 
 /// A credential that only this worker can open.
