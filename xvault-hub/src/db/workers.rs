@@ -150,17 +150,17 @@ pub(crate) async fn revoke_token(conn: &mut AnyConnection, id: &WorkerId, now: T
     touched(&result)
 }
 
-/// Takes over what a worker says of itself.
+/// Takes over what a worker says of itself. The name that it was given stays, unless it says another.
 pub(crate) async fn register(conn: &mut AnyConnection, said: &Register, now: Timestamp) -> Result<()> {
     let capabilities =
         serde_json::to_string(&said.capabilities).map_err(|_| Error::Corrupt { column: "capabilities" })?;
     let result = sqlx::query(
-        "UPDATE workers SET name = $2, recipient = $3, version = $4, capabilities = $5, concurrency = $6,
+        "UPDATE workers SET name = COALESCE($2, name), recipient = $3, version = $4, capabilities = $5, concurrency = $6,
              storage_base_path = $7, status = 'online', last_seen_at = $8, updated_at = $8
          WHERE id = $1",
     )
     .bind(said.worker_id.as_str())
-    .bind(said.name.as_deref().unwrap_or(said.worker_id.as_str()))
+    .bind(said.name.clone())
     .bind(said.recipient.to_string())
     .bind(&said.version)
     .bind(capabilities)

@@ -31,6 +31,33 @@ async fn a_worker_is_made_with_a_token_that_is_shown_once(world: World) {
     }
 }
 
+async fn a_worker_keeps_the_name_it_was_given(world: World) {
+    let body = json!({ "id": "w1", "name": "basement" });
+    let made = world.operator.post("/api/v1/workers", body).await.expect(201);
+    let caller = world.nobody().with_token(&text(&made["token"]));
+    let named = async || text(&world.operator.get("/api/v1/workers/w1").await.expect(200)["name"]);
+    // As `xvault-worker` does: it knows no name.
+    caller.post("/internal/workers/register", registration("w1", Value::Null)).await.expect(200);
+    assert_eq!(named().await, "basement");
+    caller.post("/internal/workers/register", registration("w1", json!("attic"))).await.expect(200);
+    assert_eq!(named().await, "attic");
+    let unnamed = FakeWorker::join(&world, "w2", &["ssh"]).await;
+    let seen = world.operator.get("/api/v1/workers/w2").await.expect(200);
+    assert_eq!(seen["name"], json!(unnamed.id));
+}
+
+fn registration(id: &str, name: Value) -> Value {
+    json!({
+        "worker_id": id,
+        "name": name,
+        "recipient": xvault_core::Identity::generate().recipient(),
+        "version": "0.1.0",
+        "capabilities": ["ssh"],
+        "storage_base_path": "/var/lib/xvault/backups",
+        "concurrency": 2,
+    })
+}
+
 async fn a_new_token_voids_the_old(world: World) {
     let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
     let claim = json!({});
@@ -102,6 +129,7 @@ async fn workers_of_any_name_are_on_the_first_page(world: World) {
 
 on_both_engines!(
     a_worker_is_made_with_a_token_that_is_shown_once,
+    a_worker_keeps_the_name_it_was_given,
     a_new_token_voids_the_old,
     a_drained_worker_takes_nothing_until_undrained,
     a_worker_is_deleted_when_nothing_depends_on_it,
