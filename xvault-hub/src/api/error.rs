@@ -114,6 +114,11 @@ impl Error {
         Self { retry_after_secs: Some(wait_secs), ..error }
     }
 
+    /// 429 for what there may be only so many of at once.
+    pub(crate) fn too_many(message: impl Into<String>, wait_secs: u64) -> Self {
+        Self { message: message.into(), ..Self::rate_limited(wait_secs) }
+    }
+
     /// 500: the cause goes to the log, not to the caller.
     pub(crate) fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(cause = %chain(cause), "request failed");

@@ -10,6 +10,7 @@ mod delete;
 mod enqueue;
 mod expire;
 mod people;
+mod probes;
 mod reconcile;
 mod report;
 
@@ -19,6 +20,7 @@ pub(crate) use delete::{call_off, delete_snapshot, deletion, resume};
 pub(crate) use enqueue::{NewJob, enqueue, job_deed, scheduled_backup};
 pub(crate) use expire::expire_due;
 pub(crate) use people::{cancel, get, list, logs, retry};
+pub(crate) use probes::probe;
 pub(crate) use reconcile::reconcile;
 pub(crate) use report::{add_logs, renew, report};
 

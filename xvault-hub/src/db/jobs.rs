@@ -9,8 +9,8 @@ mod row;
 
 pub(crate) use deletions::{adopt, queued_by_hub, unfinished_deletion};
 pub(crate) use lists::{
-    Filter, Sent, counts, due_for_push, eligible, expired, hasten, list, many, next_push_at, sent,
-    unfinished_backup,
+    Filter, Probing, Sent, count_unfinished_probes, counts, due_for_push, eligible, expired, hasten, list,
+    many, next_push_at, sent, unfinished, unfinished_probe,
 };
 pub(crate) use row::JobRow;
 

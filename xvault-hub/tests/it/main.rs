@@ -22,6 +22,7 @@ mod metrics;
 mod operators;
 mod paging;
 mod passwords;
+mod probes;
 mod redis_queue;
 mod retention;
 mod roles;

@@ -172,15 +172,17 @@ impl Job {
 
 /// Start a backup
 ///
-/// The job waits for a worker. A source has one unfinished backup at a time.
+/// The job waits for a worker. A source has one unfinished backup and one unfinished test at a time.
 #[utoipa::path(
     post, path = "/jobs", tag = "jobs",
     params(CreateJobQuery),
     request_body = CreateJob,
     responses(
         (status = 201, body = Job),
-        (status = 409, body = ErrorBody, description = "A backup of the source is under way (`source_busy`), \
+        (status = 409, body = ErrorBody, description = "A backup (or test) of the source is under way (`source_busy`), \
             it or its tenant is disabled (`source_disabled`, `tenant_disabled`), or no worker can run it (`no_worker`)."),
+        (status = 429, body = ErrorBody, description = "Too many tests of the tenant's sources are under way: wait as long as \
+            `Retry-After` says."),
     ),
 )]
 async fn create(
@@ -265,6 +267,8 @@ async fn cancel(State(hub): State<Hub>, who: Principal, Path(id): Path<JobId>) -
         (status = 409, body = ErrorBody, description = "It is neither failed nor canceled (`not_retriable`), or another \
             backup of the source is under way (`source_busy`), or it can't be backed up (`source_disabled`, \
             `tenant_disabled`, `no_worker`)."),
+        (status = 429, body = ErrorBody, description = "Too many tests of the tenant's sources are under way: wait as long as \
+            `Retry-After` says."),
     ),
 )]
 async fn retry(State(hub): State<Hub>, who: Principal, Path(id): Path<JobId>) -> Result<Json<Job>> {

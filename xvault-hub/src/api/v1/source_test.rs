@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xvault_core::job::{JobError, JobStatus};
@@ -15,7 +16,7 @@ use crate::Hub;
 use crate::api::error::{Error, ErrorBody, Result};
 use crate::api::extract::{Json, Path, Query};
 use crate::api::principal::{Principal, Role};
-use crate::app::jobs::{self, NewJob};
+use crate::app::jobs;
 use crate::db::Scope;
 use crate::db::jobs::JobRow;
 
@@ -63,13 +64,16 @@ impl From<JobRow> for SourceTest {
 /// Test a source
 ///
 /// A worker logs in and looks at the paths, without reading content. Waits for the result; a test that takes longer goes
-/// on as job `job_id`. A server whose key is not pinned is not logged in to: the answer has the key to pin.
+/// on as job `job_id`. While one is under way its result is the answer to everybody who asks, unless the source was changed since it
+/// began: then another follows it. A server whose key is not pinned is not logged in to: the answer has the key to pin.
 #[utoipa::path(
     post, path = "/sources/{id}/test", tag = "sources",
     params(("id" = SourceId, Path), TestQuery),
     responses(
         (status = 200, body = SourceTest),
         (status = 409, body = ErrorBody, description = "No worker can run it (`no_worker`), or the tenant is disabled (`tenant_disabled`)."),
+        (status = 429, body = ErrorBody, description = "Too many tests of the tenant's sources are under way: wait as long as \
+            `Retry-After` says."),
     ),
 )]
 async fn test(
@@ -83,14 +87,21 @@ async fn test(
     if seconds > MAX_WAIT_SECS {
         return Err(Error::bad_request(format!("`wait_seconds` must be between 0 and {MAX_WAIT_SECS}")));
     }
-    let job = jobs::enqueue(&hub, &who, &who.scope(None)?, NewJob::Probe(id)).await?;
-    Ok(Json(wait(&hub, job, Duration::from_secs(seconds)).await?.into()))
+    let (scope, until) = (who.scope(None)?, Instant::now() + Duration::from_secs(seconds));
+    loop {
+        let found = jobs::probe(&hub, &who, &scope, &id).await?;
+        let job = wait(&hub, found.job, until).await?;
+        // What an outdated one saw is no answer; the next round begins one that sees the source as it is now.
+        if !(found.is_outdated && job.status().is_finished()) {
+            return Ok(Json(job.into()));
+        }
+    }
 }
 
 /// The job when it is over, or when the time is up.
-async fn wait(hub: &Hub, mut job: JobRow, span: Duration) -> Result<JobRow> {
-    let (scope, until) = (Scope::Tenant(job.tenant_id.clone()), tokio::time::Instant::now() + span);
-    while !job.status().is_finished() && tokio::time::Instant::now() < until {
+async fn wait(hub: &Hub, mut job: JobRow, until: Instant) -> Result<JobRow> {
+    let scope = Scope::Tenant(job.tenant_id.clone());
+    while !job.status().is_finished() && Instant::now() < until {
         tokio::time::sleep(POLL).await;
         job = jobs::get(hub, &scope, &job.id).await?;
     }

@@ -10,7 +10,6 @@ use sqlx::{Any, AnyConnection, Transaction};
 use xvault_core::job::{JobError, Life};
 use xvault_core::{JobKind, JobStatus, SnapshotId};
 
-use super::enqueue::name;
 use super::{ROUNDS, commit, contended};
 use crate::api::error::{Error, Result};
 use crate::api::principal::Principal;
@@ -91,7 +90,7 @@ async fn deletion_of(
     who: &Principal,
     snapshot: &Snapshot,
 ) -> Result<Option<(JobRow, bool)>> {
-    let by = name(who);
+    let by = who.actor.id().to_owned();
     if let Some(job) = jobs::unfinished_deletion(tx, &snapshot.id).await? {
         jobs::adopt(tx, &job.id, &by).await?;
         return Ok(Some((job, false)));

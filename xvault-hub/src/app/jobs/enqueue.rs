@@ -4,9 +4,9 @@ use serde_json::json;
 use sqlx::{Any, Transaction};
 use xvault_core::{JobKind, SourceId, SourceSettings, TenantId, WorkerId};
 
-use super::commit;
+use super::{commit, probes};
 use crate::api::error::{Error, Result};
-use crate::api::principal::{Actor, Principal};
+use crate::api::principal::Principal;
 use crate::app::audit::{Deed, record};
 use crate::app::wake;
 use crate::db::schedules::Schedule;
@@ -39,7 +39,7 @@ struct Plan {
 /// `tenant_disabled` or `no_worker`.
 pub(crate) async fn enqueue(hub: &Hub, who: &Principal, scope: &Scope, new: NewJob) -> Result<JobRow> {
     let plan = plan(hub, scope, new).await?;
-    let job = wake::with_message(row(hub, name(who), &plan), hub.clock().now());
+    let job = wake::with_message(row(hub, who.actor.id().to_owned(), &plan), hub.clock().now());
     let mut tx = hub.db().begin().await?;
     lock_source(&mut tx, scope, &job, &plan.source_id).await?;
     match jobs::insert(&mut tx, &job).await {
@@ -48,6 +48,9 @@ pub(crate) async fn enqueue(hub: &Hub, who: &Principal, scope: &Scope, new: NewJ
             return Err(excluded(hub, &job).await?);
         }
         inserted => inserted?,
+    }
+    if job.kind == JobKind::Probe {
+        probes::admit(&mut tx, &job.tenant_id).await?;
     }
     note(&mut tx, hub, who, &job, "job.enqueue").await?;
     commit(tx).await?;
@@ -108,10 +111,11 @@ pub(super) async fn excluded(hub: &Hub, job: &JobRow) -> Result<Error> {
         return Ok(Error::conflict("deletion_running", "another job deletes the snapshot already"));
     }
     let running = match &job.source_id {
-        Some(source) => jobs::unfinished_backup(&mut *hub.db().conn().await?, source).await?,
+        Some(source) => jobs::unfinished(&mut *hub.db().conn().await?, source, job.kind).await?,
         None => None,
     };
-    let error = Error::conflict("source_busy", "another backup of this source is queued or running");
+    let what = if job.kind == JobKind::Probe { "test" } else { "backup" };
+    let error = Error::conflict("source_busy", format!("another {what} of this source is queued or running"));
     Ok(error.details(json!({ "job_id": running })))
 }
 
@@ -168,23 +172,14 @@ pub(super) async fn route(hub: &Hub, settings: &SourceSettings) -> Result<Option
 }
 
 fn row(hub: &Hub, created_by: String, plan: &Plan) -> JobRow {
-    // A probe answers a person who waits: it is not tried for minutes, and it goes first.
-    let (max_attempts, priority) =
-        if plan.kind == JobKind::Probe { (1, 10) } else { (hub.settings().max_attempts, 0) };
+    // A probe answers a person who waits: it is not tried for minutes. It takes its turn all the same, or tests would go before
+    // everybody's backups.
+    let max_attempts = if plan.kind == JobKind::Probe { 1 } else { hub.settings().max_attempts };
     let (tenant_id, source_id) = (plan.tenant_id.clone(), plan.source_id.clone());
     JobRow {
-        priority,
         target_worker_id: plan.target_worker_id.clone(),
         capability: plan.capability.clone(),
         created_by: Some(created_by),
         ..JobRow::new(plan.kind, tenant_id, source_id, max_attempts, hub.clock().now())
-    }
-}
-
-/// Who asked, as a job's row keeps it.
-pub(super) fn name(who: &Principal) -> String {
-    match &who.actor {
-        Actor::User(id) => id.to_string(),
-        Actor::ApiKey(id) => id.to_string(),
     }
 }

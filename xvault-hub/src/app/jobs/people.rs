@@ -4,7 +4,7 @@ use xvault_core::{JobId, JobKind};
 
 use super::delete::mark_again;
 use super::enqueue::{check_enabled, excluded, note, route};
-use super::{change, commit};
+use super::{change, commit, probes};
 use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::api::principal::{Principal, Role};
@@ -73,6 +73,9 @@ pub(crate) async fn retry(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId)
         Err(error) if error.is("duplicate") => return Err(excluded(hub, &before).await?),
         changed => changed?,
     };
+    if job.kind == JobKind::Probe {
+        probes::admit(&mut tx, &job.tenant_id).await?;
+    }
     if let (JobKind::DeleteSnapshot, Some(snapshot)) = (job.kind, &job.snapshot_id) {
         mark_again(&mut tx, hub, snapshot).await?;
     }

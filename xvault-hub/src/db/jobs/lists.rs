@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
-use xvault_core::{JobId, JobKind, JobStatus, SourceId, WorkerId};
+use xvault_core::{JobId, JobKind, JobStatus, SourceId, TenantId, WorkerId};
 
 use super::JobRow;
 use crate::db::newest::Newest;
@@ -160,18 +160,61 @@ pub(crate) async fn hasten(
     Ok(())
 }
 
-/// The backup of this source that is queued or under way.
-pub(crate) async fn unfinished_backup(
+/// The job of this source and kind that is queued or under way.
+pub(crate) async fn unfinished(
     conn: &mut AnyConnection,
     source_id: &SourceId,
+    kind: JobKind,
 ) -> Result<Option<JobId>> {
     let row = sqlx::query(
-        "SELECT id FROM jobs WHERE source_id = $1 AND type = 'backup' AND status IN ('queued', 'running', 'finalizing')",
+        "SELECT id FROM jobs WHERE source_id = $1 AND type = $2 AND status IN ('queued', 'running', 'finalizing')",
+    )
+    .bind(source_id.as_str())
+    .bind(kind.as_str())
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| parsed(&row, "id")).transpose()
+}
+
+/// A probe that is queued or under way.
+#[derive(Debug, Clone)]
+pub(crate) struct Probing {
+    pub(crate) job: JobRow,
+    /// It began before the source or its secret was last changed: what it sees is not what is asked for now.
+    pub(crate) is_outdated: bool,
+}
+
+/// The probe of this source that is queued or under way.
+pub(crate) async fn unfinished_probe(
+    conn: &mut AnyConnection,
+    source_id: &SourceId,
+) -> Result<Option<Probing>> {
+    let row = sqlx::query(
+        "SELECT j.*, CAST(CASE WHEN j.started_at < s.updated_at OR j.started_at < c.rotated_at THEN 1 ELSE 0 END AS BIGINT)
+             AS outdated
+         FROM jobs j JOIN sources s ON s.id = j.source_id LEFT JOIN credentials c ON c.id = s.credential_id
+         WHERE j.source_id = $1 AND j.type = 'probe' AND j.status IN ('queued', 'running', 'finalizing')",
     )
     .bind(source_id.as_str())
     .fetch_optional(conn)
     .await?;
-    row.map(|row| parsed(&row, "id")).transpose()
+    let probing = |row: AnyRow| {
+        let is_outdated = row.try_get::<i64, _>("outdated")? != 0;
+        Ok(Probing { job: JobRow::read(&row)?, is_outdated })
+    };
+    row.map(probing).transpose()
+}
+
+/// How many probes of a tenant are queued or under way.
+pub(crate) async fn count_unfinished_probes(conn: &mut AnyConnection, tenant_id: &TenantId) -> Result<i64> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS probes FROM jobs
+         WHERE tenant_id = $1 AND type = 'probe' AND status IN ('queued', 'running', 'finalizing')",
+    )
+    .bind(tenant_id.as_str())
+    .fetch_one(conn)
+    .await?;
+    Ok(row.try_get("probes")?)
 }
 
 /// Those of `ids` that exist, in no order.
