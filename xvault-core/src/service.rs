@@ -99,17 +99,19 @@ impl Environment {
         self.secret(name)?.ok_or(SettingError::Missing { name, help })
     }
 
-    /// Refuses variables that begin with `prefix` and are not among `known` (or their `_FILE` twins): a misspelt
-    /// setting must not be a setting that is silently ignored.
+    /// Refuses variables that begin with `prefix` and are neither among `known`, nor the `_FILE` twins of `secrets`: a setting
+    /// that is misspelt, or read from nowhere, must not be silently ignored. What Kubernetes tells a container of the services
+    /// beside it ([`is_service_link`]) is not ours.
     ///
     /// # Errors
     /// Names the first one.
-    pub fn refuse_unknown(&self, prefix: &str, known: &[&str]) -> Result<(), SettingError> {
-        let names = self.0.keys().filter_map(|name| name.to_str());
-        for name in names.filter(|name| name.starts_with(prefix)) {
-            let base = name.strip_suffix("_FILE").unwrap_or(name);
-            if !known.contains(&name) && !known.contains(&base) {
-                let hint = hint(name, known);
+    pub fn refuse_unknown(&self, prefix: &str, known: &[&str], secrets: &[&str]) -> Result<(), SettingError> {
+        for (name, value) in &self.0 {
+            let Some(name) = name.to_str().filter(|name| name.starts_with(prefix)) else { continue };
+            let is_file = name.strip_suffix("_FILE").is_some_and(|secret| secrets.contains(&secret));
+            let is_known = known.contains(&name) || secrets.contains(&name) || is_file;
+            if !is_known && !is_service_link(name, value.to_str().unwrap_or_default()) {
+                let hint = hint(name, known, secrets);
                 return Err(SettingError::Unknown { name: name.escape_debug().to_string(), hint });
             }
         }
@@ -147,9 +149,40 @@ fn text(name: &'static str, bytes: Vec<u8>) -> Result<SecretString, SettingError
     secret::from_file_bytes(bytes).map_err(|source| SettingError::Secret { name, source })
 }
 
+/// Whether a variable is one that Kubernetes sets in every container for each service, as for a service `hub`:
+/// `HUB_SERVICE_HOST`, `HUB_SERVICE_PORT` and `HUB_SERVICE_PORT_HTTP`, and, as Docker's links had them, `HUB_PORT` and
+/// `HUB_PORT_8080_TCP` with `…_PROTO`, `…_PORT` and `…_ADDR`.
+#[must_use]
+pub fn is_service_link(name: &str, value: &str) -> bool {
+    let is_url = ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    let is_word =
+        |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if name.ends_with("_SERVICE_HOST") || name.ends_with("_SERVICE_PORT") {
+        return true;
+    }
+    if let Some((_, port_name)) = name.rsplit_once("_SERVICE_PORT_") {
+        return is_word(port_name);
+    }
+    // `8080_TCP` behind the first `_PORT_`, and what may follow it.
+    let link = name.split_once("_PORT_").map(|(_, link)| link.splitn(3, '_').collect::<Vec<_>>());
+    match link.as_deref() {
+        Some([port, protocol, detail @ ..]) => {
+            port.parse::<u16>().is_ok()
+                && ["TCP", "UDP", "SCTP"].contains(protocol)
+                && (detail.is_empty() && is_url
+                    || ["PROTO", "PORT", "ADDR"].iter().any(|known| detail == [*known]))
+        }
+        Some(_) => false,
+        None => name.ends_with("_PORT") && is_url,
+    }
+}
+
 /// The known name that is nearest, if one is near.
-fn hint(name: &str, known: &[&str]) -> String {
-    let nearest = known.iter().min_by_key(|candidate| distance(name, candidate));
+fn hint(name: &str, known: &[&str], secrets: &[&str]) -> String {
+    if name.strip_suffix("_FILE").is_some_and(|base| known.contains(&base)) {
+        return ": only secrets are read from files".to_owned();
+    }
+    let nearest = known.iter().chain(secrets).min_by_key(|candidate| distance(name, candidate));
     match nearest {
         Some(candidate) if distance(name, candidate) <= 3 => format!("; did you mean {candidate}?"),
         _ => String::new(),
@@ -226,7 +259,8 @@ pub fn init_logs(format: LogFormat, filter: &str) -> Result<(), tracing_subscrib
 mod tests {
     use super::*;
 
-    const KNOWN: &[&str] = &["HUB_LISTEN_ADDR", "HUB_JWT_SECRET"];
+    const KNOWN: &[&str] = &["HUB_LISTEN_ADDR", "HUB_LOG"];
+    const SECRETS: &[&str] = &["HUB_JWT_SECRET"];
 
     fn environment(names: &[&str]) -> Environment {
         names.iter().map(|name| (*name, "x")).collect()
@@ -258,11 +292,53 @@ mod tests {
 
     #[test]
     fn a_misspelt_setting_is_named_with_the_one_that_was_meant() {
-        let misspelt = environment(&["PATH", "HUB_LISTEN_ADR"]);
-        let error = misspelt.refuse_unknown("HUB_", KNOWN).unwrap_err().to_string();
-        assert_eq!(error, "HUB_LISTEN_ADR is no setting of this program; did you mean HUB_LISTEN_ADDR?");
-        let fine = environment(&["HUB_JWT_SECRET_FILE", "HUB_LISTEN_ADDR", "HUBBLE"]);
-        fine.refuse_unknown("HUB_", KNOWN).unwrap();
+        for (name, told) in [
+            ("HUB_LISTEN_ADR", "; did you mean HUB_LISTEN_ADDR?"),
+            ("HUB_JWT_SECRT", "; did you mean HUB_JWT_SECRET?"),
+            ("HUB_LOG_FILE", ": only secrets are read from files"),
+            ("HUB_SOMETHING_ELSE", ""),
+        ] {
+            let error = environment(&["PATH", name]).refuse_unknown("HUB_", KNOWN, SECRETS).unwrap_err();
+            assert_eq!(error.to_string(), format!("{name} is no setting of this program{told}"));
+        }
+        let fine =
+            environment(&["HUB_JWT_SECRET_FILE", "HUB_JWT_SECRET", "HUB_LISTEN_ADDR", "HUBBLE", "hub_log"]);
+        fine.refuse_unknown("HUB_", KNOWN, SECRETS).unwrap();
+    }
+
+    /// As `kubectl exec … env` shows them for the services `hub` and `hub-metrics`.
+    #[test]
+    fn what_kubernetes_sets_is_no_misspelt_setting() {
+        let pod: Environment = [
+            ("HUB_SERVICE_HOST", "10.96.7.7"),
+            ("HUB_SERVICE_PORT", "8080"),
+            ("HUB_SERVICE_PORT_HTTP", "8080"),
+            ("HUB_PORT", "tcp://10.96.7.7:8080"),
+            ("HUB_PORT_8080_TCP", "tcp://10.96.7.7:8080"),
+            ("HUB_PORT_8080_TCP_PROTO", "tcp"),
+            ("HUB_PORT_8080_TCP_PORT", "8080"),
+            ("HUB_PORT_8080_TCP_ADDR", "10.96.7.7"),
+            ("HUB_PORT_53_UDP", "udp://10.96.7.7:53"),
+            ("HUB_METRICS_SERVICE_HOST", "10.96.7.8"),
+            ("HUB_METRICS_PORT_9100_TCP_ADDR", "10.96.7.8"),
+        ]
+        .into_iter()
+        .collect();
+        pod.refuse_unknown("HUB_", KNOWN, SECRETS).unwrap();
+        for (name, value) in [
+            ("HUB_PORT", "8080"),
+            ("HUB_LISTEN_PORT", "8080"),
+            ("HUB_PORT_8080", "tcp://10.96.7.7:8080"),
+            ("HUB_PORT_8080_TCP", "8080"),
+            ("HUB_PORT_HTTP_TCP", "tcp://10.96.7.7:8080"),
+            ("HUB_PORT_8080_TCP_HOST", "x"),
+            ("HUB_PORT_8080_TCP_ADDR_X", "x"),
+            ("HUB_SERVICE", "x"),
+            ("HUB_SERVICE_PORT_", "x"),
+        ] {
+            let misspelt: Environment = [(name, value)].into_iter().collect();
+            assert!(misspelt.refuse_unknown("HUB_", KNOWN, SECRETS).is_err(), "{name}={value}");
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub struct BehaviourArgs {
     /// Jobs at a time
     #[arg(long, env = "WORKER_CONCURRENCY", value_name = "WORKER_CONCURRENCY", default_value_t = CONCURRENCY)]
     concurrency: NonZeroUsize,
-    /// Directory of this machine that tenants may back up; repeatable (in the variable: separated by `:`)
+    /// Directory of this machine that `local` sources, which only operators make, may read; repeatable (in the variable: separated by `:`)
     #[arg(long, env = "WORKER_ALLOW_LOCAL", value_name = "WORKER_ALLOW_LOCAL", value_delimiter = ':')]
     allow_local: Vec<PathBuf>,
     /// Address that /metrics and /healthz are served at, such as 127.0.0.1:9100; nowhere when absent
@@ -116,7 +116,7 @@ impl Args {
 pub fn check_names(environment: &Environment) -> Result<(), SettingError> {
     let command = Args::command();
     let names = command.get_arguments().filter_map(|arg| arg.get_env()).filter_map(|name| name.to_str());
-    environment.refuse_unknown("WORKER_", &names.chain([TOKEN]).collect::<Vec<_>>())
+    environment.refuse_unknown("WORKER_", &names.collect::<Vec<_>>(), &[TOKEN])
 }
 
 /// `1GiB`, `500MiB`, `4096`.
@@ -158,6 +158,9 @@ mod tests {
         assert!(error.contains("WORKER_CONCURENCY"), "{error}");
         let fine = [("WORKER_TOKEN", "t"), ("REDIS_URL", "redis://h"), ("WORKERS", "9"), ("WORKER_ID", "w1")];
         assert!(args(&[]).settings(&env(&fine)).is_ok());
+        let both = [("WORKER_TOKEN", "t"), ("REDIS_URL", "redis://h"), ("WORKER_LOG_FILE", "/x")];
+        let error = args(&[]).settings(&env(&both)).unwrap_err().to_string();
+        assert!(error.contains("WORKER_LOG_FILE") && error.contains("only secrets"), "{error}");
     }
 
     #[test]
