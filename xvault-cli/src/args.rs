@@ -451,6 +451,9 @@ pub(crate) struct UpArgs {
     /// Where to listen
     #[arg(long, env = "HUB_LISTEN_ADDR", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     pub(crate) listen: SocketAddr,
+    /// Give the operator (--operator-email, or operator@localhost) a new password, kept in first-login.json
+    #[arg(long)]
+    pub(crate) reset_login: bool,
     #[command(flatten)]
     pub(crate) behaviour: xvault_hub::config::BehaviourArgs,
     #[command(flatten)]

@@ -71,7 +71,7 @@ pub(crate) fn create(path: &Path) -> anyhow::Result<Recipient> {
     made.with_context(|| format!("create {}", parent.display()))?;
     let identity = Identity::generate();
     let recipient = identity.recipient();
-    let written = write_whole(path, parent, |file| {
+    let written = write_whole(path, parent, put_new, |file| {
         write!(file, "# created: {}\n# public key: {recipient}\n", clock::now())?;
         file.write_all(identity.to_secret().expose_secret().as_bytes())?;
         file.write_all(b"\n")
@@ -80,21 +80,39 @@ pub(crate) fn create(path: &Path) -> anyhow::Result<Recipient> {
     Ok(recipient)
 }
 
-/// Keeps a secret in `path`, which must not exist: readable by its owner only, and whole or not there.
-pub(crate) fn write_private(path: &Path, secret: &[u8]) -> anyhow::Result<()> {
+/// Keeps a secret in `path`, in place of the one that may be there: readable by its owner only, and the old or the new one as a whole.
+pub(crate) fn replace_private(path: &Path, secret: &[u8]) -> anyhow::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written = write_whole(path, parent, |file| file.write_all(secret));
-    written.with_context(|| format!("create {}", path.display()))
+    let written =
+        write_whole(path, parent, |from, to| std::fs::rename(from, to), |file| file.write_all(secret));
+    written.with_context(|| format!("write {}", path.display()))
 }
 
-/// The file appears under its name when all of it is on the disk, and never in place of another.
-fn write_whole(path: &Path, parent: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+/// Puts a file that is whole and on the disk under its name.
+type Put = fn(&Path, &Path) -> io::Result<()>;
+
+/// In place of nothing: it fails when there is one of this name.
+fn put_new(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::hard_link(from, to)?;
+    std::fs::remove_file(from)
+}
+
+/// The file appears under its name when all of it is on the disk.
+fn write_whole(
+    path: &Path,
+    parent: &Path,
+    put: Put,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let temporary = path.with_extension(format!("new-{}", std::process::id()));
+    // One that was stopped in the middle may have had the same number, in a container above all.
+    drop(std::fs::remove_file(&temporary));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let linked =
-        fill(&mut file).and_then(|()| file.sync_all()).and_then(|()| std::fs::hard_link(&temporary, path));
-    let removed = std::fs::remove_file(&temporary);
-    linked.and(removed)?;
+    let written = fill(&mut file).and_then(|()| file.sync_all()).and_then(|()| put(&temporary, path));
+    if written.is_err() {
+        drop(std::fs::remove_file(&temporary));
+    }
+    written?;
     // The directories above may be new as well; those that are not ours to open were there before.
     File::open(parent)?.sync_all()?;
     for above in parent.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
@@ -151,6 +169,23 @@ mod tests {
         let error = format!("{:#}", create(&path).unwrap_err());
         assert!(error.contains("identity.txt"), "{error}");
         assert_eq!(identities(Some(&path)).unwrap()[0].recipient(), recipient);
+    }
+
+    #[test]
+    fn a_secret_replaces_another_and_is_private() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("login.json");
+        std::fs::write(&path, "old, and everybody's").unwrap();
+        std::fs::write(path.with_extension(format!("new-{}", std::process::id())), "left behind").unwrap();
+        replace_private(&path, b"new").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        let taken = dir.path().join("directory");
+        std::fs::create_dir(&taken).unwrap();
+        let error = format!("{:#}", replace_private(&taken, b"new").unwrap_err());
+        assert!(error.contains("directory"), "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

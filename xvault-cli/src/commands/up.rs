@@ -40,17 +40,10 @@ pub(super) async fn run(args: &UpArgs, output: &Output, stop: &CancellationToken
 
     let queue = LocalQueue::default();
     let hub = hub(args, &environment, queue.clone()).await?;
-    let first = hub
-        .ensure_first_operator(
-            args.behaviour.operator_email.as_deref(),
-            config::operator_password(&environment)?,
-        )
-        .await?;
+    // Before anybody can log in: a start that fails here is no first start.
     let worker = worker(args, &hub, &queue, address).await?;
-    if let Some(login) = &first {
-        keep_first_login(&args.data_dir, login)?;
-    }
-    announce(output, address, &args.data_dir, first.as_ref())?;
+    let login = operator(args, &environment, &hub).await?;
+    announce(output, address, args, login.as_ref())?;
 
     // The worker hands back what it can't finish, so it ends before the hub does.
     let hub_stop = CancellationToken::new();
@@ -135,19 +128,31 @@ fn hub_url(address: SocketAddr) -> String {
     format!("http://{}", SocketAddr::new(ip, address.port()))
 }
 
-/// Keeps the first login beside the keys, as the body that the API's login takes.
-fn keep_first_login(data_dir: &Path, login: &FirstLogin) -> anyhow::Result<()> {
+/// Somebody who can log in: with the first login, or a new one where it is asked for. It is in its file before it is good.
+async fn operator(args: &UpArgs, environment: &Environment, hub: &Hub) -> anyhow::Result<Option<FirstLogin>> {
+    let email = args.behaviour.operator_email.as_deref();
+    let keep = |login: &FirstLogin| keep_login(&args.data_dir, login).map_err(Into::into);
+    if args.reset_login {
+        return Ok(Some(hub.reset_operator(email, keep).await?));
+    }
+    let password = config::operator_password(environment)?;
+    Ok(hub.ensure_first_operator_kept(email, password, keep).await?)
+}
+
+/// Keeps a login beside the keys, as the body that the API's login takes. One from before, of a database that is gone or of a
+/// password that is lost, is good for nothing.
+fn keep_login(data_dir: &Path, login: &FirstLogin) -> anyhow::Result<()> {
     let body = json!({"email": login.email, "password": login.password.expose_secret()});
-    keys::write_private(&data_dir.join(FIRST_LOGIN), body.to_string().as_bytes())
+    keys::replace_private(&data_dir.join(FIRST_LOGIN), body.to_string().as_bytes())
 }
 
 fn announce(
     output: &Output,
     address: SocketAddr,
-    data_dir: &Path,
+    args: &UpArgs,
     first: Option<&FirstLogin>,
 ) -> anyhow::Result<()> {
-    let url = hub_url(address);
+    let (url, data_dir) = (hub_url(address), &args.data_dir);
     let value = json!({
         "url": url,
         "data_dir": data_dir,
@@ -157,10 +162,11 @@ fn announce(
         let mut text = format!("xvault is up: {url} (the API is described at {url}/docs)");
         if let Some(login) = first {
             text.push_str(&format!(
-                "\nfirst login, kept in {dir}/{FIRST_LOGIN} until you remove it:\n  e-mail:   {}\n  password: {}\n\
+                "\n{which} login, kept in {dir}/{FIRST_LOGIN} until you remove it:\n  e-mail:   {}\n  password: {}\n\
                  keep a copy of {dir}/kek.txt somewhere else: without it no backup can be read",
                 login.email,
                 login.password.expose_secret(),
+                which = if args.reset_login { "new" } else { "first" },
                 dir = data_dir.display(),
             ));
         }

@@ -18,10 +18,15 @@ struct Up {
 impl Up {
     /// Starts it in `dir`, as a user would, and waits for what it announces.
     fn start(dir: &Path) -> (Self, String) {
+        Self::start_with(dir, &[])
+    }
+
+    fn start_with(dir: &Path, more: &[&str]) -> (Self, String) {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut child = Command::new(env!("CARGO_BIN_EXE_xvault"))
             .args(["up", "--listen", &format!("127.0.0.1:{port}"), "--allow-local"])
             .arg(dir)
+            .args(more)
             .current_dir(dir)
             .stdout(Stdio::piped())
             .stderr(Stdio::from(std::fs::File::create(dir.join("up.log")).unwrap()))
@@ -161,4 +166,58 @@ fn a_foreign_kek_and_a_misspelt_setting_stop_it_by_name() {
     assert!(refused("HUB_JWT_SECRET", "short").contains("HUB_JWT_SECRET"));
     assert!(refused("HUB_LEASE_SECOND", "3").contains("HUB_LEASE_SECONDS"));
     assert!(refused("WORKER_CONCURENCY", "3").contains("WORKER_CONCURRENCY"));
+}
+
+/// Runs `xvault up`, which must fail; what it says.
+fn fails(dir: &Path, args: &[&str]) -> String {
+    let mut up = Command::new(env!("CARGO_BIN_EXE_xvault"));
+    let output = up.args(["up", "--listen", "127.0.0.1:0"]).args(args).current_dir(dir).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Logs in as the README does, and gives the HTTP status.
+fn log_in(up: &Up, dir: &Path, login: &str) -> String {
+    std::fs::write(dir.join("login.json"), login).unwrap();
+    let lines = format!(
+        "curl -sS -o /dev/null -w '%{{http_code}}' -H 'Content-Type: application/json' -d @login.json \
+         http://127.0.0.1:{}/api/v1/auth/login",
+        up.port
+    );
+    shell(dir, &lines)
+}
+
+fn kept_login(dir: &Path) -> String {
+    std::fs::read_to_string(dir.join("xvault-data/first-login.json")).unwrap()
+}
+
+#[test]
+fn a_first_start_that_fails_loses_no_login() {
+    let (dir, _docs) = with_docs();
+    let complaint = fails(dir.path(), &["--allow-local", "./typo"]);
+    assert!(complaint.contains("typo"), "{complaint}");
+    // A login that can't be kept is none.
+    let file = dir.path().join("xvault-data/first-login.json");
+    std::fs::create_dir(&file).unwrap();
+    let complaint = fails(dir.path(), &[]);
+    assert!(complaint.contains("first-login.json"), "{complaint}");
+    std::fs::remove_dir(&file).unwrap();
+    // One of another database is replaced.
+    std::fs::write(&file, r#"{"email":"operator@localhost","password":"of another day"}"#).unwrap();
+    let (up, _) = Up::start(dir.path());
+    assert_eq!(log_in(&up, dir.path(), &kept_login(dir.path())), "200");
+    assert!(up.stop().success());
+}
+
+#[test]
+fn a_lost_login_is_made_anew() {
+    let (dir, _docs) = with_docs();
+    assert!(Up::start(dir.path()).0.stop().success());
+    let old = kept_login(dir.path());
+    std::fs::remove_file(dir.path().join("xvault-data/first-login.json")).unwrap();
+    let (up, _) = Up::start_with(dir.path(), &["--reset-login"]);
+    let new = kept_login(dir.path());
+    assert_ne!(new, old);
+    assert_eq!((log_in(&up, dir.path(), &old), log_in(&up, dir.path(), &new)), ("401".into(), "200".into()));
+    assert!(up.stop().success());
 }
