@@ -1,5 +1,6 @@
 //! HTTP: handlers parse, authorise, call `app`, and answer. One file per resource.
 
+pub(crate) mod client_address;
 mod drain;
 pub(crate) mod error;
 pub(crate) mod extract;

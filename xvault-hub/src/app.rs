@@ -12,6 +12,7 @@ pub(crate) mod fleet;
 pub(crate) mod holds;
 pub(crate) mod jobs;
 pub(crate) mod kek;
+pub(crate) mod login_failures;
 pub(crate) mod login_limits;
 pub(crate) mod observe;
 pub(crate) mod operators;

@@ -10,25 +10,28 @@ use xvault_core::secret::{ExposeSecret, SecretString};
 use xvault_core::service::{DEFAULT_LOG_FILTER, Environment, LogFormat, SettingError};
 
 use crate::queue::{JobQueue, RedisQueue};
-use crate::{Clock, Db, HubParts, Keys, Registration, Settings};
+use crate::{Clock, Db, HubParts, IpNet, Keys, Registration, Settings};
 
-/// Every environment variable that begins with `HUB_`.
+/// Every environment variable that begins with `HUB_`, besides [`SECRETS`].
 pub const KNOWN: &[&str] = &[
     "HUB_LISTEN_ADDR",
-    "HUB_ENCRYPTION_KEK",
-    "HUB_JWT_SECRET",
     "HUB_AUTO_MIGRATE",
     "HUB_OPERATOR_EMAIL",
-    "HUB_OPERATOR_PASSWORD",
     "HUB_LEASE_SECONDS",
     "HUB_MAX_ATTEMPTS",
     "HUB_JOB_LOG_DAYS",
     "HUB_REGISTRATION",
     "HUB_RECOVERY_RECIPIENT",
+    "HUB_TRUSTED_PROXIES",
     "HUB_DATABASE_CONNECTIONS",
     "HUB_LOG",
     "HUB_LOG_FORMAT",
+    // The worker's, in an environment that both share.
+    "HUB_BASE_URL",
 ];
+
+/// Those that hold secrets: each may be in a file instead, named by the same word with `_FILE` added.
+pub const SECRETS: &[&str] = &["HUB_ENCRYPTION_KEK", "HUB_JWT_SECRET", "HUB_OPERATOR_PASSWORD"];
 
 const KEK_HELP: &str =
     "an age identity, as `xvault keygen` or `age-keygen` makes; keep a copy of it elsewhere";
@@ -78,6 +81,9 @@ pub struct BehaviourArgs {
     /// An offline age recipient that every backup is encrypted to, too
     #[arg(long, env = "HUB_RECOVERY_RECIPIENT", value_name = "RECIPIENT")]
     pub recovery_recipient: Option<Recipient>,
+    /// Proxies whose X-Forwarded-For is believed, such as 10.0.0.5 or 10.0.0.0/24; separated by commas
+    #[arg(long, env = "HUB_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxies: Vec<IpNet>,
     /// E-mail address of the first operator; its password is HUB_OPERATOR_PASSWORD, or made and printed once
     #[arg(long, env = "HUB_OPERATOR_EMAIL", value_name = "EMAIL")]
     pub operator_email: Option<String>,
@@ -116,9 +122,19 @@ impl BehaviourArgs {
         settings.retention_interval =
             Duration::from_secs(u64::from(self.retention_evaluation_interval_hours) * 3600);
         settings.registration = self.registration;
+        settings.trusted_proxies = self.trusted_proxies.clone();
         settings.recovery_recipient = self.recovery_recipient.clone();
         Ok(settings)
     }
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let one = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+    text.parse()
+        .or_else(|_| one())
+        .map_err(|_| format!("`{text}` is no network: write 10.0.0.0/24, or an address"))
 }
 
 /// Stops at a misspelt setting.
@@ -126,8 +142,8 @@ impl BehaviourArgs {
 /// # Errors
 /// Names it.
 pub fn check_names(environment: &Environment) -> Result<(), SettingError> {
-    environment.refuse_unknown("HUB_", KNOWN)?;
-    environment.refuse_unknown("BACKUP_SCHEDULER_", &["BACKUP_SCHEDULER_INTERVAL_SECONDS"])
+    environment.refuse_unknown("HUB_", KNOWN, SECRETS)?;
+    environment.refuse_unknown("BACKUP_SCHEDULER_", &["BACKUP_SCHEDULER_INTERVAL_SECONDS"], &[])
 }
 
 /// `HUB_ENCRYPTION_KEK`.
@@ -166,4 +182,46 @@ pub async fn parts(args: &ServeArgs, environment: &Environment) -> anyhow::Resul
     let queue: Arc<dyn JobQueue> = Arc::new(RedisQueue::new(redis.expose_secret())?);
     let db = database(environment, args.database_connections).await?;
     Ok(HubParts { db, clock: Clock::system(), keys, queue, settings })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_of_the_program_is_known() {
+        let command = <crate::program::Cli as clap::CommandFactory>::command();
+        let serve = command.find_subcommand("serve").unwrap();
+        let settings = command.get_arguments().chain(serve.get_arguments()).filter_map(|arg| arg.get_env());
+        let settings: Vec<_> = settings.filter_map(|name| name.to_str()).collect();
+        assert!(settings.len() > 5, "{settings:?}");
+        for name in settings {
+            assert!(KNOWN.contains(&name) || !name.starts_with("HUB_"), "{name}");
+        }
+        assert!(KNOWN.iter().all(|name| !SECRETS.contains(name)));
+    }
+
+    #[test]
+    fn a_setting_that_would_be_ignored_stops_the_program() {
+        let environment = |name: &str| [(name, "x")].into_iter().collect::<Environment>();
+        for name in ["HUB_OPERATOR_EMAIL_FILE", "HUB_LOG_FILE", "HUB_BASE_URL_FILE", "HUB_LEASE_SECOND"] {
+            let error = check_names(&environment(name)).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        for name in ["HUB_BASE_URL", "HUB_ENCRYPTION_KEK_FILE", "HUB_SERVICE_HOST", "HUB_TRUSTED_PROXIES"] {
+            check_names(&environment(name)).unwrap();
+        }
+    }
+
+    #[test]
+    fn networks_and_addresses_are_read() {
+        for (text, network_text) in
+            [("10.0.0.0/24", "10.0.0.0/24"), (" 10.0.0.5", "10.0.0.5/32"), ("fd00::1", "fd00::1/128")]
+        {
+            assert_eq!(network(text).unwrap().to_string(), network_text);
+        }
+        for text in ["", "10.0.0.0/33", "proxy.example", "10.0.0.0/24/1"] {
+            assert!(network(text).unwrap_err().contains("no network"), "{text}");
+        }
+    }
 }

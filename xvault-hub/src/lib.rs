@@ -48,11 +48,12 @@ mod serve;
 mod settings;
 mod state;
 
-pub use app::operators::{FirstLogin, OperatorError};
+pub use app::operators::{FirstLogin, KeepError, OperatorError, reset_operator};
 pub use app::rekey::{RekeyError, Rekeyed, rekey};
 pub use app::worker_tokens::{IssueError, issue_worker_token};
 pub use clock::Clock;
 pub use db::{Db, Dialect, Error as DbError, Migration};
+pub use ipnet::IpNet;
 pub use keys::{Error as KeyError, Keys};
 pub use serve::{serve, stop_on_signals};
 pub use settings::{LoginLimit, Registration, Settings, SettingsError};

@@ -21,7 +21,7 @@ Secrets come from the environment, or from files (add _FILE to the name), never 
 /// The control plane of xVault: tenants, sources, jobs and snapshots over HTTP.
 #[derive(Debug, Parser)]
 #[command(name = "xvault-hub", version, after_help = AFTER_HELP)]
-struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     logs: LogArgs,
     #[command(subcommand)]
@@ -42,6 +42,13 @@ enum Command {
     Token {
         /// The worker's id, as its WORKER_ID will say
         worker: WorkerId,
+    },
+    /// Make an operator, or give one a new password, which is printed once
+    ///
+    /// A disabled one is active again, and sessions end. Change the password after the login.
+    Operator {
+        /// The operator's e-mail address
+        email: String,
     },
     /// Encrypt every stored secret to the first key of `HUB_ENCRYPTION_KEK`
     Rekey,
@@ -72,6 +79,7 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
             Command::Serve(args) => commands::serve(&args, &environment).await,
             Command::Migrate { status } => commands::migrate(status, &environment).await,
             Command::Token { worker } => commands::token(&worker, &environment).await,
+            Command::Operator { email } => commands::operator(&email, &environment).await,
             Command::Rekey => commands::rekey(&environment).await,
             Command::Openapi => commands::openapi(),
         }

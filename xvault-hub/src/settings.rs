@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use xvault_core::Recipient;
 use xvault_core::secret::SecretSlice;
 
@@ -57,6 +58,8 @@ pub struct Settings {
     pub registration: Registration,
     /// How often somebody may try to log in.
     pub login_limit: LoginLimit,
+    /// Proxies that tell truly, in `X-Forwarded-For`, where a request comes from. Of others the header is ignored.
+    pub trusted_proxies: Vec<IpNet>,
     /// An offline key that every backup is encrypted to, too.
     pub recovery_recipient: Option<Recipient>,
 }
@@ -87,6 +90,7 @@ impl Settings {
             retention_interval: Duration::from_secs(6 * 3600),
             registration: Registration::default(),
             login_limit: LoginLimit::default(),
+            trusted_proxies: Vec::new(),
             recovery_recipient: None,
         })
     }

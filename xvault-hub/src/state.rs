@@ -8,7 +8,7 @@ use xvault_core::secret::SecretString;
 
 use crate::app::access_token::AccessTokens;
 use crate::app::login_limits::LoginLimits;
-use crate::app::operators::{self, FirstLogin, OperatorError};
+use crate::app::operators::{self, FirstLogin, KeepError, OperatorError};
 use crate::app::passwords::Passwords;
 use crate::app::worker_tokens::{IssueError, issue_worker_token};
 use crate::metrics::Metrics;
@@ -84,7 +84,33 @@ impl Hub {
         email: Option<&str>,
         password: Option<SecretString>,
     ) -> Result<Option<FirstLogin>, OperatorError> {
-        operators::ensure_first(self, email, password).await
+        operators::ensure_first(self, email, password, |_| Ok(())).await
+    }
+
+    /// As [`Hub::ensure_first_operator`], and a login that was made up is given to `keep` before it is good: when that fails there
+    /// is no operator yet, and the next start makes another.
+    ///
+    /// # Errors
+    /// As [`Hub::ensure_first_operator`], and when `keep` fails.
+    pub async fn ensure_first_operator_kept(
+        &self,
+        email: Option<&str>,
+        password: Option<SecretString>,
+        keep: impl FnOnce(&FirstLogin) -> Result<(), KeepError>,
+    ) -> Result<Option<FirstLogin>, OperatorError> {
+        operators::ensure_first(self, email, password, keep).await
+    }
+
+    /// As [`crate::reset_operator`], in the hub's own database.
+    ///
+    /// # Errors
+    /// As [`crate::reset_operator`].
+    pub async fn reset_operator(
+        &self,
+        email: Option<&str>,
+        keep: impl FnOnce(&FirstLogin) -> Result<(), KeepError>,
+    ) -> Result<FirstLogin, OperatorError> {
+        operators::reset_operator(self.db(), email, keep).await
     }
 
     /// As [`crate::issue_worker_token`], for a worker in the same program.
@@ -96,6 +122,11 @@ impl Hub {
     }
 
     /// The HTTP application: `/api/v1`, `/internal`, `/docs`, `/healthz`, `/readyz`, `/metrics`.
+    ///
+    /// Serve it with [`Router::into_make_service_with_connect_info::<SocketAddr>`](Router::into_make_service_with_connect_info), as
+    /// [`crate::serve`] does: it is from `ConnectInfo` that the hub knows who asks. Without it all clients count as one against the
+    /// limits of logins, so that a stranger's attempts keep everybody out, and the audit log has no addresses. Behind a proxy,
+    /// [`Settings::trusted_proxies`] must name it, for the same reason.
     pub fn router(&self) -> Router {
         api::router(self.clone())
     }

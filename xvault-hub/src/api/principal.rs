@@ -1,15 +1,16 @@
 //! Who asks, and what for.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::str::FromStr;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use xvault_core::{ApiKeyId, TenantId, UserId};
 
+use super::client_address::client_address;
 use super::error::{Error, Result};
 use crate::Hub;
 use crate::db::Scope;
@@ -69,6 +70,16 @@ pub(crate) enum Actor {
     ApiKey(ApiKeyId),
 }
 
+impl Actor {
+    /// Of the user or the key.
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::User(id) => id.as_str(),
+            Self::ApiKey(id) => id.as_str(),
+        }
+    }
+}
+
 /// Who asks: made from the `Authorization` header, checked against the database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Principal {
@@ -115,7 +126,8 @@ impl FromRequestParts<Hub> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self> {
         let token = bearer(parts)?.to_owned();
-        crate::app::auth::authenticate(hub, &token, peer(parts)).await
+        let ip = client_address(parts, &hub.settings().trusted_proxies);
+        crate::app::auth::authenticate(hub, &token, ip).await
     }
 }
 
@@ -128,22 +140,5 @@ pub(crate) fn bearer(parts: &Parts) -> Result<&str> {
     match token {
         Some((_, token)) if !token.trim().is_empty() => Ok(token.trim()),
         _ => Err(Error::unauthorized("log in, and send `Authorization: Bearer TOKEN`")),
-    }
-}
-
-/// Where a request comes from, when the server was told to remember.
-pub(crate) fn peer(parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
-}
-
-/// The address that a request comes from, for handlers that need no login.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) Option<IpAddr>);
-
-impl<S: Sync> FromRequestParts<S> for Peer {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> std::result::Result<Self, Self::Rejection> {
-        Ok(Self(peer(parts)))
     }
 }

@@ -1,4 +1,5 @@
-//! Passwords: argon2id with OWASP's parameters, on threads that may block, and few at once.
+//! Passwords: argon2id with OWASP's parameters, on threads that may block, and few at once; setting passwords never keeps logins
+//! waiting.
 
 use std::sync::Arc;
 
@@ -13,16 +14,19 @@ use crate::api::error::Error as ApiError;
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// So many hashes are computed at once, the others wait: 76 MiB at most, however many log in.
-const AT_ONCE: usize = 4;
+/// So many logins are checked at once, the others wait: 76 MiB at most, however many log in.
+const LOGINS_AT_ONCE: usize = 4;
+/// So many new passwords are hashed beside them: 38 MiB at most.
+const CHANGES_AT_ONCE: usize = 2;
 /// Lengths of new passwords, in characters.
 const MIN_CHARS: usize = 10;
 const MAX_CHARS: usize = 200;
 
-/// Hashes and verifies. Clones share the bound.
+/// Hashes and verifies. Clones share the bounds.
 #[derive(Debug, Clone)]
 pub(crate) struct Passwords {
-    slots: Arc<Semaphore>,
+    logins: Arc<Semaphore>,
+    changes: Arc<Semaphore>,
 }
 
 /// What can go wrong; a wrong password is not among it.
@@ -47,14 +51,15 @@ impl From<Error> for ApiError {
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { slots: Arc::new(Semaphore::new(AT_ONCE)) }
+        let slots = |count| Arc::new(Semaphore::new(count));
+        Self { logins: slots(LOGINS_AT_ONCE), changes: slots(CHANGES_AT_ONCE) }
     }
 }
 
 impl Passwords {
     /// A new password's hash, in PHC form.
     pub(crate) async fn hash(&self, password: SecretString) -> Result<String, Error> {
-        self.run(move || {
+        run(&self.changes, move || {
             let hash = argon2id()?.hash_password(password.expose_secret().as_bytes())?;
             Ok(hash.to_string())
         })
@@ -67,25 +72,25 @@ impl Passwords {
         password: SecretString,
         stored: Option<SecretString>,
     ) -> Result<bool, Error> {
-        self.run(move || match stored {
+        run(&self.logins, move || match stored {
             Some(stored) => matches_hash(&password, stored.expose_secret()),
             None => waste(&password).map(|()| false),
         })
         .await
     }
+}
 
-    /// The slot belongs to the thread, so that a caller who goes away does not make room before the memory is free.
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-    ) -> Result<T, Error> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| Error::Lost)?;
-        let done = tokio::task::spawn_blocking(move || {
-            let _slot = slot;
-            work()
-        });
-        done.await.map_err(|_| Error::Lost)?
-    }
+/// The slot belongs to the thread, so that a caller who goes away does not make room before the memory is free.
+async fn run<T: Send + 'static>(
+    slots: &Arc<Semaphore>,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(|_| Error::Lost)?;
+    let done = tokio::task::spawn_blocking(move || {
+        let _slot = slot;
+        work()
+    });
+    done.await.map_err(|_| Error::Lost)?
 }
 
 fn argon2id() -> Result<Argon2<'static>, Error> {
@@ -140,9 +145,9 @@ mod tests {
     async fn no_more_than_a_few_at_once() {
         let passwords = Passwords::default();
         let running = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let tasks = (0..AT_ONCE * 4).map(|_| {
+        let tasks = (0..LOGINS_AT_ONCE * 4).map(|_| {
             let running = Arc::clone(&running);
-            passwords.run(move || {
+            run(&passwords.logins, move || {
                 let now = running.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1;
                 std::thread::sleep(std::time::Duration::from_millis(5));
                 running.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
@@ -150,6 +155,17 @@ mod tests {
             })
         });
         let most = futures::future::try_join_all(tasks).await.unwrap().into_iter().max();
-        assert!(most <= Some(AT_ONCE), "{most:?}");
+        assert!(most <= Some(LOGINS_AT_ONCE), "{most:?}");
+    }
+
+    #[tokio::test]
+    async fn a_login_does_not_wait_for_those_who_set_passwords() {
+        let passwords = Passwords::default();
+        let hash = passwords.hash("correct horse".into()).await.unwrap();
+        let all = u32::try_from(CHANGES_AT_ONCE).unwrap();
+        let _taken = passwords.changes.acquire_many(all).await.unwrap();
+        let login = passwords.verify("correct horse".into(), Some(hash.into()));
+        let fits = tokio::time::timeout(std::time::Duration::from_secs(20), login).await;
+        assert!(fits.unwrap().unwrap());
     }
 }

@@ -27,6 +27,7 @@ pub(crate) async fn register(
         return Err(Error::forbidden("registration is closed: ask an operator for an account"));
     }
     hub.limits().by_address(ip)?;
+    users::check_free(&mut *hub.db().conn().await?, &email).await?;
     let hash = hub.passwords().hash(password.clone()).await?.into();
     let mut tx = hub.db().begin().await?;
     let made = tenants::insert_new(&mut tx, hub, tenant_name).await?;

@@ -1,10 +1,12 @@
 //! Sessions: a login gives an access token for minutes and a refresh token for days.
 //!
 //! Each refresh token buys one pair of new ones. Somebody who shows a used one has a copy: all that descends from the same
-//! login is revoked, whoever holds it, and both must log in again.
+//! login is revoked, whoever holds it, and both must log in again. One that was used a moment ago, and whose successor nobody has
+//! used yet, is no copy but a call that was sent twice: it buys nothing, and ends nothing.
 
 use std::net::IpAddr;
 
+use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sqlx::{Any, AnyConnection, Transaction};
@@ -13,11 +15,15 @@ use xvault_core::secret::{ExposeSecret as _, SecretString};
 use super::audit::{Deed, record};
 use super::auth::{active, principal};
 use super::email::Email;
+use super::login_failures;
 use super::tokens::{self, Kind};
 use crate::api::error::{Error, Result};
 use crate::db::refresh_tokens::{self, RefreshToken};
 use crate::db::users::{self, Account, User};
 use crate::{DbError, Hub};
+
+/// For how long a token that is shown again may be the same call once more.
+const SAME_CALL: SignedDuration = SignedDuration::from_secs(10);
 
 /// What a login gives.
 #[derive(Debug)]
@@ -38,6 +44,11 @@ fn invalid_token() -> Error {
     Error::unauthorized("the refresh token is not valid; log in again")
 }
 
+fn superseded() -> Error {
+    let message = "this refresh token was used a moment ago: use what that call has answered, or log in again if it was lost";
+    Error::new(StatusCode::UNAUTHORIZED, "refresh_superseded", message)
+}
+
 /// Logs in. An address without an account takes as long to be refused as a wrong password.
 pub(crate) async fn login(
     hub: &Hub,
@@ -46,21 +57,45 @@ pub(crate) async fn login(
     password: SecretString,
 ) -> Result<Session> {
     hub.limits().by_address(ip)?;
-    let account = find(hub, email).await?;
+    let email = email.parse::<Email>().ok();
+    let account = find(hub, ip, email.as_ref()).await?;
     let stored = account.as_ref().map(|account| account.password_hash.clone());
     let fits = hub.passwords().verify(password, stored).await?;
-    let Some(account) = account.filter(|_| fits) else {
-        tracing::info!(?ip, "login refused");
-        return Err(wrong_login());
-    };
-    open(hub, active(account)?, ip).await
+    match account {
+        Some(account) if fits => enter(hub, ip, account).await,
+        account => Err(keep_out(hub, ip, email.as_ref(), account)),
+    }
 }
 
 /// Holds no connection while the password is hashed.
-async fn find(hub: &Hub, email: &str) -> Result<Option<Account>> {
-    let Ok(email) = email.parse::<Email>() else { return Ok(None) };
-    hub.limits().at_account(&email)?;
-    Ok(users::account_of(&mut *hub.db().conn().await?, &email).await?)
+async fn find(hub: &Hub, ip: Option<IpAddr>, email: Option<&Email>) -> Result<Option<Account>> {
+    let Some(email) = email else { return Ok(None) };
+    hub.limits().at_account(ip, email)?;
+    Ok(users::account_of(&mut *hub.db().conn().await?, email).await?)
+}
+
+/// The password was right.
+async fn enter(hub: &Hub, ip: Option<IpAddr>, account: Account) -> Result<Session> {
+    let user = account.user.clone();
+    match active(account) {
+        Ok(user) => open(hub, user, ip).await,
+        Err(refusal) => {
+            login_failures::note(hub, &user, ip, "disabled");
+            Err(refusal)
+        }
+    }
+}
+
+/// The password was wrong, or there is no such account.
+fn keep_out(hub: &Hub, ip: Option<IpAddr>, email: Option<&Email>, account: Option<Account>) -> Error {
+    tracing::info!(?ip, "login refused");
+    if let Some(email) = email {
+        hub.limits().failed(email);
+    }
+    if let Some(account) = account {
+        login_failures::note(hub, &account.user, ip, "wrong_password");
+    }
+    wrong_login()
 }
 
 /// A first session of a login. The account must still be what the password was checked against.
@@ -84,8 +119,8 @@ pub(crate) async fn refresh(hub: &Hub, ip: Option<IpAddr>, token: &SecretString)
     let hash = tokens::hash(token.expose_secret());
     let (mut tx, known) = hold(hub, &hash).await?.ok_or_else(invalid_token)?;
     let account = users::account(&mut tx, &known.user_id).await?;
-    if known.used || known.revoked {
-        return Err(refuse(tx, hub, &account.user, &known, ip).await?);
+    if known.used_at.is_some() || known.revoked {
+        return Err(refuse(tx, hub, &account.user, &known, &hash, ip).await?);
     }
     let user = active(account)?;
     if !refresh_tokens::consume(&mut tx, &hash, now).await? {
@@ -118,19 +153,32 @@ async fn hold(hub: &Hub, hash: &str) -> Result<Option<(Transaction<'static, Any>
     Ok(token.map(|token| (tx, token)))
 }
 
-/// A token that was used before: its whole family ends.
+/// A token that was used before: its whole family ends, unless it is the same call once more.
 async fn refuse(
     mut tx: Transaction<'static, Any>,
     hub: &Hub,
     user: &User,
     token: &RefreshToken,
+    hash: &str,
     ip: Option<IpAddr>,
 ) -> Result<Error> {
-    if token.used {
+    if is_same_call(&mut tx, hub, token, hash).await? {
+        return Ok(superseded());
+    }
+    if token.used_at.is_some() {
         revoke(&mut tx, hub, user, token, ip, "auth.refresh_reuse").await?;
         commit(tx).await?;
     }
     Ok(invalid_token())
+}
+
+async fn is_same_call(conn: &mut AnyConnection, hub: &Hub, token: &RefreshToken, hash: &str) -> Result<bool> {
+    match token.used_at {
+        Some(at) if !token.revoked && hub.clock().now().duration_since(at) <= SAME_CALL => {
+            Ok(!refresh_tokens::was_used_since(conn, &token.family_id, hash, at).await?)
+        }
+        _ => Ok(false),
+    }
 }
 
 async fn revoke(
@@ -159,7 +207,7 @@ async fn issue(
     let row = RefreshToken {
         user_id: user.id.clone(),
         family_id,
-        used: false,
+        used_at: None,
         revoked: false,
         expires_at: end(hub, now),
     };

@@ -27,8 +27,9 @@ pub(crate) struct NewUser {
 }
 
 /// What is to become of a user; what is absent stays.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Change {
+    pub(crate) email: Option<Email>,
     pub(crate) role: Option<Role>,
     pub(crate) status: Option<Status>,
 }
@@ -55,6 +56,8 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewUser) -> Result<U
         let mut conn = hub.db().conn().await?;
         tenants::get(&mut conn, &who.scope(None)?, tenant).await.map_err(Error::of("tenant"))?;
     }
+    hub.limits().sets_password(who)?;
+    check_free(&mut *hub.db().conn().await?, &new.email).await?;
     let user = new.row(hub.clock().now());
     let hash = hub.passwords().hash(new.password).await?.into();
     let mut tx = hub.db().begin().await?;
@@ -78,10 +81,24 @@ pub(crate) async fn insert(
     user: &User,
     password_hash: &SecretString,
 ) -> Result<()> {
-    users::insert(conn, user, password_hash).await.map_err(|error| match error {
-        DbError::Duplicate => Error::conflict("duplicate", "this e-mail address has an account already"),
+    users::insert(conn, user, password_hash).await.map_err(taken)
+}
+
+/// As [`insert`], before anything dear is done.
+pub(crate) async fn check_free(conn: &mut AnyConnection, email: &Email) -> Result<()> {
+    if users::account_of(conn, email).await?.is_some() { Err(unusable()) } else { Ok(()) }
+}
+
+fn taken(error: DbError) -> Error {
+    match error {
+        DbError::Duplicate => unusable(),
         error => error.into(),
-    })
+    }
+}
+
+/// That the address has an account, perhaps another tenant's, is more than the asker has to know.
+fn unusable() -> Error {
+    Error::conflict("email_unusable", "this e-mail address can't be used; choose another")
 }
 
 /// One user.
@@ -94,27 +111,50 @@ pub(crate) async fn list(hub: &Hub, scope: &Scope, page: &Page) -> Result<Vec<Us
     Ok(users::list(&mut *hub.db().conn().await?, scope, page).await?)
 }
 
-/// Changes role and status, and ends the user's sessions.
+/// Changes address, role and status, and ends the user's sessions.
 pub(crate) async fn change(hub: &Hub, who: &Principal, id: &UserId, change: Change) -> Result<User> {
     let scope = who.scope(None)?;
     let tenant_id = get(hub, &scope, id).await?.tenant_id;
+    if change.email.is_some() {
+        // Trying addresses tells which are free: no faster than by making users.
+        hub.limits().sets_password(who)?;
+    }
     let now = hub.clock().now();
     let mut tx = hub.db().begin().await?;
     users::hold_peers(&mut tx, tenant_id.as_ref()).await?;
-    let user = users::get(&mut tx, &scope, id).await.map_err(Error::of("user"))?;
-    let (role, status) = (change.role.unwrap_or(user.role), change.status.unwrap_or(user.status));
-    check_side(&user, role)?;
-    if role < user.role || status == Status::Disabled {
-        keep_a_head(&mut tx, &user).await?;
+    let before = users::get(&mut tx, &scope, id).await.map_err(Error::of("user"))?;
+    let after = changed(&before, change);
+    check_side(&before, after.role)?;
+    if after.role < before.role || after.status == Status::Disabled {
+        keep_a_head(&mut tx, &before).await?;
     }
-    users::change(&mut tx, id, role, status, now).await?;
+    users::change(&mut tx, &after, now).await.map_err(taken)?;
     refresh_tokens::revoke_user(&mut tx, id, now).await?;
-    let details =
-        json!({ "role": role, "status": status, "role_before": user.role, "status_before": user.status });
-    audit(&mut tx, hub, who, &user, "user.update", details).await?;
+    audit(&mut tx, hub, who, &before, "user.update", difference(&before, &after)).await?;
     let user = users::get(&mut tx, &scope, id).await?;
     tx.commit().await.map_err(DbError::from)?;
     Ok(user)
+}
+
+fn changed(before: &User, change: Change) -> User {
+    User {
+        email: change.email.unwrap_or_else(|| before.email.clone()),
+        role: change.role.unwrap_or(before.role),
+        status: change.status.unwrap_or(before.status),
+        ..before.clone()
+    }
+}
+
+/// What the log tells of a change.
+fn difference(before: &User, after: &User) -> Value {
+    json!({
+        "email": after.email.as_str(),
+        "role": after.role,
+        "status": after.status,
+        "email_before": before.email.as_str(),
+        "role_before": before.role,
+        "status_before": before.status,
+    })
 }
 
 /// An operator belongs to no tenant and a tenant's user to one: neither becomes the other.
@@ -164,6 +204,7 @@ pub(crate) async fn set_password(
             old.ok_or_else(|| Error::invalid_field("old_password", "it is needed to change one's own"))?;
         check_old(hub, who, &user, old).await?;
     }
+    hub.limits().sets_password(who)?;
     let hash = hub.passwords().hash(new).await?.into();
     let now = hub.clock().now();
     let mut tx = hub.db().begin().await?;
@@ -177,11 +218,12 @@ pub(crate) async fn set_password(
 /// A stolen access token must not serve to guess the password.
 async fn check_old(hub: &Hub, who: &Principal, user: &User, old: SecretString) -> Result<()> {
     hub.limits().by_address(who.ip)?;
-    hub.limits().at_account(&user.email)?;
+    hub.limits().at_account(who.ip, &user.email)?;
     let stored = users::account(&mut *hub.db().conn().await?, &user.id).await?.password_hash;
     if hub.passwords().verify(old, Some(stored)).await? {
         Ok(())
     } else {
+        hub.limits().failed(&user.email);
         Err(Error::new(StatusCode::FORBIDDEN, "wrong_password", "the old password is wrong"))
     }
 }

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use xvault_core::UserId;
 
-use super::{Result, instant, parsed};
+use super::{Result, instant, instant_opt, parsed};
 
 /// A row; the token's hash is what it is found by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) struct RefreshToken {
     pub(crate) user_id: UserId,
     /// All tokens that descend from one login.
     pub(crate) family_id: String,
-    pub(crate) used: bool,
+    pub(crate) used_at: Option<Timestamp>,
     pub(crate) revoked: bool,
     pub(crate) expires_at: Timestamp,
 }
@@ -24,7 +24,7 @@ fn from_row(row: &AnyRow) -> Result<RefreshToken> {
     Ok(RefreshToken {
         user_id: parsed(row, "user_id")?,
         family_id: row.try_get("family_id")?,
-        used: row.try_get::<Option<i64>, _>("used_at")?.is_some(),
+        used_at: instant_opt(row, "used_at")?,
         revoked: row.try_get::<Option<i64>, _>("revoked_at")?.is_some(),
         expires_at: instant(row, "expires_at")?,
     })
@@ -70,6 +70,25 @@ pub(crate) async fn consume(conn: &mut AnyConnection, token_hash: &str, now: Tim
     .execute(conn)
     .await?;
     Ok(result.rows_affected() == 1)
+}
+
+/// Whether another token of the family was used since `at`: with the token of `token_hash` used then, whether the one that it gave
+/// was.
+pub(crate) async fn was_used_since(
+    conn: &mut AnyConnection,
+    family_id: &str,
+    token_hash: &str,
+    at: Timestamp,
+) -> Result<bool> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS tokens FROM refresh_tokens WHERE family_id = $1 AND token_hash <> $2 AND used_at >= $3",
+    )
+    .bind(family_id)
+    .bind(token_hash)
+    .bind(at.as_millisecond())
+    .fetch_one(conn)
+    .await?;
+    Ok(row.try_get::<i64, _>("tokens")? > 0)
 }
 
 /// Ends a session. Gives how many tokens were still good for something.

@@ -187,23 +187,19 @@ pub(crate) async fn count_other_heads(
     Ok(query.fetch_one(conn).await?.try_get("others")?)
 }
 
-/// Gives an account role and status. Its access tokens become void.
-pub(crate) async fn change(
-    conn: &mut AnyConnection,
-    id: &UserId,
-    role: Role,
-    status: Status,
-    now: Timestamp,
-) -> Result<()> {
+/// Gives an account the address, role and status of `user`. Its access tokens become void. `Duplicate` when the address has another
+/// account.
+pub(crate) async fn change(conn: &mut AnyConnection, user: &User, now: Timestamp) -> Result<()> {
     let result = sqlx::query(
-        "UPDATE users SET role = $2, status = $3, updated_at = $4,
+        "UPDATE users SET role = $2, status = $3, email = $5, updated_at = $4,
              valid_from = CASE WHEN valid_from >= $4 THEN valid_from + 1 ELSE $4 END
          WHERE id = $1",
     )
-    .bind(id.as_str())
-    .bind(role.as_str())
-    .bind(status.as_str())
+    .bind(user.id.as_str())
+    .bind(user.role.as_str())
+    .bind(user.status.as_str())
     .bind(now.as_millisecond())
+    .bind(user.email.as_str())
     .execute(conn)
     .await?;
     touched(&result)

@@ -53,6 +53,18 @@ pub(crate) async fn token(worker: &WorkerId, environment: &Environment) -> anyho
     print(token.expose_secret())
 }
 
+pub(crate) async fn operator(email: &str, environment: &Environment) -> anyhow::Result<()> {
+    let db = config::database(environment, FEW).await?;
+    db.check_schema().await?;
+    // Shown before it is good: a password that nobody has read is worth another call, not a lost account.
+    crate::reset_operator(&db, Some(email), |login| {
+        print(login.password.expose_secret()).map_err(Into::into)
+    })
+    .await?;
+    say("this is the operator's password now; change it after the login");
+    Ok(())
+}
+
 pub(crate) async fn rekey(environment: &Environment) -> anyhow::Result<()> {
     let (keys, db) = (config::keys(environment)?, config::database(environment, FEW).await?);
     let done = crate::rekey(&db, &keys).await?;

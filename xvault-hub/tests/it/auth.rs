@@ -156,6 +156,46 @@ async fn disabled_users_and_tenants_are_out_at_once(world: World) {
     acme.owner.post("/api/v1/auth/refresh", refresh(&acme.owner)).await.expect(200);
 }
 
+/// The failed logins that the caller's tenant sees, once there are `count` of them.
+async fn failures(caller: &Caller, count: usize) -> Vec<Value> {
+    for _ in 0..200 {
+        let events = caller.get("/api/v1/audit-events?limit=200").await.expect(200);
+        let failed = events["audit_events"].as_array().unwrap().iter();
+        let failed: Vec<_> = failed.filter(|event| event["action"] == "auth.login_failed").cloned().collect();
+        if failed.len() >= count {
+            return failed;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("there are no {count} failures");
+}
+
+async fn failed_logins_of_accounts_are_written_down(world: World) {
+    let acme = world.tenant("acme").await;
+    let nobody = world.nobody();
+    nobody.try_login("stranger@people.example", "wrong password").await.refused(401, "unauthorized");
+    nobody.try_login(&acme.member.email, "hunter2-wrong").await.refused(401, "unauthorized");
+    let failed = failures(&acme.owner, 1).await;
+    let event = &failed[0];
+    assert_eq!((&event["actor_type"], &event["actor_id"]), (&json!("system"), &Value::Null));
+    assert_eq!((&event["target_id"], &event["ip"]), (&json!(acme.member.user_id), &json!("127.0.0.1")));
+    assert_eq!(event["details"], json!({ "reason": "wrong_password" }));
+    let user = format!("/api/v1/users/{}", acme.member.user_id);
+    acme.owner.put(&user, json!({ "status": "disabled" })).await.expect(200);
+    nobody.try_login(&acme.member.email, PASSWORD).await.refused(403, "user_disabled");
+    assert_eq!(failures(&acme.owner, 2).await[0]["details"], json!({ "reason": "disabled" }));
+    // However long somebody goes on, the log stays short.
+    for _ in 0..30 {
+        nobody.try_login(&acme.admin.email, "wrong password").await.refused(401, "unauthorized");
+    }
+    nobody.try_login(&acme.owner.email, "wrong password").await.refused(401, "unauthorized");
+    let failed = failures(&acme.owner, 23).await;
+    let of_admin = failed.iter().filter(|event| event["target_id"] == json!(acme.admin.user_id));
+    assert_eq!((of_admin.count(), failed.len()), (20, 23));
+    let all = world.operator.get("/api/v1/audit-events?limit=200").await.expect(200).to_string();
+    assert!(!all.contains("stranger@") && !all.contains("hunter2"), "{all}");
+}
+
 async fn a_change_of_role_acts_at_once(world: World) {
     let acme = world.tenant("acme").await;
     let user = format!("/api/v1/users/{}", acme.admin.user_id);
@@ -173,5 +213,6 @@ on_both_engines!(
     forged_tokens_are_refused,
     the_row_decides_not_the_token,
     disabled_users_and_tenants_are_out_at_once,
+    failed_logins_of_accounts_are_written_down,
     a_change_of_role_acts_at_once,
 );

@@ -40,14 +40,52 @@ async fn owners_make_change_and_remove_users(world: World) {
 async fn an_address_has_one_account(world: World) {
     let (acme, other) = (world.tenant("acme").await, world.tenant("other").await);
     let taken = acme.member.email.to_uppercase();
-    acme.owner.post("/api/v1/users", new_user(&taken, "member")).await.refused(409, "duplicate");
-    other.owner.post("/api/v1/users", new_user(&taken, "member")).await.refused(409, "duplicate");
-    world.operator.post("/api/v1/users", new_user(&taken, "operator")).await.refused(409, "duplicate");
+    let own =
+        acme.owner.post("/api/v1/users", new_user(&taken, "member")).await.refused(409, "email_unusable");
+    let foreign =
+        other.owner.post("/api/v1/users", new_user(&taken, "member")).await.refused(409, "email_unusable");
+    assert_eq!(own, foreign);
+    assert!(!foreign.to_string().contains("account"), "{foreign}");
+    world.operator.post("/api/v1/users", new_user(&taken, "operator")).await.refused(409, "email_unusable");
     for bad in ["", "nobody", "a@b@c", "a b@c", "x@\u{e4}.example"] {
         let body =
             acme.owner.post("/api/v1/users", new_user(bad, "member")).await.refused(422, "invalid_field");
         assert_eq!(body["details"]["field"], "email", "{bad}");
     }
+}
+
+async fn an_address_is_changed_by_owners_and_operators(world: World) {
+    let (acme, other) = (world.tenant("acme").await, world.tenant("other").await);
+    let (member, nobody) = (path(&acme.member), world.nobody());
+    let change = |email: &str| json!({ "email": email });
+    let changed = acme.owner.put(&member, change(" Married@People.example ")).await.expect(200);
+    assert_eq!((&changed["email"], &changed["role"]), (&json!("married@people.example"), &json!("member")));
+    acme.member.get("/api/v1/auth/me").await.refused(401, "unauthorized");
+    nobody.try_login(&acme.member.email, PASSWORD).await.refused(401, "unauthorized");
+    let member_again = nobody.login("married@people.example", PASSWORD).await;
+    let events = acme.owner.get("/api/v1/audit-events").await.expect(200);
+    let told = events["audit_events"].as_array().unwrap().iter();
+    let details = &told.clone().find(|event| event["action"] == "user.update").unwrap()["details"];
+    assert_eq!(
+        (&details["email"], &details["email_before"]),
+        (&json!("married@people.example"), &json!(acme.member.email))
+    );
+    for taken in [&acme.admin.email, &other.owner.email, "ROOT@platform.example"] {
+        acme.owner.put(&member, change(taken)).await.refused(409, "email_unusable");
+    }
+    let error = acme.owner.put(&member, change("nobody")).await.refused(422, "invalid_field");
+    assert_eq!(error["details"]["field"], "email");
+    member_again.put(&member, change("own@people.example")).await.refused(403, "forbidden");
+    acme.admin.put(&member, change("x@people.example")).await.refused(403, "forbidden");
+    other.owner.put(&member, change("x@people.example")).await.refused(404, "not_found");
+    // One's own address stays one's own, and what was left is free.
+    acme.owner.put(&member, change("married@people.example")).await.expect(200);
+    other.owner.post("/api/v1/users", new_user(&acme.member.email, "member")).await.expect(201);
+    world.operator.put(&member, change("by-operator@people.example")).await.expect(200);
+    let me = text(&world.operator.get("/api/v1/auth/me").await.expect(200)["user"]["id"]);
+    acme.owner.put(&format!("/api/v1/users/{me}"), change("x@x")).await.refused(404, "not_found");
+    world.operator.put(&format!("/api/v1/users/{me}"), change("boss@platform.example")).await.expect(200);
+    nobody.login("boss@platform.example", PASSWORD).await;
 }
 
 async fn lists_go_from_new_to_old_in_pages(world: World) {
@@ -153,6 +191,7 @@ async fn operators_belong_to_no_tenant(world: World) {
 on_both_engines!(
     owners_make_change_and_remove_users,
     an_address_has_one_account,
+    an_address_is_changed_by_owners_and_operators,
     lists_go_from_new_to_old_in_pages,
     the_last_owner_stays,
     the_last_operator_stays,

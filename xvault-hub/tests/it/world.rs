@@ -222,7 +222,8 @@ impl WorldBuilder {
 fn settings() -> Settings {
     let mut settings = Settings::with_jwt_secret(JWT_SECRET).unwrap();
     let many = NonZeroU32::new(100_000).unwrap();
-    settings.login_limit = LoginLimit { per_address: many, per_account: many };
+    settings.login_limit =
+        LoginLimit { per_address: many, per_account: many, failures_per_account: many, passwords: many };
     settings
 }
 

@@ -12,10 +12,11 @@ use super::api_keys::ApiKey;
 use super::tenants::Tenant;
 use super::users::{User, email};
 use crate::Hub;
+use crate::api::client_address::ClientAddress;
 use crate::api::error::{ErrorBody, Result};
 use crate::api::extract::Json;
 use crate::api::fields::name;
-use crate::api::principal::{Peer, Principal, Role};
+use crate::api::principal::{Principal, Role};
 use crate::app::auth::{self, Me};
 use crate::app::{passwords, registration, sessions};
 
@@ -107,13 +108,13 @@ struct WhoAmI {
     responses(
         (status = 201, body = Registered),
         (status = 403, body = ErrorBody, description = "Registration is closed."),
-        (status = 409, body = ErrorBody, description = "The address has an account already."),
+        (status = 409, body = ErrorBody, description = "The address can't be used (`email_unusable`)."),
         (status = 429, body = ErrorBody, description = "Too many attempts: wait as long as `Retry-After` says."),
     ),
 )]
 async fn register(
     State(hub): State<Hub>,
-    Peer(ip): Peer,
+    ClientAddress(ip): ClientAddress,
     Json(body): Json<Register>,
 ) -> Result<(StatusCode, Json<Registered>)> {
     let tenant_name = name("tenant_name", &body.tenant_name)?;
@@ -125,7 +126,8 @@ async fn register(
 
 /// Log in
 ///
-/// Too many attempts from one address or at one account are refused for a while (429, `Retry-After`).
+/// Too many attempts from one address, from one address at one account, or too many failures at one account are refused for a
+/// while (429, `Retry-After`).
 #[utoipa::path(
     post, path = "/auth/login", tag = "auth",
     request_body = Login,
@@ -136,26 +138,33 @@ async fn register(
         (status = 429, body = ErrorBody, description = "Too many attempts: wait as long as `Retry-After` says."),
     ),
 )]
-async fn login(State(hub): State<Hub>, Peer(ip): Peer, Json(body): Json<Login>) -> Result<Json<Session>> {
+async fn login(
+    State(hub): State<Hub>,
+    ClientAddress(ip): ClientAddress,
+    Json(body): Json<Login>,
+) -> Result<Json<Session>> {
     Ok(Json(sessions::login(&hub, ip, &body.email, body.password).await?.into()))
 }
 
 /// Refresh
 ///
 /// Changes a refresh token for a new session. Each token is good for one use: the second ends all sessions that descend
-/// from the same login.
+/// from the same login. One exception: within 10 seconds of the first use, while the token that it gave is unused, the second is
+/// refused as `refresh_superseded` and ends nothing. Two tabs of one browser, or a call that was sent again, do that: use the answer
+/// of the other call; if it was lost, log in again.
 #[utoipa::path(
     post, path = "/auth/refresh", tag = "auth",
     request_body = RefreshToken,
     responses(
         (status = 200, body = Session),
-        (status = 401, body = ErrorBody, description = "The refresh token is used, revoked, or has expired."),
+        (status = 401, body = ErrorBody, description = "The refresh token is used, revoked, or has expired \
+            (`unauthorized`), or was used a moment ago (`refresh_superseded`)."),
         (status = 403, body = ErrorBody, description = "The account or its tenant is disabled."),
     ),
 )]
 async fn refresh(
     State(hub): State<Hub>,
-    Peer(ip): Peer,
+    ClientAddress(ip): ClientAddress,
     Json(body): Json<RefreshToken>,
 ) -> Result<Json<Session>> {
     Ok(Json(sessions::refresh(&hub, ip, &body.refresh_token).await?.into()))
@@ -173,7 +182,7 @@ async fn refresh(
 )]
 async fn logout(
     State(hub): State<Hub>,
-    Peer(ip): Peer,
+    ClientAddress(ip): ClientAddress,
     Json(body): Json<RefreshToken>,
 ) -> Result<StatusCode> {
     sessions::logout(&hub, ip, &body.refresh_token).await?;

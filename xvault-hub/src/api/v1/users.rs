@@ -70,6 +70,9 @@ struct CreateUser {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UpdateUser {
+    /// Another address to log in with.
+    #[schema(max_length = 254)]
+    email: Option<String>,
     role: Option<Role>,
     status: Option<Status>,
 }
@@ -120,7 +123,8 @@ fn check_role(who: &Principal, role: Option<Role>) -> Result<()> {
     request_body = CreateUser,
     responses(
         (status = 201, body = User),
-        (status = 409, body = ErrorBody, description = "The address has an account already."),
+        (status = 409, body = ErrorBody, description = "The address can't be used (`email_unusable`)."),
+        (status = 429, body = ErrorBody, description = "Too many at once: wait as long as `Retry-After` says."),
     ),
 )]
 async fn create(
@@ -186,7 +190,9 @@ fn require_self_or_owner(who: &Principal, id: &UserId) -> Result<()> {
     request_body = UpdateUser,
     responses(
         (status = 200, body = User),
-        (status = 409, body = ErrorBody, description = "This is the last active owner, or operator."),
+        (status = 409, body = ErrorBody, description = "This is the last active owner, or operator (`last_owner`), or the \
+            address can't be used (`email_unusable`)."),
+        (status = 429, body = ErrorBody, description = "Too many addresses at once: wait as long as `Retry-After` says."),
     ),
 )]
 async fn update(
@@ -197,7 +203,8 @@ async fn update(
 ) -> Result<Json<User>> {
     who.require(Role::Owner)?;
     check_role(&who, body.role)?;
-    let change = Change { role: body.role, status: body.status };
+    let email = body.email.as_deref().map(email).transpose()?;
+    let change = Change { email, role: body.role, status: body.status };
     Ok(Json(users::change(&hub, &who, &id, change).await?.into()))
 }
 
