@@ -37,16 +37,16 @@ async fn a_worker_keeps_the_name_it_was_given(world: World) {
     let caller = world.nobody().with_token(&text(&made["token"]));
     let named = async || text(&world.operator.get("/api/v1/workers/w1").await.expect(200)["name"]);
     // As `xvault-worker` does: it knows no name.
-    caller.post("/internal/workers/register", registration("w1", Value::Null)).await.expect(200);
+    caller.post("/internal/workers/register", registration("w1", &Value::Null)).await.expect(200);
     assert_eq!(named().await, "basement");
-    caller.post("/internal/workers/register", registration("w1", json!("attic"))).await.expect(200);
+    caller.post("/internal/workers/register", registration("w1", &json!("attic"))).await.expect(200);
     assert_eq!(named().await, "attic");
     let unnamed = FakeWorker::join(&world, "w2", &["ssh"]).await;
     let seen = world.operator.get("/api/v1/workers/w2").await.expect(200);
     assert_eq!(seen["name"], json!(unnamed.id));
 }
 
-fn registration(id: &str, name: Value) -> Value {
+fn registration(id: &str, name: &Value) -> Value {
     json!({
         "worker_id": id,
         "name": name,

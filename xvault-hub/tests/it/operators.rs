@@ -84,8 +84,7 @@ async fn kept_first(engine: Dialect) {
         kept = Some(login.clone());
         Ok(())
     };
-    let login =
-        hub.ensure_first_operator_kept(None, None, keep).await.unwrap().expect("nobody was there yet");
+    let login = hub.ensure_first_operator_kept(None, None, keep).await.unwrap().unwrap();
     assert_eq!(kept.unwrap().password.expose_secret(), login.password.expose_secret());
     // What is given needs no keeping, and what is there is not made.
     let never = |_: &xvault_hub::FirstLogin| Err("nothing was made up".into());

@@ -284,7 +284,10 @@ fn taken(outcome: &Outcome, status: JobStatus) -> &'static str {
 /// # Errors
 /// When one is missing: a misspelt directory would allow nothing, silently.
 pub(crate) fn real_roots(allowed: &[std::path::PathBuf]) -> std::io::Result<Vec<std::path::PathBuf>> {
-    allowed.iter().map(Path::new).map(Path::canonicalize).collect()
+    let named = |path: &Path, error: std::io::Error| {
+        std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    };
+    allowed.iter().map(|path| path.canonicalize().map_err(|error| named(path, error))).collect()
 }
 
 #[cfg(test)]
