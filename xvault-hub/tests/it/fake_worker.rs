@@ -5,7 +5,7 @@ use xvault_core::protocol::{Assignment, ClaimAnswer};
 use xvault_core::{Identity, Manifest, SnapshotKey};
 use xvault_testkit::samples;
 
-use crate::world::{Answer, Caller, World, text};
+use crate::world::{Answer, Caller, Tenant, World, text};
 
 pub(crate) struct FakeWorker {
     pub(crate) id: String,
@@ -113,6 +113,13 @@ pub(crate) async fn ssh_source(admin: &Caller) -> (String, String) {
     });
     let source = text(&admin.post("/api/v1/sources", source).await.expect(201)["id"]);
     (credential, source)
+}
+
+/// A `local` source of a tenant, as operators make them. Gives its id.
+pub(crate) async fn local_source(world: &World, tenant: &Tenant) -> String {
+    let config = json!({ "paths": ["/srv"] });
+    let body = json!({ "tenant_id": tenant.id, "type": "local", "name": "disk", "config": config });
+    text(&world.operator.post("/api/v1/sources", body).await.expect(201)["id"])
 }
 
 /// Asks for a backup. Gives the job's id.

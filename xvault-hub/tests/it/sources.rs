@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
-use crate::world::{Answer, Tenant, World, text};
+use crate::fake_worker::{FakeWorker, enqueue, local_source, ssh_source};
+use crate::world::{Answer, World, text};
 
 fn ssh() -> Value {
     json!({ "type": "sftp", "name": "server", "config": { "host": "h", "username": "web", "paths": ["/srv"] } })
@@ -183,13 +183,6 @@ async fn a_test_waits_for_its_worker(world: World) {
         let path = format!("{path}?wait_seconds={bad}");
         acme.member.post(&path, json!({})).await.refused(400, "bad_request");
     }
-}
-
-/// A `local` source of a tenant, as operators make them. Gives its id.
-async fn local_source(world: &World, tenant: &Tenant) -> String {
-    let config = json!({ "paths": ["/srv"] });
-    let body = json!({ "tenant_id": tenant.id, "type": "local", "name": "disk", "config": config });
-    text(&world.operator.post("/api/v1/sources", body).await.expect(201)["id"])
 }
 
 async fn a_local_source_needs_a_worker_that_may(world: World) {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use xvault_core::protocol::QueueName;
@@ -11,8 +10,8 @@ use xvault_hub::Hub;
 use xvault_hub::queue::{JobQueue, LocalQueue, RedisQueue};
 use xvault_testkit::Redis;
 
-use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
-use crate::world::{Caller, World, WorldBuilder, text};
+use crate::fake_worker::{FakeWorker, enqueue, local_source, ssh_source};
+use crate::world::{World, WorldBuilder};
 
 /// Jobs that were queued half an hour ago, and whose next message is due in half an hour.
 struct Backlog {
@@ -31,7 +30,7 @@ impl Backlog {
             let (_, source) = ssh_source(&acme.admin).await;
             shared.push(enqueue(&acme.member, &source).await);
         }
-        let own = enqueue(&acme.member, &local_source(&acme.admin).await).await;
+        let own = enqueue(&acme.member, &local_source(&world, &acme).await).await;
         let backlog = Self { world, shared: shared.try_into().unwrap(), own };
         backlog.until_depth(&backlog.world.queue, 3, 1).await;
         backlog.world.clock.advance(Duration::from_secs(32 * 60));
@@ -50,11 +49,6 @@ impl Backlog {
         }
         panic!("{:?} never became {:?}", depths(queue).await, (shared, own));
     }
-}
-
-async fn local_source(admin: &Caller) -> String {
-    let body = json!({ "type": "local", "name": "s", "config": { "paths": ["/srv"] } });
-    text(&admin.post("/api/v1/sources", body).await.expect(201)["id"])
 }
 
 fn own() -> QueueName {
