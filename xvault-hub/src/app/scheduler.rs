@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{Any, Transaction};
-use xvault_core::{JobId, SourceId};
+use xvault_core::{JobId, JobKind, SourceId};
 
 use super::audit::{Deed, record_by_scheduler};
 use super::jobs::job_deed;
@@ -104,7 +104,7 @@ async fn add_jobs(
 }
 
 async fn busy(tx: &mut Transaction<'static, Any>, schedule: &Schedule) -> db::Result<Why> {
-    let job = jobs::unfinished_backup(tx, &schedule.source_id).await?;
+    let job = jobs::unfinished(tx, &schedule.source_id, JobKind::Backup).await?;
     let job = job.map_or_else(|| "another job".to_owned(), |id| format!("job {id}"));
     let message = format!("the source was busy: {job} was not finished");
     Ok(Why { code: "source_busy".to_owned(), message })
