@@ -52,9 +52,12 @@ fn shuffled(mut history: Vec<Snapshot>) -> Vec<Snapshot> {
     history
 }
 
+/// In which order a history comes.
+type Order = fn(Vec<Snapshot>) -> Vec<Snapshot>;
+
 fn plans(criterion: &mut Criterion) {
     let (policy, berlin) = (policy(), TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
-    let cases: [(&str, &TimeZone, fn(Vec<Snapshot>) -> Vec<Snapshot>); 3] = [
+    let cases: [(&str, &TimeZone, Order); 3] = [
         ("sorted/UTC", &TimeZone::UTC, std::convert::identity),
         ("sorted/Berlin", &berlin, std::convert::identity),
         ("shuffled/Berlin", &berlin, shuffled),
