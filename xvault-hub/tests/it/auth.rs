@@ -114,23 +114,13 @@ async fn the_row_decides_not_the_token(world: World) {
     }
 }
 
-async fn expired(engine: Dialect) {
+async fn an_access_token_ends_by_the_hubs_clock(engine: Dialect) {
     let world = World::builder(engine).manual_clock().start().await;
     world.clock.advance(Duration::from_secs(899));
     world.operator.get(ME).await.expect(200);
     world.clock.advance(Duration::from_secs(1));
     let body = world.operator.get(ME).await.refused(401, "unauthorized");
     assert!(body["error"].as_str().unwrap().contains("expired"), "{body}");
-}
-
-#[tokio::test]
-async fn an_access_token_ends_by_the_hubs_clock_on_sqlite() {
-    expired(Dialect::Sqlite).await;
-}
-
-#[tokio::test]
-async fn an_access_token_ends_by_the_hubs_clock_on_postgres() {
-    expired(Dialect::Postgres).await;
 }
 
 async fn disabled_users_and_tenants_are_out_at_once(world: World) {
@@ -216,3 +206,5 @@ on_both_engines!(
     failed_logins_of_accounts_are_written_down,
     a_change_of_role_acts_at_once,
 );
+
+on_both_engines!(std::future::ready => an_access_token_ends_by_the_hubs_clock);

@@ -407,25 +407,8 @@ async fn a_message_finds_its_way(world: WorldBuilder) {
     loops.await.unwrap();
 }
 
-macro_rules! on_both_engines_standing_still {
-    ($($name:ident),* $(,)?) => {$(
-        mod $name {
-            use crate::world::{Dialect, World};
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                super::$name(World::builder(Dialect::Sqlite)).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                super::$name(World::builder(Dialect::Postgres)).await;
-            }
-        }
-    )*};
-}
-
-on_both_engines_standing_still!(
+on_both_engines!(
+    crate::world::World::unstarted =>
     only_the_holder_is_heard,
     a_report_is_answered_again_when_its_answer_was_lost,
     a_silent_worker_loses_its_job_to_another,

@@ -45,7 +45,7 @@ async fn login_from(caller: &Caller, address: &str, email: &str, password: &str)
     Answer::read("login".into(), request.send().await.unwrap()).await
 }
 
-async fn an_account(engine: Dialect) {
+async fn attempts_at_an_account_are_limited_by_address(engine: Dialect) {
     let world = world(engine, LoginLimit { per_account: number(3), ..unlimited() }).await;
     let nobody = world.nobody();
     for attempt in 0..3 {
@@ -67,16 +67,6 @@ async fn an_account(engine: Dialect) {
     let guess = json!({ "old_password": "wrong password", "password": "another long password" });
     world.operator.put(&path, guess.clone()).await.refused(403, "wrong_password");
     wait_of(world.operator.put(&path, guess).await, 21);
-}
-
-#[tokio::test]
-async fn attempts_at_an_account_are_limited_by_address_on_sqlite() {
-    an_account(Dialect::Sqlite).await;
-}
-
-#[tokio::test]
-async fn attempts_at_an_account_are_limited_by_address_on_postgres() {
-    an_account(Dialect::Postgres).await;
 }
 
 /// Somebody who guesses with many machines.
@@ -126,7 +116,7 @@ async fn the_header_of_a_stranger_is_ignored() {
     world.operator.get("/api/v1/auth/me").await.expect(200);
 }
 
-async fn passwords(engine: Dialect) {
+async fn passwords_are_limited_by_tenant(engine: Dialect) {
     let world = world(engine, LoginLimit { passwords: number(4), ..unlimited() }).await;
     let made = world.operator.post("/api/v1/tenants", json!({ "name": "acme" })).await.expect(201);
     let tenant = made["id"].as_str().unwrap();
@@ -148,12 +138,4 @@ async fn passwords(engine: Dialect) {
     world.operator.post("/api/v1/users", other).await.expect(201);
 }
 
-#[tokio::test]
-async fn passwords_are_limited_by_tenant_on_sqlite() {
-    passwords(Dialect::Sqlite).await;
-}
-
-#[tokio::test]
-async fn passwords_are_limited_by_tenant_on_postgres() {
-    passwords(Dialect::Postgres).await;
-}
+on_both_engines!(std::future::ready => attempts_at_an_account_are_limited_by_address, passwords_are_limited_by_tenant);

@@ -9,7 +9,7 @@ use xvault_hub::{Keys, OperatorError, reset_operator};
 
 use crate::world::{Database, Dialect, OPERATOR, PASSWORD, World, serve, text};
 
-async fn one_is_made_up(engine: Dialect) {
+async fn the_first_operator_is_made_up(engine: Dialect) {
     let database = Database::make(engine);
     let keys = Keys::generate();
     let hub = database.hub(&keys).await.unwrap();
@@ -28,17 +28,7 @@ async fn one_is_made_up(engine: Dialect) {
     assert_eq!(users["users"].as_array().unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn the_first_operator_is_made_up_on_sqlite() {
-    one_is_made_up(Dialect::Sqlite).await;
-}
-
-#[tokio::test]
-async fn the_first_operator_is_made_up_on_postgres() {
-    one_is_made_up(Dialect::Postgres).await;
-}
-
-async fn several_hubs(engine: Dialect) {
+async fn several_hubs_make_one_operator(engine: Dialect) {
     let database = Database::make(engine);
     database.connect().await;
     let keys = Keys::generate();
@@ -48,16 +38,6 @@ async fn several_hubs(engine: Dialect) {
     let logins = join_all(hubs.iter().map(|hub| hub.ensure_first_operator(None, None))).await;
     let made = logins.into_iter().filter_map(Result::unwrap).count();
     assert_eq!(made, 1);
-}
-
-#[tokio::test]
-async fn several_hubs_make_one_operator_on_sqlite() {
-    several_hubs(Dialect::Sqlite).await;
-}
-
-#[tokio::test]
-async fn several_hubs_make_one_operator_on_postgres() {
-    several_hubs(Dialect::Postgres).await;
 }
 
 #[tokio::test]
@@ -74,7 +54,7 @@ async fn settings_of_the_first_operator_are_named_when_they_are_wrong() {
     assert!(hub.ensure_first_operator(Some("a@b"), None).await.unwrap().is_some(), "a password is made up");
 }
 
-async fn kept_first(engine: Dialect) {
+async fn a_login_is_kept_before_it_is_good(engine: Dialect) {
     let database = Database::make(engine);
     let hub = database.hub(&Keys::generate()).await.unwrap();
     let refused = hub.ensure_first_operator_kept(None, None, |_| Err("the disk is full".into())).await;
@@ -93,16 +73,6 @@ async fn kept_first(engine: Dialect) {
     let given = other.hub(&Keys::generate()).await.unwrap();
     let never = |_: &xvault_hub::FirstLogin| Err("nothing was made up".into());
     given.ensure_first_operator_kept(None, Some(PASSWORD.into()), never).await.unwrap();
-}
-
-#[tokio::test]
-async fn a_login_is_kept_before_it_is_good_on_sqlite() {
-    kept_first(Dialect::Sqlite).await;
-}
-
-#[tokio::test]
-async fn a_login_is_kept_before_it_is_good_on_postgres() {
-    kept_first(Dialect::Postgres).await;
 }
 
 async fn who_has_the_database_gets_in(world: World) {
@@ -158,3 +128,5 @@ async fn the_program_prints_a_password(world: World) {
 }
 
 on_both_engines!(who_has_the_database_gets_in, the_program_prints_a_password);
+
+on_both_engines!(std::future::ready => the_first_operator_is_made_up, several_hubs_make_one_operator, a_login_is_kept_before_it_is_good);

@@ -175,19 +175,11 @@ async fn old_tests_make_room(engine: Dialect) {
     worker.claim(&made[2]).await;
 }
 
-#[tokio::test]
-async fn old_tests_make_room_on_sqlite() {
-    old_tests_make_room(Dialect::Sqlite).await;
-}
-
-#[tokio::test]
-async fn old_tests_make_room_on_postgres() {
-    old_tests_make_room(Dialect::Postgres).await;
-}
-
 on_both_engines!(
     whoever_asks_gets_the_result_of_the_one_under_way,
     a_test_of_settings_that_were_changed_meanwhile_is_no_answer,
     a_tenant_has_a_few_at_a_time,
     backups_take_their_turn,
 );
+
+on_both_engines!(std::future::ready => old_tests_make_room);

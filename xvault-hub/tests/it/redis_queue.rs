@@ -154,25 +154,8 @@ async fn nothing_in_redis_is_secret(dialect: Dialect) {
     }
 }
 
-macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {$(
-        mod $name {
-            use crate::world::Dialect;
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                super::$name(Dialect::Sqlite).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                super::$name(Dialect::Postgres).await;
-            }
-        }
-    )*};
-}
-
-on_both!(
+on_both_engines!(
+    std::future::ready =>
     a_hub_works_without_redis_and_makes_up_for_it,
     a_full_queue_takes_no_more,
     nothing_in_redis_is_secret

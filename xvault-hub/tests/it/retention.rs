@@ -539,26 +539,8 @@ async fn a_schedule_and_its_source_have_one_policy(scene: Scene) {
     assert_eq!(schedule["retention_policy"], changed);
 }
 
-macro_rules! on_both_engines_standing_still {
-    ($($name:ident),* $(,)?) => {$(
-        mod $name {
-            use super::Scene;
-            use crate::world::Dialect;
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                super::$name(Scene::set(Dialect::Sqlite).await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                super::$name(Scene::set(Dialect::Postgres).await).await;
-            }
-        }
-    )*};
-}
-
-on_both_engines_standing_still!(
+on_both_engines!(
+    super::Scene::set =>
     a_policy_is_kept_as_it_is_meant,
     a_plan_gives_every_reason_and_changes_nothing,
     after_each_backup_the_policy_applies,

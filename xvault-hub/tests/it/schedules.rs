@@ -299,25 +299,9 @@ async fn still(engine: Dialect) -> World {
     World::builder(engine).manual_clock().settings(patient).start().await
 }
 
-macro_rules! on_a_still_clock {
-    ($($name:ident),* $(,)?) => {$(
-        mod $name {
-            use crate::world::Dialect;
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                super::$name(super::still(Dialect::Sqlite).await).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                super::$name(super::still(Dialect::Postgres).await).await;
-            }
-        }
-    )*};
-}
-
-on_a_still_clock!(a_preview_shows_ten_runs_in_its_zone, a_change_leaves_the_rest, a_schedule_runs_by_itself,);
+on_both_engines!(
+    super::still =>
+a_preview_shows_ten_runs_in_its_zone, a_change_leaves_the_rest, a_schedule_runs_by_itself,);
 
 on_both_engines!(
     a_schedule_is_saved_with_all_its_fields,

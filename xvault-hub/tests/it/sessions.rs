@@ -58,7 +58,7 @@ async fn of_many_at_once_one_wins(world: World) {
 }
 
 /// A call whose answer was lost is sent again at once. Later, whoever shows the token has a copy.
-async fn sent_again(engine: Dialect) {
+async fn a_refresh_that_is_sent_again_is_no_theft(engine: Dialect) {
     let world = World::builder(engine).manual_clock().start().await;
     let (acme, nobody) = (world.tenant("acme").await, world.nobody());
     let first = acme.member.refresh_token.as_str();
@@ -89,16 +89,6 @@ async fn sent_again(engine: Dialect) {
     refresh(&nobody, &login.refresh_token).await.refused(401, "unauthorized");
 }
 
-#[tokio::test]
-async fn a_refresh_that_is_sent_again_is_no_theft_on_sqlite() {
-    sent_again(Dialect::Sqlite).await;
-}
-
-#[tokio::test]
-async fn a_refresh_that_is_sent_again_is_no_theft_on_postgres() {
-    sent_again(Dialect::Postgres).await;
-}
-
 async fn logging_out_ends_one_session(world: World) {
     let (acme, nobody) = (world.tenant("acme").await, world.nobody());
     let other_session = nobody.login(&acme.member.email, PASSWORD).await;
@@ -122,7 +112,7 @@ async fn other_tokens_buy_nothing(world: World) {
     logout(&nobody, &acme.member.refresh_token).await;
 }
 
-async fn expired(engine: Dialect) {
+async fn a_refresh_token_ends(engine: Dialect) {
     let world = World::builder(engine).manual_clock().start().await;
     let month = Duration::from_secs(30 * 24 * 3600);
     world.clock.advance(month - Duration::from_secs(1));
@@ -132,21 +122,11 @@ async fn expired(engine: Dialect) {
     refresh(&world.nobody(), &token).await.refused(401, "unauthorized");
 }
 
-#[tokio::test]
-async fn a_refresh_token_ends_on_sqlite() {
-    expired(Dialect::Sqlite).await;
-}
-
-#[tokio::test]
-async fn a_refresh_token_ends_on_postgres() {
-    expired(Dialect::Postgres).await;
-}
-
 fn registration(tenant: &str, email: &str) -> serde_json::Value {
     json!({ "tenant_name": tenant, "email": email, "password": PASSWORD })
 }
 
-async fn registered(engine: Dialect) {
+async fn strangers_register_where_they_may(engine: Dialect) {
     let world = World::builder(engine).settings(|s| s.registration = Registration::Open).start().await;
     let nobody = world.nobody();
     let made =
@@ -172,16 +152,6 @@ async fn registered(engine: Dialect) {
     }
 }
 
-#[tokio::test]
-async fn strangers_register_where_they_may_on_sqlite() {
-    registered(Dialect::Sqlite).await;
-}
-
-#[tokio::test]
-async fn strangers_register_where_they_may_on_postgres() {
-    registered(Dialect::Postgres).await;
-}
-
 async fn strangers_stay_out_by_default(world: World) {
     let answer = world.nobody().post("/api/v1/auth/register", registration("acme", "ada@acme.example")).await;
     answer.refused(403, "forbidden");
@@ -195,3 +165,5 @@ on_both_engines!(
     other_tokens_buy_nothing,
     strangers_stay_out_by_default,
 );
+
+on_both_engines!(std::future::ready => a_refresh_that_is_sent_again_is_no_theft, a_refresh_token_ends, strangers_register_where_they_may);

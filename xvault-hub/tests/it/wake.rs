@@ -123,25 +123,8 @@ async fn redis_that_forgot_everything_is_filled(world: WorldBuilder) {
     loops.await.unwrap();
 }
 
-macro_rules! on_both_engines_unstarted {
-    ($($name:ident),* $(,)?) => {$(
-        mod $name {
-            use crate::world::{Dialect, World};
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                super::$name(World::builder(Dialect::Sqlite)).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                super::$name(World::builder(Dialect::Postgres)).await;
-            }
-        }
-    )*};
-}
-
-on_both_engines_unstarted!(
+on_both_engines!(
+    crate::world::World::unstarted =>
     a_hub_that_starts_with_an_empty_queue_fills_it,
     what_a_queue_still_holds_is_not_sent_again,
     redis_that_forgot_everything_is_filled,

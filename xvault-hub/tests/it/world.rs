@@ -9,6 +9,7 @@
 //! on_both_engines!(a_tenant_sees_itself);
 //! ```
 
+use std::future::Ready;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -33,20 +34,24 @@ pub(crate) const PASSWORD: &str = "correct horse battery staple";
 /// The operator's address.
 pub(crate) const OPERATOR: &str = "root@platform.example";
 
-/// Runs each named `async fn(World)` on SQLite and on PostgreSQL.
+/// Runs each named test on SQLite and on PostgreSQL. It is an `async fn(World)`, or takes what the function before `=>` makes of the
+/// engine (`std::future::ready`: the engine itself); that function's path is read one module below the call.
 macro_rules! on_both_engines {
-    ($($name:ident),* $(,)?) => {$(
+    ($($name:ident),* $(,)?) => {
+        on_both_engines!(crate::world::World::start => $($name),*);
+    };
+    ($make:path => $($name:ident),* $(,)?) => {$(
         mod $name {
-            use crate::world::{Dialect, World};
+            use crate::world::Dialect;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {
-                super::$name(World::start(Dialect::Sqlite).await).await;
+                super::$name($make(Dialect::Sqlite).await).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
-                super::$name(World::start(Dialect::Postgres).await).await;
+                super::$name($make(Dialect::Postgres).await).await;
             }
         }
     )*};
@@ -248,6 +253,11 @@ impl World {
     /// A hub whose clock goes, and that lets the tests log in as often as they like.
     pub(crate) async fn start(engine: Dialect) -> Self {
         Self::builder(engine).start().await
+    }
+
+    /// How one is made, for tests that say more about it.
+    pub(crate) fn unstarted(engine: Dialect) -> Ready<WorldBuilder> {
+        std::future::ready(Self::builder(engine))
     }
 
     pub(crate) fn builder(engine: Dialect) -> WorldBuilder {
