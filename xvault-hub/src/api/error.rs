@@ -45,6 +45,11 @@ impl Error {
         Self { details: Some(details), ..self }
     }
 
+    /// Says in how many seconds it may be tried again.
+    pub(crate) fn retry_after(self, secs: u64) -> Self {
+        Self { retry_after_secs: Some(secs), ..self }
+    }
+
     /// Whether this is the word it is told by.
     pub(crate) fn is(&self, code: &str) -> bool {
         self.code == code
@@ -110,8 +115,8 @@ impl Error {
 
     /// 429.
     pub(crate) fn rate_limited(wait_secs: u64) -> Self {
-        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many attempts; wait");
-        Self { retry_after_secs: Some(wait_secs), ..error }
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many attempts; wait")
+            .retry_after(wait_secs)
     }
 
     /// 429 for what there may be only so many of at once.
@@ -128,12 +133,8 @@ impl Error {
     /// 503: the database is away.
     fn unavailable(cause: &(dyn std::error::Error + 'static)) -> Self {
         tracing::warn!(cause = %chain(cause), "database unavailable");
-        let error = Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "unavailable",
-            "the database is not available; try again",
-        );
-        Self { retry_after_secs: Some(1), ..error }
+        let message = "the database is not available; try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).retry_after(1)
     }
 
     /// A row that is absent gives 404 naming `what`; the rest is as for any database error.

@@ -1,8 +1,9 @@
 //! Sessions: a login gives an access token for minutes and a refresh token for days.
 //!
 //! Each refresh token buys one pair of new ones. Somebody who shows a used one has a copy: all that descends from the same
-//! login is revoked, whoever holds it, and both must log in again. One that was used a moment ago, and whose successor nobody has
-//! used yet, is no copy but a call that was sent twice: it buys nothing, and ends nothing.
+//! login is revoked, whoever holds it, and both must log in again. One whose successor nobody has used yet may be no copy, but a call
+//! whose answer was lost: for a while it buys another pair, and revokes the successor. If it was a copy after all, whoever has that
+//! successor shows it next, and the session ends.
 
 use std::net::IpAddr;
 
@@ -18,12 +19,14 @@ use super::email::Email;
 use super::login_failures;
 use super::tokens::{self, Kind};
 use crate::api::error::{Error, Result};
-use crate::db::refresh_tokens::{self, RefreshToken};
+use crate::db::refresh_tokens::{self, RefreshToken, Successors};
 use crate::db::users::{self, Account, User};
 use crate::{DbError, Hub};
 
-/// For how long a token that is shown again may be the same call once more.
-const SAME_CALL: SignedDuration = SignedDuration::from_secs(10);
+/// For how long after its first use a token is changed again, while nobody has used what it gave: that answer was lost.
+const LEEWAY: SignedDuration = SignedDuration::from_secs(60);
+/// For how long an answer may be on its way. Who asks again meanwhile is another tab, or hasn't waited.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(2);
 
 /// What a login gives.
 #[derive(Debug)]
@@ -45,8 +48,34 @@ fn invalid_token() -> Error {
 }
 
 fn superseded() -> Error {
-    let message = "this refresh token was used a moment ago: use what that call has answered, or log in again if it was lost";
+    let message = "this refresh token was used a moment ago: use what that call has answered; if it was lost, show the token again \
+        after `Retry-After`";
     Error::new(StatusCode::UNAUTHORIZED, "refresh_superseded", message)
+        .retry_after(ON_ITS_WAY.unsigned_abs().as_secs())
+}
+
+/// What it means that a token is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// It was not used before.
+    First,
+    /// Its successor was given this very moment.
+    AtOnce,
+    /// Nobody has used its successor.
+    Again,
+    /// Its successor was used, or is long given, or the token was revoked.
+    Over,
+}
+
+fn meaning(token: &RefreshToken, successors: Option<Successors>, now: Timestamp) -> Shown {
+    match (token.used_at, successors) {
+        _ if token.revoked => Shown::Over,
+        (None, _) => Shown::First,
+        (Some(at), Some(given)) if !given.used && now.duration_since(at) <= LEEWAY => {
+            if now.duration_since(given.newest_at) < ON_ITS_WAY { Shown::AtOnce } else { Shown::Again }
+        }
+        _ => Shown::Over,
+    }
 }
 
 /// Logs in. An address without an account takes as long to be refused as a wrong password.
@@ -108,7 +137,7 @@ pub(crate) async fn open(hub: &Hub, user: User, ip: Option<IpAddr>) -> Result<Se
     }
     let family = xvault_core::clock::new_id();
     audit(&mut tx, hub, &user, ip, "auth.login", &family).await?;
-    let session = issue(&mut tx, hub, user, family, now).await?;
+    let session = issue(&mut tx, hub, user, family, None).await?;
     commit(tx).await?;
     Ok(session)
 }
@@ -119,14 +148,23 @@ pub(crate) async fn refresh(hub: &Hub, ip: Option<IpAddr>, token: &SecretString)
     let hash = tokens::hash(token.expose_secret());
     let (mut tx, known) = hold(hub, &hash).await?.ok_or_else(invalid_token)?;
     let account = users::account(&mut tx, &known.user_id).await?;
-    if known.used_at.is_some() || known.revoked {
-        return Err(refuse(tx, hub, &account.user, &known, &hash, ip).await?);
-    }
-    let user = active(account)?;
-    if !refresh_tokens::consume(&mut tx, &hash, now).await? {
+    let shown = meaning(&known, refresh_tokens::successors(&mut tx, &known.id).await?, now);
+    if shown == Shown::Over {
+        revoke(&mut tx, hub, &account.user, &known, ip, "auth.refresh_reuse").await?;
+        commit(tx).await?;
         return Err(invalid_token());
     }
-    let session = issue(&mut tx, hub, user, known.family_id, now).await?;
+    let user = active(account)?;
+    match shown {
+        Shown::First if refresh_tokens::consume(&mut tx, &hash, now).await? => {}
+        Shown::Again => {
+            refresh_tokens::revoke_successors(&mut tx, &known.id, now).await?;
+            audit(&mut tx, hub, &user, ip, "auth.refresh_again", &known.family_id).await?;
+        }
+        Shown::AtOnce => return Err(superseded()),
+        Shown::First | Shown::Over => return Err(invalid_token()),
+    }
+    let session = issue(&mut tx, hub, user, known.family_id, Some(known.id)).await?;
     commit(tx).await?;
     Ok(session)
 }
@@ -153,34 +191,7 @@ async fn hold(hub: &Hub, hash: &str) -> Result<Option<(Transaction<'static, Any>
     Ok(token.map(|token| (tx, token)))
 }
 
-/// A token that was used before: its whole family ends, unless it is the same call once more.
-async fn refuse(
-    mut tx: Transaction<'static, Any>,
-    hub: &Hub,
-    user: &User,
-    token: &RefreshToken,
-    hash: &str,
-    ip: Option<IpAddr>,
-) -> Result<Error> {
-    if is_same_call(&mut tx, hub, token, hash).await? {
-        return Ok(superseded());
-    }
-    if token.used_at.is_some() {
-        revoke(&mut tx, hub, user, token, ip, "auth.refresh_reuse").await?;
-        commit(tx).await?;
-    }
-    Ok(invalid_token())
-}
-
-async fn is_same_call(conn: &mut AnyConnection, hub: &Hub, token: &RefreshToken, hash: &str) -> Result<bool> {
-    match token.used_at {
-        Some(at) if !token.revoked && hub.clock().now().duration_since(at) <= SAME_CALL => {
-            Ok(!refresh_tokens::was_used_since(conn, &token.family_id, hash, at).await?)
-        }
-        _ => Ok(false),
-    }
-}
-
+/// Ends the session of a token. One that is over already is not written down again.
 async fn revoke(
     conn: &mut AnyConnection,
     hub: &Hub,
@@ -201,12 +212,15 @@ async fn issue(
     hub: &Hub,
     user: User,
     family_id: String,
-    now: Timestamp,
+    parent_id: Option<String>,
 ) -> Result<Session> {
+    let now = hub.clock().now();
     let token = tokens::make(Kind::Refresh)?;
     let row = RefreshToken {
+        id: xvault_core::clock::new_id(),
         user_id: user.id.clone(),
         family_id,
+        parent_id,
         used_at: None,
         revoked: false,
         expires_at: end(hub, now),

@@ -1,4 +1,4 @@
-//! Table `refresh_tokens`: long-lived tokens, each good for one use.
+//! Table `refresh_tokens`: long-lived tokens, each good for one use, and which was given for which.
 //!
 //! Writers hold the user's row first ([`super::users::hold`]), so that no token is made while its family is revoked.
 
@@ -12,18 +12,32 @@ use super::{Result, instant, instant_opt, parsed};
 /// A row; the token's hash is what it is found by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RefreshToken {
+    pub(crate) id: String,
     pub(crate) user_id: UserId,
     /// All tokens that descend from one login.
     pub(crate) family_id: String,
+    /// The token that was shown for this one. None: a login was.
+    pub(crate) parent_id: Option<String>,
     pub(crate) used_at: Option<Timestamp>,
     pub(crate) revoked: bool,
     pub(crate) expires_at: Timestamp,
 }
 
+/// What a token was changed for. Of several all but the last are revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Successors {
+    /// When the last one was given.
+    pub(crate) newest_at: Timestamp,
+    /// Whether any was used.
+    pub(crate) used: bool,
+}
+
 fn from_row(row: &AnyRow) -> Result<RefreshToken> {
     Ok(RefreshToken {
+        id: row.try_get("id")?,
         user_id: parsed(row, "user_id")?,
         family_id: row.try_get("family_id")?,
+        parent_id: row.try_get("parent_id")?,
         used_at: instant_opt(row, "used_at")?,
         revoked: row.try_get::<Option<i64>, _>("revoked_at")?.is_some(),
         expires_at: instant(row, "expires_at")?,
@@ -37,12 +51,13 @@ pub(crate) async fn insert(
     now: Timestamp,
 ) -> Result<()> {
     sqlx::query(
-        "INSERT INTO refresh_tokens (id, user_id, family_id, token_hash, expires_at, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO refresh_tokens (id, user_id, family_id, parent_id, token_hash, expires_at, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
-    .bind(xvault_core::clock::new_id())
+    .bind(&token.id)
     .bind(token.user_id.as_str())
     .bind(&token.family_id)
+    .bind(token.parent_id.as_deref())
     .bind(token_hash)
     .bind(token.expires_at.as_millisecond())
     .bind(now.as_millisecond())
@@ -72,23 +87,26 @@ pub(crate) async fn consume(conn: &mut AnyConnection, token_hash: &str, now: Tim
     Ok(result.rows_affected() == 1)
 }
 
-/// Whether another token of the family was used since `at`: with the token of `token_hash` used then, whether the one that it gave
-/// was.
-pub(crate) async fn was_used_since(
-    conn: &mut AnyConnection,
-    family_id: &str,
-    token_hash: &str,
-    at: Timestamp,
-) -> Result<bool> {
+/// What a token was changed for. None: nothing yet.
+pub(crate) async fn successors(conn: &mut AnyConnection, id: &str) -> Result<Option<Successors>> {
     let row = sqlx::query(
-        "SELECT COUNT(*) AS tokens FROM refresh_tokens WHERE family_id = $1 AND token_hash <> $2 AND used_at >= $3",
+        "SELECT MAX(created_at) AS newest_at, COUNT(used_at) AS used FROM refresh_tokens WHERE parent_id = $1",
     )
-    .bind(family_id)
-    .bind(token_hash)
-    .bind(at.as_millisecond())
+    .bind(id)
     .fetch_one(conn)
     .await?;
-    Ok(row.try_get::<i64, _>("tokens")? > 0)
+    let used = row.try_get::<i64, _>("used")? > 0;
+    Ok(instant_opt(&row, "newest_at")?.map(|newest_at| Successors { newest_at, used }))
+}
+
+/// Revokes what a token was changed for.
+pub(crate) async fn revoke_successors(conn: &mut AnyConnection, id: &str, now: Timestamp) -> Result<()> {
+    sqlx::query("UPDATE refresh_tokens SET revoked_at = $2 WHERE parent_id = $1 AND revoked_at IS NULL")
+        .bind(id)
+        .bind(now.as_millisecond())
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Ends a session. Gives how many tokens were still good for something.

@@ -148,17 +148,23 @@ async fn login(
 
 /// Refresh
 ///
-/// Changes a refresh token for a new session. Each token is good for one use: the second ends all sessions that descend
-/// from the same login. One exception: within 10 seconds of the first use, while the token that it gave is unused, the second is
-/// refused as `refresh_superseded` and ends nothing. Two tabs of one browser, or a call that was sent again, do that: use the answer
-/// of the other call; if it was lost, log in again.
+/// Changes a refresh token for a new session. Each token is good for one use: showing it a second time ends all sessions that
+/// descend from the same login, as somebody has a copy.
+///
+/// Except when the answer was lost: for 60 seconds after its first use, while nobody has used the token that it gave, it is changed
+/// again, and the token that it gave before is void (showing that one ends the session). In the first 2 seconds after an answer it is
+/// refused as `refresh_superseded`, which ends nothing: the answer is on its way to another tab, or to you. Look where your program
+/// keeps its tokens; if the newer one isn't there after `Retry-After`, show the old one again.
+///
+/// A single page application lets one tab refresh at a time (`navigator.locks`), reads the token inside the lock, and keeps the answer
+/// where all tabs see it before it leaves the lock.
 #[utoipa::path(
     post, path = "/auth/refresh", tag = "auth",
     request_body = RefreshToken,
     responses(
         (status = 200, body = Session),
         (status = 401, body = ErrorBody, description = "The refresh token is used, revoked, or has expired \
-            (`unauthorized`), or was used a moment ago (`refresh_superseded`)."),
+            (`unauthorized`), or was used a moment ago (`refresh_superseded`, with `Retry-After`)."),
         (status = 403, body = ErrorBody, description = "The account or its tenant is disabled."),
     ),
 )]
