@@ -44,21 +44,21 @@ impl Hub {
             repeat("session janitor", &stop, || tidy_sessions(self)),
             repeat("log janitor", &stop, || tidy_logs(self)),
             repeat("queue janitor", &stop, || tidy_queues(self)),
-            async {
-                // Not with everything else that a start brings; and a policy that was a mistake can still be mended.
-                after(RETAIN_FIRST, &stop).await;
-                repeat("retention", &stop, || retain(self)).await;
-            },
+            retention_passes(&stop, || retain(self)),
         );
     }
 }
 
-/// Waits, but not longer than until `stop`.
-async fn after(span: Duration, stop: &CancellationToken) {
+/// Not with everything else that a start brings; and a policy that was a mistake can still be mended.
+async fn retention_passes<F: Future<Output = Result<Duration, Failure>>>(
+    stop: &CancellationToken,
+    pass: impl Fn() -> F,
+) {
     tokio::select! {
-        () = stop.cancelled() => {}
-        () = tokio::time::sleep(span) => {}
+        () = stop.cancelled() => return,
+        () = tokio::time::sleep(RETAIN_FIRST) => {}
     }
+    repeat("retention", stop, pass).await;
 }
 
 /// Applies the retention policies of all sources.
@@ -150,5 +150,45 @@ async fn tidy_queues(hub: &Hub) -> Result<Duration, Failure> {
 impl From<QueueError> for Failure {
     fn from(error: QueueError) -> Self {
         Self(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::Settings;
+    use crate::app::bench::Bench;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_pass_of_retention_comes_half_a_minute_after_the_start() {
+        let (stop, start, passes) = (CancellationToken::new(), tokio::time::Instant::now(), Mutex::default());
+        let pass = || async {
+            let mut passes: std::sync::MutexGuard<'_, Vec<u64>> = passes.lock().unwrap();
+            passes.push(start.elapsed().as_secs());
+            if passes.len() == 3 {
+                stop.cancel();
+            }
+            Ok(Duration::from_secs(6 * 3600))
+        };
+        retention_passes(&stop, pass).await;
+        assert_eq!(*passes.lock().unwrap(), [30, 30 + 6 * 3600, 30 + 12 * 3600]);
+        // A hub that is stopped before does not wait for it.
+        let start = tokio::time::Instant::now();
+        retention_passes(&stop, || async { panic!("it was stopped") }).await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn passes_of_retention_come_as_often_as_is_set() {
+        let hours = |hours: u64| Settings {
+            retention_interval: Duration::from_secs(hours * 3600),
+            ..Settings::with_jwt_secret(b"at least thirty-two bytes of secret").unwrap()
+        };
+        let bench = Bench::on_sqlite().await;
+        assert_eq!(retain(&bench.hub).await.unwrap(), Duration::from_secs(6 * 3600));
+        assert_eq!(retain(&bench.hub_with(hours(24)).await).await.unwrap(), Duration::from_secs(24 * 3600));
+        assert_eq!(retain(&bench.hub_with(hours(0)).await).await.unwrap(), NEVER);
     }
 }

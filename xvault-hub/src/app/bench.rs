@@ -41,7 +41,7 @@ impl Bench {
 
     async fn make(url: &str, dir: Option<TempDir>) -> Self {
         let clock = Clock::manual("2030-01-01T00:00:00Z".parse().unwrap());
-        let hub = hub(url, clock, Keys::generate()).await;
+        let hub = hub(url, clock, Keys::generate(), settings()).await;
         let who = Principal {
             actor: Actor::User(UserId::generate()),
             tenant_id: None,
@@ -54,7 +54,12 @@ impl Bench {
 
     /// Another hub on the same database, with the same clock.
     pub(crate) async fn another_hub(&self) -> Hub {
-        hub(&self.url, self.hub.clock().clone(), self.hub.keys().clone()).await
+        self.hub_with(settings()).await
+    }
+
+    /// The same, with its own settings.
+    pub(crate) async fn hub_with(&self, settings: Settings) -> Hub {
+        hub(&self.url, self.hub.clock().clone(), self.hub.keys().clone(), settings).await
     }
 
     pub(crate) async fn worker(&self, name: &str) -> WorkerId {
@@ -144,10 +149,13 @@ fn done(worker: &WorkerId, job: &Assignment, warnings: u64) -> Complete {
     Complete { lease_token: job.lease_token.clone(), outcome: Outcome::Completed { result } }
 }
 
-async fn hub(url: &str, clock: Clock, keys: Keys) -> Hub {
+fn settings() -> Settings {
+    Settings::with_jwt_secret(b"at least thirty-two bytes of secret").unwrap()
+}
+
+async fn hub(url: &str, clock: Clock, keys: Keys, settings: Settings) -> Hub {
     let db = Db::connect(url, 10).await.unwrap();
     db.migrate().await.unwrap();
-    let settings = Settings::with_jwt_secret(b"at least thirty-two bytes of secret").unwrap();
     let queue = Arc::new(LocalQueue::default());
     Hub::new(HubParts { db, clock, keys, queue, settings }).await.unwrap()
 }

@@ -28,12 +28,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::{Any, Transaction};
-use xvault_core::JobId;
 use xvault_core::protocol::LeaseAnswer;
+use xvault_core::{JobId, SourceId};
 
 use crate::Hub;
 use crate::api::error::{Error, Result};
-use crate::db::{Scope, jobs, jobs::JobRow};
+use crate::db::{Scope, jobs, jobs::JobRow, sources};
 
 /// How often a change is decided anew because the row had changed.
 const ROUNDS: u32 = 5;
@@ -46,11 +46,25 @@ async fn change(
     id: &JobId,
     decide: impl Fn(&JobRow, Timestamp) -> Result<JobRow> + Sync,
 ) -> Result<(Transaction<'static, Any>, JobRow)> {
+    change_locked(hub, scope, id, None, decide).await
+}
+
+/// As [`change`], in a transaction that begins with the lock of the snapshots of `source`.
+async fn change_locked(
+    hub: &Hub,
+    scope: &Scope,
+    id: &JobId,
+    source: Option<&SourceId>,
+    decide: impl Fn(&JobRow, Timestamp) -> Result<JobRow> + Sync,
+) -> Result<(Transaction<'static, Any>, JobRow)> {
     for _ in 0..ROUNDS {
         let before = jobs::get(&mut *hub.db().conn().await?, scope, id).await.map_err(Error::of("job"))?;
         let now = hub.clock().now();
         let after = decide(&before, now)?;
         let mut tx = hub.db().begin().await?;
+        if let Some(source) = source {
+            sources::lock_snapshots(&mut tx, source).await?;
+        }
         if jobs::save(&mut tx, &after, now).await? {
             return Ok((tx, after));
         }

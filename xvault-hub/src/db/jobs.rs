@@ -7,7 +7,7 @@ mod deletions;
 mod lists;
 mod row;
 
-pub(crate) use deletions::{adopt, queued_by_hub, unfinished_deletion};
+pub(crate) use deletions::{adopt, queued_by_hub, reader, unfinished_deletion};
 pub(crate) use lists::{
     Filter, Probing, Sent, count_unfinished_probes, counts, due_for_push, eligible, expired, hasten, list,
     many, next_push_at, sent, unfinished, unfinished_probe,

@@ -175,6 +175,8 @@ pub(crate) async fn insert(
 ) -> Result<()> {
     let summary = &manifest.content_summary;
     let partial = summary.warnings > 0 || manifest.completeness == Completeness::Partial;
+    // A partial one has warnings: once it is `deleting`, nothing else tells it from a whole one.
+    let warnings = signed(summary.warnings).max(i64::from(partial));
     let verified_at =
         (manifest.read_back.mode != ReadBack::Off).then(|| manifest.finished_at.as_millisecond());
     let fully_verified_at = verified_at.filter(|_| manifest.read_back.mode == ReadBack::Full);
@@ -196,7 +198,7 @@ pub(crate) async fn insert(
     .bind(signed(manifest.size_bytes))
     .bind(signed(summary.bytes))
     .bind(signed(summary.files))
-    .bind(signed(summary.warnings))
+    .bind(warnings)
     .bind(manifest.started_at.as_millisecond())
     .bind(manifest.finished_at.as_millisecond())
     .bind(signed(manifest.duration_ms))

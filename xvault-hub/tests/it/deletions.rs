@@ -165,6 +165,55 @@ async fn a_worker_is_never_given_a_held_snapshot(world: World) {
     assert_eq!(scene.get(&path).await["status"], "completed");
 }
 
+/// 2100, in milliseconds.
+const FAR: i64 = 4_102_444_800_000;
+
+/// No route makes a restore yet: its row is written past the API.
+async fn a_snapshot_that_is_being_read_keeps_its_bytes(world: World) {
+    let scene = Scene::set(world).await;
+    let [path, other] = [scene.snapshot().await, scene.snapshot().await];
+    let sql = scene.world.database.sql().await;
+    let readers =
+        [("restore", "queued"), ("restore", "completed"), ("verify", "finalizing"), ("verify", "failed")];
+    for (number, (kind, status)) in readers.into_iter().enumerate() {
+        let lease = if status == "finalizing" { format!("'token', {FAR}") } else { "NULL, NULL".to_owned() };
+        let (tenant, source, snapshot) = (&scene.acme.id, &scene.source, id_of(&path));
+        let insert = format!(
+            "INSERT INTO jobs (id, tenant_id, source_id, snapshot_id, type, status, target_worker_id, lease_token,
+                 lease_expires_at, not_before, push_at, created_at, updated_at)
+             VALUES ('reader-{number}', '{tenant}', '{source}', '{snapshot}', '{kind}', '{status}', 'w1', {lease}, {FAR}, {FAR}, 0, 0)"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(insert)).execute(&sql).await.unwrap();
+    }
+    let job = scene.delete(&path).await;
+    let ends = [
+        ("reader-0", "UPDATE jobs SET status = 'canceled' WHERE id = 'reader-0'"),
+        (
+            "reader-2",
+            "UPDATE jobs SET status = 'completed', lease_token = NULL, lease_expires_at = NULL WHERE id = 'reader-2'",
+        ),
+    ];
+    for (reader, end) in ends {
+        assert!(scene.not_claimed(&job).await.contains(reader));
+        let waiting = scene.job(&job).await;
+        assert_eq!((&waiting["status"], &waiting["attempt"]), (&json!("queued"), &json!(0)));
+        let snapshot = scene.get(&path).await;
+        assert_eq!((&snapshot["status"], &snapshot["deletion_began_at"]), (&json!("deleting"), &Value::Null));
+        sqlx::query(end).execute(&sql).await.unwrap();
+    }
+    // Others are not kept waiting by it, and it goes as soon as nobody reads.
+    sqlx::query("UPDATE jobs SET status = 'queued' WHERE id = 'reader-1'").execute(&sql).await.unwrap();
+    let free = scene.delete(&other).await;
+    let taken = scene.worker.caller.post("/internal/jobs/claim", json!({})).await.expect(200);
+    assert_eq!(taken["job_id"], json!(free), "{taken}");
+    let nothing = scene.worker.caller.post("/internal/jobs/claim", json!({})).await.expect(200);
+    assert_eq!(nothing["reason"], "there is no job for this worker", "{nothing}");
+    sqlx::query("UPDATE jobs SET status = 'failed' WHERE id = 'reader-1'").execute(&sql).await.unwrap();
+    let claimed = scene.worker.claim(&job).await;
+    scene.remove(&claimed).await;
+    scene.acme.member.get(&path).await.refused(404, "not_found");
+}
+
 async fn a_deletion_that_has_begun_is_finished(world: World) {
     let scene = Scene::set(world).await;
     let path = scene.snapshot().await;
@@ -295,6 +344,7 @@ on_both_engines!(
     a_held_snapshot_stays_until_it_is_released,
     a_hold_calls_off_a_deletion_that_nobody_has_begun,
     a_worker_is_never_given_a_held_snapshot,
+    a_snapshot_that_is_being_read_keeps_its_bytes,
     a_deletion_that_has_begun_is_finished,
     a_record_goes_when_the_bytes_are_gone_and_not_before,
     a_worker_that_is_away_or_dies_keeps_its_deletions,

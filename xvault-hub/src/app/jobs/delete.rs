@@ -1,8 +1,10 @@
 //! Snapshots that are to go: from the job that is made for one to the moment when its worker may begin, and how it is called
 //! off before that.
 //!
-//! Whoever makes a deletion holds the lock of the snapshot's source; within a transaction jobs are written before
-//! snapshots. A snapshot that is held has no unfinished deletion.
+//! Whoever makes a deletion, or queues one again, holds the lock of the snapshot's source; within a transaction jobs are
+//! written before snapshots. A snapshot that is held has no unfinished deletion. A job that reads a snapshot (a restore, a
+//! verification) is made under that lock, too, and for none that is `deleting`: then no worker removes the bytes before
+//! that job is finished.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -144,13 +146,22 @@ pub(crate) async fn resume(hub: &Hub, id: &SnapshotId) -> db::Result<()> {
     Ok(())
 }
 
-/// Marks a snapshot whose deletion a person has queued again. 409 `held`, or 404 when it is gone.
-pub(super) async fn mark_again(tx: &mut Transaction<'static, Any>, hub: &Hub, id: &SnapshotId) -> Result<()> {
-    if snapshots::mark_deleting(tx, id, hub.clock().now()).await? {
-        return Ok(());
+/// What belongs to a deletion that a person has queued again, in a transaction that has the source locked: it is theirs from now
+/// on, its snapshot is marked, and what retention wanted to go because that one stays is called off. 409 `held`, or 404 when
+/// it is gone.
+pub(super) async fn taken_up(
+    tx: &mut Transaction<'static, Any>,
+    hub: &Hub,
+    who: &Principal,
+    job: &JobRow,
+) -> Result<()> {
+    let (Some(source), Some(snapshot)) = (&job.source_id, &job.snapshot_id) else { return Ok(()) };
+    jobs::adopt(tx, &job.id, who.actor.id()).await?;
+    if !snapshots::mark_deleting(tx, snapshot, hub.clock().now()).await? {
+        let snapshot = snapshots::get(tx, &Scope::All, snapshot).await.map_err(Error::of("snapshot"))?;
+        return Err(held(&snapshot));
     }
-    let snapshot = snapshots::get(tx, &Scope::All, id).await.map_err(Error::of("snapshot"))?;
-    Err(held(&snapshot))
+    Ok(retention::spare(tx, hub, source).await?)
 }
 
 /// What became of a deletion that a worker wants to begin.
@@ -159,7 +170,7 @@ pub(super) enum Begun {
     Yes,
     /// The job was changed by somebody else.
     Changed,
-    /// It may not, and was called off for this reason.
+    /// It may not, for this reason: it was called off, or waits.
     No(String),
 }
 
@@ -171,12 +182,20 @@ pub(super) async fn begin(hub: &Hub, before: &JobRow, claimed: &JobRow, now: Tim
     if !jobs::save(&mut tx, claimed, now).await? {
         return Ok(Begun::Changed);
     }
+    if let Some(reader) = jobs::reader(&mut tx, snapshot).await? {
+        // It stays queued: the reconciler sends its message again.
+        return Ok(Begun::No(format!(
+            "job {reader} reads the snapshot: its bytes stay until that is finished"
+        )));
+    }
     if snapshots::begin_deletion(&mut tx, snapshot, automated, now).await? {
         tx.commit().await?;
         return Ok(Begun::Yes);
     }
     tx.rollback().await?;
-    let why = obstacle(&mut *hub.db().conn().await?, snapshot).await?;
+    let Some(why) = obstacle(&mut *hub.db().conn().await?, snapshot, automated).await? else {
+        return Ok(Begun::Changed);
+    };
     let mut tx = hub.db().begin().await?;
     if call_off(&mut tx, before, why.clone(), now).await? {
         tx.commit().await?;
@@ -186,8 +205,12 @@ pub(super) async fn begin(hub: &Hub, before: &JobRow, claimed: &JobRow, now: Tim
     Ok(Begun::No(why.message))
 }
 
-/// Why the bytes of a snapshot may not go.
-async fn obstacle(conn: &mut AnyConnection, id: &SnapshotId) -> db::Result<JobError> {
+/// Why the bytes of a snapshot may not go. None: nothing stands in the way any more.
+async fn obstacle(
+    conn: &mut AnyConnection,
+    id: &SnapshotId,
+    automated: bool,
+) -> db::Result<Option<JobError>> {
     let (code, message) = match snapshots::get(conn, &Scope::All, id).await {
         Err(DbError::NotFound) => ("snapshot_gone", "the snapshot is gone already".to_owned()),
         Err(error) => return Err(error),
@@ -195,12 +218,13 @@ async fn obstacle(conn: &mut AnyConnection, id: &SnapshotId) -> db::Result<JobEr
         Ok(_) if snapshots::tenant_is_disabled(conn, id).await? => {
             ("tenant_disabled", "the tenant is disabled: nothing of it is deleted".to_owned())
         }
-        Ok(_) => (
+        Ok(_) if automated => (
             "source_disabled",
             "the source or its schedule is disabled: retention deletes nothing of it".to_owned(),
         ),
+        Ok(_) => return Ok(None),
     };
-    Ok(JobError { code: code.to_owned(), message })
+    Ok(Some(JobError { code: code.to_owned(), message }))
 }
 
 /// Ends a queued deletion, and takes the mark from its snapshot unless it has begun before. False when the job was changed

@@ -2,9 +2,9 @@
 
 use xvault_core::{JobId, JobKind};
 
-use super::delete::mark_again;
+use super::delete::taken_up;
 use super::enqueue::{check_enabled, excluded, note, route};
-use super::{change, commit, probes};
+use super::{change, change_locked, commit, probes};
 use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::api::principal::{Principal, Role};
@@ -69,15 +69,16 @@ pub(crate) async fn retry(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId)
         };
         Ok(wake::with_message(job, now))
     };
-    let (mut tx, job) = match change(hub, scope, id, again).await {
+    let source = before.source_id.as_ref().filter(|_| before.kind == JobKind::DeleteSnapshot);
+    let (mut tx, job) = match change_locked(hub, scope, id, source, again).await {
         Err(error) if error.is("duplicate") => return Err(excluded(hub, &before).await?),
         changed => changed?,
     };
     if job.kind == JobKind::Probe {
         probes::admit(&mut tx, &job.tenant_id).await?;
     }
-    if let (JobKind::DeleteSnapshot, Some(snapshot)) = (job.kind, &job.snapshot_id) {
-        mark_again(&mut tx, hub, snapshot).await?;
+    if job.kind == JobKind::DeleteSnapshot {
+        taken_up(&mut tx, hub, who, &job).await?;
     }
     note(&mut tx, hub, who, &job, "job.retry").await?;
     commit(tx).await?;

@@ -4,7 +4,7 @@ use sqlx::AnyConnection;
 use xvault_core::{JobId, SnapshotId, SourceId};
 
 use super::JobRow;
-use crate::db::Result;
+use crate::db::{Result, parsed};
 
 /// The deletion of this snapshot that is queued or under way: there is at most one.
 pub(crate) async fn unfinished_deletion(
@@ -19,6 +19,18 @@ pub(crate) async fn unfinished_deletion(
     .fetch_optional(conn)
     .await?;
     row.as_ref().map(JobRow::read).transpose()
+}
+
+/// A job that reads the bytes of this snapshot, or is to: a restore or a verification that is not finished.
+pub(crate) async fn reader(conn: &mut AnyConnection, snapshot_id: &SnapshotId) -> Result<Option<JobId>> {
+    let row = sqlx::query(
+        "SELECT id FROM jobs WHERE snapshot_id = $1 AND type IN ('restore', 'verify')
+             AND status IN ('queued', 'running', 'finalizing') ORDER BY id LIMIT 1",
+    )
+    .bind(snapshot_id.as_str())
+    .fetch_optional(conn)
+    .await?;
+    row.map(|row| parsed(&row, "id")).transpose()
 }
 
 /// Somebody asks for what the hub wanted by itself: from now on it is theirs, and not called off any more by the hub.

@@ -38,8 +38,22 @@ pub(crate) async fn list(
     rows.fetch(conn).await?.iter().map(JobRow::read).collect()
 }
 
+/// Queued jobs of a worker's `targets`, those that shall go first in front.
+macro_rules! eligible {
+    ($targets:literal) => {
+        concat!(
+            "SELECT * FROM jobs WHERE status = 'queued' AND not_before <= $1 AND ",
+            $targets,
+            " AND (capability IS NULL OR $3 LIKE '%,' || capability || ',%')
+                 AND NOT (type = 'delete_snapshot' AND EXISTS (SELECT 1 FROM jobs r WHERE r.snapshot_id = jobs.snapshot_id
+                     AND r.type IN ('restore', 'verify') AND r.status IN ('queued', 'running', 'finalizing')))
+             ORDER BY priority DESC, not_before, id LIMIT $4"
+        )
+    };
+}
+
 /// The queued jobs that a worker may run, those that shall go first in front. A worker that drains runs only what no
-/// other can.
+/// other can. Deletions wait while another job reads the snapshot.
 pub(crate) async fn eligible(
     conn: &mut AnyConnection,
     worker: &Worker,
@@ -47,14 +61,9 @@ pub(crate) async fn eligible(
     limit: i64,
 ) -> Result<Vec<JobRow>> {
     let text = if worker.is_draining() {
-        "SELECT * FROM jobs WHERE status = 'queued' AND not_before <= $1 AND target_worker_id = $2
-             AND (capability IS NULL OR $3 LIKE '%,' || capability || ',%')
-         ORDER BY priority DESC, not_before, id LIMIT $4"
+        eligible!("target_worker_id = $2")
     } else {
-        "SELECT * FROM jobs WHERE status = 'queued' AND not_before <= $1
-             AND (target_worker_id IS NULL OR target_worker_id = $2)
-             AND (capability IS NULL OR $3 LIKE '%,' || capability || ',%')
-         ORDER BY priority DESC, not_before, id LIMIT $4"
+        eligible!("(target_worker_id IS NULL OR target_worker_id = $2)")
     };
     let query = sqlx::query(text)
         .bind(now.as_millisecond())

@@ -34,9 +34,24 @@ pub(crate) async fn unmark_deleting(conn: &mut AnyConnection, id: &SnapshotId, n
     Ok(())
 }
 
+/// Marks a snapshot whose bytes may go, with what must be so besides.
+macro_rules! begin_deletion {
+    ($besides:literal) => {
+        concat!(
+            "UPDATE snapshots SET deletion_began_at = COALESCE(deletion_began_at, $2), status = 'deleting', updated_at = $2
+             WHERE id = $1 AND held_at IS NULL
+                 AND EXISTS (SELECT 1 FROM tenants t WHERE t.id = snapshots.tenant_id AND t.status = 'active')
+                 AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.snapshot_id = snapshots.id AND r.type IN ('restore', 'verify')
+                     AND r.status IN ('queued', 'running', 'finalizing'))",
+            $besides
+        )
+    };
+}
+
 /// A worker is about to remove its bytes: the one place that decides whether it may, under the row's lock. False when the
-/// snapshot is held, its tenant is disabled, or it is gone; and, for what nobody asked for and nobody has begun, when its source
-/// or that one's schedule is disabled. Whatever else must not lose its bytes (a reader of them) is to be asked for in this very statement.
+/// snapshot is held, a job reads it, its tenant is disabled, or it is gone; and, for what nobody asked for and nobody has begun,
+/// when its source or that one's schedule is disabled. Whatever else must not lose its bytes is to be asked for in this very
+/// statement.
 pub(crate) async fn begin_deletion(
     conn: &mut AnyConnection,
     id: &SnapshotId,
@@ -44,16 +59,13 @@ pub(crate) async fn begin_deletion(
     now: Timestamp,
 ) -> Result<bool> {
     let text = if automated {
-        "UPDATE snapshots SET deletion_began_at = COALESCE(deletion_began_at, $2), status = 'deleting', updated_at = $2
-         WHERE id = $1 AND held_at IS NULL
-             AND EXISTS (SELECT 1 FROM tenants t WHERE t.id = snapshots.tenant_id AND t.status = 'active')
-             AND (deletion_began_at IS NOT NULL
+        begin_deletion!(
+            " AND (deletion_began_at IS NOT NULL
                  OR EXISTS (SELECT 1 FROM sources s LEFT JOIN schedules c ON c.source_id = s.id
                      WHERE s.id = snapshots.source_id AND s.status = 'active' AND COALESCE(c.enabled, 1) = 1))"
+        )
     } else {
-        "UPDATE snapshots SET deletion_began_at = COALESCE(deletion_began_at, $2), status = 'deleting', updated_at = $2
-         WHERE id = $1 AND held_at IS NULL
-             AND EXISTS (SELECT 1 FROM tenants t WHERE t.id = snapshots.tenant_id AND t.status = 'active')"
+        begin_deletion!("")
     };
     let result = sqlx::query(text).bind(id.as_str()).bind(now.as_millisecond()).execute(conn).await?;
     Ok(result.rows_affected() == 1)
