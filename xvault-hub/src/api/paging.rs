@@ -54,20 +54,33 @@ impl TenantPaging {
 
 /// Checks the two parameters.
 pub(crate) fn page(limit: Option<u32>, cursor: Option<&str>) -> Result<Page> {
-    let limit = limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Error::bad_request(format!("`limit` must be between 1 and {MAX_LIMIT}")));
+    page_up_to(MAX_LIMIT, limit.unwrap_or(DEFAULT_LIMIT), cursor)
+}
+
+/// As [`page`], of a list with its own limits.
+pub(crate) fn page_up_to(most: u32, limit: u32, cursor: Option<&str>) -> Result<Page> {
+    if !(1..=most).contains(&limit) {
+        return Err(Error::bad_request(format!("`limit` must be between 1 and {most}")));
     }
     let before = cursor.map(decode).transpose()?;
     Ok(Page { limit, before })
 }
 
 fn decode(cursor: &str) -> Result<String> {
-    let invalid = || Error::bad_request("`cursor` is none that a list has given");
-    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| invalid())?;
-    let id = String::from_utf8(bytes).map_err(|_| invalid())?;
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| foreign_cursor())?;
+    let id = String::from_utf8(bytes).map_err(|_| foreign_cursor())?;
     // Every id of ours passes as any kind of id.
-    id.parse::<xvault_core::JobId>().map(|_| id).map_err(|_| invalid())
+    id.parse::<xvault_core::JobId>().map(|_| id).map_err(|_| foreign_cursor())
+}
+
+/// 400: a cursor that no list has given.
+pub(crate) fn foreign_cursor() -> Error {
+    Error::bad_request("`cursor` is none that a list has given")
+}
+
+/// The cursor of the rows after the one that `place` names: an id, or of the letters of one.
+pub(crate) fn cursor_after(place: &str) -> String {
+    URL_SAFE_NO_PAD.encode(place)
 }
 
 /// Cuts `rows`, of which one more than the page's limit was asked for, and gives the cursor of the next page.
@@ -75,7 +88,7 @@ pub(crate) fn cut<T>(page: &Page, mut rows: Vec<T>, id: impl Fn(&T) -> &str) -> 
     let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
     let more = rows.len() > limit;
     rows.truncate(limit);
-    let next = rows.last().filter(|_| more).map(|row| URL_SAFE_NO_PAD.encode(id(row)));
+    let next = rows.last().filter(|_| more).map(|row| cursor_after(id(row)));
     (rows, next)
 }
 

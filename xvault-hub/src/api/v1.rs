@@ -9,6 +9,7 @@ mod credentials;
 mod job_events;
 mod job_logs;
 mod jobs;
+mod plan_page;
 mod retention;
 mod schedule_fields;
 mod schedules;

@@ -416,6 +416,78 @@ async fn what_is_queued_is_called_off_when_it_is_to_stay(scene: Scene) {
     assert_eq!(scene.statuses().await.into_keys().collect::<BTreeSet<_>>(), set([&b]));
 }
 
+/// Who queues a deletion again takes a snapshot away, too.
+async fn a_deletion_that_is_tried_again_spares_what_is_needed_then(scene: Scene) {
+    let [a, b] = [scene.aged(2).await, scene.aged(1).await];
+    let job = text(&scene.acme.admin.delete(&format!("/api/v1/snapshots/{b}")).await.expect(202)["id"]);
+    scene.acme.member.post(&format!("/api/v1/jobs/{job}/cancel"), json!({})).await.expect(200);
+    scene.keep(json!({ "keep_last_n": 1 })).await;
+    assert_eq!(scene.run().await["jobs_enqueued"], 1);
+    assert_eq!(scene.deleting().await, set([&a]));
+    scene.acme.admin.post(&format!("/api/v1/jobs/{job}/retry"), json!({})).await.expect(200);
+    assert_eq!(scene.deleting().await, set([&b]));
+    scene.delete_all().await;
+    assert_eq!(scene.statuses().await, BTreeMap::from([(a.clone(), "completed".to_owned())]));
+    // What retention had asked for, and a person asks for again, is theirs.
+    let [c, d] = [scene.aged(3).await, scene.aged(1).await];
+    assert_eq!(scene.until_deleting(2).await, set([&a, &c]));
+    let queued = scene.deletions().await.into_iter().find(|job| job["snapshot_id"] == json!(c)).unwrap();
+    let path = format!("/api/v1/jobs/{}", text(&queued["id"]));
+    scene.acme.member.post(&format!("{path}/cancel"), json!({})).await.expect(200);
+    scene.acme.admin.post(&format!("{path}/retry"), json!({})).await.expect(200);
+    scene.keep(Value::Null).await;
+    assert_eq!(scene.deleting().await, set([&c]));
+    scene.delete_all().await;
+    assert_eq!(scene.statuses().await.into_keys().collect::<BTreeSet<_>>(), set([&a, &d]));
+}
+
+/// Whatever it is told by: its mark of being deleted does not make it whole.
+async fn a_partial_snapshot_stays_partial_while_its_deletion_waits(scene: Scene) {
+    let old = scene.aged(3).await;
+    let partial =
+        |manifest: &mut Manifest| manifest.completeness = xvault_core::snapshot::Completeness::Partial;
+    let [broken, new] = [scene.backed_up(2, partial).await, scene.backed_up(1, partial).await];
+    assert_eq!(scene.statuses().await[&broken], "partial");
+    scene.keep(json!({ "keep_last_n": 1 })).await;
+    assert_eq!(scene.run().await["jobs_enqueued"], 1);
+    assert_eq!(scene.deleting().await, set([&broken]));
+    let plan = decisions(&scene.plan().await);
+    assert_eq!((plan[&old].1.as_str(), plan[&broken].0), ("the last good snapshot; 1st of 1 last", false));
+    scene.keep(json!({ "keep_last_n": 2 })).await;
+    let left = BTreeMap::from([(old, "completed"), (broken, "partial"), (new, "partial")]);
+    assert_eq!(
+        scene.statuses().await,
+        left.into_iter().map(|(id, status)| (id, status.to_owned())).collect()
+    );
+}
+
+async fn a_plan_of_many_snapshots_comes_in_pages(scene: Scene) {
+    let mut ids = Vec::new();
+    for hours in 1..=5 {
+        ids.push(scene.aged(hours).await);
+    }
+    scene.keep(json!({ "keep_last_n": 3 })).await;
+    let path = format!("{}/plan", scene.path());
+    let whole = scene.plan().await;
+    assert_eq!((&whole["decisions_left_out"], &whole["next_cursor"]), (&json!(0), &Value::Null));
+    let mut told = Vec::new();
+    let mut query = "?limit=2".to_owned();
+    for left in [3, 1, 0] {
+        let page = scene.acme.member.get(&format!("{path}{query}")).await.expect(200);
+        assert_eq!((&page["decisions_left_out"], &page["summary"]), (&json!(left), &whole["summary"]));
+        told.extend(page["decisions"].as_array().unwrap().clone());
+        query = format!("?limit=2&cursor={}", page["next_cursor"].as_str().unwrap_or_default());
+    }
+    assert_eq!(json!(told), whole["decisions"]);
+    assert_eq!(told.iter().map(|one| text(&one["id"])).collect::<Vec<_>>(), ids);
+    let body = json!({ "retention_policy": { "keep_last_n": 1 } });
+    let tried = scene.acme.member.post(&format!("{path}?limit=1"), body).await.expect(200);
+    assert_eq!((&tried["decisions"][0]["id"], &tried["decisions_left_out"]), (&json!(ids[0]), &json!(4)));
+    for bad in ["limit=0", "limit=10001", "limit=x", "cursor=x", "cursor=JyBPUiAx"] {
+        scene.acme.member.get(&format!("{path}?{bad}")).await.refused(400, "bad_request");
+    }
+}
+
 async fn a_source_that_is_disabled_meanwhile_loses_nothing(scene: Scene) {
     let [a, _] = [scene.aged(3).await, scene.aged(2).await];
     scene.keep(json!({ "keep_last_n": 1 })).await;
@@ -549,6 +621,9 @@ on_both_engines!(
     the_last_good_snapshot_stays,
     proof_is_a_full_read_back,
     what_is_queued_is_called_off_when_it_is_to_stay,
+    a_deletion_that_is_tried_again_spares_what_is_needed_then,
+    a_partial_snapshot_stays_partial_while_its_deletion_waits,
+    a_plan_of_many_snapshots_comes_in_pages,
     a_source_that_is_disabled_meanwhile_loses_nothing,
     a_deletion_that_broke_off_is_taken_up_again,
     days_are_those_of_the_schedules_zone,

@@ -9,16 +9,14 @@ use utoipa_axum::routes;
 use xvault_core::SourceId;
 use xvault_retention::{Decision, Policy, Summary};
 
+use super::plan_page::{PlanPage, PlanPaging};
 use crate::Hub;
 use crate::api::error::{Error, ErrorBody, Result};
-use crate::api::extract::{Json, Path};
+use crate::api::extract::{Json, Path, Query};
 use crate::api::principal::{Principal, Role};
 use crate::app::retention::{self, Report, SourceResult};
 use crate::db::Scope;
 use crate::db::retention::Keeping;
-
-/// Of so many snapshots the decisions are told one by one.
-const MAX_DECISIONS: usize = 10_000;
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
@@ -61,10 +59,12 @@ struct RetentionPlan {
     retention: Retention,
     /// The time it is made for.
     evaluated_at: Timestamp,
-    /// For each snapshot, newest first; the first 10,000. Without a policy there are none.
+    /// For each snapshot, newest first. Without a policy there are none.
     decisions: Vec<Decision>,
-    /// Decisions that were left out.
+    /// Decisions that come after these.
     decisions_left_out: usize,
+    /// `cursor` of the page with them. Null: there are none.
+    next_cursor: Option<String>,
     /// Snapshots that are being deleted already, by hand or beyond recall: they are no part of the plan.
     already_deleting: usize,
     /// Of the whole plan.
@@ -107,15 +107,16 @@ async fn set(
 /// Every snapshot of a source with what becomes of it by the source's policy, and with every reason.
 #[utoipa::path(
     get, path = "/sources/{id}/retention/plan", tag = "retention",
-    params(("id" = SourceId, Path)),
+    params(("id" = SourceId, Path), PlanPaging),
     responses((status = 200, body = RetentionPlan)),
 )]
 async fn plan(
     State(hub): State<Hub>,
     who: Principal,
     Path(id): Path<SourceId>,
+    Query(paging): Query<PlanPaging>,
 ) -> Result<Json<RetentionPlan>> {
-    answer_plan(&hub, &who.scope(None)?, &id, None).await
+    answer_plan(&hub, &who.scope(None)?, &id, None, &paging.page()?).await
 }
 
 /// Try a retention policy
@@ -123,7 +124,7 @@ async fn plan(
 /// As the plan of the source's own policy, for another one, which is not saved.
 #[utoipa::path(
     post, path = "/sources/{id}/retention/plan", tag = "retention",
-    params(("id" = SourceId, Path)),
+    params(("id" = SourceId, Path), PlanPaging),
     request_body = NewPolicy,
     responses((status = 200, body = RetentionPlan)),
 )]
@@ -131,11 +132,12 @@ async fn try_policy(
     State(hub): State<Hub>,
     who: Principal,
     Path(id): Path<SourceId>,
+    Query(paging): Query<PlanPaging>,
     Json(body): Json<NewPolicy>,
 ) -> Result<Json<RetentionPlan>> {
     let needed = || Error::invalid_field("retention_policy", "a policy to try is needed");
     let policy = retention::parse(&body.retention_policy)?.ok_or_else(needed)?;
-    answer_plan(&hub, &who.scope(None)?, &id, Some(policy)).await
+    answer_plan(&hub, &who.scope(None)?, &id, Some(policy), &paging.page()?).await
 }
 
 async fn answer_plan(
@@ -143,18 +145,19 @@ async fn answer_plan(
     scope: &Scope,
     id: &SourceId,
     policy: Option<Policy>,
+    page: &PlanPage,
 ) -> Result<Json<RetentionPlan>> {
     let (keeping, evaluated_at, verdict) = retention::plan(hub, scope, id, policy).await?;
     let already_deleting = verdict.as_ref().map_or(0, |verdict| verdict.leaving);
     let plan = verdict.map(|verdict| verdict.plan);
-    let (mut decisions, summary) = plan.map(|plan| (plan.decisions, plan.summary)).unwrap_or_default();
-    let decisions_left_out = decisions.len().saturating_sub(MAX_DECISIONS);
-    decisions.truncate(MAX_DECISIONS);
+    let (decisions, summary) = plan.map(|plan| (plan.decisions, plan.summary)).unwrap_or_default();
+    let (decisions, decisions_left_out, next_cursor) = page.cut(decisions);
     Ok(Json(RetentionPlan {
         retention: keeping.into(),
         evaluated_at,
         decisions,
         decisions_left_out,
+        next_cursor,
         already_deleting,
         summary,
     }))
