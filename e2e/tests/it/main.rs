@@ -2,6 +2,7 @@
 //!
 //! - `seed_flow`: from nothing to a snapshot that age, zstd and tar open, with curl;
 //! - `redis_trouble`, `worker_trouble`, `hub_trouble`, `postgres_trouble`: what goes wrong in a fleet, and how it heals unaided;
+//! - `seed_retention`: schedules and retention, with curl;
 //! - `retention_story`: a year of backups, and what is left of it;
 //! - `secrets`: nothing secret is found anywhere after a full run.
 //!
@@ -17,6 +18,7 @@
 )]
 
 mod api;
+mod curl;
 mod database;
 mod fleet;
 mod hub_trouble;
@@ -26,6 +28,8 @@ mod redis_trouble;
 mod retention_story;
 mod secrets;
 mod seed_flow;
+mod seed_retention;
 mod site;
+mod up;
 mod wait;
 mod worker_trouble;

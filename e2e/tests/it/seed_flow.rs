@@ -11,11 +11,12 @@ use xvault_core::seal;
 use xvault_core::secret::{ExposeSecret, SecretString};
 use xvault_testkit::{MtimeMatch, TreeOptions, assert_same_tree, tools};
 
-use crate::api::Api;
+use crate::curl::{Curl, filled};
 use crate::database;
 use crate::fleet::{Fleet, Plan, SOON, text};
 use crate::process::Program;
 use crate::site::Site;
+use crate::up::Up;
 use crate::wait::{eventually, until};
 
 const CREATE_TENANT: &str = r#"{"name":"my-tenant"}"#;
@@ -25,8 +26,7 @@ const ENQUEUE: &str = r#"{"source_id":"..."}"#;
 
 /// What the steps are tried on.
 struct Stage<'a> {
-    port: u16,
-    token: String,
+    curl: Curl,
     database: String,
     kek: Identity,
     site: &'a Site,
@@ -38,34 +38,11 @@ struct Stage<'a> {
     redis: &'a dyn Fn() -> Option<String>,
 }
 
-/// `curl -X METHOD URL -H "Content-Type: application/json" -d BODY`, and the token.
-fn curl(stage: &Stage<'_>, method: &str, path: &str, body: Option<&str>) -> Value {
-    let mut command = tools::command("curl", ["-sS", "--fail-with-body", "-X", method]);
-    command.arg(format!("http://127.0.0.1:{}{path}", stage.port));
-    command.args(["-H", "Content-Type: application/json"]);
-    command.args(["-H", &format!("Authorization: Bearer {}", stage.token)]);
-    if let Some(body) = body {
-        command.args(["-d", body]);
-    }
-    let output = command.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{method} {path}: {said} {}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{method} {path}: {error}: {said}"))
-}
-
-/// A body of the seed, with other values in the places of some of its own.
-fn filled(body: &str, values: &[(&str, &str)]) -> String {
-    values.iter().fold(body.to_owned(), |body, (place, value)| {
-        assert!(body.contains(place), "{body} has no {place}");
-        body.replacen(place, value, 1)
-    })
-}
-
 fn steps(stage: &Stage<'_>) {
     let tree = stage.site.busy_tree("test");
 
     // 5.9.1 Create tenant → verify keypair generated
-    let tenant = curl(stage, "POST", "/api/v1/tenants", Some(CREATE_TENANT));
+    let tenant = stage.curl.send("POST", "/api/v1/tenants", Some(CREATE_TENANT));
     let tenant_id = text(&tenant["id"]);
     let recipient = text(&tenant["public_key"]);
     assert!(recipient.starts_with("age1"), "{tenant}");
@@ -75,7 +52,7 @@ fn steps(stage: &Stage<'_>) {
     // 5.9.2 Create source → verify credentials encrypted
     let password = STANDARD.encode(&stage.site.sshd.password);
     let body = filled(CREATE_CREDENTIAL, &[("...", &tenant_id), ("dGVzdC1wYXNz", &password)]);
-    let credential = curl(stage, "POST", "/api/v1/credentials", Some(&body));
+    let credential = stage.curl.send("POST", "/api/v1/credentials", Some(&body));
     assert!(!credential.to_string().contains(&password), "{credential}");
     let credential_id = text(&credential["id"]);
     let stored = database::blobs(&stage.database, "SELECT ciphertext FROM credentials");
@@ -87,7 +64,7 @@ fn steps(stage: &Stage<'_>) {
     stage.site.close_tap();
     stage.workers.iter().for_each(|worker| worker.freeze());
     let path = format!("/api/v1/jobs?tenant_id={tenant_id}");
-    let job = curl(stage, "POST", &path, Some(&filled(ENQUEUE, &[("...", &source_id)])));
+    let job = stage.curl.send("POST", &path, Some(&filled(ENQUEUE, &[("...", &source_id)])));
     assert_eq!(job["status"], "queued");
     let job_id = text(&job["id"]);
     if (stage.redis)().is_some() {
@@ -99,12 +76,12 @@ fn steps(stage: &Stage<'_>) {
     // 5.9.4 Worker claims job → verify status=running
     stage.workers.iter().for_each(|worker| worker.thaw());
     stage.site.until_in_the_middle();
-    assert_eq!(curl(stage, "GET", &path, None)["status"], "running");
+    assert_eq!(stage.curl.send("GET", &path, None)["status"], "running");
 
     // 5.9.5 Worker completes SSH/SFTP backup
     stage.site.open_tap();
     let job = eventually(SOON, "the job completed", || {
-        let job = curl(stage, "GET", &path, None);
+        let job = stage.curl.send("GET", &path, None);
         assert!(job["status"] != "failed", "{job}");
         (job["status"] == "completed").then_some(job)
     });
@@ -131,14 +108,14 @@ fn steps(stage: &Stage<'_>) {
 
     // 5.9.7 Verify snapshot record in Hub DB
     let path = format!("/api/v1/snapshots/{snapshot_id}");
-    let snapshot = curl(stage, "GET", &path, None);
+    let snapshot = stage.curl.send("GET", &path, None);
     let row = "SELECT id || ' ' || storage_backend || ' ' || worker_id || ' ' || local_path FROM snapshots";
     let expected = format!("{snapshot_id} local_fs {} {}", text(&job["worker_id"]), place.display());
     assert_eq!(database::texts(&stage.database, row), [expected]);
     assert_eq!(snapshot["manifest"], manifest);
 
     // 5.9.8 List snapshots via API
-    let listed = curl(stage, "GET", &format!("/api/v1/snapshots?tenant_id={tenant_id}"), None);
+    let listed = stage.curl.send("GET", &format!("/api/v1/snapshots?tenant_id={tenant_id}"), None);
     let ids: Vec<_> = listed["snapshots"].as_array().unwrap().iter().map(|one| &one["id"]).collect();
     assert_eq!(ids, [&json!(snapshot_id)]);
     let entry = &listed["snapshots"][0];
@@ -158,17 +135,17 @@ fn source(stage: &Stage<'_>, tenant_id: &str, credential_id: &str, tree: &Path) 
             ("/home/web/test", tree.to_str().unwrap()),
         ],
     );
-    let source = curl(stage, "POST", "/api/v1/sources", Some(&body));
+    let source = stage.curl.send("POST", "/api/v1/sources", Some(&body));
     let sent: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(source["config"], sent["config"]);
     let id = text(&source["id"]);
-    let test = curl(stage, "POST", &format!("/api/v1/sources/{id}/test?wait_seconds=30"), None);
+    let test = stage.curl.send("POST", &format!("/api/v1/sources/{id}/test?wait_seconds=30"), None);
     assert_eq!(test["probe"]["host_key"], json!(stage.site.sshd.host_key.fingerprint), "{test}");
     let mut config = sent["config"].clone();
     config["host_key"] = test["probe"]["host_key"].clone();
     let change = json!({"config": config}).to_string();
-    let _ = curl(stage, "PUT", &format!("/api/v1/sources/{id}"), Some(&change));
-    let test = curl(stage, "POST", &format!("/api/v1/sources/{id}/test?wait_seconds=30"), None);
+    let _ = stage.curl.send("PUT", &format!("/api/v1/sources/{id}"), Some(&change));
+    let test = stage.curl.send("POST", &format!("/api/v1/sources/{id}/test?wait_seconds=30"), None);
     assert_eq!((&test["status"], &test["probe"]["logged_in"]), (&json!("completed"), &json!(true)), "{test}");
     id
 }
@@ -197,8 +174,7 @@ fn on_postgres_and_redis_with_two_workers() {
     let fleet = Fleet::without_tenant(&Plan { workers: 2, lease_secs: 30, ..Plan::default() });
     let session = fleet.api.login(crate::fleet::OPERATOR, &fleet.secrets.operator_password);
     steps(&Stage {
-        port: fleet.hubs[0].port,
-        token: text(&session["access_token"]),
+        curl: Curl { port: fleet.hubs[0].port, token: text(&session["access_token"]) },
         database: fleet.database.clone(),
         kek: fleet.secrets.kek.clone(),
         site: &fleet.site,
@@ -210,31 +186,17 @@ fn on_postgres_and_redis_with_two_workers() {
 
 #[test]
 fn on_sqlite_and_memory_in_one_process() {
-    let (site, dir) = (Site::start(), tempfile::tempdir().unwrap());
-    let data = dir.path().join("data");
-    let (port, log) = (crate::fleet::free_port(), dir.path().join("up.log"));
-    let listen = format!("127.0.0.1:{port}");
-    let args = ["up", "--data-dir", data.to_str().unwrap(), "--listen", &listen];
-    let mut up = Program::start(env!("CARGO_BIN_EXE_up"), &args, &Vec::new(), &log);
-    let api = Api::anonymous(port);
-    until(60, "a hub that serves", || {
-        assert!(up.is_alive(), "{}", up.log());
-        api.is_ready()
-    });
-    let login: Value =
-        serde_json::from_slice(&std::fs::read(data.join("first-login.json")).unwrap()).unwrap();
-    let session = api.post("/api/v1/auth/login", &login);
-    let kek = SecretString::from(std::fs::read_to_string(data.join("kek.txt")).unwrap());
+    let (site, up) = (Site::start(), Up::start());
+    let kek = SecretString::from(std::fs::read_to_string(up.data.join("kek.txt")).unwrap());
     steps(&Stage {
-        port,
-        token: text(&session["access_token"]),
-        database: format!("sqlite:{}", data.join("hub.db").display()),
+        curl: Curl { port: up.port, token: up.token.clone() },
+        database: up.database(),
         kek: Identity::parse_file(&kek).unwrap().remove(0),
         site: &site,
         workers: Vec::new(),
         storage: &|id| {
             assert_eq!(id, "local");
-            data.join("backups")
+            up.data.join("backups")
         },
         redis: &|| None,
     });

@@ -1,0 +1,90 @@
+//! `xvault up`: the whole service in one process, on a directory of its own.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::api::Api;
+use crate::fleet::{SOON, files_below, free_port, text};
+use crate::process::Program;
+use crate::wait::{eventually, until};
+
+/// A running one. Its operator is logged in.
+#[derive(Debug)]
+pub(crate) struct Up {
+    _program: Program,
+    pub(crate) port: u16,
+    pub(crate) token: String,
+    pub(crate) api: Api,
+    pub(crate) data: PathBuf,
+    /// What `local` sources may be read from.
+    pub(crate) home: PathBuf,
+    _dir: TempDir,
+}
+
+impl Up {
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::Builder::new().prefix("xvt-up").tempdir().unwrap();
+        let (data, home) = (dir.path().join("data"), dir.path().join("home"));
+        std::fs::create_dir(&home).unwrap();
+        let (port, log) = (free_port(), dir.path().join("up.log"));
+        let listen = format!("127.0.0.1:{port}");
+        let place = |path: &Path| path.to_str().unwrap().to_owned();
+        let args = ["up", "--data-dir", &place(&data), "--listen", &listen, "--allow-local", &place(&home)];
+        let mut program = Program::start(env!("CARGO_BIN_EXE_up"), &args, &Vec::new(), &log);
+        let api = Api::anonymous(port);
+        until(60, "a hub that serves", || {
+            assert!(program.is_alive(), "{}", program.log());
+            api.is_ready()
+        });
+        let login = std::fs::read(data.join("first-login.json")).unwrap();
+        let session = api.post("/api/v1/auth/login", &serde_json::from_slice(&login).unwrap());
+        let token = text(&session["access_token"]);
+        Self { _program: program, port, api: api.with_token(&token), token, data, home, _dir: dir }
+    }
+
+    /// Where the hub keeps its rows.
+    pub(crate) fn database(&self) -> String {
+        format!("sqlite:{}", self.data.join("hub.db").display())
+    }
+
+    /// A tenant with a source of one file. Gives the ids of both.
+    pub(crate) fn local_source(&self) -> (String, String) {
+        std::fs::write(self.home.join("letter.txt"), "Dear Sirs").unwrap();
+        let tenant = text(&self.api.post("/api/v1/tenants", &json!({"name": "home"}))["id"]);
+        let config = json!({"paths": [self.home]});
+        let body = json!({"tenant_id": tenant, "type": "local", "name": "home", "config": config});
+        let source = text(&self.api.post("/api/v1/sources", &body)["id"]);
+        until(60, "a worker that is online", || self.api.get("/api/v1/workers/local")["status"] == "online");
+        (tenant, source)
+    }
+
+    /// Backs a source up, and waits until that is done. Gives the snapshot's id.
+    pub(crate) fn back_up(&self, tenant: &str, source: &str) -> String {
+        let path = format!("/api/v1/jobs?tenant_id={tenant}");
+        let job = text(&self.api.post(&path, &json!({"source_id": source}))["id"]);
+        let done = eventually(SOON, "the backup is done", || {
+            let job = self.api.get(&format!("/api/v1/jobs/{job}"));
+            assert!(job["status"] != "failed", "{job}");
+            (job["status"] == "completed").then_some(job)
+        });
+        text(&done["snapshot_id"])
+    }
+
+    /// The snapshots of a source that the API lists, newest first.
+    pub(crate) fn snapshots(&self, source: &str) -> Vec<Value> {
+        let listed = self.api.get(&format!("/api/v1/sources/{source}/snapshots"));
+        listed["snapshots"].as_array().unwrap().clone()
+    }
+
+    /// The ids of all snapshots that exist on the disk, newest first.
+    pub(crate) fn on_disk(&self) -> Vec<String> {
+        let files = files_below(&self.data.join("backups")).into_iter();
+        let manifests = files.filter(|path| path.ends_with("manifest.json"));
+        let id = |path: PathBuf| path.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        let mut ids: Vec<_> = manifests.map(id).collect();
+        ids.sort_unstable_by(|a, b| b.cmp(a));
+        ids
+    }
+}
