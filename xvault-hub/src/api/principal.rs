@@ -121,6 +121,27 @@ impl Principal {
     }
 }
 
+/// The tenant that a call is about, in its query. A call with a body takes it there, too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NamedTenant {
+    /// Which tenant it is about. Operators must say, here or in the body; others may leave it out.
+    tenant_id: Option<TenantId>,
+}
+
+impl NamedTenant {
+    /// What query and body say together. 400 when they contradict each other.
+    pub(crate) fn or(self, body: Option<TenantId>) -> Result<Option<TenantId>> {
+        match (self.tenant_id, body) {
+            (Some(query), Some(body)) if query != body => {
+                Err(Error::bad_request("`tenant_id` is not the same in query and body"))
+            }
+            (query, body) => Ok(query.or(body)),
+        }
+    }
+}
+
 impl FromRequestParts<Hub> for Principal {
     type Rejection = Error;
 

@@ -90,14 +90,7 @@ async fn belongings(tenant: &Tenant, worker: &FakeWorker) -> Belongings {
 
 async fn call(caller: &Caller, route: &Route, own: &Belongings, named: &Belongings, fresh: &str) -> Answer {
     let path = route.path.replace("{id}", named.id(route.names));
-    let body = route.body.map(|body| {
-        let filled = body
-            .replace("$tenant", &own.tenant)
-            .replace("$source", &own.source)
-            .replace("$recipient", &xvault_core::Identity::generate().recipient().to_string())
-            .replace("$fresh", fresh);
-        serde_json::from_str(&filled).unwrap()
-    });
+    let body = route.body(&own.tenant, &own.source, fresh);
     let method: Method = route.method.parse().unwrap();
     // A stream goes on for minutes; a test only wants to know how it begins.
     if route.path.ends_with("/events") {

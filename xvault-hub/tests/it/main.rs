@@ -19,6 +19,7 @@ mod kek;
 mod leases;
 mod limits;
 mod metrics;
+mod named_tenant;
 mod operators;
 mod paging;
 mod passwords;

@@ -1,5 +1,7 @@
 //! Every route of the API with what a test needs to call it: a new one without an entry fails `every_route_is_here`.
 
+use serde_json::Value;
+
 /// Who may call a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Who {
@@ -39,7 +41,7 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
     pub(crate) who: Who,
     pub(crate) names: Names,
-    /// A body that is valid but for ids it may have to hold: `$tenant`, `$source` and `$fresh` are filled in by the test.
+    /// A body that is valid but for ids it may have to hold: [`Route::body`] fills them in.
     pub(crate) body: Option<&'static str>,
 }
 
@@ -49,6 +51,19 @@ const fn route(method: &'static str, path: &'static str, who: Who, names: Names)
 
 const fn with(method: &'static str, path: &'static str, who: Who, names: Names, body: &'static str) -> Route {
     Route { method, path, who, names, body: Some(body) }
+}
+
+impl Route {
+    /// Its body, with what it has to hold.
+    pub(crate) fn body(&self, tenant: &str, source: &str, fresh: &str) -> Option<Value> {
+        let filled = self
+            .body?
+            .replace("$tenant", tenant)
+            .replace("$source", source)
+            .replace("$recipient", &xvault_core::Identity::generate().recipient().to_string())
+            .replace("$fresh", fresh);
+        Some(serde_json::from_str(&filled).unwrap())
+    }
 }
 
 use Names::{ApiKey, Credential, HeldJob, Job, Nothing, Schedule, Snapshot, Source, Tenant, User, Worker};

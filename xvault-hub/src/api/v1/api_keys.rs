@@ -14,7 +14,7 @@ use crate::api::error::{Error, Result};
 use crate::api::extract::{Json, Path, Query};
 use crate::api::fields::name;
 use crate::api::paging::{TenantPaging, cut};
-use crate::api::principal::{Principal, Role};
+use crate::api::principal::{NamedTenant, Principal, Role};
 use crate::app::api_keys::{self, NewApiKey};
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
@@ -59,7 +59,7 @@ impl From<crate::db::api_keys::ApiKey> for ApiKey {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateApiKey {
-    /// Operators name the tenant.
+    /// Whose it is. Operators must say, here or in the query; others may leave it out.
     tenant_id: Option<TenantId>,
     #[schema(min_length = 1, max_length = 200)]
     name: String,
@@ -90,6 +90,7 @@ struct ApiKeys {
 /// The answer is the only one that shows it. For owners.
 #[utoipa::path(
     post, path = "/api-keys", tag = "api-keys",
+    params(NamedTenant),
     request_body = CreateApiKey,
     responses(
         (status = 201, body = NewKey),
@@ -98,6 +99,7 @@ struct ApiKeys {
 async fn create(
     State(hub): State<Hub>,
     who: Principal,
+    Query(named): Query<NamedTenant>,
     Json(body): Json<CreateApiKey>,
 ) -> Result<(StatusCode, Json<NewKey>)> {
     who.require(Role::Owner)?;
@@ -108,7 +110,7 @@ async fn create(
     if body.expires_at.is_some_and(|end| end <= hub.clock().now()) {
         return Err(Error::invalid_field("expires_at", "this is in the past"));
     }
-    let (tenant_id, name) = (who.tenant(body.tenant_id)?, name("name", &body.name)?);
+    let (tenant_id, name) = (who.tenant(named.or(body.tenant_id)?)?, name("name", &body.name)?);
     let new = NewApiKey { tenant_id, name, role: body.role, expires_at: body.expires_at };
     let (row, secret) = api_keys::create(&hub, &who, new).await?;
     Ok((StatusCode::CREATED, Json(NewKey { api_key: row.into(), key: secret.expose_secret().to_owned() })))

@@ -17,7 +17,7 @@ use crate::api::error::{Error, ErrorBody, Result};
 use crate::api::extract::{Json, Path, Query};
 use crate::api::fields::{Name, name};
 use crate::api::paging::{TenantPaging, cut};
-use crate::api::principal::{Principal, Role};
+use crate::api::principal::{NamedTenant, Principal, Role};
 use crate::app::credentials::{self, NewCredential};
 use crate::db;
 use crate::db::credentials::CredentialKind;
@@ -34,7 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateCredential {
-    /// Whose it is. Operators must say; others may leave it out.
+    /// Whose it is. Operators must say, here or in the query; others may leave it out.
     tenant_id: Option<TenantId>,
     kind: CredentialKind,
     /// For people.
@@ -96,17 +96,19 @@ fn secret(plaintext: &SecretString) -> Result<SecretString> {
 /// It is encrypted at once, and only ever opened for a worker that runs a job of a source that uses it.
 #[utoipa::path(
     post, path = "/credentials", tag = "credentials",
+    params(NamedTenant),
     request_body = CreateCredential,
     responses((status = 201, body = Credential)),
 )]
 async fn create(
     State(hub): State<Hub>,
     who: Principal,
+    Query(named): Query<NamedTenant>,
     Json(body): Json<CreateCredential>,
 ) -> Result<(StatusCode, Json<Credential>)> {
     who.require(Role::Admin)?;
     let new = NewCredential {
-        tenant_id: who.tenant(body.tenant_id)?,
+        tenant_id: who.tenant(named.or(body.tenant_id)?)?,
         kind: body.kind,
         name: body.name.map(|text| name("name", &text)).transpose()?.unwrap_or_default(),
         secret: secret(&body.plaintext)?,

@@ -11,10 +11,10 @@ use xvault_core::protocol::{JobProgress, ProbeReport};
 use xvault_core::{JobId, ScheduleId, SnapshotId, SourceId, TenantId, WorkerId};
 
 use crate::Hub;
-use crate::api::error::{Error, ErrorBody, Result};
+use crate::api::error::{ErrorBody, Result};
 use crate::api::extract::{Json, Path, Query};
 use crate::api::paging::{cut, page};
-use crate::api::principal::{Principal, Role};
+use crate::api::principal::{NamedTenant, Principal, Role};
 use crate::app::jobs::{self, NewJob};
 use crate::db::jobs::{Filter, JobRow};
 use crate::db::{Page, Scope};
@@ -47,14 +47,6 @@ struct CreateJob {
     /// `backup` when absent.
     #[serde(rename = "type")]
     kind: Option<NewJobKind>,
-}
-
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct CreateJobQuery {
-    /// Whose source it is. Operators must say, here or in the body; others may leave it out.
-    tenant_id: Option<TenantId>,
 }
 
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -175,7 +167,7 @@ impl Job {
 /// The job waits for a worker. A source has one unfinished backup and one unfinished test at a time.
 #[utoipa::path(
     post, path = "/jobs", tag = "jobs",
-    params(CreateJobQuery),
+    params(NamedTenant),
     request_body = CreateJob,
     responses(
         (status = 201, body = Job),
@@ -188,17 +180,11 @@ impl Job {
 async fn create(
     State(hub): State<Hub>,
     who: Principal,
-    Query(query): Query<CreateJobQuery>,
+    Query(named): Query<NamedTenant>,
     Json(body): Json<CreateJob>,
 ) -> Result<(StatusCode, Json<Job>)> {
     who.require(Role::Member)?;
-    let tenant_id = match (query.tenant_id, body.tenant_id) {
-        (Some(query), Some(body)) if query != body => {
-            return Err(Error::bad_request("`tenant_id` is not the same in query and body"));
-        }
-        (query, body) => who.tenant(query.or(body))?,
-    };
-    let scope = Scope::Tenant(tenant_id);
+    let scope = Scope::Tenant(who.tenant(named.or(body.tenant_id)?)?);
     let new = match body.kind.unwrap_or_default() {
         NewJobKind::Backup => NewJob::Backup(body.source_id),
         NewJobKind::Probe => NewJob::Probe(body.source_id),

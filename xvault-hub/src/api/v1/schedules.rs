@@ -15,7 +15,7 @@ use crate::Hub;
 use crate::api::error::{Error, ErrorBody, Result};
 use crate::api::extract::{Json, Path, Query};
 use crate::api::paging::{cut, page};
-use crate::api::principal::{Principal, Role};
+use crate::api::principal::{NamedTenant, Principal, Role};
 use crate::app::retention::parse;
 use crate::app::schedules::{self, Change, NewSchedule, Shown};
 use crate::db::schedules::{LastRun, RunOutcome as DbOutcome};
@@ -36,7 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateSchedule {
-    /// Whose it is. Operators must say; others may leave it out.
+    /// Whose it is. Operators must say, here or in the query; others may leave it out.
     tenant_id: Option<TenantId>,
     source_id: SourceId,
     /// Five fields (`30 3 * * mon-fri`), or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`. Either this or
@@ -237,6 +237,7 @@ impl From<JobStatus> for RunOutcome {
 /// twice when it is set back run the first time. `GET /schedules/{id}/preview` shows the next runs.
 #[utoipa::path(
     post, path = "/schedules", tag = "schedules",
+    params(NamedTenant),
     request_body = CreateSchedule,
     responses(
         (status = 201, body = Schedule),
@@ -247,13 +248,14 @@ impl From<JobStatus> for RunOutcome {
 async fn create(
     State(hub): State<Hub>,
     who: Principal,
+    Query(named): Query<NamedTenant>,
     Json(body): Json<CreateSchedule>,
 ) -> Result<(StatusCode, Json<Schedule>)> {
     who.require(Role::Admin)?;
     let rule = rule(body.cron.as_deref(), body.interval_minutes)?
         .ok_or_else(|| Error::invalid_field("cron", "this or `interval_minutes` is needed"))?;
     let new = NewSchedule {
-        tenant_id: who.tenant(body.tenant_id)?,
+        tenant_id: who.tenant(named.or(body.tenant_id)?)?,
         source_id: body.source_id,
         rule,
         timezone: timezone(body.timezone.as_deref().unwrap_or(DEFAULT_TIMEZONE))?,

@@ -10,25 +10,17 @@ use xvault_core::TenantId;
 use crate::Hub;
 use crate::api::error::Result;
 use crate::api::extract::{Json, Query};
-use crate::api::principal::{Principal, Role};
+use crate::api::principal::{NamedTenant, Principal, Role};
 use crate::app::tenant_settings;
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new().routes(routes!(get, set))
 }
 
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
-struct OfTenant {
-    /// Operators name the tenant.
-    tenant_id: Option<TenantId>,
-}
-
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ChangeSettings {
-    /// Operators name the tenant.
+    /// Whose they are. Operators must say, here or in the query; others may leave it out.
     tenant_id: Option<TenantId>,
     /// Those to change; null gives one its default back.
     #[schema(value_type = Object)]
@@ -47,7 +39,7 @@ struct TenantSettings {
 /// Get the settings of a tenant
 #[utoipa::path(
     get, path = "/settings", tag = "settings",
-    params(OfTenant),
+    params(NamedTenant),
     responses(
         (status = 200, body = TenantSettings),
     ),
@@ -55,9 +47,9 @@ struct TenantSettings {
 async fn get(
     State(hub): State<Hub>,
     who: Principal,
-    Query(query): Query<OfTenant>,
+    Query(named): Query<NamedTenant>,
 ) -> Result<Json<TenantSettings>> {
-    let tenant_id = who.tenant(query.tenant_id)?;
+    let tenant_id = who.tenant(named.or(None)?)?;
     let settings = tenant_settings::get(&hub, &who.scope(None)?, &tenant_id).await?;
     Ok(Json(TenantSettings { tenant_id, settings }))
 }
@@ -67,6 +59,7 @@ async fn get(
 /// All that are named, or none. For admins.
 #[utoipa::path(
     put, path = "/settings", tag = "settings",
+    params(NamedTenant),
     request_body = ChangeSettings,
     responses(
         (status = 200, body = TenantSettings),
@@ -75,10 +68,11 @@ async fn get(
 async fn set(
     State(hub): State<Hub>,
     who: Principal,
+    Query(named): Query<NamedTenant>,
     Json(body): Json<ChangeSettings>,
 ) -> Result<Json<TenantSettings>> {
     who.require(Role::Admin)?;
-    let tenant_id = who.tenant(body.tenant_id)?;
+    let tenant_id = who.tenant(named.or(body.tenant_id)?)?;
     tenant_settings::set(&hub, &who, &tenant_id, &body.settings).await?;
     let settings = tenant_settings::get(&hub, &who.scope(None)?, &tenant_id).await?;
     Ok(Json(TenantSettings { tenant_id, settings }))

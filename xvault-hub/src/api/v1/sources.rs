@@ -15,7 +15,7 @@ use crate::api::error::{ErrorBody, Result};
 use crate::api::extract::{Json, Path, Query};
 use crate::api::fields::{Name, name};
 use crate::api::paging::{TenantPaging, cut};
-use crate::api::principal::{Principal, Role};
+use crate::api::principal::{NamedTenant, Principal, Role};
 use crate::app::overdue::{self, Standing};
 use crate::app::sources::{self, Change, NewSource};
 use crate::db;
@@ -43,7 +43,7 @@ pub(super) enum SourceConfig {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateSource {
-    /// Whose it is. Operators must say; others may leave it out.
+    /// Whose it is. Operators must say, here or in the query; others may leave it out.
     tenant_id: Option<TenantId>,
     #[serde(rename = "type")]
     kind: SourceType,
@@ -154,6 +154,7 @@ async fn answer(hub: &Hub, row: db::sources::Source) -> Result<Json<Source>> {
 /// only operators make one.
 #[utoipa::path(
     post, path = "/sources", tag = "sources",
+    params(NamedTenant),
     request_body = CreateSource,
     responses(
         (status = 201, body = Source),
@@ -164,11 +165,12 @@ async fn answer(hub: &Hub, row: db::sources::Source) -> Result<Json<Source>> {
 async fn create(
     State(hub): State<Hub>,
     who: Principal,
+    Query(named): Query<NamedTenant>,
     Json(body): Json<CreateSource>,
 ) -> Result<(StatusCode, Json<Source>)> {
     who.require(Role::Admin)?;
     let new = NewSource {
-        tenant_id: who.tenant(body.tenant_id)?,
+        tenant_id: who.tenant(named.or(body.tenant_id)?)?,
         name: name("name", &body.name)?,
         settings: parse(body.kind.as_str(), &body.config)?,
         credential_id: body.credential_id,

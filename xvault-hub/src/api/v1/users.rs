@@ -13,7 +13,7 @@ use crate::Hub;
 use crate::api::error::{Error, ErrorBody, Result};
 use crate::api::extract::{Json, Path, Query};
 use crate::api::paging::{TenantPaging, cut};
-use crate::api::principal::{Actor, Principal, Role};
+use crate::api::principal::{Actor, NamedTenant, Principal, Role};
 use crate::app::email::Email;
 use crate::app::passwords;
 use crate::app::users::{self, Change, NewUser};
@@ -58,7 +58,7 @@ impl From<crate::db::users::User> for User {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateUser {
-    /// Operators name the tenant, unless they make an operator.
+    /// Operators name the tenant, here or in the query, unless they make an operator.
     tenant_id: Option<TenantId>,
     #[schema(max_length = 254)]
     email: String,
@@ -120,6 +120,7 @@ fn check_role(who: &Principal, role: Option<Role>) -> Result<()> {
 /// For owners, in their tenant; for operators, in any, and operators too.
 #[utoipa::path(
     post, path = "/users", tag = "users",
+    params(NamedTenant),
     request_body = CreateUser,
     responses(
         (status = 201, body = User),
@@ -130,10 +131,11 @@ fn check_role(who: &Principal, role: Option<Role>) -> Result<()> {
 async fn create(
     State(hub): State<Hub>,
     who: Principal,
+    Query(named): Query<NamedTenant>,
     Json(body): Json<CreateUser>,
 ) -> Result<(StatusCode, Json<User>)> {
     who.require(Role::Owner)?;
-    let tenant_id = tenant_of(&who, body.role, body.tenant_id)?;
+    let tenant_id = tenant_of(&who, body.role, named.or(body.tenant_id)?)?;
     let email = email(&body.email)?;
     passwords::check_new("password", &body.password)?;
     let new = NewUser { tenant_id, email, password: body.password, role: body.role };
