@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::TryStreamExt;
-use xvault_core::snapshot::{DocumentError, MANIFEST_NAME, MAX_JSON_LEN, META_NAME};
+use xvault_core::snapshot::{DocumentError, MANIFEST_NAME, MAX_JSON_LEN, META_NAME, UNREPORTED_NAME};
 use xvault_core::{Manifest, Meta, SnapshotKey, SourceId, TenantId};
 
 use crate::{Error, Store};
@@ -169,15 +169,51 @@ fn same_key(expected: &SnapshotKey, name: &str, found: &SnapshotKey) -> Result<(
     Err(Error::Damaged { file, reason: format!("it belongs to another snapshot, {}", found.prefix()) })
 }
 
-/// Deletes a snapshot, or the remains of one: its manifest first, so that what is left after a failure is no snapshot.
-/// Deleting twice is fine.
+/// Whether the snapshot still has the mark of one that nobody was told of: whoever knows of no such snapshot may remove it.
+/// One without the mark may be on record somewhere, also where the record itself was lost.
+///
+/// # Errors
+/// When the store can't say.
+pub async fn is_unreported(store: &dyn Store, key: &SnapshotKey) -> Result<bool, Error> {
+    Ok(store.size(&mark(key)).await?.is_some())
+}
+
+/// Takes that mark away, for good. To be done before anybody is told of the snapshot; doing it twice is fine.
+///
+/// # Errors
+/// When the mark may still be there, or be there again after a power failure.
+pub async fn unmark(store: &dyn Store, key: &SnapshotKey) -> Result<(), Error> {
+    store.delete(&mark(key)).await
+}
+
+fn mark(key: &SnapshotKey) -> String {
+    format!("{}/{UNREPORTED_NAME}", key.prefix())
+}
+
+/// Deletes a snapshot, or the remains of one: its manifest first, so that what is left after a failure is no snapshot, and
+/// what says whose it is and whether it may go last. Deleting twice is fine.
 ///
 /// # Errors
 /// When something may be left; deleting again removes it.
 pub async fn delete(store: &dyn Store, key: &SnapshotKey) -> Result<(), Error> {
     let prefix = key.prefix();
     store.delete(&format!("{prefix}/{MANIFEST_NAME}")).await?;
+    if store.lists_staged() {
+        delete_content(store, &prefix).await?;
+    }
     store.delete_all(&prefix).await
+}
+
+/// Deletes all but the small files that say whose it is. For stores that write in place: they delete in place, too, object by
+/// object, where others make the whole of it disappear at once.
+async fn delete_content(store: &dyn Store, prefix: &str) -> Result<(), Error> {
+    let objects: Vec<_> = store.list(prefix).await?.try_collect().await?;
+    for object in objects {
+        if !matches!(snapshot_of(&object), Some((_, META_NAME | UNREPORTED_NAME))) {
+            store.delete(&object).await?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

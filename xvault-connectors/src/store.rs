@@ -66,7 +66,7 @@ pub trait Store: Debug + Send + Sync {
     /// When the listing can't begin; items are errors when it breaks off.
     async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<String, Error>>, Error>;
 
-    /// Deletes one object. Absent ones are fine.
+    /// Deletes one object, for good: a power failure does not bring it back. Absent ones are fine.
     ///
     /// # Errors
     /// When it may still be there.

@@ -16,7 +16,7 @@
 //! | `POST /internal/jobs/{id}/complete` | [`Complete`] | [`CompleteAnswer`] |
 //!
 //! A call with a lost lease answers 409 with code [`LEASE_LOST`], one about a finished job 409 with [`JOB_FINISHED`]: the
-//! worker stops the job and removes what it stored.
+//! worker stops the job and removes what it stored, unless a completion was sent before that may have arrived: then it asks.
 
 use std::fmt;
 
@@ -211,11 +211,12 @@ pub struct StoredSnapshot {
     pub job_id: JobId,
 }
 
-/// What is to become of them. Those named in neither list are known and stay.
+/// What is to become of them, as far as the hub's database knows. Those named in neither list are on record or being made.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReconcileAnswer {
-    /// Made by an attempt that lost its lease or was canceled: nobody will ever ask for them.
+    /// Made by an attempt that, in this database, lost its lease or was canceled. A worker removes those of them that it never
+    /// reported: the database may be an older one, put back after it had taken them.
     pub superseded: Vec<SnapshotKey>,
     /// The hub knows nothing about them. They stay: the hub's database may be the one that is wrong.
     pub unknown: Vec<SnapshotKey>,

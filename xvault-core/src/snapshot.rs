@@ -20,6 +20,8 @@ pub const INDEX_NAME: &str = "index.zst.enc";
 pub const META_NAME: &str = "meta.json";
 /// Name of the file that makes a snapshot exist.
 pub const MANIFEST_NAME: &str = "manifest.json";
+/// Name of the file that stands beside a worker's snapshot until the hub is told of it. No part of the snapshot.
+pub const UNREPORTED_NAME: &str = "unreported";
 /// The longest `meta.json` or `manifest.json` that is read.
 pub const MAX_JSON_LEN: u64 = 1 << 20;
 

@@ -25,6 +25,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 const MAX_ANSWER: usize = 8 << 20;
 /// The longest piece of a foreign text that is shown.
 const MAX_SHOWN: usize = 500;
+/// The hub's word for a row that others keep changing.
+const CONTENDED: &str = "contended";
 /// The longest pause that a hub may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -45,10 +47,16 @@ pub(crate) enum Error {
     Unreachable {
         /// One sentence.
         reason: String,
-        /// Whether the hub may have taken note of the call all the same.
+        /// Whether the hub may have taken note of the call all the same: whatever it answered.
         sent: bool,
         /// How long the hub wants to be left alone.
         retry_after: Option<Duration>,
+    },
+    /// Something has to be done first, on this machine, and could not be. Trying again may help.
+    #[error("the hub was not asked: {reason}")]
+    NotAsked {
+        /// One sentence.
+        reason: String,
     },
     /// The hub says no, and will say so again.
     #[error("the hub refuses {call}: {status} {code}: {message}")]
@@ -247,18 +255,22 @@ fn complaint(call: &str, status: StatusCode, retry_after: Option<Duration>, body
         (StatusCode::CONFLICT, LEASE_LOST) => Error::LeaseLost,
         (StatusCode::CONFLICT, JOB_FINISHED) => Error::JobFinished,
         (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) => Error::Unauthorized,
-        (status, _) if is_passing(status) => Error::Unreachable {
+        (status, code) if is_passing(status, code) => Error::Unreachable {
             reason: shorten(&format!("{call}: {status} {}", said.error), MAX_SHOWN),
-            sent: !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE),
+            sent: true,
             retry_after,
         },
         (status, code) => refused(call, status.as_u16(), &shorten(code, MAX_SHOWN), &said.error),
     }
 }
 
-/// Whether time may heal it.
-fn is_passing(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+/// Whether time may heal it. A 404 without a code is no hub's: a proxy has none to ask just now.
+fn is_passing(status: StatusCode, code: &str) -> bool {
+    match (status, code) {
+        (StatusCode::CONFLICT, CONTENDED) | (StatusCode::NOT_FOUND, "") => true,
+        (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT, _) => true,
+        _ => status.is_server_error(),
+    }
 }
 
 /// Pauses between attempts: doubled with each, from `first` to `longest`.
@@ -331,8 +343,12 @@ mod tests {
         assert!(matches!(said(401, ""), Error::Unauthorized));
         assert!(matches!(said(500, ""), Error::Unreachable { sent: true, .. }));
         assert!(matches!(said(502, "<html>"), Error::Unreachable { sent: true, .. }));
-        assert!(matches!(said(503, ""), Error::Unreachable { sent: false, .. }));
-        assert!(matches!(said(429, ""), Error::Unreachable { sent: false, .. }));
+        // It may have done what it was asked for before its time was up.
+        assert!(matches!(said(503, ""), Error::Unreachable { sent: true, .. }));
+        assert!(matches!(said(429, ""), Error::Unreachable { sent: true, .. }));
+        assert!(matches!(said(409, r#"{"code":"contended"}"#), Error::Unreachable { sent: true, .. }));
+        assert!(matches!(said(404, "404 page not found"), Error::Unreachable { sent: true, .. }));
+        assert!(matches!(said(404, r#"{"code":"not_found"}"#), Error::Refused { status: 404, .. }));
         assert!(matches!(said(422, ""), Error::Refused { status: 422, .. }));
     }
 

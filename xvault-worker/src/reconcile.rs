@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use xvault::connectors::{Swept, snapshot};
-use xvault::core::SnapshotKey;
 use xvault::core::error::chain;
 use xvault::core::protocol::{MAX_RECONCILE, ReconcileAnswer, StoredSnapshot};
+use xvault::core::{SnapshotId, SnapshotKey};
 use xvault::{FsStore, Store};
 
 use crate::hub::{self, Hub};
@@ -16,6 +16,8 @@ use crate::hub::{self, Hub};
 const EVERY: Duration = Duration::from_secs(3600);
 /// Sooner when the hub could not be asked.
 const AFTER_FAILURE: Duration = Duration::from_secs(60);
+/// How many ids stand in a warning.
+const NAMED: usize = 5;
 /// On network file systems, where locks tell nothing: a staging that stood still for so long is dead.
 const DEAD_AFTER: Duration = Duration::from_secs(24 * 3600);
 
@@ -31,9 +33,20 @@ enum Error {
 /// What a round did.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Found {
-    asked: u64,
     removed: u64,
     unknown: u64,
+    /// The first of the unknown ones.
+    named: Vec<SnapshotId>,
+}
+
+impl Found {
+    /// The hub does not have it on record, and it stays.
+    fn stays(&mut self, key: SnapshotKey) {
+        self.unknown += 1;
+        if self.named.len() < NAMED {
+            self.named.push(key.snapshot_id);
+        }
+    }
 }
 
 /// Does it now and then. May be dropped at any time: what is half removed is no snapshot any more.
@@ -62,9 +75,11 @@ fn tell(found: &Found) {
         tracing::info!(removed = found.removed, "removed snapshots of attempts that did not count");
     }
     if found.unknown > 0 {
+        let ids: Vec<_> = found.named.iter().map(SnapshotId::as_str).collect();
         tracing::warn!(
             unknown = found.unknown,
-            "snapshots that the hub knows nothing about lie in the store; they stay"
+            snapshot_ids = ids.join(" "),
+            "snapshots that the hub does not have on record lie in the store; they stay"
         );
     }
 }
@@ -82,7 +97,8 @@ async fn sweep(store: &FsStore) {
     }
 }
 
-/// Asks the hub about every snapshot and removes those that are superseded, and no others.
+/// Asks the hub about every snapshot. Removes those that the hub calls superseded and was never told of, and no others: its
+/// database may have been put back to what it was before it took one.
 async fn reconcile(hub: &Hub, store: &FsStore) -> Result<Found, Error> {
     let mut found = Found::default();
     let mut objects = store.list("tenants").await.map_err(Error::Store)?;
@@ -106,27 +122,37 @@ async fn ask(
 ) -> Result<(), Error> {
     let mut snapshots = Vec::new();
     for key in keys {
-        // Without a sound meta file nobody can say whose it is: it stays.
-        if let Ok(meta) = snapshot::meta(store, &key).await {
-            snapshots.push(StoredSnapshot { key, job_id: meta.job_id });
+        match snapshot::meta(store, &key).await {
+            Ok(meta) => snapshots.push(StoredSnapshot { key, job_id: meta.job_id }),
+            // Nobody can say whose it is.
+            Err(_) => found.stays(key),
         }
     }
     if snapshots.is_empty() {
         return Ok(());
     }
     let asked = snapshots.clone();
-    found.asked += asked.len() as u64;
     let answer = hub.reconcile(snapshots).await.map_err(Error::Hub)?;
-    found.unknown += answer.unknown.len() as u64;
+    answer.unknown.iter().for_each(|key| found.stays(key.clone()));
     for key in unwanted(&asked, answer) {
-        match snapshot::delete(store, &key).await {
-            Ok(()) => found.removed += 1,
+        match remove(store, &key).await {
+            Ok(true) => found.removed += 1,
+            Ok(false) => found.stays(key),
             Err(error) => {
                 tracing::warn!(snapshot_id = %key.snapshot_id, error = chain(&error), "could not remove a snapshot");
             }
         }
     }
     Ok(())
+}
+
+/// Removes a superseded snapshot, unless the hub was told of it.
+async fn remove(store: &dyn Store, key: &SnapshotKey) -> Result<bool, xvault::connectors::Error> {
+    let unreported = snapshot::is_unreported(store, key).await?;
+    if unreported {
+        snapshot::delete(store, key).await?;
+    }
+    Ok(unreported)
 }
 
 /// What may go: superseded, asked about, and not called unknown in the same breath.
@@ -140,7 +166,7 @@ fn unwanted(asked: &[StoredSnapshot], answer: ReconcileAnswer) -> Vec<SnapshotKe
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use xvault::core::{JobId, SnapshotId, SourceId, TenantId};
+    use xvault::core::{JobId, SourceId, TenantId};
 
     fn key(number: usize) -> SnapshotKey {
         SnapshotKey {

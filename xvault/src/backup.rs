@@ -9,6 +9,7 @@ use xvault_archive::{ArchiveStats, ArchiveWriter, WriterOptions};
 use xvault_connectors::{Control, Error as ConnectorError, PullSummary, Source, Staging, Store, snapshot};
 use xvault_core::snapshot::{
     ARTIFACT_NAME, Completeness, FORMAT_VERSION, INDEX_NAME, MANIFEST_NAME, META_NAME, ReadBackReport,
+    UNREPORTED_NAME,
 };
 use xvault_core::{
     Identity, JobId, Manifest, Meta, Phase, ReadBack, Recipient, SnapshotId, SnapshotKey, SourceId, TenantId,
@@ -20,6 +21,8 @@ use crate::{Error, read_back};
 
 /// How long a store may take to remove what is of no use.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
+/// What stands in the mark of [`BackupOptions::unreported`], for people.
+const UNREPORTED: &str = "Nobody was told of this snapshot yet.\n";
 
 /// How a backup is made. Begin with [`BackupOptions::to`].
 #[derive(Debug, Clone)]
@@ -35,6 +38,7 @@ pub struct BackupOptions {
     control: Control,
     expected_bytes: Option<u64>,
     tags: Vec<String>,
+    unreported: bool,
 }
 
 impl BackupOptions {
@@ -59,6 +63,7 @@ impl BackupOptions {
             control: Control::default(),
             expected_bytes: None,
             tags: Vec::new(),
+            unreported: false,
         })
     }
 
@@ -127,6 +132,13 @@ impl BackupOptions {
         Ok(Self { tags, ..self })
     }
 
+    /// Lets the snapshot come into being with the mark of one that nobody was told of
+    /// ([`is_unreported`](xvault_connectors::snapshot::is_unreported)).
+    #[must_use]
+    pub fn unreported(self) -> Self {
+        Self { unreported: true, ..self }
+    }
+
     fn meta(&self) -> Meta {
         Meta {
             format_version: FORMAT_VERSION,
@@ -191,6 +203,9 @@ async fn fill(
     let meta = options.meta().to_json()?;
     let meta_size = meta.len() as u64;
     control.run(put(staging, META_NAME, meta)).await.map_err(Error::Store)?;
+    if options.unreported {
+        control.run(put(staging, UNREPORTED_NAME, UNREPORTED.into())).await.map_err(Error::Store)?;
+    }
     let read_back = match throw_away {
         Some(identity) => {
             let mode = (options.read_back, &options.key.snapshot_id);

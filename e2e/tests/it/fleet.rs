@@ -53,8 +53,13 @@ impl Fleet {
 
     /// Starts it and leaves the tables empty.
     pub(crate) fn without_tenant(plan: &Plan) -> Self {
+        let dir = tempfile::Builder::new().prefix("xvt-fleet").tempdir().unwrap();
         let postgres = plan.own_postgres.then(Postgres::start);
-        let database = postgres.as_ref().unwrap_or_else(|| Postgres::shared()).create_database();
+        let database = if plan.sqlite {
+            format!("sqlite:{}", dir.path().join("hub.db").display())
+        } else {
+            postgres.as_ref().unwrap_or_else(|| Postgres::shared()).create_database()
+        };
         let redis = Redis::start();
         let redis_line = plan.redis_line.then(|| FaultProxy::start(redis.port));
         let mut fleet = Self {
@@ -66,7 +71,7 @@ impl Fleet {
             database,
             secrets: Secrets::new(),
             api: Api::anonymous(0),
-            dir: tempfile::Builder::new().prefix("xvt-fleet").tempdir().unwrap(),
+            dir,
             site: Site::start(),
             tenant: String::new(),
             credential: String::new(),

@@ -3,6 +3,7 @@
 //! - `seed_flow`: from nothing to a snapshot that age, zstd and tar open, with curl;
 //! - `redis_trouble`, `worker_trouble`, `hub_trouble`, `postgres_trouble`: what goes wrong in a fleet, and how it heals unaided;
 //! - `seed_retention`: schedules and retention, with curl;
+//! - `database_put_back`: an older copy of the database costs no snapshot that was on record since;
 //! - `retention_story`: a year of backups, and what is left of it;
 //! - `secrets`: nothing secret is found anywhere after a full run.
 //!
@@ -20,6 +21,7 @@
 mod api;
 mod curl;
 mod database;
+mod database_put_back;
 mod fleet;
 mod hub_trouble;
 mod postgres_trouble;

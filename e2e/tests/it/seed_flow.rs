@@ -46,7 +46,7 @@ fn steps(stage: &Stage<'_>) {
     let tenant_id = text(&tenant["id"]);
     let recipient = text(&tenant["public_key"]);
     assert!(recipient.starts_with("age1"), "{tenant}");
-    let identity = tenant_identity(stage);
+    let identity = tenant_identity(&stage.database, &stage.kek);
     assert_eq!(identity.recipient().to_string(), recipient);
 
     // 5.9.2 Create source → verify credentials encrypted
@@ -151,16 +151,16 @@ fn source(stage: &Stage<'_>, tenant_id: &str, credential_id: &str, tree: &Path) 
 }
 
 /// What the tenant's backups are opened with, from the only row of its table.
-fn tenant_identity(stage: &Stage<'_>) -> Identity {
-    let stored = database::blobs(&stage.database, "SELECT encrypted_private_key FROM tenant_keys");
+pub(crate) fn tenant_identity(database: &str, kek: &Identity) -> Identity {
+    let stored = database::blobs(database, "SELECT encrypted_private_key FROM tenant_keys");
     assert_eq!(stored.len(), 1);
-    let opened = seal::open(std::slice::from_ref(&stage.kek), &stored[0]).unwrap();
+    let opened = seal::open(std::slice::from_ref(kek), &stored[0]).unwrap();
     let text = SecretString::from(std::str::from_utf8(opened.expose_secret()).unwrap().to_owned());
     Identity::parse_file(&text).unwrap().remove(0)
 }
 
 /// With nothing but age, zstd and tar.
-fn opens_by_hand(artifact: &Path, identity: &Identity, tree: &Path) {
+pub(crate) fn opens_by_hand(artifact: &Path, identity: &Identity, tree: &Path) {
     let dir = tempfile::tempdir().unwrap();
     let (key, out) = (dir.path().join("key.txt"), dir.path().join("out"));
     std::fs::write(&key, identity.to_secret().expose_secret()).unwrap();

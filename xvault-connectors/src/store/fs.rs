@@ -115,7 +115,9 @@ impl Store for FsStore {
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
-        self.objects.delete(key).await
+        self.objects.delete(key).await?;
+        let path = self.path(key);
+        blocking(format!("delete {}", path.display()), move || durable::sync_removed(&path)).await
     }
 
     async fn delete_all(&self, prefix: &str) -> Result<(), Error> {

@@ -1,10 +1,15 @@
-//! Snapshots in stores: what makes them exist, and what damage does to a listing.
+//! Snapshots in stores: what makes them exist, what damage does to a listing, and what a deletion that broke off leaves.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
 use bytes::Bytes;
+use futures::TryStreamExt;
 use xvault_connectors::snapshot::{self, Filter, Listed};
+use xvault_connectors::store::hooked::{Hook, HookedStore};
 use xvault_connectors::store::unreliable::{Call, UnreliableStore};
 use xvault_connectors::{Error, FsStore, MemoryStore, Store};
-use xvault_core::snapshot::{ARTIFACT_NAME, MANIFEST_NAME, MAX_JSON_LEN, META_NAME};
+use xvault_core::snapshot::{ARTIFACT_NAME, MANIFEST_NAME, MAX_JSON_LEN, META_NAME, UNREPORTED_NAME};
 use xvault_core::{Manifest, SnapshotId, SnapshotKey};
 use xvault_testkit::samples;
 
@@ -21,11 +26,12 @@ fn manifest(key: &SnapshotKey, hour: u32) -> Manifest {
     }
 }
 
-/// Stores a snapshot whose manifest file is `last`.
+/// Stores a snapshot whose manifest file is `last`, as a worker does.
 async fn put(store: &dyn Store, key: &SnapshotKey, last: Vec<u8>) {
     let staging = store.stage(&key.prefix()).await.unwrap();
+    let meta = samples::meta(key).to_json().unwrap();
     for (name, body) in
-        [(ARTIFACT_NAME, b"artifact".to_vec()), (META_NAME, samples::meta(key).to_json().unwrap())]
+        [(ARTIFACT_NAME, b"artifact".to_vec()), (META_NAME, meta), (UNREPORTED_NAME, Vec::new())]
     {
         let mut writer = staging.writer(name).await.unwrap();
         writer.write(Bytes::from(body)).await.unwrap();
@@ -153,6 +159,74 @@ async fn deleting_takes_all_is_repeatable_and_spares_neighbours() {
         assert!(!dir.path().join(key.prefix()).exists());
     }
     assert_eq!(keys(&snapshot::list(&store, &Filter::default()).await.unwrap()), [neighbour]);
+}
+
+#[tokio::test]
+async fn the_mark_of_an_unreported_snapshot_goes_once_and_takes_nothing_with_it() {
+    let (memory, dir) = (MemoryStore::new().unwrap(), tempfile::tempdir().unwrap());
+    let stores: [&dyn Store; 2] = [&memory, &FsStore::open(dir.path()).unwrap()];
+    for store in stores {
+        let key = put_whole(store, "t", "s", 1).await;
+        assert!(snapshot::is_unreported(store, &key).await.unwrap());
+        for _ in 0..2 {
+            snapshot::unmark(store, &key).await.unwrap();
+            assert!(!snapshot::is_unreported(store, &key).await.unwrap());
+        }
+        assert_eq!(objects(store, &key).await, [ARTIFACT_NAME, MANIFEST_NAME, META_NAME]);
+        // Nor does it harm when the snapshot is gone.
+        snapshot::delete(store, &key).await.unwrap();
+        snapshot::unmark(store, &key).await.unwrap();
+    }
+}
+
+/// The names of what there is of a snapshot.
+async fn objects(store: &dyn Store, key: &SnapshotKey) -> Vec<String> {
+    let prefix = format!("{}/", key.prefix());
+    let objects: Vec<_> = store.list(&key.prefix()).await.unwrap().try_collect().await.unwrap();
+    let mut names: Vec<_> = objects.iter().map(|object| object.replacen(&prefix, "", 1)).collect();
+    names.sort();
+    names
+}
+
+/// Lets so many deletions through, and no more: the program has died.
+#[derive(Debug)]
+struct DiesAfter(AtomicU64);
+
+#[async_trait]
+impl Hook for DiesAfter {
+    async fn before(&self, call: Call, _: &str) -> Result<(), Error> {
+        let spend = |left: u64| left.checked_sub(1);
+        let dead =
+            call == Call::Delete && self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, spend).is_err();
+        if dead { Err(Error::Cancelled) } else { Ok(()) }
+    }
+}
+
+#[tokio::test]
+async fn wherever_a_deletion_breaks_off_what_is_left_says_whose_it_is_and_that_it_may_go() {
+    let (memory, dir) = (MemoryStore::new().unwrap(), tempfile::tempdir().unwrap());
+    let disk = FsStore::open(dir.path()).unwrap();
+    assert_eq!((deaths(memory).await, deaths(disk).await), (3, 2));
+}
+
+/// Deletes a snapshot with a death after each number of steps; gives how many steps it takes.
+async fn deaths(store: impl Store + Clone + 'static) -> u64 {
+    for steps in 0.. {
+        let key = put_whole(&store, "t", "s", 1).await;
+        let dying = HookedStore::with_hook(store.clone(), DiesAfter(AtomicU64::new(steps)));
+        let died = snapshot::delete(&dying, &key).await.is_err();
+        let left = objects(&store, &key).await;
+        if !died {
+            assert_eq!(left, [""; 0]);
+            return steps;
+        }
+        assert_eq!(left.iter().any(|name| name == MANIFEST_NAME), steps == 0, "{left:?}");
+        assert_eq!(snapshot::meta(&store, &key).await.unwrap().key(), key);
+        assert!(snapshot::is_unreported(&store, &key).await.unwrap(), "{left:?}");
+        snapshot::delete(&store, &key).await.unwrap();
+        assert_eq!(objects(&store, &key).await, [""; 0]);
+    }
+    unreachable!()
 }
 
 #[tokio::test]

@@ -146,6 +146,23 @@ async fn a_report_is_answered_again_when_its_answer_was_lost(world: WorldBuilder
     assert_eq!(snapshots["snapshots"].as_array().unwrap().len(), 1, "{snapshots}");
 }
 
+/// As when the worker's line breaks, or the request's time is up, while the database stalls.
+async fn a_completion_is_brought_to_its_end_although_nobody_waits_for_it(world: WorldBuilder) {
+    let scene = Scene::set(world).await;
+    let job = scene.a.claim(&scene.job).await;
+    let pool = scene.world.database.sql().await;
+    let mut lock = pool.begin().await.unwrap();
+    let held = sqlx::query("UPDATE jobs SET progress = progress WHERE id = $1").bind(&scene.job);
+    held.execute(&mut *lock).await.unwrap();
+    let outcome = json!({ "outcome": completed(&scene.a, &job) });
+    let waiting = scene.a.say(&job, "complete", outcome);
+    assert!(tokio::time::timeout(Duration::from_millis(500), waiting).await.is_err(), "the row is locked");
+    // Long enough for the hub to see that the line is closed.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    lock.rollback().await.unwrap();
+    scene.wait_for("completed").await;
+}
+
 async fn a_silent_worker_loses_its_job_to_another(world: WorldBuilder) {
     let scene = Scene::set(world).await;
     let first = scene.a.claim(&scene.job).await;
@@ -318,6 +335,25 @@ async fn a_result_must_be_that_of_the_assignment(world: WorldBuilder) {
     assert_eq!(snapshots["snapshots"][0]["status"], "partial");
 }
 
+/// As its worker does: see `refused_by_hub` there.
+async fn a_refused_result_can_be_reported_as_a_failure_and_a_taken_one_can_not(world: WorldBuilder) {
+    let scene = Scene::set(world).await;
+    let job = scene.a.claim(&scene.job).await;
+    let mut bad = completed(&scene.a, &job);
+    bad["result"]["locator"]["local_path"] = json!("v");
+    scene.a.say(&job, "complete", json!({ "outcome": bad })).await.refused(422, "invalid_field");
+    let gives_up = json!({ "outcome": failed("refused_by_hub", "permanent") });
+    let answer = scene.a.say(&job, "complete", gives_up.clone()).await.expect(200);
+    assert_eq!(answer["status"], "failed");
+    assert_eq!(scene.job().await["error_code"], "refused_by_hub");
+    // The same said of a result that the hub has: it has it still, and says so.
+    scene.member.post(&format!("/api/v1/jobs/{}/retry", scene.job), json!({})).await.expect(200);
+    let job = scene.a.claim(&scene.job).await;
+    scene.a.say(&job, "complete", json!({ "outcome": completed(&scene.a, &job) })).await.expect(200);
+    let answer = scene.a.say(&job, "complete", gives_up).await.expect(200);
+    assert_eq!(answer["status"], "completed");
+}
+
 async fn a_secret_is_told_to_the_holder_only(world: WorldBuilder) {
     let scene = Scene::set(world).await;
     let job = scene.a.claim(&scene.job).await;
@@ -411,6 +447,7 @@ on_both_engines!(
     crate::world::World::unstarted =>
     only_the_holder_is_heard,
     a_report_is_answered_again_when_its_answer_was_lost,
+    a_completion_is_brought_to_its_end_although_nobody_waits_for_it,
     a_silent_worker_loses_its_job_to_another,
     silence_three_times_fails_the_job,
     what_time_heals_is_tried_again_after_a_pause,
@@ -419,6 +456,7 @@ on_both_engines!(
     a_job_that_is_handed_back_costs_no_attempt,
     a_source_has_one_backup_at_a_time,
     a_result_must_be_that_of_the_assignment,
+    a_refused_result_can_be_reported_as_a_failure_and_a_taken_one_can_not,
     a_secret_is_told_to_the_holder_only,
     a_worker_speaks_for_itself_only,
     a_message_finds_its_way,

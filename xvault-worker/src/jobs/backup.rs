@@ -30,6 +30,7 @@ pub(super) async fn run(
         .tenant(tenant_id.clone())
         .snapshot(task.snapshot_id.clone())
         .work(job_id.clone(), tools.worker_id.clone())
+        .unreported()
         .read_back(task.read_back)
         .expected_bytes(task.expected_bytes)
         .control(control);

@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use xvault::FsStore;
 use xvault::connectors::{Control, snapshot};
+use xvault::core::error::chain;
+use xvault::core::job::JobError;
 use xvault::core::protocol::{Assignment, LogLevel, Outcome, StoredSnapshot, Task, TaskResult};
 use xvault::core::{Disposition, JobId, JobKind, JobStatus, SnapshotKey, TenantId, WorkerId};
 
@@ -28,6 +30,10 @@ use source::Doors;
 
 /// How long the hub may take to say what is to become of a snapshot it may have heard of.
 const VERDICT: Duration = Duration::from_secs(30);
+/// No database is put back from a dump so soon after a completion was sent: what the hub says of it is true.
+const SAME_DATABASE: Duration = Duration::from_secs(600);
+/// The code of a job whose result the hub does not take.
+const REFUSED: &str = "refused_by_hub";
 
 /// What every job of a worker uses.
 #[derive(Debug)]
@@ -78,10 +84,25 @@ struct Job {
 enum Settled {
     /// It has it.
     Taken(JobStatus),
-    /// It does not want it. `heard` when an earlier attempt at telling may have arrived: then the hub may refuse what it has already.
-    Refused { heard: bool },
+    /// It does not want it. `sent` is when the first attempt at telling was, if there was one before that may have arrived: then
+    /// the hub may refuse what it has already.
+    Refused { sent: Option<Instant> },
+    /// It can't do with this account of the job's end, and would not tomorrow.
+    Rejected { reason: String, sent: Instant },
     /// Nobody knows.
     Unknown,
+}
+
+impl Settled {
+    /// A refusal counts as the hub's word about a result only where the hub did not do what it was asked for.
+    fn rejected(error: &hub::Error, sent: Instant) -> Self {
+        match error {
+            hub::Error::Refused { status: 400..=499, .. } => {
+                Self::Rejected { reason: error.to_string(), sent }
+            }
+            _ => Self::Unknown,
+        }
+    }
 }
 
 impl Job {
@@ -141,15 +162,16 @@ impl Job {
             Err(fault) => (self.ended_by(&fault), None),
         };
         report::finish(self.wire(), &self.report).await;
-        match (self.complete(&outcome).await, stored) {
+        match (self.complete(&outcome, stored.as_ref()).await, stored) {
             (Settled::Taken(status), _) => taken(&outcome, status),
-            (Settled::Refused { heard: false }, Some((key, _))) => {
+            (Settled::Refused { sent: None }, Some((key, _))) => {
                 tracing::warn!("the hub does not take the snapshot: it is removed");
                 self.discard(&key).await;
                 "refused"
             }
-            (Settled::Refused { heard: true }, Some(snapshot)) => self.ask_about(snapshot).await,
+            (Settled::Refused { sent: Some(sent) }, Some(snapshot)) => self.ask_about(snapshot, sent).await,
             (Settled::Refused { .. }, None) => "refused",
+            (Settled::Rejected { reason, sent }, stored) => self.rejected(reason, stored, sent).await,
             (Settled::Unknown, _) => {
                 // What was stored stays: the hub may have taken note. The hourly reconciliation asks.
                 tracing::warn!("the hub could not be told how the job ended before its lease ran out");
@@ -185,21 +207,34 @@ impl Job {
         "stopped"
     }
 
-    /// Tells the hub until it answers or the lease ends.
-    async fn complete(&self, outcome: &Outcome) -> Settled {
+    /// Tells the hub until it answers or the lease ends: that it listens is known before it hears of a snapshot.
+    async fn complete(&self, outcome: &Outcome, stored: Option<&(SnapshotKey, JobId)>) -> Settled {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-        let mut heard = false;
+        let (mut unannounced, mut sent) = (stored, None);
         loop {
-            let told = self.tools.hub.complete(&self.assignment.job_id, self.lease.token(), outcome).await;
+            let asked_at = Instant::now();
+            let announced = match unannounced {
+                Some((key, _)) => self.announce(key).await,
+                None => Ok(()),
+            };
+            let told = match announced {
+                Ok(()) => {
+                    unannounced = None;
+                    self.tools.hub.complete(&self.assignment.job_id, self.lease.token(), outcome).await
+                }
+                Err(error) => Err(error),
+            };
             let pause = match told {
                 Ok(answer) => return Settled::Taken(answer.status),
-                Err(hub::Error::LeaseLost | hub::Error::JobFinished) => return Settled::Refused { heard },
+                Err(hub::Error::LeaseLost | hub::Error::JobFinished) => return Settled::Refused { sent },
                 Err(error @ hub::Error::Refused { .. }) => {
                     tracing::error!(%error, "the hub does not understand how the job ended");
-                    return Settled::Unknown;
+                    return Settled::rejected(&error, sent.unwrap_or(asked_at));
                 }
                 Err(error) => {
-                    heard |= matches!(error, hub::Error::Unreachable { sent: true, .. });
+                    if matches!(error, hub::Error::Unreachable { sent: true, .. }) && unannounced.is_none() {
+                        sent.get_or_insert(asked_at);
+                    }
                     backoff.after(&error)
                 }
             };
@@ -210,23 +245,63 @@ impl Job {
         }
     }
 
-    /// The hub refuses a completion that it may have taken before: it is asked, and the snapshot stays unless nobody wants it.
-    async fn ask_about(&self, (key, job_id): (SnapshotKey, JobId)) -> &'static str {
+    /// Takes the mark from a snapshot that the hub is about to be told of, once the hub is known to listen. Later, whoever finds
+    /// the snapshot with its mark may remove it, and nobody may remove it without.
+    async fn announce(&self, key: &SnapshotKey) -> Result<(), hub::Error> {
+        let asked_at = Instant::now();
+        let answer = self.tools.hub.renew(&self.assignment.job_id, self.lease.token()).await;
+        self.lease.heed(asked_at, &answer);
+        answer?;
+        let unmarked = snapshot::unmark(&self.tools.store, key).await;
+        unmarked.map_err(|error| hub::Error::NotAsked { reason: chain(&error) })
+    }
+
+    /// The hub does not take a result: the attempt has failed for good, and the hub is told so. An attempt ends once, so when
+    /// the hub has taken that, it has not taken the snapshot.
+    async fn rejected(
+        &self,
+        reason: String,
+        stored: Option<(SnapshotKey, JobId)>,
+        sent: Instant,
+    ) -> &'static str {
+        let error = JobError { code: REFUSED.to_owned(), message: reason };
+        let failed = Outcome::Failed { error, disposition: Disposition::Permanent };
+        match (self.complete(&failed, None).await, stored) {
+            // It had taken the result before, and the refusal was somebody else's.
+            (Settled::Taken(JobStatus::Completed), _) => JobStatus::Completed.as_str(),
+            (Settled::Taken(status), stored) => {
+                if let Some((key, _)) = stored {
+                    self.discard(&key).await;
+                }
+                taken(&failed, status)
+            }
+            (Settled::Refused { .. }, Some(snapshot)) => self.ask_about(snapshot, sent).await,
+            (Settled::Refused { .. }, None) => "refused",
+            (Settled::Rejected { .. } | Settled::Unknown, _) => "unknown",
+        }
+    }
+
+    /// The hub refuses a completion that it may have taken before, at `sent` or later: it is asked, and the snapshot stays unless
+    /// nobody wants it.
+    async fn ask_about(&self, (key, job_id): (SnapshotKey, JobId), sent: Instant) -> &'static str {
         let question = self.tools.hub.reconcile(vec![StoredSnapshot { key: key.clone(), job_id }]);
         match tokio::time::timeout(VERDICT, question).await {
-            Ok(Ok(answer)) if answer.superseded.contains(&key) => {
+            Ok(Ok(answer)) if answer.superseded.contains(&key) && sent.elapsed() < SAME_DATABASE => {
                 self.discard(&key).await;
                 "refused"
             }
-            // Known, or to be asked about again within the hour.
+            // On record, or reported by each reconciliation.
             _ => "unknown",
         }
     }
 
     async fn discard(&self, key: &SnapshotKey) {
         if let Err(error) = snapshot::delete(&self.tools.store, key).await {
-            let error = xvault::core::error::chain(&error);
-            tracing::warn!(snapshot_id = %key.snapshot_id, error, "a snapshot that nobody wants is removed later");
+            tracing::warn!(
+                snapshot_id = %key.snapshot_id,
+                error = chain(&error),
+                "a snapshot that nobody wants could not be removed"
+            );
         }
     }
 }

@@ -33,8 +33,12 @@ pub(crate) enum Fault {
     Down,
     /// Every call about a completion is done, and its answer lost.
     LosesCompletions,
+    /// Every call about a completion is done, and gets a 503 for it.
+    DropsCompletions,
     /// Completions get a 503 and nothing happens.
     RefusesCompletions,
+    /// Results get a 422; failures are taken.
+    RejectsResults,
     /// No answer ever comes.
     Silent,
 }
@@ -178,6 +182,10 @@ async fn faults(State(inner): Shared, request: Request, next: Next) -> Response 
             drop(next.run(request).await);
             hang_up()
         }
+        Fault::DropsCompletions if completes => {
+            drop(next.run(request).await);
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
         _ => next.run(request).await,
     }
 }
@@ -285,6 +293,10 @@ async fn logs(State(inner): Shared, Path(id): Path<String>, Json(body): Json<Log
 
 async fn complete(State(inner): Shared, Path(id): Path<String>, Json(body): Json<Complete>) -> Response {
     let mut inner = inner.lock().unwrap();
+    if inner.fault == Fault::RejectsResults && matches!(body.outcome, Outcome::Completed { .. }) {
+        let said = json!({"error": "field `x`: it is wrong", "code": "invalid_field", "details": null});
+        return (StatusCode::UNPROCESSABLE_ENTITY, Json(said)).into_response();
+    }
     let job = inner.jobs.get_mut(&id.parse::<JobId>().unwrap()).unwrap();
     let (token, now) = (&body.lease_token, clock::now());
     let next = match &body.outcome {

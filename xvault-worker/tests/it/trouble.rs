@@ -1,12 +1,13 @@
 //! Leases that are lost, hubs that vanish, and what then may and may not stay in the store.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use xvault::FsStore;
 use xvault::core::protocol::{JobMessage, Outcome, Task};
-use xvault::core::{JobId, JobStatus, SourceSettings};
+use xvault::core::snapshot::UNREPORTED_NAME;
+use xvault::core::{JobId, JobStatus, SnapshotKey, SourceSettings};
 use xvault_testkit::{FaultProxy, Sshd};
 
 use crate::fake_hub::Fault;
@@ -109,12 +110,14 @@ async fn a_hub_that_is_silent_for_a_lease_stops_the_job() {
     }
 }
 
-#[tokio::test]
-async fn a_completion_that_is_refused_for_certain_removes_the_snapshot() {
+/// A worker with a snapshot that it tried to report, whose job was then given to somebody else.
+async fn reported_too_late(called: impl FnOnce(&Bench, SnapshotKey)) -> (Bench, JobId) {
     let bench = Bench::start().await;
     fs::write(bench.data().join("a"), "a").unwrap();
     bench.hub.set_fault(Fault::RefusesCompletions);
-    let job_id = bench.submit(bench.local_backup());
+    let task = bench.local_backup();
+    called(&bench, key_of(&task));
+    let job_id = bench.submit(task);
     assert!(
         eventually(
             || bench.hub.status(&job_id) == JobStatus::Finalizing && !remains(&bench.storage()).is_empty()
@@ -122,26 +125,78 @@ async fn a_completion_that_is_refused_for_certain_removes_the_snapshot() {
         .await
     );
     assert!(eventually(|| futures::executor::block_on(bench.snapshots()).len() == 1).await);
+    assert!(eventually(|| !is_marked(&bench.storage())).await, "a completion is tried");
     bench.hub.give_away(&job_id);
     bench.hub.set_fault(Fault::None);
+    (bench, job_id)
+}
+
+/// Whether a snapshot there has the mark of one that the hub was not told of.
+fn is_marked(storage: &Path) -> bool {
+    remains(storage).iter().any(|dir| dir.join(UNREPORTED_NAME).exists())
+}
+
+#[tokio::test]
+async fn a_completion_that_is_refused_for_certain_removes_the_snapshot() {
+    let superseded = |bench: &Bench, key| bench.hub.state().superseded.push(key);
+    let (bench, job_id) = reported_too_late(superseded).await;
     assert!(eventually(|| remains(&bench.storage()).is_empty()).await);
     assert_eq!(bench.hub.job(&job_id, |job| job.completions), 0);
 }
 
 #[tokio::test]
-async fn a_completion_whose_answer_is_lost_never_costs_the_snapshot() {
-    let bench = Bench::start().await;
-    fs::write(bench.data().join("a"), "a").unwrap();
-    bench.hub.set_fault(Fault::LosesCompletions);
-    let task = bench.local_backup();
-    let key = key_of(&task);
-    let job_id = bench.submit(task);
-    // The hub has it, and refuses it when it is told again.
-    bench.reaches(&job_id, JobStatus::Completed).await;
-    bench.hub.set_fault(Fault::None);
+async fn a_refusal_after_an_attempt_that_may_have_arrived_is_not_believed_unasked() {
+    let (bench, _) = reported_too_late(|bench, key| bench.hub.state().unknown.push(key)).await;
     assert!(is_idle(&bench).await);
-    assert_eq!(bench.hub.job(&job_id, |job| job.completions), 1);
-    assert_eq!(bench.snapshots().await.iter().map(xvault::core::Manifest::key).collect::<Vec<_>>(), [key]);
+    let asked = bench.hub.state().reconciled.last().unwrap().snapshots.len();
+    assert_eq!((asked, bench.snapshots().await.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_hub_that_is_away_hears_of_a_snapshot_that_still_has_its_mark() {
+    let (bench, slow) = (Bench::start().await, SlowSource::start());
+    let job_id = slow.begin(&bench).await;
+    bench.hub.set_fault(Fault::Down);
+    slow.proxy.heal();
+    assert!(eventually(|| futures::executor::block_on(bench.snapshots()).len() == 1).await);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(is_marked(&bench.storage()), "nothing was sent yet that could have arrived");
+    bench.hub.set_fault(Fault::None);
+    bench.reaches(&job_id, JobStatus::Completed).await;
+    assert!(!is_marked(&bench.storage()));
+}
+
+#[tokio::test]
+async fn a_result_that_the_hub_does_not_take_fails_the_job_once_and_for_all() {
+    let bench = Bench::start().await;
+    bench.hub.set_fault(Fault::RejectsResults);
+    let job_id = bench.submit(bench.local_backup());
+    bench.reaches(&job_id, JobStatus::Failed).await;
+    bench.hub.job(&job_id, |job| {
+        let error = job.life.error.as_ref().unwrap();
+        assert_eq!((error.code.as_str(), job.claims), ("refused_by_hub", 1));
+        assert!(error.message.ends_with("422 invalid_field: field `x`: it is wrong"), "{}", error.message);
+    });
+    assert!(eventually(|| remains(&bench.storage()).is_empty()).await);
+}
+
+#[tokio::test]
+async fn a_completion_whose_answer_is_lost_never_costs_the_snapshot() {
+    for fault in [Fault::LosesCompletions, Fault::DropsCompletions] {
+        let bench = Bench::start().await;
+        fs::write(bench.data().join("a"), "a").unwrap();
+        bench.hub.set_fault(fault);
+        let task = bench.local_backup();
+        let key = key_of(&task);
+        let job_id = bench.submit(task);
+        // The hub has it, and refuses it when it is told again.
+        bench.reaches(&job_id, JobStatus::Completed).await;
+        bench.hub.set_fault(Fault::None);
+        assert!(is_idle(&bench).await);
+        assert_eq!(bench.hub.job(&job_id, |job| job.completions), 1);
+        let left: Vec<_> = bench.snapshots().await.iter().map(xvault::core::Manifest::key).collect();
+        assert_eq!(left, [key], "{fault:?}");
+    }
 }
 
 #[tokio::test]
@@ -269,23 +324,28 @@ async fn a_hub_that_comes_late_finds_the_worker_waiting() {
 }
 
 #[tokio::test]
-async fn reconciliation_removes_what_is_superseded_and_nothing_else() {
+async fn reconciliation_removes_what_is_superseded_and_was_not_reported_and_nothing_else() {
     let mut bench = Bench::start().await;
-    let tasks = [(); 3].map(|()| bench.local_backup());
+    let tasks = [(); 5].map(|()| bench.local_backup());
     let keys = tasks.each_ref().map(key_of);
     for task in tasks {
         let job_id = bench.submit(task);
         bench.reaches(&job_id, JobStatus::Completed).await;
     }
     bench.stop().await;
+    assert!(!is_marked(&bench.storage()));
+    for unreported in [&keys[0], &keys[1], &keys[2]] {
+        fs::write(bench.storage().join(unreported.prefix()).join(UNREPORTED_NAME), "").unwrap();
+    }
     // A staging of a run that died.
     let staging = bench.storage().join(keys[0].prefix()).with_file_name(".dead.staging");
     fs::create_dir_all(&staging).unwrap();
     fs::write(staging.join("backup.tar.zst.enc"), "half").unwrap();
     {
         let mut state = bench.hub.state();
-        state.superseded = vec![keys[1].clone()];
-        state.unknown = vec![keys[2].clone()];
+        // Of the fourth it had taken the completion; then its database was put back to an older one.
+        state.superseded = vec![keys[3].clone(), keys[1].clone()];
+        state.unknown = vec![keys[2].clone(), keys[4].clone()];
         state.reconciled.clear();
     }
     let hub = bench.hub.clone();
@@ -299,7 +359,7 @@ async fn reconciliation_removes_what_is_superseded_and_nothing_else() {
     assert!(!staging.exists());
     let mut left: Vec<_> = bench.snapshots().await.iter().map(xvault::core::Manifest::key).collect();
     left.sort();
-    let mut expected = vec![keys[0].clone(), keys[2].clone()];
+    let mut expected = vec![keys[0].clone(), keys[2].clone(), keys[3].clone(), keys[4].clone()];
     expected.sort();
     assert_eq!(left, expected);
     let mut asked: Vec<_> =

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) lease_secs: u64,
     /// A server of its own instead of a database in the shared one.
     pub(crate) own_postgres: bool,
+    /// SQLite in place of PostgreSQL.
+    pub(crate) sqlite: bool,
     /// Hubs reach Redis through [`Fleet::redis_line`].
     pub(crate) redis_line: bool,
     /// Workers reach their hub through [`Worker::line`].
@@ -44,6 +46,7 @@ impl Default for Plan {
             concurrency: 2,
             lease_secs: 4,
             own_postgres: false,
+            sqlite: false,
             redis_line: false,
             hub_lines: false,
             hub_skews: Vec::new(),
@@ -85,6 +88,13 @@ impl HubProgram {
     pub(crate) fn start_again(&mut self) {
         self.program.kill();
         self.program = Program::start(HUB, &["serve"], &self.env, &self.log);
+    }
+
+    /// As [`HubProgram::start_again`], on another database.
+    pub(crate) fn start_on(&mut self, database: &str) {
+        let set = self.env.iter_mut().find(|(name, _)| name == "DATABASE_URL");
+        database.clone_into(&mut set.expect("a hub has a database").1);
+        self.start_again();
     }
 }
 

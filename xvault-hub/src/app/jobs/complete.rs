@@ -1,7 +1,10 @@
 //! A worker is done with a job: what it says is checked against what it was told, and stored with the job's new state.
 
+use std::panic::resume_unwind;
+
 use jiff::Timestamp;
 use sqlx::{Any, Transaction};
+use tracing::Instrument as _;
 use xvault_core::job::{JobError, Life, State};
 use xvault_core::protocol::{Complete, CompleteAnswer, JOB_FINISHED, LEASE_LOST, Outcome, TaskResult};
 use xvault_core::snapshot::{FORMAT_VERSION, Locator};
@@ -24,12 +27,25 @@ const MAX_REPORT: usize = 64 << 10;
 const MAX_TEXT: usize = 4096;
 
 /// Takes note of how an attempt ended. A report that was taken before is answered again: its answer may have been lost.
+///
+/// Once begun it goes on to its end, also when nobody waits for the answer any more: a request that is given up in the
+/// middle of a commit would leave it to chance whether the snapshot is on record.
 pub(crate) async fn complete(
     hub: &Hub,
     worker: &WorkerId,
     id: &JobId,
     done: Complete,
 ) -> Result<CompleteAnswer> {
+    let (hub, worker, id) = (hub.clone(), worker.clone(), id.clone());
+    let taking = async move { take(&hub, &worker, &id, done).await };
+    match tokio::spawn(taking.in_current_span()).await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(taken) => taken,
+        Err(Ok(panic)) => resume_unwind(panic),
+        Err(Err(stopped)) => Err(Error::internal(&stopped)),
+    }
+}
+
+async fn take(hub: &Hub, worker: &WorkerId, id: &JobId, done: Complete) -> Result<CompleteAnswer> {
     let decide = |job: &JobRow, now| decide(job, now, worker, &done);
     let (mut tx, job) = match change(hub, &Scope::All, id, decide).await {
         Err(error) if error.is(LEASE_LOST) || error.is(JOB_FINISHED) => {
