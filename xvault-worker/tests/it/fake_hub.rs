@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) drain: bool,
     pub(crate) forget_worker: bool,
     pub(crate) calls: u64,
+    /// The paths of calls that got a 503 and nothing else.
+    pub(crate) in_vain: Vec<String>,
     pub(crate) lease: Duration,
 }
 
@@ -103,6 +105,11 @@ impl FakeHub {
 
     pub(crate) fn set_fault(&self, fault: Fault) {
         self.state().fault = fault;
+    }
+
+    /// How many calls whose path ends so got a 503 and nothing else.
+    pub(crate) fn in_vain(&self, end: &str) -> usize {
+        self.state().in_vain.iter().filter(|path| path.ends_with(end)).count()
     }
 
     pub(crate) fn add(&self, task: Task) -> JobId {
@@ -175,8 +182,8 @@ async fn faults(State(inner): Shared, request: Request, next: Next) -> Response 
     }
     let completes = request.uri().path().ends_with("/complete");
     match fault {
-        Fault::Down => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        Fault::RefusesCompletions if completes => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Fault::Down => refuse_service(&inner, &request),
+        Fault::RefusesCompletions if completes => refuse_service(&inner, &request),
         Fault::Silent => std::future::pending().await,
         Fault::LosesCompletions if completes => {
             drop(next.run(request).await);
@@ -188,6 +195,11 @@ async fn faults(State(inner): Shared, request: Request, next: Next) -> Response 
         }
         _ => next.run(request).await,
     }
+}
+
+fn refuse_service(inner: &Mutex<Inner>, request: &Request) -> Response {
+    inner.lock().unwrap().in_vain.push(request.uri().path().to_owned());
+    StatusCode::SERVICE_UNAVAILABLE.into_response()
 }
 
 /// An answer that breaks off.
