@@ -26,6 +26,7 @@ pub(crate) mod schedules;
 pub(crate) mod sessions;
 pub(crate) mod snapshots;
 pub(crate) mod sources;
+pub(crate) mod streams;
 pub(crate) mod tenant_settings;
 pub(crate) mod tenants;
 pub(crate) mod tokens;

@@ -24,6 +24,8 @@ pub const KNOWN: &[&str] = &[
     "HUB_RECOVERY_RECIPIENT",
     "HUB_TRUSTED_PROXIES",
     "HUB_DATABASE_CONNECTIONS",
+    "HUB_MAX_CONNECTIONS",
+    "HUB_MAX_SILENCE_SECONDS",
     "HUB_LOG",
     "HUB_LOG_FORMAT",
     // The worker's, in an environment that both share.
@@ -84,6 +86,14 @@ pub struct BehaviourArgs {
     /// Proxies whose X-Forwarded-For is believed, such as 10.0.0.5 or 10.0.0.0/24; separated by commas
     #[arg(long, env = "HUB_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
+    /// How many connections of clients are open at once; more wait. The limit of open files must be higher
+    #[arg(long, env = "HUB_MAX_CONNECTIONS", default_value_t = 4096, value_name = "N",
+          value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
+    pub max_connections: u32,
+    /// How long a connection may take to send the head of a request, and be idle between two, in seconds
+    #[arg(long, env = "HUB_MAX_SILENCE_SECONDS", default_value_t = 75, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub max_silence_seconds: u64,
     /// E-mail address of the first operator; its password is HUB_OPERATOR_PASSWORD, or made and printed once
     #[arg(long, env = "HUB_OPERATOR_EMAIL", value_name = "EMAIL")]
     pub operator_email: Option<String>,
@@ -122,6 +132,8 @@ impl BehaviourArgs {
         settings.retention_interval =
             Duration::from_secs(u64::from(self.retention_evaluation_interval_hours) * 3600);
         settings.registration = self.registration;
+        settings.max_connections = self.max_connections;
+        settings.max_silence = Duration::from_secs(self.max_silence_seconds);
         settings.trusted_proxies = self.trusted_proxies.clone();
         settings.recovery_recipient = self.recovery_recipient.clone();
         Ok(settings)

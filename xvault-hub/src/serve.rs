@@ -1,6 +1,8 @@
 //! Serves a hub until it is told to stop.
 
-use std::net::SocketAddr;
+mod connections;
+mod stalling;
+
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -11,7 +13,11 @@ use crate::Hub;
 /// How long open requests may take once the hub stops.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Serves `hub` on `listener`, and runs its loops, until `stop`. Open requests are finished, within 20 s.
+/// That the server of a request stops: what a handler holds open for long ends then.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stopping(pub(crate) CancellationToken);
+
+/// Serves `hub` on `listener`, and runs its loops, until `stop`. Open requests are finished, within 20 s; streams end at once.
 ///
 /// # Errors
 /// When the listener fails.
@@ -20,16 +26,20 @@ pub async fn serve(hub: &Hub, listener: TcpListener, stop: CancellationToken) ->
         let (hub, stop) = (hub.clone(), stop.clone());
         async move { hub.run_background(stop).await }
     });
-    let app = hub.router().into_make_service_with_connect_info::<SocketAddr>();
-    let stopping = stop.clone();
-    let server = axum::serve(listener, app).with_graceful_shutdown(async move { stopping.cancelled().await });
-    let served = tokio::select! {
-        served = server.into_future() => served,
-        () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => Ok(()),
-    };
+    serve_http(hub, listener, stop.clone()).await;
     stop.cancel();
     let _panicked = background.await;
-    served
+    Ok(())
+}
+
+/// As [`serve`], without the loops.
+pub async fn serve_http(hub: &Hub, listener: TcpListener, stop: CancellationToken) {
+    let settings = hub.settings();
+    let limits = connections::Limits { open: settings.max_connections, silence: settings.max_silence };
+    tokio::select! {
+        () = connections::serve(listener, hub.router(), limits, stop.clone()) => {}
+        () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
+    }
 }
 
 /// Fires at Ctrl-C or SIGTERM.

@@ -8,6 +8,7 @@ use xvault_core::Recipient;
 use xvault_core::secret::SecretSlice;
 
 pub use crate::app::login_limits::LoginLimit;
+pub use crate::app::streams::StreamLimit;
 
 /// The shortest secret that access tokens are signed with: as long as the hash (RFC 7518, section 3.2).
 const MIN_JWT_SECRET: usize = 32;
@@ -58,6 +59,12 @@ pub struct Settings {
     pub registration: Registration,
     /// How often somebody may try to log in.
     pub login_limit: LoginLimit,
+    /// How many streams of events are open at once.
+    pub stream_limit: StreamLimit,
+    /// How many connections are open at once. Others wait.
+    pub max_connections: u32,
+    /// How long a connection may take to send the head of a request, also after the request before.
+    pub max_silence: Duration,
     /// Proxies that tell truly, in `X-Forwarded-For`, where a request comes from. Of others the header is ignored.
     pub trusted_proxies: Vec<IpNet>,
     /// An offline key that every backup is encrypted to, too.
@@ -90,6 +97,10 @@ impl Settings {
             retention_interval: Duration::from_secs(6 * 3600),
             registration: Registration::default(),
             login_limit: LoginLimit::default(),
+            stream_limit: StreamLimit::default(),
+            max_connections: 4096,
+            // Longer than proxies keep idle connections (60 s): else a request may meet one that is just being closed.
+            max_silence: Duration::from_secs(75),
             trusted_proxies: Vec::new(),
             recovery_recipient: None,
         })

@@ -10,6 +10,7 @@ use crate::app::access_token::AccessTokens;
 use crate::app::login_limits::LoginLimits;
 use crate::app::operators::{self, FirstLogin, KeepError, OperatorError};
 use crate::app::passwords::Passwords;
+use crate::app::streams::Streams;
 use crate::app::worker_tokens::{IssueError, issue_worker_token};
 use crate::metrics::Metrics;
 use crate::queue::JobQueue;
@@ -40,6 +41,7 @@ struct Inner {
     access: AccessTokens,
     passwords: Passwords,
     limits: LoginLimits,
+    streams: Streams,
     metrics: Metrics,
 }
 
@@ -65,11 +67,13 @@ impl Hub {
         app::kek::check(&parts.db, &parts.keys, parts.clock.now()).await?;
         let access = AccessTokens::new(&parts.settings.jwt_secret, parts.settings.access_token);
         let limits = LoginLimits::new(parts.settings.login_limit);
+        let streams = Streams::new(parts.settings.stream_limit);
         Ok(Self(Arc::new(Inner {
             parts,
             access,
             passwords: Passwords::default(),
             limits,
+            streams,
             metrics: Metrics::default(),
         })))
     }
@@ -165,5 +169,9 @@ impl Hub {
 
     pub(crate) fn limits(&self) -> &LoginLimits {
         &self.0.limits
+    }
+
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.0.streams
     }
 }

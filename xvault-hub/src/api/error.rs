@@ -55,6 +55,11 @@ impl Error {
         self.code == code
     }
 
+    /// Whether the hub failed, not the caller.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.status.is_server_error()
+    }
+
     /// A word for programs.
     pub(crate) fn code(&self) -> &'static str {
         self.code

@@ -24,7 +24,7 @@ impl FromRequestParts<Hub> for WorkerPrincipal {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self> {
-        let token = bearer(parts)?.to_owned();
+        let token = bearer(&parts.headers)?.to_owned();
         crate::app::workers::authenticate(hub, &token).await.map(Self)
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
@@ -146,15 +147,15 @@ impl FromRequestParts<Hub> for Principal {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, hub: &Hub) -> Result<Self> {
-        let token = bearer(parts)?.to_owned();
+        let token = bearer(&parts.headers)?.to_owned();
         let ip = client_address(parts, &hub.settings().trusted_proxies);
         crate::app::auth::authenticate(hub, &token, ip).await
     }
 }
 
 /// The token of `Authorization: Bearer …`.
-pub(crate) fn bearer(parts: &Parts) -> Result<&str> {
-    let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str> {
+    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = header
         .and_then(|value| value.split_once(' '))
         .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));

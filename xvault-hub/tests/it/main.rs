@@ -7,6 +7,7 @@ mod world;
 mod api_keys;
 mod auth;
 mod bodies;
+mod connections;
 mod credentials;
 mod deletions;
 mod events;

@@ -10,7 +10,6 @@
 //! ```
 
 use std::future::Ready;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -236,10 +235,8 @@ fn settings() -> Settings {
 pub(crate) async fn serve(hub: &Hub, stop: CancellationToken) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
-    let app = hub.router().into_make_service_with_connect_info::<SocketAddr>();
-    tokio::spawn(async move {
-        axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await.unwrap();
-    });
+    let hub = hub.clone();
+    tokio::spawn(async move { xvault_hub::serve_http(&hub, listener, stop).await });
     base
 }
 

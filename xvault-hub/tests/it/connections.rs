@@ -1,0 +1,62 @@
+//! Connections that say nothing, and more of them than there is room for.
+
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::world::{Dialect, World};
+
+/// A whole request, after which the connection stays open.
+const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n";
+
+async fn connect(world: &World) -> TcpStream {
+    TcpStream::connect(world.base.strip_prefix("http://").unwrap()).await.unwrap()
+}
+
+/// How the answer begins, within `patience`.
+async fn answered(connection: &mut TcpStream, patience: Duration) -> Option<String> {
+    let mut bytes = vec![0; 4096];
+    let read = tokio::time::timeout(patience, connection.read(&mut bytes)).await.ok()?.unwrap();
+    Some(String::from_utf8_lossy(&bytes[..read]).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_silent_is_hung_up_on() {
+    let silence = Duration::from_secs(1);
+    let world = World::builder(Dialect::Sqlite).settings(|s| s.max_silence = silence).start().await;
+    let (first_half, second_half) = REQUEST.split_at(20);
+    for (sent, kind) in [(&b""[..], "nothing"), (first_half, "half a head"), (REQUEST, "one request")] {
+        let begun = Instant::now();
+        let mut connection = connect(&world).await;
+        connection.write_all(sent).await.unwrap();
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(10), connection.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "{kind}: the connection is still open");
+        assert!(begun.elapsed() >= Duration::from_millis(900), "{kind}: {:?}", begun.elapsed());
+        let served = String::from_utf8_lossy(&rest).starts_with("HTTP/1.1 200");
+        assert_eq!(served, kind == "one request", "{kind}");
+    }
+    // Slow is not silent.
+    let mut connection = connect(&world).await;
+    connection.write_all(first_half).await.unwrap();
+    tokio::time::sleep(silence / 2).await;
+    connection.write_all(second_half).await.unwrap();
+    assert!(answered(&mut connection, Duration::from_secs(10)).await.unwrap().starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_above_the_limit_wait_for_a_place() {
+    let world = World::builder(Dialect::Sqlite).settings(|s| s.max_connections = 3).start().await;
+    // The operator's login holds one.
+    let mut open = [connect(&world).await, connect(&world).await];
+    for connection in &mut open {
+        connection.write_all(REQUEST).await.unwrap();
+        assert!(answered(connection, Duration::from_secs(10)).await.unwrap().starts_with("HTTP/1.1 200"));
+    }
+    let mut late = connect(&world).await;
+    late.write_all(REQUEST).await.unwrap();
+    assert_eq!(answered(&mut late, Duration::from_millis(500)).await, None);
+    drop(open);
+    assert!(answered(&mut late, Duration::from_secs(10)).await.unwrap().starts_with("HTTP/1.1 200"));
+}
