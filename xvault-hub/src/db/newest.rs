@@ -23,16 +23,18 @@ pub(crate) struct Newest<'a> {
 impl Newest<'_> {
     /// The rows, one more than the page holds.
     pub(crate) async fn fetch(&self, conn: &mut AnyConnection) -> Result<Vec<AnyRow>> {
+        self.run(conn, self.text()).await
+    }
+
+    /// The rows of a statement that takes the values of this list.
+    async fn run(&self, conn: &mut AnyConnection, text: String) -> Result<Vec<AnyRow>> {
         let tenant = match self.scope {
             Scope::Tenant(tenant) => Some(tenant.as_str()),
             Scope::All => None,
         };
-        let mut query =
-            sqlx::query(AssertSqlSafe(self.text())).bind(self.page.before()).bind(self.page.probe_limit());
-        for value in [tenant, self.source_id].into_iter().flatten() {
-            query = query.bind(value);
-        }
-        Ok(query.fetch_all(conn).await?)
+        let query = sqlx::query(AssertSqlSafe(text)).bind(self.page.before()).bind(self.page.probe_limit());
+        let values = [tenant, self.source_id].into_iter().flatten();
+        Ok(values.fold(query, sqlx::query::Query::bind).fetch_all(conn).await?)
     }
 
     /// Made of this program's own words: values are parameters.
@@ -62,13 +64,79 @@ impl Newest<'_> {
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Row as _;
+
     use super::*;
+    use crate::Dialect;
+    use crate::app::bench::Bench;
 
     fn text(scope: &Scope, source_id: Option<&str>, status: Option<&'static str>) -> String {
         let page = Page { limit: 50, before: None };
         Newest { select: "SELECT * FROM jobs", scope, page: &page, source_id, words: &[("status", status)] }
             .text()
     }
+
+    /// Backups and tests of many tenants; of one only backups, besides a test and a check.
+    async fn many_jobs(bench: &Bench, conn: &mut AnyConnection) {
+        let numbers = |last| {
+            format!(
+                "FROM (WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {last})
+                     SELECT n FROM numbers) AS all_numbers"
+            )
+        };
+        let tenants = "INSERT INTO tenants (id, name, plan, status, created_at, updated_at)
+             SELECT 't' || n, 'tenant', 'standard', 'active', 0, 0";
+        let tenants = AssertSqlSafe(format!("{tenants} {}", numbers(49)));
+        sqlx::query(tenants).execute(&mut *conn).await.unwrap();
+        let jobs =
+            "INSERT INTO jobs (id, tenant_id, type, status, not_before, push_at, created_at, updated_at)
+             SELECT 'j' || n, CASE WHEN n % 50 = 0 THEN $1 ELSE 't' || (n % 50) END,
+                 CASE WHEN n = 50 THEN 'verify' WHEN n = 100 OR n % 2 = 1 THEN 'probe' ELSE 'backup' END,
+                 CASE n WHEN 100 THEN 'failed' ELSE 'completed' END, 0, 0, 0, 0";
+        let jobs = AssertSqlSafe(format!("{jobs} {}", numbers(20_000)));
+        sqlx::query(jobs).bind(bench.tenant.as_str()).execute(&mut *conn).await.unwrap();
+        sqlx::raw_sql("ANALYZE").execute(conn).await.unwrap();
+    }
+
+    /// How the engine finds the rows of a list.
+    async fn plan(list: &Newest<'_>, conn: &mut AnyConnection, dialect: Dialect) -> String {
+        let (explain, column) = match dialect {
+            Dialect::Sqlite => ("EXPLAIN QUERY PLAN", "detail"),
+            Dialect::Postgres => ("EXPLAIN", "QUERY PLAN"),
+        };
+        let rows = list.run(conn, format!("{explain} {}", list.text())).await.unwrap();
+        let lines: Vec<String> = rows.iter().map(|row| row.try_get(column).unwrap()).collect();
+        lines.join("\n")
+    }
+
+    async fn a_rare_type_is_found_by_index(bench: Bench) {
+        let dialect = bench.hub.db().dialect();
+        let mut conn = bench.hub.db().conn().await.unwrap();
+        many_jobs(&bench, &mut conn).await;
+        let (own, page) = (Scope::Tenant(bench.tenant.clone()), Page { limit: 50, before: None });
+        let cases = [
+            (&Scope::All, "verify", None, "jobs_by_type"),
+            (&Scope::All, "restore", None, "jobs_by_type"),
+            (&own, "probe", None, "jobs_by_tenant_and_type"),
+            // Either index will do.
+            (&own, "probe", Some("failed"), "jobs_by_"),
+            (&Scope::All, "verify", Some("completed"), "jobs_by_"),
+        ];
+        for (scope, kind, status, index) in cases {
+            let words = [("status", status), ("type", Some(kind))];
+            let list =
+                Newest { select: "SELECT * FROM jobs", scope, page: &page, source_id: None, words: &words };
+            let plan = plan(&list, &mut conn, dialect).await;
+            assert!(plan.contains(index), "{words:?}: {plan}");
+            assert!(
+                !["Seq Scan", "SCAN", "TEMP B-TREE"].iter().any(|slow| plan.contains(slow)),
+                "{words:?}: {plan}"
+            );
+            assert_eq!(list.fetch(&mut conn).await.unwrap().len(), usize::from(kind != "restore"));
+        }
+    }
+
+    crate::app::bench::on_both_engines!(a_rare_type_is_found_by_index);
 
     #[test]
     fn only_what_is_asked_for_is_compared() {
