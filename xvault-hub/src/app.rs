@@ -1,6 +1,7 @@
 //! Use cases: what a request means, in terms of tables, keys and the queue.
 
 pub(crate) mod access_token;
+pub(crate) mod again;
 pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod auth;

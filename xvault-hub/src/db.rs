@@ -11,6 +11,7 @@ pub(crate) mod job_logs;
 pub(crate) mod jobs;
 pub(crate) mod needs;
 pub(crate) mod newest;
+pub(crate) mod passing;
 pub(crate) mod refresh_tokens;
 pub(crate) mod retention;
 pub(crate) mod schedules;
@@ -28,12 +29,16 @@ pub(crate) mod workers;
 use std::time::Duration;
 
 use sqlx::any::{AnyPoolOptions, AnyRow};
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Row as _, Transaction};
+use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Row as _, Transaction};
 use xvault_core::TenantId;
 
 static MIGRATOR: Migrator = sqlx::migrate!();
+/// How long SQLite waits for others that write.
+const WAIT: Duration = Duration::from_secs(10);
+/// And for others that change the schema, or work while it is to be changed.
+const LONG_WAIT: Duration = Duration::from_secs(5 * 60);
 
 /// Which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,9 +144,18 @@ pub enum Error {
         /// The first that is missing.
         version: i64,
     },
+    /// The schema is of a newer program.
+    #[error(
+        "a newer version of this program has changed the database (migration {version}): run that version, or restore the \
+         database from before it"
+    )]
+    Ahead {
+        /// The first that this program does not know.
+        version: i64,
+    },
     /// The schema could not be brought up to date.
     #[error("migrate the database")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    Migrate(#[source] MigrateError),
     /// Anything else.
     #[error("database")]
     Sql(#[source] sqlx::Error),
@@ -154,6 +168,15 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::Database(refusal) if refusal.is_unique_violation() => Self::Duplicate,
             sqlx::Error::Database(refusal) if refusal.is_foreign_key_violation() => Self::InUse,
             _ => Self::Sql(error),
+        }
+    }
+}
+
+impl From<MigrateError> for Error {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::VersionMissing(version) => Self::Ahead { version },
+            error => Self::Migrate(error),
         }
     }
 }
@@ -208,12 +231,34 @@ impl Db {
         })
     }
 
-    /// Brings the schema up to date. Several hubs may do so at once.
+    /// Brings the schema up to date. Several programs may do so at once, and others may use the database meanwhile.
     ///
     /// # Errors
-    /// When a migration fails, or the database is of a newer program.
+    /// When a migration fails, or [`Error::Ahead`].
     pub async fn migrate(&self) -> Result<()> {
-        MIGRATOR.run(&self.pool).await.map_err(Error::Migrate)
+        match self.dialect {
+            Dialect::Sqlite => self.migrate_file().await,
+            Dialect::Postgres => self.migrate_server().await,
+        }
+    }
+
+    /// The migrator takes a lock, and keeps it when it fails: it goes with the connection.
+    async fn migrate_server(&self) -> Result<()> {
+        let mut conn = self.conn().await?;
+        let migrated = MIGRATOR.run(&mut *conn).await;
+        if migrated.is_err() {
+            conn.close().await?;
+        }
+        Ok(migrated?)
+    }
+
+    /// On SQLite the migrator takes no lock, so all of it is one transaction, and for that others are waited for.
+    async fn migrate_file(&self) -> Result<()> {
+        let mut conn = self.conn().await?;
+        wait_for_locks(&mut conn, LONG_WAIT).await?;
+        let migrated = migrate_at_once(&mut conn).await;
+        wait_for_locks(&mut conn, WAIT).await?;
+        migrated
     }
 
     /// What migrations there are, and which of them this database has had.
@@ -251,9 +296,13 @@ impl Db {
     /// Refuses a database whose schema is not that of this program.
     ///
     /// # Errors
-    /// [`Error::Behind`] when a migration is pending.
+    /// [`Error::Behind`] when a migration is pending, [`Error::Ahead`] when there is one that this program does not know.
     pub async fn check_schema(&self) -> Result<()> {
-        match self.migrations().await?.iter().find(|migration| !migration.applied) {
+        let applied = self.applied().await?;
+        if let Some(&version) = applied.iter().find(|version| !MIGRATOR.version_exists(**version)) {
+            return Err(Error::Ahead { version });
+        }
+        match MIGRATOR.iter().find(|migration| !applied.contains(&migration.version)) {
             Some(pending) => Err(Error::Behind { version: pending.version }),
             None => Ok(()),
         }
@@ -304,14 +353,39 @@ fn creating(url: &str) -> String {
     }
 }
 
-/// WAL lets readers go on while one writes; with it, `NORMAL` loses nothing but the last transactions at a power cut.
 async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> sqlx::Result<()> {
     if dialect == Dialect::Sqlite {
-        sqlx::raw_sql("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 10000")
-            .execute(connection)
-            .await?;
+        wait_for_locks(connection, WAIT).await?;
+        use_wal(connection).await?;
     }
     Ok(())
+}
+
+/// How long SQLite waits for others' locks.
+async fn wait_for_locks(connection: &mut AnyConnection, span: Duration) -> sqlx::Result<()> {
+    let text = format!("PRAGMA busy_timeout = {}", span.as_millis());
+    sqlx::raw_sql(AssertSqlSafe(text)).execute(connection).await.map(drop)
+}
+
+/// WAL lets readers go on while one writes; with it, `NORMAL` loses nothing but the last transactions at a power cut.
+async fn use_wal(connection: &mut AnyConnection) -> sqlx::Result<()> {
+    let begun = std::time::Instant::now();
+    loop {
+        let set = sqlx::raw_sql("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
+        match set.execute(&mut *connection).await {
+            // While another program does the same to a new file, SQLite does not wait by itself.
+            Err(error) if passing::passing(&error).is_some() && begun.elapsed() < WAIT => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            done => return done.map(drop),
+        }
+    }
+}
+
+async fn migrate_at_once(connection: &mut AnyConnection) -> Result<()> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    MIGRATOR.run(&mut *tx).await?;
+    Ok(tx.commit().await?)
 }
 
 /// `($1, $2), ($3, $4)`: the places of so many rows, for statements about many at once.

@@ -9,6 +9,7 @@ use xvault_core::job::Refusal;
 use xvault_core::protocol::{JOB_FINISHED, LEASE_LOST};
 use xvault_core::source::InvalidSettings;
 
+use crate::db::passing::{Passing, passing};
 use crate::{DbError, KeyError};
 
 /// The longest name of a field that is repeated, in characters.
@@ -135,11 +136,18 @@ impl Error {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "internal error; the hub's log says more")
     }
 
-    /// 503: the database is away.
-    fn unavailable(cause: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::warn!(cause = %chain(cause), "database unavailable");
-        let message = "the database is not available; try again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message).retry_after(1)
+    /// What [`Passing::CalledOff`] is told by.
+    pub(crate) const CALLED_OFF: &str = "database_conflict";
+
+    /// 503: the database can do it later.
+    fn passing(kind: Passing, cause: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::warn!(cause = %chain(cause), ?kind, "the database did not do it");
+        let (code, message, wait_secs) = match kind {
+            Passing::Away => ("unavailable", "the database is not available; try again", 1),
+            Passing::Busy => ("database_busy", "the database can't take more now; try again", 5),
+            Passing::CalledOff => (Self::CALLED_OFF, "others changed the same at once; try again", 1),
+        };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(wait_secs)
     }
 
     /// A row that is absent gives 404 naming `what`; the rest is as for any database error.
@@ -157,23 +165,12 @@ impl From<DbError> for Error {
             DbError::NotFound => Self::not_found("object"),
             DbError::Duplicate => Self::conflict("duplicate", "there is one like this already"),
             DbError::InUse => Self::conflict("in_use", "it is still in use"),
-            DbError::Sql(ref source) if is_away(source) => Self::unavailable(&error),
+            DbError::Sql(ref source) => match passing(source) {
+                Some(kind) => Self::passing(kind, &error),
+                None => Self::internal(&error),
+            },
             error => Self::internal(&error),
         }
-    }
-}
-
-/// Whether a database error says that the server is away, not that the statement is wrong.
-fn is_away(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Tls(_) => {
-            true
-        }
-        // Classes 57P (operator intervention: shutdown) and 08 (connection) of PostgreSQL; SQLite's SQLITE_BUSY is 5.
-        sqlx::Error::Database(refusal) => refusal
-            .code()
-            .is_some_and(|code| code.starts_with("57P") || code.starts_with("08") || code == "5"),
-        _ => false,
     }
 }
 

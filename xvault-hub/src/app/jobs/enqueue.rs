@@ -7,6 +7,7 @@ use xvault_core::{JobKind, SourceId, SourceSettings, TenantId, WorkerId};
 use super::{commit, probes};
 use crate::api::error::{Error, Result};
 use crate::api::principal::Principal;
+use crate::app::again::again;
 use crate::app::audit::{Deed, record};
 use crate::app::wake;
 use crate::db::schedules::Schedule;
@@ -38,6 +39,12 @@ struct Plan {
 /// Makes a job and wakes a worker for it. 404 when the source is not in `scope`; 409 `source_busy`, `source_disabled`,
 /// `tenant_disabled` or `no_worker`.
 pub(crate) async fn enqueue(hub: &Hub, who: &Principal, scope: &Scope, new: NewJob) -> Result<JobRow> {
+    let job = again(|| add(hub, who, scope, new.clone())).await?;
+    wake::push(hub, &job);
+    Ok(job)
+}
+
+async fn add(hub: &Hub, who: &Principal, scope: &Scope, new: NewJob) -> Result<JobRow> {
     let plan = plan(hub, scope, new).await?;
     let job = wake::with_message(row(hub, who.actor.id().to_owned(), &plan), hub.clock().now());
     let mut tx = hub.db().begin().await?;
@@ -54,7 +61,6 @@ pub(crate) async fn enqueue(hub: &Hub, who: &Principal, scope: &Scope, new: NewJ
     }
     note(&mut tx, hub, who, &job, "job.enqueue").await?;
     commit(tx).await?;
-    wake::push(hub, &job);
     Ok(job)
 }
 

@@ -8,7 +8,7 @@ use super::{change, change_locked, commit, probes};
 use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::api::principal::{Principal, Role};
-use crate::app::wake;
+use crate::app::{again::again, wake};
 use crate::db::jobs::{self, Filter, JobRow};
 use crate::db::{Page, Scope, job_logs, needs, snapshots};
 
@@ -37,6 +37,12 @@ pub(crate) async fn logs(
 
 /// Stops a job at once; its worker learns with its next call. 409 `job_finished` when there is nothing to stop.
 pub(crate) async fn cancel(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> Result<JobRow> {
+    let job = again(|| stop(hub, who, scope, id)).await?;
+    hub.metrics().finished(job.kind, job.status(), None);
+    Ok(job)
+}
+
+async fn stop(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> Result<JobRow> {
     let stop = |job: &JobRow, now| Ok(job.with(job.life.cancel()?, now));
     let (mut tx, job) = change(hub, scope, id, stop).await?;
     if let (JobKind::DeleteSnapshot, Some(snapshot)) = (job.kind, &job.snapshot_id) {
@@ -44,20 +50,25 @@ pub(crate) async fn cancel(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId
     }
     note(&mut tx, hub, who, &job, "job.cancel").await?;
     commit(tx).await?;
-    hub.metrics().finished(job.kind, job.status(), None);
     Ok(job)
 }
 
 /// Queues a failed or canceled job again, with all its attempts. 409 as for a new job, and `not_retriable`. A deletion needs
 /// whom it needed at first.
 pub(crate) async fn retry(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> Result<JobRow> {
+    let job = again(|| queue_again(hub, who, scope, id)).await?;
+    wake::push(hub, &job);
+    Ok(job)
+}
+
+async fn queue_again(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> Result<JobRow> {
     let before = get(hub, scope, id).await?;
     if before.kind == JobKind::DeleteSnapshot {
         who.require(Role::Admin)?;
     }
     before.life.retry(hub.clock().now())?;
     let target_worker_id = target(hub, &before).await?;
-    let again = |job: &JobRow, now| {
+    let queued = |job: &JobRow, now| {
         let job = job.with(job.life.retry(now)?, now);
         let job = JobRow {
             progress: None,
@@ -70,7 +81,7 @@ pub(crate) async fn retry(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId)
         Ok(wake::with_message(job, now))
     };
     let source = before.source_id.as_ref().filter(|_| before.kind == JobKind::DeleteSnapshot);
-    let (mut tx, job) = match change_locked(hub, scope, id, source, again).await {
+    let (mut tx, job) = match change_locked(hub, scope, id, source, queued).await {
         Err(error) if error.is("duplicate") => return Err(excluded(hub, &before).await?),
         changed => changed?,
     };
@@ -82,7 +93,6 @@ pub(crate) async fn retry(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId)
     }
     note(&mut tx, hub, who, &job, "job.retry").await?;
     commit(tx).await?;
-    wake::push(hub, &job);
     Ok(job)
 }
 
