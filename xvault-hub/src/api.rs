@@ -16,7 +16,7 @@ mod v1;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi as _;
@@ -45,10 +45,11 @@ pub fn openapi() -> OpenApi {
 
 pub(crate) fn router(hub: Hub) -> Router {
     let document = openapi::served(&openapi());
+    let page = SwaggerUi::new("/docs").config(Config::from(openapi::DOCUMENT));
     let (router, _) = routes().split_for_parts();
     router
         .route(openapi::DOCUMENT, get(move || async move { document.clone() }))
-        .merge(SwaggerUi::new("/docs").config(Config::from(openapi::DOCUMENT)))
+        .merge(Router::from(page).layer(map_response(layers::page_or_no_route)))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(DefaultBodyLimit::max(MAX_BODY))

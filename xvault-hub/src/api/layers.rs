@@ -66,6 +66,14 @@ pub(super) async fn limit_time(request: Request, next: Next) -> Response {
     }
 }
 
+/// The documentation's files; a 404 of theirs as ours.
+pub(super) async fn page_or_no_route(response: Response) -> Response {
+    if response.status() == StatusCode::NOT_FOUND {
+        return super::error::no_such_route().await.into_response();
+    }
+    response
+}
+
 /// 500 as ours. The panic's message goes to the log.
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {

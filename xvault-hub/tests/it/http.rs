@@ -22,6 +22,52 @@ async fn what_is_no_route_or_method_is_told_in_json(world: World) {
     }
 }
 
+async fn methods_are_answered_in_one_way(world: World) {
+    let operator = &world.operator;
+    // HEAD is GET without a body, of failures, too.
+    for (path, status) in
+        [("/healthz", 200), ("/api/v1/tenants", 200), ("/api/v1/none", 404), ("/api/v1/auth/login", 405)]
+    {
+        let (head, get) = (operator.send(Method::HEAD, path, None).await, operator.get(path).await);
+        assert_eq!((head.status, get.status), (status, status), "{path}");
+        assert_eq!(head.body, Value::Null, "{path}");
+        assert_eq!(head.headers["content-type"], get.headers["content-type"], "{path}");
+    }
+    let unknown = Method::from_bytes(b"BREW").unwrap();
+    for method in [unknown, Method::PATCH, Method::OPTIONS, Method::TRACE] {
+        for (path, allowed) in [
+            ("/api/v1/tenants", &["GET", "POST"][..]),
+            ("/api/v1/users/x", &["GET", "PUT", "DELETE"]),
+            ("/api/v1/auth/login", &["POST"]),
+            ("/healthz", &["GET"]),
+            ("/docs/", &["GET"]),
+            ("/api/v1/openapi.json", &["GET"]),
+        ] {
+            let answer = operator.send(method.clone(), path, None).await;
+            let allow = answer.headers["allow"].to_str().unwrap().to_owned();
+            let told: Vec<_> = allow.split(',').map(str::trim).filter(|method| *method != "HEAD").collect();
+            assert!(
+                told.len() == allowed.len() && allowed.iter().all(|name| told.contains(name)),
+                "{path}: {allow}"
+            );
+            answer.refused(405, "method_not_allowed");
+        }
+        operator.send(method.clone(), "/api/v1/none", None).await.refused(404, "not_found");
+    }
+    // A slash more, a letter that is none, a page that is not there.
+    for path in [
+        "/healthz/",
+        "/api/v1/jobs/",
+        "/api/v1/jobs/%ff",
+        "/api/v1//jobs",
+        "/API/V1/jobs",
+        "/docs/none",
+        "/docs/none/",
+    ] {
+        operator.get(path).await.refused(404, "not_found");
+    }
+}
+
 async fn bodies_that_are_none_are_refused(world: World) {
     let acme = world.tenant("acme").await;
     let path = "/api/v1/sources";
@@ -162,6 +208,7 @@ fn the_description_is_complete() {
 
 on_both_engines!(
     what_is_no_route_or_method_is_told_in_json,
+    methods_are_answered_in_one_way,
     bodies_that_are_none_are_refused,
     every_answer_has_an_id_and_safe_headers,
     a_hub_says_whether_it_can_serve,
