@@ -18,7 +18,9 @@ use xvault::FsStore;
 use xvault::connectors::{Control, snapshot};
 use xvault::core::error::chain;
 use xvault::core::job::JobError;
-use xvault::core::protocol::{Assignment, LogLevel, Outcome, StoredSnapshot, Task, TaskResult};
+use xvault::core::protocol::{
+    Assignment, LogLevel, Outcome, ReconcileAnswer, StoredSnapshot, Task, TaskResult,
+};
 use xvault::core::{Disposition, JobId, JobKind, JobStatus, SnapshotKey, TenantId, WorkerId};
 
 use crate::hub::{self, Backoff, Hub};
@@ -286,7 +288,7 @@ impl Job {
     async fn ask_about(&self, (key, job_id): (SnapshotKey, JobId), sent: Instant) -> &'static str {
         let question = self.tools.hub.reconcile(vec![StoredSnapshot { key: key.clone(), job_id }]);
         match tokio::time::timeout(VERDICT, question).await {
-            Ok(Ok(answer)) if answer.superseded.contains(&key) && sent.elapsed() < SAME_DATABASE => {
+            Ok(Ok(answer)) if is_unwanted(&answer, &key, sent.elapsed()) => {
                 self.discard(&key).await;
                 "refused"
             }
@@ -327,6 +329,11 @@ async fn perform(
         Task::Probe { source, credential } => probe::run(tools, source, credential.as_ref(), &control).await,
         _ => Err(Fault::permanent("unknown_task", "this worker is too old for the job")),
     }
+}
+
+/// Whether a snapshot that the hub was told of so long ago may go: later the answer may come from a database that was put back.
+fn is_unwanted(answer: &ReconcileAnswer, key: &SnapshotKey, ago: Duration) -> bool {
+    answer.superseded.contains(key) && ago < SAME_DATABASE
 }
 
 /// The snapshot that a result speaks of, with the job that made it.
@@ -370,6 +377,27 @@ mod tests {
     use super::*;
     use xvault::core::{Identity, LeaseToken};
 
+    fn key(id: &str) -> SnapshotKey {
+        SnapshotKey {
+            tenant_id: TenantId::local(),
+            source_id: "s".parse().unwrap(),
+            snapshot_id: id.parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_on_record_goes_soon_or_never() {
+        let answer = ReconcileAnswer { superseded: vec![key("x")], unknown: vec![key("y")] };
+        assert!(is_unwanted(&answer, &key("x"), Duration::from_secs(599)));
+        assert!(
+            !is_unwanted(&answer, &key("x"), Duration::from_secs(600)),
+            "the database may be an older one"
+        );
+        for other in ["y", "z"] {
+            assert!(!is_unwanted(&answer, &key(other), Duration::ZERO), "{other}");
+        }
+    }
+
     /// A job of a worker whose hub is nowhere.
     fn job(dir: &Path) -> Job {
         let cancel = CancellationToken::new();
@@ -386,11 +414,7 @@ mod tests {
             metrics: Metrics::new(),
             give_up: cancel.clone(),
         };
-        let snapshot = SnapshotKey {
-            tenant_id: TenantId::local(),
-            source_id: "s".parse().unwrap(),
-            snapshot_id: "x".parse().unwrap(),
-        };
+        let snapshot = key("x");
         let assignment = Assignment {
             job_id: JobId::generate(),
             tenant_id: TenantId::local(),
