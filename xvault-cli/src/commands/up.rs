@@ -24,6 +24,8 @@ use crate::{Outcome, keys};
 
 /// Connections to SQLite: it writes one at a time anyway.
 const CONNECTIONS: u32 = 8;
+/// The hub's database.
+const DATABASE: &str = "hub.db";
 /// The file of the first login.
 const FIRST_LOGIN: &str = "first-login.json";
 /// How long the hub may take to end its requests once the worker is done.
@@ -91,13 +93,37 @@ async fn hub(args: &UpArgs, environment: &Environment, queue: LocalQueue) -> any
         None => kept(&args.data_dir.join("jwt-secret.txt"))?,
     };
     let settings = args.behaviour.settings(&jwt)?;
-    let file = args.data_dir.join("hub.db");
-    let file = file.to_str().with_context(|| format!("{} is not UTF-8 text", file.display()))?;
-    let db = Db::connect(&format!("sqlite:{file}"), CONNECTIONS).await?;
-    db.migrate().await?;
-    let parts =
-        HubParts { db, clock: Clock::system(), keys: Keys::parse(&kek)?, queue: Arc::new(queue), settings };
+    let parts = HubParts {
+        db: database(&args.data_dir).await?,
+        clock: Clock::system(),
+        keys: Keys::parse(&kek)?,
+        queue: Arc::new(queue),
+        settings,
+    };
     Ok(Hub::new(parts).await?)
+}
+
+/// The database in `dir`, which is its owner's only: the directory may be everybody's.
+async fn database(dir: &Path) -> anyhow::Result<Db> {
+    let file = dir.join(DATABASE);
+    let name = file.to_str().with_context(|| format!("{} is not UTF-8 text", file.display()))?;
+    for beside in ["", "-wal", "-shm"] {
+        make_private(Path::new(&format!("{name}{beside}")))?;
+    }
+    let db = Db::connect(&format!("sqlite:{name}"), CONNECTIONS).await?;
+    db.migrate().await?;
+    Ok(db)
+}
+
+/// Makes a file its owner's only, if it is there.
+fn make_private(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    match std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("make {} readable by its owner only", path.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The secret in `path`, an age identity, which is made when it is missing: 256 random bits serve as any secret.
@@ -198,6 +224,31 @@ mod tests {
         assert!(error.contains("in use by another"), "{error}");
         drop(first);
         lock(dir.path()).unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_database_is_private_in_a_directory_that_is_not() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let mode_of = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let open_to_all = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        open_to_all(dir.path(), 0o755);
+        let files = || -> Vec<_> {
+            let files = std::fs::read_dir(dir.path()).unwrap();
+            files.map(|file| file.unwrap().path()).collect()
+        };
+        let before = database(dir.path()).await.unwrap();
+        assert!(files().len() >= 3, "{:?}", files());
+        // What a start before this one, or somebody, has left readable. SQLite's files stay as long as it is open.
+        files().iter().for_each(|file| open_to_all(file, 0o644));
+        let again = database(dir.path()).await.unwrap();
+        for file in files() {
+            assert_eq!(mode_of(&file), 0o600, "{}", file.display());
+        }
+        again.check_schema().await.unwrap();
+        before.close().await;
     }
 
     #[test]
