@@ -16,6 +16,20 @@ use super::{Error, Result, instant, json_opt, parsed, touched};
 /// The zone of sources without a schedule.
 const UTC: &str = "UTC";
 
+/// Why nothing of a source goes by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+pub(crate) enum Pause {
+    /// Its tenant is disabled.
+    #[serde(rename = "tenant_disabled")]
+    Tenant,
+    /// Its schedule is.
+    #[serde(rename = "schedule_disabled")]
+    Schedule,
+    /// It is itself, or it is deleted.
+    #[serde(rename = "source_disabled")]
+    Source,
+}
+
 /// By what the snapshots of a source are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Keeping {
@@ -33,7 +47,17 @@ pub(crate) struct Keeping {
 impl Keeping {
     /// Whether snapshots may go by themselves.
     pub(crate) fn is_active(&self) -> bool {
-        self.source_status == SourceStatus::Active && !self.schedule_disabled && !self.tenant_disabled
+        self.pause().is_none()
+    }
+
+    /// Why snapshots may not go by themselves. The first that is to be mended, where it is more than one.
+    pub(crate) fn pause(&self) -> Option<Pause> {
+        match self {
+            Self { tenant_disabled: true, .. } => Some(Pause::Tenant),
+            Self { schedule_disabled: true, .. } => Some(Pause::Schedule),
+            Self { source_status: SourceStatus::Active, .. } => None,
+            Self { source_status: SourceStatus::Disabled | SourceStatus::Deleted, .. } => Some(Pause::Source),
+        }
     }
 
     /// The zone itself.

@@ -1,13 +1,15 @@
 //! Snapshots that are to go, and holds: what may be deleted, when its record goes, and how a deletion is called off.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use xvault_core::protocol::Assignment;
+use xvault_hub::queue::LocalQueue;
 
 use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
-use crate::world::{Tenant, World, text};
+use crate::world::{Tenant, World, serve, text};
 
 /// A tenant with a source, and its worker.
 struct Scene {
@@ -163,6 +165,39 @@ async fn a_worker_is_never_given_a_held_snapshot(world: World) {
     assert!(scene.not_claimed(&job).await.contains("past the API"));
     assert_eq!(scene.job(&job).await["error_code"], "held");
     assert_eq!(scene.get(&path).await["status"], "completed");
+}
+
+/// Two hubs: whoever is first, either it is held or its bytes go.
+async fn a_hold_and_a_worker_never_both_win(world: World) {
+    let scene = Scene::set(world).await;
+    let stop = CancellationToken::new();
+    let base = serve(&scene.world.another_hub(Arc::new(LocalQueue::default())).await, stop.clone()).await;
+    let (admin, worker) = (scene.acme.admin.at(&base), &scene.worker.caller);
+    for round in 0..30_u64 {
+        let path = scene.snapshot().await;
+        let job = scene.delete(&path).await;
+        // Now the one is a little later, now the other.
+        let [first, second] =
+            [round % 6 * (round % 2), round % 6 * ((round + 1) % 2)].map(Duration::from_millis);
+        let hold = async {
+            tokio::time::sleep(first).await;
+            admin.put(&format!("{path}/hold"), json!({ "reason": "race" })).await
+        };
+        let claim = async {
+            tokio::time::sleep(second).await;
+            worker.post("/internal/jobs/claim", json!({ "job_id": job })).await.expect(200)
+        };
+        let (hold, claim) = tokio::join!(hold, claim);
+        let snapshot = scene.get(&path).await;
+        if hold.status == 200 {
+            assert_eq!((&claim["outcome"], &snapshot["status"]), (&json!("nothing"), &json!("completed")));
+            assert_eq!(snapshot["deletion_began_at"], Value::Null, "{claim}");
+        } else {
+            assert_eq!(hold.body["code"], "deletion_running", "{}", hold.body);
+            assert_eq!((&claim["outcome"], &snapshot["held_at"]), (&json!("claimed"), &Value::Null));
+        }
+    }
+    stop.cancel();
 }
 
 /// 2100, in milliseconds.
@@ -344,6 +379,7 @@ on_both_engines!(
     a_held_snapshot_stays_until_it_is_released,
     a_hold_calls_off_a_deletion_that_nobody_has_begun,
     a_worker_is_never_given_a_held_snapshot,
+    a_hold_and_a_worker_never_both_win,
     a_snapshot_that_is_being_read_keeps_its_bytes,
     a_deletion_that_has_begun_is_finished,
     a_record_goes_when_the_bytes_are_gone_and_not_before,

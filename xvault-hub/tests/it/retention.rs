@@ -135,11 +135,13 @@ fn set<const N: usize>(ids: [&String; N]) -> BTreeSet<String> {
 }
 
 async fn a_policy_is_kept_as_it_is_meant(scene: Scene) {
-    let empty = json!({ "source_id": scene.source, "retention_policy": null, "timezone": "UTC" });
+    let empty =
+        json!({ "source_id": scene.source, "retention_policy": null, "timezone": "UTC", "paused": null });
     assert_eq!(scene.acme.member.get(&scene.path()).await.expect(200), empty);
     let saved = scene.keep(json!({ "keep_last_n": 14, "keep_weekly": 8 })).await;
     let expected = json!({
         "source_id": scene.source, "retention_policy": { "keep_last_n": 14, "keep_weekly": 8 }, "timezone": "UTC",
+        "paused": null,
     });
     assert_eq!(saved, expected);
     assert_eq!(scene.acme.member.get(&scene.path()).await.expect(200), expected);
@@ -293,6 +295,7 @@ async fn a_run_answers_what_it_did_and_does_it_once(scene: Scene) {
     scene.acme.admin.post(&format!("{source}/disable"), json!({})).await.expect(200);
     let of_source = format!("{run}/{}", scene.source);
     scene.world.operator.post(&of_source, json!({})).await.refused(409, "source_disabled");
+    assert_eq!(scene.plan().await["paused"], "source_disabled");
     let all = scene.world.operator.post(run, json!({})).await.expect(200);
     assert_eq!(
         (&all["summary"]["sources_evaluated"], &all["summary"]["jobs_enqueued"]),
@@ -302,6 +305,8 @@ async fn a_run_answers_what_it_did_and_does_it_once(scene: Scene) {
     let tenant = format!("/api/v1/tenants/{}", scene.acme.id);
     scene.world.operator.put(&tenant, json!({ "status": "disabled" })).await.expect(200);
     scene.world.operator.post(&of_source, json!({})).await.refused(409, "tenant_disabled");
+    let shown = scene.world.operator.get(&scene.path()).await.expect(200);
+    assert_eq!(shown["paused"], "tenant_disabled");
     let all = scene.world.operator.post(run, json!({})).await.expect(200);
     assert_eq!((&all["summary"]["sources_evaluated"], &all["results"]), (&json!(0), &json!([])));
     assert_eq!(scene.deleting().await, BTreeSet::new());
@@ -592,6 +597,7 @@ async fn a_schedule_and_its_source_have_one_policy(scene: Scene) {
     scene.acme.admin.put(&schedules, json!({ "enabled": false })).await.expect(200);
     let run = format!("/api/v1/admin/retention/run/{}", scene.source);
     scene.world.operator.post(&run, json!({})).await.refused(409, "schedule_disabled");
+    assert_eq!(scene.plan().await["paused"], "schedule_disabled");
     let all = scene.world.operator.post("/api/v1/admin/retention/run", json!({})).await.expect(200);
     assert_eq!(all["summary"]["sources_evaluated"], 0);
     let job = text(&scene.deletions().await[0]["id"]);

@@ -16,7 +16,7 @@ use crate::api::extract::{Json, Path, Query};
 use crate::api::principal::{Principal, Role};
 use crate::app::retention::{self, Report, SourceResult};
 use crate::db::Scope;
-use crate::db::retention::Keeping;
+use crate::db::retention::{Keeping, Pause};
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
@@ -43,12 +43,15 @@ struct Retention {
     retention_policy: Option<Policy>,
     /// Whose hours, days and weeks the rules mean: that of the source's schedule, or UTC.
     timezone: String,
+    /// Why nothing is deleted by itself at present, whatever the policy says. Null: nothing stands in its way.
+    paused: Option<Pause>,
 }
 
 impl From<Keeping> for Retention {
     fn from(keeping: Keeping) -> Self {
+        let paused = keeping.pause();
         let Keeping { source_id, policy, timezone, .. } = keeping;
-        Self { source_id, retention_policy: policy, timezone }
+        Self { source_id, retention_policy: policy, timezone, paused }
     }
 }
 

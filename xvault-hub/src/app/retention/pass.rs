@@ -10,7 +10,7 @@ use xvault_retention::Summary;
 use super::settle::{Settled, settle};
 use crate::api::error::{Error, Result};
 use crate::app::jobs::resume;
-use crate::db::retention::Keeping;
+use crate::db::retention::Pause;
 use crate::db::{self, Scope, retention, snapshots};
 use crate::{DbError, Hub};
 
@@ -148,16 +148,17 @@ pub(crate) async fn run_one(hub: &Hub, id: &SourceId) -> Result<Report> {
     let mut report = Report::default();
     match settle(hub, id).await? {
         Some(settled) => report.add(id.clone(), Ok(settled)),
-        None => return Err(inactive(&keeping)),
+        None => return Err(paused(keeping.pause())),
     }
     Ok(report)
 }
 
-fn inactive(keeping: &Keeping) -> Error {
-    let (code, what) = match keeping {
-        Keeping { tenant_disabled: true, .. } => ("tenant_disabled", "the tenant"),
-        Keeping { schedule_disabled: true, .. } => ("schedule_disabled", "the schedule of the source"),
-        _ => ("source_disabled", "the source"),
+fn paused(pause: Option<Pause>) -> Error {
+    let (code, what) = match pause {
+        Some(Pause::Tenant) => ("tenant_disabled", "the tenant"),
+        Some(Pause::Schedule) => ("schedule_disabled", "the schedule of the source"),
+        // None: it was, a moment ago.
+        Some(Pause::Source) | None => ("source_disabled", "the source"),
     };
     Error::conflict(code, format!("{what} is disabled: nothing is deleted by itself"))
 }
