@@ -28,6 +28,9 @@ pub struct Args {
     /// Address of the hub
     #[arg(long, env = "HUB_BASE_URL", value_name = "HUB_BASE_URL", default_value = "http://127.0.0.1:8080")]
     hub: String,
+    /// PEM file with the certificate authorities that the hub's certificate may be of; the system's when absent
+    #[arg(long, env = "WORKER_HUB_CA_FILE", value_name = "WORKER_HUB_CA_FILE")]
+    hub_ca_file: Option<PathBuf>,
     /// Directory that snapshots lie in
     #[arg(
         long,
@@ -93,6 +96,7 @@ impl Args {
         let token = environment.needed_secret(TOKEN, "what `xvault-hub token` printed for this worker")?;
         let redis = environment.needed_secret(REDIS, "redis://:password@host:6379/0")?;
         let config = WorkerConfig::new(self.id.clone(), token, &self.hub, &self.storage_base);
+        let config = WorkerConfig { hub_ca_file: self.hub_ca_file.clone(), ..config };
         Ok((self.behaviour.apply(config), redis))
     }
 

@@ -25,6 +25,8 @@ pub struct WorkerConfig {
     pub token: SecretString,
     /// Where the hub is: `http://127.0.0.1:8080`.
     pub hub_url: String,
+    /// PEM file with the certificate authorities that the hub's certificate may be of: these and no others. The system's by default.
+    pub hub_ca_file: Option<PathBuf>,
     /// The directory that snapshots lie in. Made when it is missing. Holds the worker's own key, too.
     pub storage_base: PathBuf,
     /// How many jobs run at a time.
@@ -52,6 +54,7 @@ impl WorkerConfig {
             worker_id,
             token,
             hub_url: hub_url.into(),
+            hub_ca_file: None,
             storage_base: storage_base.into(),
             concurrency: CONCURRENCY,
             allow_local: Vec::new(),

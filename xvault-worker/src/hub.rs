@@ -1,9 +1,11 @@
 //! The hub as the worker sees it: the calls of `/internal`, and what became of them.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{StatusCode, Url};
+use reqwest::{Certificate, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xvault::core::error::chain;
@@ -85,6 +87,20 @@ pub enum ClientError {
     /// TLS could not be set up.
     #[error("set up the HTTP client")]
     Client(#[source] reqwest::Error),
+    /// The file of certificate authorities can't be read.
+    #[error("WORKER_HUB_CA_FILE: read {}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The file of certificate authorities holds something else.
+    #[error("WORKER_HUB_CA_FILE: {} holds no certificates in PEM form", path.display())]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// Calls the hub. Each call is one attempt.
@@ -104,23 +120,24 @@ struct Complaint {
 }
 
 impl Hub {
-    /// A client for the hub at `base`.
-    pub(crate) fn new(base: &str, token: &SecretString) -> Result<Self, ClientError> {
+    /// A client for the hub at `base`, whose certificate must be of an authority in `ca_file` when there is one.
+    pub(crate) fn new(base: &str, token: &SecretString, ca_file: Option<&Path>) -> Result<Self, ClientError> {
         // Somebody else may have chosen a provider for the whole program: that one is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
             .map_err(|_| ClientError::Token)?;
         bearer.set_sensitive(true);
         let headers = HeaderMap::from_iter([(reqwest::header::AUTHORIZATION, bearer)]);
-        let http = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder()
             .default_headers(headers)
             .user_agent(concat!("xvault-worker/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .timeout(ANSWER)
-            .build()
-            .map_err(ClientError::Client)?;
-        Ok(Self { http, base: address(base)? })
+            .timeout(ANSWER);
+        if let Some(path) = ca_file {
+            client = client.tls_certs_only(authorities(path)?);
+        }
+        Ok(Self { http: client.build().map_err(ClientError::Client)?, base: address(base)? })
     }
 
     /// `POST /internal/workers/register`.
@@ -206,6 +223,15 @@ impl Hub {
         }
         Err(complaint(call, status, retry_after, &bytes))
     }
+}
+
+/// The certificates in a PEM file.
+fn authorities(path: &Path) -> Result<Vec<Certificate>, ClientError> {
+    let bytes =
+        std::fs::read(path).map_err(|source| ClientError::CaFile { path: path.to_owned(), source })?;
+    let found = Certificate::from_pem_bundle(&bytes).unwrap_or_default();
+    // A client without any would trust nobody, and not say why.
+    if found.is_empty() { Err(ClientError::NoCertificate { path: path.to_owned() }) } else { Ok(found) }
 }
 
 /// The hub's address as a directory, so that paths can be added.
@@ -327,9 +353,10 @@ mod tests {
 
     #[test]
     fn the_token_never_prints() {
-        let hub = Hub::new("http://hub", &SecretString::from("xvw_hunter2")).unwrap();
+        let hub = Hub::new("http://hub", &SecretString::from("xvw_hunter2"), None).unwrap();
         assert!(!format!("{hub:?}").contains("hunter2"));
-        assert!(matches!(Hub::new("http://hub", &SecretString::from("a\nb")), Err(ClientError::Token)));
+        let bad = Hub::new("http://hub", &SecretString::from("a\nb"), None);
+        assert!(matches!(bad, Err(ClientError::Token)));
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Worker {
         };
         let tools = Arc::new(Tools {
             worker_id: config.worker_id.clone(),
-            hub: Hub::new(&config.hub_url, &config.token)?,
+            hub: Hub::new(&config.hub_url, &config.token, config.hub_ca_file.as_deref())?,
             store,
             doors,
             min_free: config.min_free,

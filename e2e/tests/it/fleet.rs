@@ -14,9 +14,10 @@ use xvault_testkit::{FaultProxy, Postgres, Redis};
 use crate::api::{Answer, Api};
 use crate::process::{Env, Program};
 use crate::site::Site;
+use crate::tls::{Authority, TlsDoor};
 use crate::wait::{eventually, until};
 
-use members::{HUB, WORKER, skew, variables};
+use members::{HUB, WORKER, changed, skew, variables};
 pub(crate) use members::{HubProgram, Plan, Secrets, Worker, files_below, free_port, text};
 
 pub(crate) const OPERATOR: &str = "operator@example.org";
@@ -35,6 +36,7 @@ pub(crate) struct Fleet {
     pub(crate) secrets: Secrets,
     /// The operator at the first hub.
     pub(crate) api: Api,
+    authority: Option<Authority>,
     pub(crate) dir: TempDir,
     pub(crate) site: Site,
     pub(crate) tenant: String,
@@ -71,6 +73,7 @@ impl Fleet {
             database,
             secrets: Secrets::new(),
             api: Api::anonymous(0),
+            authority: plan.tls.then(Authority::new),
             dir,
             site: Site::start(),
             tenant: String::new(),
@@ -109,6 +112,7 @@ impl Fleet {
             ("HUB_OPERATOR_PASSWORD", &self.secrets.operator_password),
             ("HUB_LEASE_SECONDS", &plan.lease_secs.to_string()),
             ("HUB_DATABASE_CONNECTIONS", "6"),
+            ("BACKUP_SCHEDULER_INTERVAL_SECONDS", "1"),
             ("HUB_LOG", plan.log_filter),
         ]);
         env.extend(skew(plan.hub_skews.get(number)));
@@ -122,10 +126,15 @@ impl Fleet {
         let hub = &self.hubs[number % self.hubs.len()];
         let line = plan.hub_lines.then(|| FaultProxy::start(hub.port));
         let port = line.as_ref().map_or(hub.port, |line| line.port);
+        let door = self.authority.as_ref().map(|authority| TlsDoor::start(authority, port));
+        let url = match &door {
+            Some(door) => format!("https://127.0.0.1:{}", door.port),
+            None => format!("http://127.0.0.1:{port}"),
+        };
         let mut env = variables(&[
             ("WORKER_ID", &id),
             ("WORKER_TOKEN", &token),
-            ("HUB_BASE_URL", &format!("http://127.0.0.1:{port}")),
+            ("HUB_BASE_URL", &url),
             ("REDIS_URL", &self.redis.url()),
             ("WORKER_STORAGE_BASE", storage.to_str().unwrap()),
             ("WORKER_CONCURRENCY", &plan.concurrency.to_string()),
@@ -134,9 +143,12 @@ impl Fleet {
             ("WORKER_LOG", plan.log_filter),
         ]);
         env.extend(skew(plan.worker_skews.get(number)));
+        if let Some(authority) = &self.authority {
+            env.extend(variables(&[("WORKER_HUB_CA_FILE", authority.file().to_str().unwrap())]));
+        }
         let log = self.dir.path().join(format!("{id}.log"));
         let program = Program::start(WORKER, &[], &env, &log);
-        Worker { id, storage, token, metrics_port, line, program, env, log }
+        Worker { id, storage, token, metrics_port, line, _door: door, program, env, log }
     }
 
     /// As an operator makes one, on the machine of the hub.
@@ -151,11 +163,8 @@ impl Fleet {
 
     /// A hub of this fleet, with some of its settings changed, that runs to its end.
     pub(crate) fn hub_with(&self, changes: &[(&str, &str)]) -> Program {
-        let mut env = self.hubs[0].env.clone();
-        for (name, value) in changes.iter().copied().chain([("HUB_LISTEN_ADDR", "127.0.0.1:0")]) {
-            env.retain(|(known, _)| known != name);
-            env.push((name.to_owned(), value.to_owned()));
-        }
+        let changes = [&[("HUB_LISTEN_ADDR", "127.0.0.1:0")], changes].concat();
+        let env = changed(&self.hubs[0].env, &changes);
         Program::start(HUB, &["serve"], &env, &self.dir.path().join("other-hub.log"))
     }
 
@@ -265,6 +274,11 @@ impl Fleet {
     pub(crate) fn snapshots(&self, source: &str) -> Vec<Value> {
         let listed = self.api.get(&format!("/api/v1/sources/{source}/snapshots"));
         listed["snapshots"].as_array().unwrap().clone()
+    }
+
+    /// Asks for something that must be done, as the operator.
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Value {
+        self.api.send(Method::PUT, path, Some(body)).expect("an answer").ok()
     }
 
     /// The only snapshot of a source: one row, and (waited for) one on all the workers' disks, where the row says.

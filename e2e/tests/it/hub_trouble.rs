@@ -8,7 +8,7 @@ use xvault_core::Identity;
 use xvault_core::secret::ExposeSecret;
 
 use crate::database;
-use crate::fleet::{Fleet, Plan, text};
+use crate::fleet::{Fleet, HubProgram, Plan, text};
 use crate::wait::until;
 
 #[test]
@@ -77,6 +77,58 @@ fn two_hubs_at_once() {
     fleet.workers[1].start_again();
     let after = fleet.small_source("after");
     let _ = fleet.completed(&fleet.backup(&after));
+}
+
+/// How often a hub has gone through all sources.
+fn retention_passes(hub: &HubProgram) -> usize {
+    let log = hub.program.log();
+    ["retention was applied", "retention found nothing to do"]
+        .iter()
+        .map(|line| log.matches(line).count())
+        .sum()
+}
+
+/// The only number that `statement` gives.
+fn count(fleet: &Fleet, statement: &'static str) -> i64 {
+    database::number(&fleet.database, statement)
+}
+
+const SCHEDULED: &str = "SELECT CAST(COUNT(*) AS BIGINT) FROM jobs WHERE schedule_id IS NOT NULL";
+const DELETIONS: &str = "SELECT CAST(COUNT(*) AS BIGINT) FROM jobs WHERE type = 'delete_snapshot'";
+const UNFINISHED: &str = "SELECT CAST(COUNT(*) AS BIGINT) FROM jobs WHERE status <> 'completed'";
+
+#[test]
+fn what_two_hubs_do_by_themselves_is_done_once() {
+    let mut fleet = Fleet::start(&Plan { hubs: 2, workers: 2, concurrency: 4, ..Plan::default() });
+    let sources: Vec<_> = (0..6).map(|number| fleet.small_source(&format!("s{number}"))).collect();
+    for job in sources.iter().map(|source| fleet.backup(source)).collect::<Vec<_>>() {
+        let _ = fleet.completed(&job);
+    }
+    // Both look for due schedules each second.
+    for source in &sources {
+        let body = json!({"tenant_id": fleet.tenant, "source_id": source, "interval_minutes": 1440});
+        let _ = fleet.api.post("/api/v1/schedules", &body);
+    }
+    database::schedules_are_due(&fleet.database);
+    until(60, "the scheduled backups", || count(&fleet, SCHEDULED) >= 6 && count(&fleet, UNFINISHED) == 0);
+    // Both apply policies half a minute after they start: of two snapshots each, the older one must go.
+    for source in &sources {
+        let keep = json!({"retention_policy": {"keep_last_n": 1}});
+        let _ = fleet.put(&format!("/api/v1/sources/{source}/retention"), &keep);
+    }
+    let before: Vec<_> = fleet.hubs.iter().map(retention_passes).collect();
+    fleet.hubs.iter_mut().for_each(|hub| hub.program.kill());
+    fleet.hubs.iter_mut().for_each(HubProgram::start_again);
+    fleet.until_ready();
+    until(90, "both have applied the policies", || {
+        let both = fleet.hubs.iter().zip(&before).all(|(hub, before)| retention_passes(hub) > *before);
+        both && count(&fleet, UNFINISHED) == 0
+    });
+    assert_eq!((count(&fleet, SCHEDULED), count(&fleet, DELETIONS)), (6, 6));
+    sources.iter().for_each(|source| drop(fleet.only_snapshot(source)));
+    let events = "SELECT CAST(COUNT(*) AS BIGINT) FROM audit_events
+        WHERE actor_type = 'system' AND action IN ('job.enqueue', 'snapshot.delete', 'schedule.skip')";
+    assert_eq!(count(&fleet, events), 12);
 }
 
 /// Asks both hubs for a backup at once; gives the job, which is one.

@@ -32,6 +32,7 @@ mod secrets;
 mod seed_flow;
 mod seed_retention;
 mod site;
+mod tls;
 mod up;
 mod wait;
 mod worker_trouble;

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use xvault_testkit::Postgres;
+
 use crate::database;
 use crate::fleet::{Fleet, Plan, text};
 
@@ -22,8 +24,8 @@ fn load(fleet: &Fleet, source: &str, stop: &AtomicBool) -> Vec<String> {
     taken
 }
 
-#[test]
-fn restarted_under_load() {
+/// PostgreSQL is in trouble while backups are asked for, run and end: none is lost, none counts twice.
+fn under_load(trouble: impl FnOnce(&mut Postgres)) {
     let plan = Plan { workers: 2, concurrency: 3, lease_secs: 20, own_postgres: true, ..Plan::default() };
     let mut fleet = Fleet::start(&plan);
     let sources: Vec<_> = (0..4).map(|number| fleet.small_source(&format!("s{number}"))).collect();
@@ -35,8 +37,7 @@ fn restarted_under_load() {
         let loads: Vec<_> = sources.iter().map(|source| scope.spawn(|| load(fleet, source, &stop))).collect();
         let first = fleet.small_source("first");
         let _ = fleet.completed(&fleet.backup(&first));
-        postgres.restart();
-        postgres.restart();
+        trouble(&mut postgres);
         let last = crate::wait::eventually(60, "jobs are taken again", || {
             let answer = fleet.try_backup(&fleet.api, &first).unwrap();
             (answer.status == 201).then(|| text(&answer.body["id"]))
@@ -56,6 +57,25 @@ fn restarted_under_load() {
     each_job_has_one_snapshot(&fleet);
     assert!(fleet.hubs[0].program.is_alive());
     fleet.postgres = Some(postgres);
+}
+
+#[test]
+fn restarted_under_load() {
+    under_load(|postgres| {
+        postgres.restart();
+        postgres.restart();
+    });
+}
+
+#[test]
+fn killed_under_load() {
+    under_load(|postgres| {
+        for _ in 0..2 {
+            postgres.kill();
+            postgres.restart();
+        }
+        assert!(postgres.log().contains("automatic recovery in progress"), "{}", postgres.log());
+    });
 }
 
 /// In the table and on the disks.

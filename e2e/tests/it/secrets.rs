@@ -11,12 +11,16 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use xvault_core::seal;
 use xvault_core::secret::ExposeSecret;
-use xvault_testkit::Postgres;
+use xvault_testkit::{Postgres, Redis};
+use xvault_worker::IDENTITY_FILE;
 
 use crate::api::Api;
 use crate::database;
 use crate::fleet::{Fleet, Plan, files_below, text};
+use crate::process::{Env, Program};
 use crate::wait::until;
+
+const IDENTITY_OF_WORKER: &str = "a worker's identity";
 
 /// A secret in all forms that it may leak in.
 struct Secret {
@@ -67,15 +71,18 @@ impl Place {
     }
 
     fn check(&self, secrets: &[Secret]) {
+        let found = self.found(secrets);
+        assert!(found.is_empty(), "{found:?} in {}: {}", self.name, String::from_utf8_lossy(&self.bytes));
+    }
+
+    fn found<'a>(&self, secrets: &'a [Secret]) -> Vec<&'a str> {
         let Self { name, bytes, surely } = self;
         assert!(
             contains(bytes, surely.as_bytes()),
             "{surely} is not in {name}: {}",
             String::from_utf8_lossy(bytes)
         );
-        let found: Vec<_> =
-            secrets.iter().filter(|secret| secret.is_in(bytes)).map(|secret| &secret.what).collect();
-        assert!(found.is_empty(), "{found:?} in {name}: {}", String::from_utf8_lossy(bytes));
+        secrets.iter().filter(|secret| secret.is_in(bytes)).map(|secret| secret.what.as_str()).collect()
     }
 }
 
@@ -120,14 +127,24 @@ fn full_run() -> Run {
         Secret::new("the operator's password", &fleet.secrets.operator_password),
         Secret::new("the KEK", fleet.secrets.kek_text().trim_start_matches("AGE-SECRET-KEY-")),
         Secret::new("the JWT secret", &fleet.secrets.jwt),
-        Secret::new("the password of Redis", "redis-password-of-the-tests"),
-        Secret::new("the password of PostgreSQL", "pg-password-of-the-tests"),
+        Secret::new("the password of Redis", password_in(&fleet.redis.url())),
+        Secret::new("the password of PostgreSQL", password_in(&fleet.database)),
     ];
-    secrets.extend(fleet.workers.iter().map(|worker| Secret::new("a worker's token", &worker.token)));
+    for worker in &fleet.workers {
+        secrets.push(Secret::new("a worker's token", &worker.token));
+        secrets
+            .push(Secret::new(IDENTITY_OF_WORKER, worker.identity().trim_start_matches("AGE-SECRET-KEY-")));
+    }
     let answers = use_the_api(&fleet, &mut secrets);
     let jobs = back_up(&fleet, &mut secrets);
     secrets.extend(tenant_keys(&fleet));
     Run { fleet, secrets, jobs, answers }
+}
+
+/// What stands between the user and the host.
+fn password_in(url: &str) -> &str {
+    let before_host = url.rsplit_once('@').unwrap().0;
+    before_host.rsplit_once(':').unwrap().1
 }
 
 fn use_the_api(fleet: &Fleet, secrets: &mut Vec<Secret>) -> Vec<Value> {
@@ -239,13 +256,13 @@ fn none_is_found_after_a_full_run() {
     Place::new("the hub's log", fleet.hubs[0].program.log(), "listening").check(secrets);
     for worker in &fleet.workers {
         Place::new(&worker.id, worker.program.log(), "registered with the hub").check(secrets);
-        Place::new(
-            "the worker's disk",
-            disk(&worker.storage, "worker.key"),
-            worker.storage.to_str().unwrap(),
-        )
-        .check(secrets);
     }
+    let disks =
+        |except| fleet.workers.iter().flat_map(|worker| disk(&worker.storage, except)).collect::<Vec<u8>>();
+    Place::new("the workers' disks", disks(IDENTITY_FILE), "manifest.json").check(secrets);
+    // Each identity lies in its own file, and would be found in another.
+    let found = Place::new("their own files", disks("none"), IDENTITY_FILE).found(secrets).join(", ");
+    assert_eq!(found, [IDENTITY_OF_WORKER; 2].join(", "));
     let logs = fleet.workers.iter().map(|worker| worker.program.log()).collect::<String>();
     assert!(jobs.iter().all(|job| logs.contains(job)), "logs of every job");
     for answer in answers {
@@ -257,6 +274,51 @@ fn none_is_found_after_a_full_run() {
     for metrics in ports.map(|port| Api::anonymous(port).get("/metrics")) {
         Place::new("metrics", text(&metrics), "# TYPE").check(secrets);
     }
+}
+
+/// In each of the places that a full run is searched in.
+#[test]
+fn a_secret_that_lies_there_is_found() {
+    const PLANTED: &str = "planted-secret-of-the-tests";
+    let secrets = [Secret::new("it", PLANTED)];
+    let found = |place: Place| assert_eq!(place.found(&secrets), ["it"], "{}", place.name);
+
+    let redis = Redis::start();
+    let value = json!({"job_id": "j", "password": PLANTED}).to_string();
+    for command in
+        [["HSET", "xvault:jobs:data", "01", &value], ["ZADD", "xvault:jobs:scheduled", "1", &value]]
+    {
+        let _ = redis.cli(&["FLUSHALL"]);
+        let _ = redis.cli(&command);
+        found(Place::new("Redis", redis.dump(), command[1]));
+    }
+
+    let postgres = Postgres::shared();
+    for column in [format!("text DEFAULT 'a {PLANTED} b'"), format!("bytea DEFAULT 'a {PLANTED} b'")] {
+        let database = postgres.create_database();
+        // The default would show it, too.
+        let sql = format!(
+            "CREATE TABLE t (a {column}); INSERT INTO t DEFAULT VALUES; ALTER TABLE t ALTER a DROP DEFAULT"
+        );
+        let _ = postgres.psql(&database, &sql);
+        found(Place::new("the database", postgres.dump(&database), "CREATE TABLE"));
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("below")).unwrap();
+    std::fs::write(dir.path().join("below/any"), PLANTED).unwrap();
+    std::fs::write(dir.path().join(IDENTITY_FILE), "its own").unwrap();
+    found(Place::new("a disk", disk(dir.path(), IDENTITY_FILE), "below"));
+
+    let log = dir.path().join("log");
+    let print = ["-c", "echo \"$1\"; sleep 0.3", "sh", PLANTED];
+    let (program, seen) = watching_command_lines(|| {
+        let mut program = Program::start("sh", &print, &Env::new(), &log);
+        assert!(program.ended(Duration::from_secs(20)).success());
+        program
+    });
+    found(Place::new("a log", program.log(), "secret"));
+    found(Place::new("the process list", seen.into_iter().flatten().collect::<Vec<u8>>(), "sleep 0.3"));
 }
 
 #[test]

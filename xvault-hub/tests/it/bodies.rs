@@ -3,6 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::fake_worker::FakeWorker;
+use crate::routes::{ROUTES, Who};
 use crate::world::{PASSWORD, World};
 
 /// Each route with a body that would do, and one of its fields.
@@ -70,10 +72,41 @@ async fn unfit_bodies_are_refused_by_name(world: World) {
     acme.member.get("/api/v1/auth/me").await.expect(200);
 }
 
+/// Over every route that takes one: too long, no JSON, of another type, and with a field that means nothing.
+async fn no_route_takes_an_unfit_body(world: World) {
+    let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
+    let (absent, recipient) =
+        ("00000000-0000-7000-8000-000000000000", worker.identity.recipient().to_string());
+    let mut routes = 0;
+    for route in ROUTES {
+        let Some(body) = route.body else { continue };
+        let caller = if route.who == Who::Worker { &worker.caller } else { &world.operator };
+        let path = route.path.replace("{id}", absent);
+        let body = body.replace("$tenant", absent).replace("$source", absent);
+        let body = body.replace("$recipient", &recipient).replace("$fresh", "w2");
+        let method: Method = route.method.parse().unwrap();
+        let send = |kind, body: Vec<u8>| caller.send_raw(method.clone(), &path, Some(kind), Some(body));
+        let long = body.clone() + &" ".repeat(3 << 20);
+        send("application/json", long.into()).await.refused(413, "too_large");
+        send("application/json", b"{\"a\":".to_vec()).await.refused(400, "bad_request");
+        send("text/plain", body.clone().into()).await.refused(415, "unsupported_media_type");
+        let mut unknown: Value = serde_json::from_str(&body).unwrap();
+        unknown["surprise"] = json!(1);
+        let refused = send("application/json", unknown.to_string().into()).await.expect(422);
+        assert!(refused.to_string().contains("surprise"), "{method} {path}: {refused}");
+        routes += 1;
+    }
+    assert!(routes > 20, "{routes}");
+}
+
 async fn other_methods_and_routes_say_so(world: World) {
     world.operator.put("/api/v1/users", json!({})).await.refused(405, "method_not_allowed");
     world.operator.delete("/api/v1/settings").await.refused(405, "method_not_allowed");
     world.operator.get("/api/v1/auth/nothing").await.refused(404, "not_found");
 }
 
-on_both_engines!(unfit_bodies_are_refused_by_name, other_methods_and_routes_say_so);
+on_both_engines!(
+    unfit_bodies_are_refused_by_name,
+    no_route_takes_an_unfit_body,
+    other_methods_and_routes_say_so
+);

@@ -73,6 +73,53 @@ async fn a_failed_job_tells_why_and_can_be_retried(world: World) {
     acme.member.post(&format!("{path}/cancel"), json!({})).await.refused(409, "job_finished");
 }
 
+async fn jobs_of_a_disabled_tenant_do_not_run(world: World) {
+    let acme = world.tenant("acme").await;
+    let (_, source) = ssh_source(&acme.admin).await;
+    let (_, other) = ssh_source(&acme.admin).await;
+    let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
+    let running = worker.claim(&enqueue(&acme.member, &other).await).await;
+    let backup = enqueue(&acme.member, &source).await;
+    let probe = json!({ "source_id": source, "type": "probe" });
+    let probe = text(&acme.member.post("/api/v1/jobs", probe).await.expect(201)["id"]);
+    let set = async |status: &str| {
+        let path = format!("/api/v1/tenants/{}", acme.id);
+        world.operator.put(&path, json!({ "status": status })).await.expect(200);
+    };
+    set("disabled").await;
+
+    // What was queued fails when its turn comes, and no secret leaves the hub for it.
+    for claim in [json!({ "job_id": backup }), json!({})] {
+        let answer = worker.caller.post("/internal/jobs/claim", claim).await.expect(200);
+        assert_eq!(answer["outcome"], "nothing", "{answer}");
+    }
+    for id in [&backup, &probe] {
+        let job = world.operator.get(&format!("/api/v1/jobs/{id}")).await.expect(200);
+        assert_eq!((&job["status"], &job["error_code"]), (&json!("failed"), &json!("disabled")), "{job}");
+    }
+    let events = world.operator.get("/api/v1/audit-events?limit=200").await.expect(200);
+    let released = events["audit_events"].as_array().unwrap().iter();
+    let released: Vec<_> = released.filter(|event| event["action"] == "credential.release").collect();
+    assert!(released.len() == 1 && released[0]["details"]["source_id"] == json!(other), "{released:?}");
+
+    // New ones are refused, whoever asks.
+    let ask = json!({ "source_id": source });
+    acme.member.post("/api/v1/jobs", ask.clone()).await.refused(403, "tenant_disabled");
+    for (path, body) in [
+        (format!("/api/v1/jobs?tenant_id={}", acme.id), ask),
+        (format!("/api/v1/sources/{source}/test"), json!({})),
+        (format!("/api/v1/jobs/{backup}/retry"), json!({})),
+    ] {
+        world.operator.post(&path, body).await.refused(409, "tenant_disabled");
+    }
+
+    // What ran already may end, and with the tenant everything is back.
+    worker.say(&running, "renew", json!({})).await.expect(200);
+    set("active").await;
+    acme.member.post(&format!("/api/v1/jobs/{backup}/retry"), json!({})).await.expect(200);
+    worker.back_up(&backup).await;
+}
+
 async fn lists_are_filtered(world: World) {
     let acme = world.tenant("acme").await;
     let (_, first) = ssh_source(&acme.admin).await;
@@ -216,6 +263,7 @@ on_both_engines!(
     every_run_of_a_job_keeps_its_own_lines,
     a_backup_is_asked_for_and_done,
     a_failed_job_tells_why_and_can_be_retried,
+    jobs_of_a_disabled_tenant_do_not_run,
     lists_are_filtered,
     bad_jobs_are_refused,
     logs_are_read_in_order_and_in_pages,

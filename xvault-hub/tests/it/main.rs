@@ -20,6 +20,7 @@ mod jobs;
 mod kek;
 mod leases;
 mod limits;
+mod loops;
 mod metrics;
 mod migrations;
 mod named_tenant;

@@ -403,7 +403,7 @@ mod tests {
         let cancel = CancellationToken::new();
         let tools = Tools {
             worker_id: WorkerId::local(),
-            hub: Hub::new("http://127.0.0.1:9", &"xvw_token".into()).unwrap(),
+            hub: Hub::new("http://127.0.0.1:9", &"xvw_token".into(), None).unwrap(),
             store: FsStore::open(dir).unwrap(),
             doors: Doors {
                 identity: Identity::generate(),

@@ -135,6 +135,11 @@ fn wrong_settings_stop_the_program_and_are_named() {
         (with(&[("WORKER_LOG_FORMAT", "xml")]), "WORKER_LOG_FORMAT"),
         (with(&[("WORKER_STORAGE_BASE", "/proc/nowhere")]), "/proc/nowhere"),
         (with(&[("HUB_BASE_URL", "hub"), ("WORKER_STORAGE_BASE", "/tmp")]), "hub"),
+        (with(&[("WORKER_HUB_CA_FILE", "/no/such.pem"), ("WORKER_STORAGE_BASE", "/tmp")]), "/no/such.pem"),
+        (
+            with(&[("WORKER_HUB_CA_FILE", "/etc/hostname"), ("WORKER_STORAGE_BASE", "/tmp")]),
+            "no certificates",
+        ),
     ];
     for (env, named) in cases {
         let said = refused(&env);

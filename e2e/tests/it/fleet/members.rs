@@ -11,6 +11,7 @@ use xvault_testkit::FaultProxy;
 
 use crate::api::Api;
 use crate::process::{Env, Program};
+use crate::tls::TlsDoor;
 
 pub(crate) const HUB: &str = env!("CARGO_BIN_EXE_hub");
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_worker");
@@ -31,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) redis_line: bool,
     /// Workers reach their hub through [`Worker::line`].
     pub(crate) hub_lines: bool,
+    /// Workers reach their hub over TLS, by the certificate of a private authority.
+    pub(crate) tls: bool,
     /// How far the clocks of the hubs, and of the workers, are off, in seconds; 0 for those that are not named.
     pub(crate) hub_skews: Vec<i64>,
     pub(crate) worker_skews: Vec<i64>,
@@ -49,6 +52,7 @@ impl Default for Plan {
             sqlite: false,
             redis_line: false,
             hub_lines: false,
+            tls: false,
             hub_skews: Vec::new(),
             worker_skews: Vec::new(),
             log_filter: "info,xvault_hub=debug,xvault_worker=debug,apalis=error,apalis_core=error,apalis_redis=error",
@@ -107,6 +111,8 @@ pub(crate) struct Worker {
     pub(crate) metrics_port: u16,
     /// Between it and its hub.
     pub(crate) line: Option<FaultProxy>,
+    /// Before that line, or the hub.
+    pub(super) _door: Option<TlsDoor>,
     pub(crate) program: Program,
     pub(super) env: Env,
     pub(super) log: PathBuf,
@@ -116,6 +122,18 @@ impl Worker {
     pub(crate) fn start_again(&mut self) {
         self.program.kill();
         self.program = Program::start(WORKER, &[], &self.env, &self.log);
+    }
+
+    /// This worker, which must not run, with some of its settings changed, and a log of its own.
+    pub(crate) fn with(&self, changes: &[(&str, &str)]) -> Program {
+        let log = self.log.with_extension("changed.log");
+        Program::start(WORKER, &[], &changed(&self.env, changes), &log)
+    }
+
+    /// The secret half of its own key.
+    pub(crate) fn identity(&self) -> String {
+        let file = std::fs::read_to_string(self.storage.join(xvault_worker::IDENTITY_FILE)).unwrap();
+        file.lines().find(|line| !line.starts_with('#')).unwrap().to_owned()
     }
 
     /// Its hub is out of its reach, at once.
@@ -141,6 +159,12 @@ impl Worker {
         !["", "0"].contains(&self.metric("xvault_worker_stored_bytes_total").as_str())
     }
 
+    /// What runs that have not ended, or were cut off, have begun to store.
+    pub(crate) fn stagings(&self) -> Vec<PathBuf> {
+        let is_staging = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "staging");
+        paths_below(&self.storage).into_iter().filter(is_staging).collect()
+    }
+
     /// The snapshots that exist in its storage.
     pub(crate) fn snapshots(&self) -> Vec<PathBuf> {
         files_below(&self.storage).into_iter().filter(|path| path.ends_with("manifest.json")).collect()
@@ -149,9 +173,13 @@ impl Worker {
 
 /// All files below `dir`.
 pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
-    let entries: Vec<_> = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect();
-    let (dirs, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|path| path.is_dir());
-    files.into_iter().chain(dirs.iter().flat_map(|dir| files_below(dir))).collect()
+    paths_below(dir).into_iter().filter(|path| !path.is_dir()).collect()
+}
+
+/// All files and directories below `dir`.
+fn paths_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| [vec![path.clone()], paths_below(&path)].concat()).collect()
 }
 
 /// A JSON text.
@@ -161,6 +189,13 @@ pub(crate) fn text(value: &Value) -> String {
 
 pub(super) fn variables(pairs: &[(&str, &str)]) -> Env {
     pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// `env` with other values for some variables, or with these added.
+pub(super) fn changed(env: &Env, changes: &[(&str, &str)]) -> Env {
+    let is_changed = |name: &str| changes.iter().any(|(changed, _)| *changed == name);
+    let kept = env.iter().filter(|(name, _)| !is_changed(name)).cloned();
+    kept.chain(variables(changes)).collect()
 }
 
 /// Makes a program believe that it is `seconds` later. Its monotonic clock is right, as on any machine.

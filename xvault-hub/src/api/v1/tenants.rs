@@ -130,7 +130,8 @@ async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<TenantId>) -
 
 /// Update a tenant
 ///
-/// Changes what is named. Users and API keys of a disabled tenant are refused. Operators only.
+/// Changes what is named. Users, API keys and new jobs of a disabled tenant are refused, and its queued jobs fail with `disabled`
+/// when a worker would take them. Operators only.
 #[utoipa::path(
     put, path = "/tenants/{id}", tag = "tenants",
     params(("id" = TenantId, Path)),
