@@ -5,7 +5,8 @@
 //! here for any order of claims, renewals, expiries, cancels and completions holds in the database:
 //!
 //! - a job is completed at most once;
-//! - only the holder of the living lease can renew, complete or fail it;
+//! - only the holder of the lease can renew, complete or fail it, until the lease is ended: one that has run out is the holder's
+//!   until [`Life::expire`] says otherwise, as after an outage of the hub, in which nobody could renew;
 //! - a finished job stays finished until a person retries it.
 //!
 //! Times are passed in. Workers are told spans, never times, so their clocks don't matter.
@@ -23,7 +24,7 @@
 //!
 //! // Somebody cancels it: what its worker reports later is refused.
 //! let canceled = running.cancel()?;
-//! assert_eq!(canceled.complete(&token, now), Err(Refusal::Finished(JobStatus::Canceled)));
+//! assert_eq!(canceled.complete(&token), Err(Refusal::Finished(JobStatus::Canceled)));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -141,7 +142,7 @@ pub struct Lease {
     pub token: LeaseToken,
     /// Who has it.
     pub worker_id: WorkerId,
-    /// When it ends unless renewed, by the hub's clock.
+    /// When it runs out unless renewed, by the hub's clock: from then on it can be ended.
     pub expires_at: Timestamp,
 }
 
@@ -191,7 +192,7 @@ pub enum Refusal {
         /// Its end.
         not_before: Timestamp,
     },
-    /// The token is not that of the living lease.
+    /// The token is not that of the lease.
     #[error("the lease is lost: the job was given to somebody else")]
     LeaseLost,
     /// It is over.
@@ -264,7 +265,7 @@ impl Life {
     /// # Errors
     /// [`Refusal::LeaseLost`], [`Refusal::Finished`].
     pub fn renew(&self, token: &LeaseToken, now: Timestamp, ttl: Duration) -> Result<Self, Refusal> {
-        let lease = Lease { expires_at: later(now, ttl), ..self.held(token, now)?.clone() };
+        let lease = Lease { expires_at: later(now, ttl), ..self.held(token)?.clone() };
         let state = match self.state {
             State::Finalizing(_) => State::Finalizing(lease),
             _ => State::Running(lease),
@@ -276,8 +277,8 @@ impl Life {
     ///
     /// # Errors
     /// [`Refusal::LeaseLost`], [`Refusal::Finished`].
-    pub fn finalize(&self, token: &LeaseToken, now: Timestamp) -> Result<Self, Refusal> {
-        let lease = self.held(token, now)?.clone();
+    pub fn finalize(&self, token: &LeaseToken) -> Result<Self, Refusal> {
+        let lease = self.held(token)?.clone();
         Ok(Self { state: State::Finalizing(lease), ..self.clone() })
     }
 
@@ -285,8 +286,8 @@ impl Life {
     ///
     /// # Errors
     /// [`Refusal::LeaseLost`], [`Refusal::Finished`].
-    pub fn complete(&self, token: &LeaseToken, now: Timestamp) -> Result<Self, Refusal> {
-        self.held(token, now)?;
+    pub fn complete(&self, token: &LeaseToken) -> Result<Self, Refusal> {
+        self.held(token)?;
         Ok(Self { state: State::Completed, error: None, ..self.clone() })
     }
 
@@ -302,7 +303,7 @@ impl Life {
         error: JobError,
         disposition: Disposition,
     ) -> Result<Self, Refusal> {
-        self.held(token, now)?;
+        self.held(token)?;
         let again = disposition != Disposition::Permanent && self.attempt < self.max_attempts;
         let state =
             if again { State::Queued { not_before: later(now, pause(self.attempt)) } } else { State::Failed };
@@ -314,7 +315,7 @@ impl Life {
     /// # Errors
     /// [`Refusal::LeaseLost`], [`Refusal::Finished`].
     pub fn release(&self, token: &LeaseToken, now: Timestamp) -> Result<Self, Refusal> {
-        self.held(token, now)?;
+        self.held(token)?;
         let attempt = self.attempt.saturating_sub(1);
         Ok(Self { state: State::Queued { not_before: now }, attempt, ..self.clone() })
     }
@@ -359,9 +360,10 @@ impl Life {
         }
     }
 
-    fn held(&self, token: &LeaseToken, now: Timestamp) -> Result<&Lease, Refusal> {
+    /// Whether it has run out does not matter: nobody else has the job before it is ended.
+    fn held(&self, token: &LeaseToken) -> Result<&Lease, Refusal> {
         match self.lease() {
-            Some(lease) if lease.token == *token && lease.expires_at > now => Ok(lease),
+            Some(lease) if lease.token == *token => Ok(lease),
             Some(_) => Err(Refusal::LeaseLost),
             None => Err(self.not_held()),
         }

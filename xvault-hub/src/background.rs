@@ -3,8 +3,10 @@
 //! A loop outlives whatever goes wrong in it. It waits longer while things fail, tells when they begin to fail and when
 //! they work again, and is silent otherwise.
 
+mod grace;
 mod pace;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -13,6 +15,7 @@ use xvault_core::protocol::QueueName;
 use crate::app::{jobs, overdue, retention, scheduler, wake, workers};
 use crate::db::{self, job_logs, refresh_tokens};
 use crate::{Hub, queue::QueueError};
+use grace::Grace;
 use pace::{Failure, repeat};
 
 /// When the first pass of retention begins, after the start.
@@ -27,6 +30,8 @@ const RECONCILE: Duration = Duration::from_secs(15);
 const AWAY: Duration = Duration::from_secs(5);
 /// The longest pause between two looks for expired leases.
 const REAP: Duration = Duration::from_secs(15);
+/// The pause while leases may not be ended yet.
+const REAP_SOON: Duration = Duration::from_millis(250);
 /// How often what is old is removed.
 const TIDY: Duration = Duration::from_secs(3600);
 /// Lines that are removed in one statement: SQLite has one writer, and it must not be held up.
@@ -35,8 +40,9 @@ const LOG_LINES: u32 = 1000;
 impl Hub {
     /// Runs the loops that keep jobs moving, until `stop`. Several hubs on one database may run them at once.
     pub async fn run_background(&self, stop: CancellationToken) {
+        let grace = Mutex::default();
         tokio::join!(
-            repeat("reaper", &stop, || reap(self)),
+            repeat("reaper", &stop, || reap(self, &grace)),
             repeat("scheduler", &stop, || schedule(self)),
             repeat("overdue watch", &stop, || look_after(self)),
             repeat("reconciler", &stop, || send(self)),
@@ -71,11 +77,24 @@ async fn retain(hub: &Hub) -> Result<Duration, Failure> {
     Ok(interval)
 }
 
-/// Gives jobs of silent workers to others. Takes over the database's time before it judges.
-async fn reap(hub: &Hub) -> Result<Duration, Failure> {
+/// Gives jobs of silent workers to others, once these could have been heard.
+async fn reap(hub: &Hub, grace: &Mutex<Grace>) -> Result<Duration, Failure> {
+    let judged = judge(hub, grace).await;
+    if judged.is_err() {
+        grace.lock().unwrap_or_else(PoisonError::into_inner).interrupt();
+    }
+    judged
+}
+
+/// Takes over the database's time before it judges.
+async fn judge(hub: &Hub, grace: &Mutex<Grace>) -> Result<Duration, Failure> {
     hub.clock().correct(hub.db().now_millis().await?);
+    let (now, lease) = (hub.clock().now(), hub.settings().lease);
+    if !grace.lock().unwrap_or_else(PoisonError::into_inner).is_over(now, lease) {
+        return Ok(REAP_SOON);
+    }
     let ended = jobs::expire_due(hub, BATCH).await?;
-    Ok(if ended >= BATCH { Duration::ZERO } else { (hub.settings().lease / 4).min(REAP) })
+    Ok(if ended >= BATCH { Duration::ZERO } else { (lease / 4).min(REAP) })
 }
 
 /// Makes the jobs of schedules that are due.
@@ -155,11 +174,13 @@ impl From<QueueError> for Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use xvault_core::protocol::Renew;
+    use xvault_core::{JobId, JobStatus};
 
     use super::*;
     use crate::Settings;
-    use crate::app::bench::Bench;
+    use crate::app::bench::{Bench, on_both_engines};
+    use crate::db::{Scope, jobs as rows};
 
     #[tokio::test(start_paused = true)]
     async fn the_first_pass_of_retention_comes_half_a_minute_after_the_start() {
@@ -191,4 +212,64 @@ mod tests {
         assert_eq!(retain(&bench.hub_with(hours(24)).await).await.unwrap(), Duration::from_secs(24 * 3600));
         assert_eq!(retain(&bench.hub_with(hours(0)).await).await.unwrap(), NEVER);
     }
+
+    async fn status(hub: &Hub, id: &JobId) -> JobStatus {
+        rows::get(&mut hub.db().conn().await.unwrap(), &Scope::All, id).await.unwrap().status()
+    }
+
+    /// Two workers with a job each, both leases long run out, in a hub that has just come back.
+    async fn a_hub_that_was_away_hears_its_workers_before_it_ends_leases(bench: Bench) {
+        let mut held = Vec::new();
+        for name in ["lives", "dead"] {
+            let worker = bench.worker(name).await;
+            let id = bench.backup().await;
+            held.push((worker.clone(), bench.claim(&worker, Some(id)).await.unwrap()));
+        }
+        let [(worker, live), (_, lost)] = &held[..] else { panic!() };
+        let clock = bench.hub.clock();
+        clock.advance(Duration::from_secs(300));
+        let (hub, grace) = (bench.another_hub().await, Mutex::default());
+        let both = async || (status(&hub, &live.job_id).await, status(&hub, &lost.job_id).await);
+        reap(&hub, &grace).await.unwrap();
+        assert_eq!(both().await, (JobStatus::Running, JobStatus::Running));
+        let renew = Renew { lease_token: live.lease_token.clone() };
+        jobs::renew(&hub, worker, &live.job_id, renew).await.unwrap();
+        clock.advance(Duration::from_secs(59));
+        reap(&hub, &grace).await.unwrap();
+        assert_eq!(both().await, (JobStatus::Running, JobStatus::Running));
+        clock.advance(Duration::from_millis(999));
+        reap(&hub, &grace).await.unwrap();
+        assert_eq!(both().await, (JobStatus::Running, JobStatus::Running));
+        clock.advance(Duration::from_millis(1));
+        jobs::renew(&hub, worker, &live.job_id, Renew { lease_token: live.lease_token.clone() })
+            .await
+            .unwrap();
+        reap(&hub, &grace).await.unwrap();
+        assert_eq!(both().await, (JobStatus::Running, JobStatus::Queued));
+        assert!(bench.complete(worker, live).await);
+    }
+
+    /// The database goes, and comes back.
+    async fn an_outage_of_the_database_starts_the_grace_anew(bench: Bench) {
+        let (worker, id) = (bench.worker("w").await, bench.backup().await);
+        let (away, grace) = (bench.another_hub().await, Mutex::default());
+        let clock = bench.hub.clock();
+        reap(&bench.hub, &grace).await.unwrap();
+        clock.advance(Duration::from_secs(60));
+        reap(&bench.hub, &grace).await.unwrap();
+        bench.claim(&worker, Some(id.clone())).await.unwrap();
+        away.db().close().await;
+        reap(&away, &grace).await.unwrap_err();
+        clock.advance(Duration::from_secs(60));
+        reap(&bench.hub, &grace).await.unwrap();
+        assert_eq!(status(&bench.hub, &id).await, JobStatus::Running);
+        clock.advance(Duration::from_secs(60));
+        reap(&bench.hub, &grace).await.unwrap();
+        assert_eq!(status(&bench.hub, &id).await, JobStatus::Queued);
+    }
+
+    on_both_engines!(
+        a_hub_that_was_away_hears_its_workers_before_it_ends_leases,
+        an_outage_of_the_database_starts_the_grace_anew,
+    );
 }

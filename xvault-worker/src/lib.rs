@@ -35,9 +35,10 @@
 //!
 //! # What is promised
 //!
-//! - **The hub owns the job.** A message of a queue only wakes; what counts is the lease that a claim gives. Once it is lost, or
-//!   the hub was silent until it ran out, the job stops and nothing of it stays in the store.
-//! - **Nobody needs to help.** Hub and queue may stall, vanish and come back empty: running jobs go on, and so does the worker.
+//! - **The hub owns the job.** A message of a queue only wakes; what counts is the lease that a claim gives. Once the
+//!   hub says that somebody else has the job, or that it is over, the job stops and nothing of it stays in the store.
+//! - **Nobody needs to help.** Hub and queue may stall, vanish and come back empty: running jobs go on, and so does the worker. A hub
+//!   that is away is told how a job ended when it comes back.
 //! - **Nothing is removed on suspicion.** A snapshot goes when the hub refused it for certain, or says that nobody wants it.
 //! - **Secrets stay inside.** A credential is opened in memory for one job, and never logged, reported or written.
 

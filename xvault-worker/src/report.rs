@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, MissedTickBehavior, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use xvault::core::protocol::{JobProgress, LogLevel};
 use xvault::core::{EntryPath, JobId, Phase, Progress, Warning, clock};
@@ -153,22 +153,19 @@ pub(crate) async fn send(wire: Wire<'_>, report: &Report, closing: &Cancellation
             () = report.wake.notified() => {}
             _ = tick.tick() => {}
         }
-        // What does not arrive goes with the next round.
-        drop(flush(wire, report).await);
+        // What does not arrive goes with the next round, or at the end.
+        tokio::select! { biased; () = closing.cancelled() => return, _ = flush(wire, report) => {} }
     }
 }
 
-/// Sends what is left, for a while and while the lease lasts.
-pub(crate) async fn finish(wire: Wire<'_>, report: &Report) {
-    let until = wire.lease.deadline().min(Instant::now() + LAST_WORDS);
+/// Sends what is left, for a while. False when the hub was not reached.
+pub(crate) async fn finish(wire: Wire<'_>, report: &Report) -> bool {
     let all = async {
         while let Err(hub::Error::Unreachable { .. }) = flush(wire, report).await {
             tokio::time::sleep(LAST_WORDS_PAUSE).await;
         }
     };
-    if timeout_at(until, all).await.is_err() {
-        tracing::warn!("the last lines of the job's log did not reach the hub");
-    }
+    timeout(LAST_WORDS, all).await.is_ok()
 }
 
 async fn flush(wire: Wire<'_>, report: &Report) -> Result<(), hub::Error> {

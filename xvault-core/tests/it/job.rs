@@ -56,7 +56,7 @@ struct Observer {
     now: Timestamp,
     /// Every token that each worker ever held, the newest last.
     tokens: [Vec<LeaseToken>; WORKERS],
-    /// The token of the one living lease.
+    /// The token of the one lease that was not ended.
     holder: Option<LeaseToken>,
     completions: u32,
     /// Attempts that failed or expired since a person last asked for the job.
@@ -81,15 +81,19 @@ impl Observer {
         Ok(())
     }
 
-    /// A call of a worker: only the holder's may succeed.
+    /// A call of a worker: the holder's succeeds, however late it comes, and nobody else's.
     fn call(
         &mut self,
         token: &LeaseToken,
         ends: bool,
         next: Result<Life, Refusal>,
     ) -> Result<bool, TestCaseError> {
-        let Ok(life) = next else { return Ok(false) };
-        prop_assert_eq!(Some(token), self.holder.as_ref(), "a stale token succeeded");
+        let is_holder = Some(token) == self.holder.as_ref();
+        let Ok(life) = next else {
+            prop_assert!(!is_holder, "the holder was refused");
+            return Ok(false);
+        };
+        prop_assert!(is_holder, "a stale token succeeded");
         self.life = life;
         if ends {
             self.holder = None;
@@ -107,11 +111,11 @@ impl Observer {
             }
             Act::Finalize(w, t) => {
                 let token = self.token(*w, *t);
-                self.call(&token, false, before.finalize(&token, self.now))?;
+                self.call(&token, false, before.finalize(&token))?;
             }
             Act::Complete(w, t) => {
                 let token = self.token(*w, *t);
-                self.completions += u32::from(self.call(&token, true, before.complete(&token, self.now))?);
+                self.completions += u32::from(self.call(&token, true, before.complete(&token))?);
             }
             Act::Fail(w, t, disposition) => {
                 let token = self.token(*w, *t);
@@ -172,7 +176,7 @@ impl Observer {
             State::Queued { .. } => {
                 let token = LeaseToken::generate();
                 let claimed = life.claim(late, &other, token.clone(), LEASE).unwrap();
-                prop_assert_eq!(claimed.complete(&token, late).unwrap().status(), JobStatus::Completed);
+                prop_assert_eq!(claimed.complete(&token).unwrap().status(), JobStatus::Completed);
             }
             State::Failed => prop_assert!(life.error.is_some(), "failed without a reason"),
             State::Completed | State::Canceled => {}
@@ -195,6 +199,19 @@ proptest! {
             observer.act(act)?;
         }
     }
+}
+
+#[test]
+fn a_lease_that_has_run_out_is_its_holders_until_it_is_ended() {
+    let start: Timestamp = "2026-11-24T10:00:00Z".parse().unwrap();
+    let (token, late) = (LeaseToken::generate(), start + 100 * LEASE);
+    let life = Life::queued(start, 2).claim(start, &WorkerId::local(), token.clone(), LEASE).unwrap();
+    let renewed = life.renew(&token, late, LEASE).unwrap();
+    assert_eq!(renewed.expire(late), Err(Refusal::LeaseAlive));
+    assert_eq!(life.complete(&token).unwrap().status(), JobStatus::Completed);
+    let ended = life.expire(late).unwrap();
+    assert_eq!(ended.renew(&token, late, LEASE), Err(Refusal::LeaseLost));
+    assert_eq!(ended.complete(&token), Err(Refusal::LeaseLost));
 }
 
 #[test]

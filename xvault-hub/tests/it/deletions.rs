@@ -333,19 +333,11 @@ async fn a_worker_that_is_away_or_dies_keeps_its_deletions(world: World) {
 impl Scene {
     /// Lets the hub's loops run until the job is so.
     async fn while_the_hub_runs(&self, job: &str, so: impl Fn(&Value) -> bool) -> Value {
-        let stop = CancellationToken::new();
-        let (hub, token) = (self.world.hub.clone(), stop.clone());
-        let loops = tokio::spawn(async move { hub.run_background(token).await });
-        for _ in 0..400 {
+        let asked = async || {
             let job = self.job(job).await;
-            if so(&job) {
-                stop.cancel();
-                loops.await.unwrap();
-                return job;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("never so: {}", self.job(job).await);
+            so(&job).then_some(job)
+        };
+        self.world.while_the_hub_runs(asked).await
     }
 }
 

@@ -48,24 +48,11 @@ impl Scene {
 
     /// Lets the hub's loops run until the job has this status.
     async fn until(&self, status: &str) -> Value {
-        let stop = CancellationToken::new();
-        let (hub, token) = (self.world.hub.clone(), stop.clone());
-        let loops = tokio::spawn(async move { hub.run_background(token).await });
-        let job = self.wait_for(status).await;
-        stop.cancel();
-        loops.await.unwrap();
-        job
-    }
-
-    async fn wait_for(&self, status: &str) -> Value {
-        for _ in 0..400 {
+        let reached = async || {
             let job = self.job().await;
-            if job["status"] == status {
-                return job;
-            }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("the job never became {status}: {}", self.job().await);
+            (job["status"] == status).then_some(job)
+        };
+        self.world.while_the_hub_runs(reached).await
     }
 }
 
@@ -176,9 +163,11 @@ async fn a_silent_worker_loses_its_job_to_another(world: WorldBuilder) {
     scene.seconds(59).await;
     scene.a.say(&first, "renew", json!({})).await.expect(200);
     scene.seconds(60).await;
-    // Over is over, even before the hub has taken note.
-    scene.a.say(&first, "renew", json!({})).await.refused(409, "lease_lost");
+    // It has run out, and nobody else has the job yet.
+    scene.a.say(&first, "renew", json!({})).await.expect(200);
+    scene.seconds(60).await;
     let job = scene.until("queued").await;
+    scene.a.say(&first, "renew", json!({})).await.refused(409, "lease_lost");
     assert_eq!(job["error_code"], "lease_expired", "{job}");
     let second = scene.b.claim(&scene.job).await;
     assert_eq!(second.attempt, 2);

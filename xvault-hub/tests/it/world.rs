@@ -13,6 +13,7 @@ use std::future::Ready;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
@@ -271,6 +272,24 @@ impl World {
             settings: settings(),
         };
         Hub::new(parts).await.unwrap()
+    }
+
+    /// Runs the hub's loops until `ask` gives something. A clock that is moved by hand goes on meanwhile: a hub that has just
+    /// started ends no lease before one could have been renewed.
+    pub(crate) async fn while_the_hub_runs<T>(&self, ask: impl AsyncFn() -> Option<T>) -> T {
+        let stop = CancellationToken::new();
+        let (hub, token) = (self.hub.clone(), stop.clone());
+        let loops = tokio::spawn(async move { hub.run_background(token).await });
+        for _ in 0..300 {
+            if let Some(answer) = ask().await {
+                stop.cancel();
+                loops.await.unwrap();
+                return answer;
+            }
+            self.clock.advance(Duration::from_secs(10));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("it never came to it");
     }
 
     /// Somebody without a token.

@@ -7,6 +7,7 @@ mod probe;
 pub(crate) mod source;
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,10 @@ const VERDICT: Duration = Duration::from_secs(30);
 const SAME_DATABASE: Duration = Duration::from_secs(600);
 /// The code of a job whose result the hub does not take.
 const REFUSED: &str = "refused_by_hub";
+/// How long a hub that is away is told how a job ended. What was stored stays in any case.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+/// How long it is told once running jobs are handed back.
+const LAST_CALL: Duration = Duration::from_secs(10);
 
 /// What every job of a worker uses.
 #[derive(Debug)]
@@ -112,13 +117,25 @@ impl Job {
         let began = Instant::now();
         self.tools.metrics.job_began();
         tracing::info!(attempt = self.assignment.attempt, "job begins");
-        let done = self.work(self.task()).await;
-        let outcome = self.settle(done).await;
+        let outcome = self.while_kept(async { self.settle(self.work(self.task()).await).await }).await;
         self.tools.metrics.job_ended(kind(&self.assignment.task), outcome, began.elapsed());
         tracing::info!(outcome, seconds = began.elapsed().as_secs_f64(), "job ended");
     }
 
-    /// Does the work while the lease is kept and progress is told. A task of its own makes its panic an answer.
+    /// Keeps the lease for as long as `doing` takes.
+    async fn while_kept<T>(&self, doing: impl Future<Output = T>) -> T {
+        let mut doing = pin!(doing);
+        let keeping = lease::keep(&self.tools.hub, &self.assignment.job_id, &self.lease);
+        tokio::select! {
+            biased;
+            done = &mut doing => return done,
+            // What ended the lease has cancelled the work, too.
+            () = keeping => {}
+        }
+        doing.await
+    }
+
+    /// Does the work while progress is told. A task of its own makes its panic an answer.
     async fn work(
         &self,
         task: impl Future<Output = Result<TaskResult, Fault>> + Send + 'static,
@@ -130,13 +147,8 @@ impl Job {
             closing.cancel();
             done
         };
-        let keeping = async {
-            let kept = lease::keep(&self.tools.hub, &self.assignment.job_id, &self.lease);
-            // Ends with the lease, or with the work.
-            tokio::select! { () = kept => {}, () = closing.cancelled() => {} }
-        };
         let telling = report::send(self.wire(), &self.report, &closing);
-        let (done, (), ()) = tokio::join!(working, keeping, telling);
+        let (done, ()) = tokio::join!(working, telling);
         done.unwrap_or_else(|error| Err(panicked(&error)))
     }
 
@@ -163,8 +175,11 @@ impl Job {
             }
             Err(fault) => (self.ended_by(&fault), None),
         };
-        report::finish(self.wire(), &self.report).await;
-        match (self.complete(&outcome, stored.as_ref()).await, stored) {
+        let told = async {
+            self.say_last_words().await;
+            self.complete(&outcome, stored.as_ref()).await
+        };
+        match (self.in_time(told).await, stored) {
             (Settled::Taken(status), _) => taken(&outcome, status),
             (Settled::Refused { sent: None }, Some((key, _))) => {
                 tracing::warn!("the hub does not take the snapshot: it is removed");
@@ -176,9 +191,34 @@ impl Job {
             (Settled::Rejected { reason, sent }, stored) => self.rejected(reason, stored, sent).await,
             (Settled::Unknown, _) => {
                 // What was stored stays: the hub may have taken note. The hourly reconciliation asks.
-                tracing::warn!("the hub could not be told how the job ended before its lease ran out");
+                tracing::warn!("the hub could not be told how the job ended");
                 "unknown"
             }
+        }
+    }
+
+    /// Waits for what the hub is told, however long it is away: a day at most, and not for long when the worker is to stop.
+    async fn in_time(&self, told: impl Future<Output = Settled>) -> Settled {
+        let hurried = async {
+            self.tools.give_up.cancelled().await;
+            tokio::time::sleep(LAST_CALL).await;
+        };
+        tokio::select! {
+            biased;
+            told = told => told,
+            () = hurried => Settled::Unknown,
+            () = tokio::time::sleep(PATIENCE) => Settled::Unknown,
+        }
+    }
+
+    /// Sends the last lines of the log, for which a hub that is away is waited for: with the completion the log is closed.
+    async fn say_last_words(&self) {
+        if report::finish(self.wire(), &self.report).await {
+            return;
+        }
+        self.lease.heard().await;
+        if !report::finish(self.wire(), &self.report).await {
+            tracing::warn!("the last lines of the job's log did not reach the hub");
         }
     }
 
@@ -209,7 +249,8 @@ impl Job {
         "stopped"
     }
 
-    /// Tells the hub until it answers or the lease ends: that it listens is known before it hears of a snapshot.
+    /// Tells the hub until it answers, and that it listens is known before it hears of a snapshot. A lease that has run out is no
+    /// reason to stop: it is this worker's until somebody else has it.
     async fn complete(&self, outcome: &Outcome, stored: Option<&(SnapshotKey, JobId)>) -> Settled {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         let (mut unannounced, mut sent) = (stored, None);
@@ -240,9 +281,6 @@ impl Job {
                     backoff.after(&error)
                 }
             };
-            if Instant::now() + pause >= self.lease.deadline() {
-                return Settled::Unknown;
-            }
             tokio::time::sleep(pause).await;
         }
     }
@@ -268,7 +306,7 @@ impl Job {
     ) -> &'static str {
         let error = JobError { code: REFUSED.to_owned(), message: reason };
         let failed = Outcome::Failed { error, disposition: Disposition::Permanent };
-        match (self.complete(&failed, None).await, stored) {
+        match (self.in_time(self.complete(&failed, None)).await, stored) {
             // It had taken the result before, and the refusal was somebody else's.
             (Settled::Taken(JobStatus::Completed), _) => JobStatus::Completed.as_str(),
             (Settled::Taken(status), stored) => {

@@ -290,7 +290,7 @@ async fn progress(State(inner): Shared, Path(id): Path<String>, Json(body): Json
     let Report { lease_token, progress } = body;
     with_lease(&inner, &id, &lease_token, |job| {
         if progress.phase == "read_back" {
-            job.life = job.life.finalize(&lease_token, clock::now()).unwrap();
+            job.life = job.life.finalize(&lease_token).unwrap();
         }
         job.progress.push(progress);
     })
@@ -312,7 +312,7 @@ async fn complete(State(inner): Shared, Path(id): Path<String>, Json(body): Json
     let job = inner.jobs.get_mut(&id.parse::<JobId>().unwrap()).unwrap();
     let (token, now) = (&body.lease_token, clock::now());
     let next = match &body.outcome {
-        Outcome::Completed { .. } => job.life.complete(token, now),
+        Outcome::Completed { .. } => job.life.complete(token),
         Outcome::Failed { error, disposition } => job.life.fail(token, now, error.clone(), *disposition),
         Outcome::Released { .. } => job.life.release(token, now),
     };

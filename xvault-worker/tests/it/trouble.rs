@@ -98,16 +98,42 @@ async fn a_hub_that_is_away_for_less_than_a_lease_is_not_missed() {
 }
 
 #[tokio::test]
-async fn a_hub_that_is_silent_for_a_lease_stops_the_job() {
+async fn a_hub_that_is_away_for_longer_than_a_lease_costs_nothing() {
     for fault in [Fault::Down, Fault::Silent] {
         let (bench, slow) = (Bench::start().await, SlowSource::start());
         bench.hub.state().lease = Duration::from_secs(2);
         let job_id = slow.begin(&bench).await;
         bench.hub.set_fault(fault);
-        assert!(eventually(|| remains(&bench.storage()).is_empty()).await, "{fault:?}");
+        tokio::time::sleep(Duration::from_secs(5)).await;
         bench.hub.set_fault(Fault::None);
-        assert_eq!(bench.hub.job(&job_id, |job| job.completions), 0);
+        let renewals = bench.hub.job(&job_id, |job| job.renewals);
+        assert!(eventually(|| bench.hub.job(&job_id, |job| job.renewals) > renewals).await, "{fault:?}");
+        slow.proxy.heal();
+        bench.reaches(&job_id, JobStatus::Completed).await;
+        assert_eq!(bench.hub.job(&job_id, |job| (job.life.attempt, job.completions)), (1, 1), "{fault:?}");
+        assert_eq!(bench.snapshots().await.len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_backup_that_ends_while_the_hub_is_away_is_told_when_it_is_back() {
+    let (bench, slow) = (Bench::start().await, SlowSource::start());
+    bench.hub.state().lease = Duration::from_secs(2);
+    let job_id = slow.begin(&bench).await;
+    bench.hub.set_fault(Fault::Down);
+    slow.proxy.heal();
+    assert!(eventually(|| futures::executor::block_on(bench.snapshots()).len() == 1).await);
+    // Longer than the lease, and than the last lines of the log are tried at once.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(bench.hub.status(&job_id), JobStatus::Running);
+    bench.hub.set_fault(Fault::None);
+    bench.reaches(&job_id, JobStatus::Completed).await;
+    bench.hub.job(&job_id, |job| {
+        assert_eq!((job.life.attempt, job.completions), (1, 1));
+        // What happened in the outage was told, too.
+        assert_eq!(job.progress.last().map(|progress| progress.phase.as_str()), Some("read_back"));
+    });
+    assert_eq!(bench.snapshots().await.len(), 1);
 }
 
 /// A worker with a snapshot that it tried to report, whose job was then given to somebody else.
@@ -203,14 +229,17 @@ async fn a_completion_whose_answer_is_lost_never_costs_the_snapshot() {
 }
 
 #[tokio::test]
-async fn a_hub_that_can_not_be_told_costs_no_snapshot() {
-    let bench = Bench::start().await;
+async fn a_worker_that_stops_before_the_hub_could_be_told_keeps_the_snapshot() {
+    let mut bench = Bench::with(|config| config.drain = Duration::from_millis(100), None).await;
     bench.hub.state().lease = Duration::from_secs(2);
     bench.hub.set_fault(Fault::RefusesCompletions);
     let job_id = bench.submit(bench.local_backup());
     assert!(eventually(|| bench.hub.status(&job_id) == JobStatus::Finalizing).await);
-    assert!(is_idle(&bench).await);
-    assert_eq!(bench.snapshots().await.len(), 1);
+    assert!(eventually(|| futures::executor::block_on(bench.snapshots()).len() == 1).await);
+    let stopping = std::time::Instant::now();
+    bench.stop().await;
+    assert!(stopping.elapsed() < Duration::from_secs(30), "{:?}", stopping.elapsed());
+    assert_eq!((bench.snapshots().await.len(), bench.hub.job(&job_id, |job| job.completions)), (1, 0));
 }
 
 #[tokio::test]

@@ -80,7 +80,7 @@ fn decide(job: &JobRow, now: Timestamp, worker: &WorkerId, done: &Complete) -> R
     let token = &done.lease_token;
     let (life, result): (Life, _) = match &done.outcome {
         Outcome::Completed { result } => {
-            let life = job.life.complete(token, now)?;
+            let life = job.life.complete(token)?;
             (life, checked(job, worker, result)?)
         }
         Outcome::Failed { error, disposition } => {

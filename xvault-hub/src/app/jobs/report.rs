@@ -45,7 +45,7 @@ pub(crate) async fn report(hub: &Hub, worker: &WorkerId, id: &JobId, said: Repor
     let decide = |job: &JobRow, now| {
         let mut job = renewed(hub, job, worker, &said.lease_token, now)?;
         if progress.phase == READ_BACK {
-            job.life = job.life.finalize(&said.lease_token, now)?;
+            job.life = job.life.finalize(&said.lease_token)?;
         }
         Ok(JobRow { progress: Some(value.clone()), ..job })
     };
