@@ -112,7 +112,7 @@ async fn member_works(
 
 async fn claim(api: &Api, job: &JobId) -> anyhow::Result<(Box<Assignment>, Duration)> {
     let start = Instant::now();
-    match api.post("/internal/jobs/claim", &Claim { job_id: Some(job.clone()) }).await? {
+    match api.post("/internal/jobs/claim", &Claim { job_id: Some(job.clone()), nonce: None }).await? {
         ClaimAnswer::Claimed(assignment) => Ok((assignment, start.elapsed())),
         ClaimAnswer::Nothing { reason } => bail!("job {job}: {reason}"),
     }

@@ -31,8 +31,8 @@ use crate::seal;
 use crate::secret::SecretBytes;
 use crate::snapshot::Locator;
 use crate::{
-    Identity, JobId, LeaseToken, Manifest, ReadBack, Recipient, SnapshotId, SnapshotKey, SourceId,
-    SourceSettings, TenantId, WorkerId,
+    ClaimNonce, Identity, JobId, LeaseToken, Manifest, ReadBack, Recipient, SnapshotId, SnapshotKey,
+    SourceId, SourceSettings, TenantId, WorkerId,
 };
 
 /// The error code of a call with a token that holds no living lease.
@@ -230,6 +230,10 @@ pub struct Claim {
     /// The job of a [`JobMessage`]; without it, the oldest that this worker may run.
     #[serde(default)]
     pub job_id: Option<JobId>,
+    /// Of a claim that names its job: when its answer was lost, the same claim with the same nonce is answered again with the
+    /// assignment that it was given. Without one, a repeated claim finds its job taken.
+    #[serde(default)]
+    pub nonce: Option<ClaimNonce>,
 }
 
 /// What became of a [`Claim`].

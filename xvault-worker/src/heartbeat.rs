@@ -6,13 +6,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use xvault::core::protocol::{Heartbeat, Register};
 
-use crate::hub::{Backoff, Error, Hub};
+use crate::hub::{Backoff, Error, Hub, Standing};
 use crate::metrics::Metrics;
 use crate::vitals::Vitals;
 
 /// Bounds of the pause between heartbeats, whatever the hub says.
 const SHORTEST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(300);
+/// The longest pause between two attempts while the hub refuses the worker's token.
+const LONGEST_REFUSED: Duration = Duration::from_secs(60);
 
 /// Tells the hub about this worker.
 pub(crate) struct Membership {
@@ -23,14 +25,12 @@ pub(crate) struct Membership {
     pub(crate) draining: CancellationToken,
     /// Whether an operator wants it to take no more jobs of the shared queue.
     pub(crate) paused: watch::Sender<bool>,
-    /// Set once the hub knows the worker.
-    pub(crate) known: watch::Sender<bool>,
 }
 
 impl Membership {
     /// Registers, then sends heartbeats until `stop`.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        tokio::select! { () = stop.cancelled() => {}, () = self.beat() => {} }
+        tokio::select! { () = stop.cancelled() => {}, () = self.beat() => {}, () = self.watch_standing() => {} }
     }
 
     async fn beat(&self) {
@@ -38,11 +38,15 @@ impl Membership {
         let mut pause = self.register().await;
         let mut complaint = None;
         let mut told_draining = false;
+        let mut refused: Option<Backoff> = None;
         loop {
+            let wait = refused.as_mut().map_or(pause, Backoff::pause);
             tokio::select! {
                 // The hub should know at once that no more jobs are wanted.
                 () = self.draining.cancelled(), if !told_draining => told_draining = true,
-                () = tokio::time::sleep(pause) => {}
+                // Another call was refused: from now on this is the one that asks whether it still is so.
+                () = self.hub.becomes(Standing::Refused), if refused.is_none() => {}
+                () = tokio::time::sleep(wait) => {}
             }
             match self.tell(&mut vitals).await {
                 Ok(true) => {
@@ -53,6 +57,11 @@ impl Membership {
                 Ok(false) => {}
                 Err(error) => complain(&mut complaint, &error),
             }
+            refused = match (*self.hub.standing().borrow(), refused) {
+                (Standing::Refused, None) => Some(Backoff::new(SHORTEST, LONGEST_REFUSED)),
+                (Standing::Refused, refused) => refused,
+                _ => None,
+            };
         }
     }
 
@@ -73,6 +82,29 @@ impl Membership {
         Ok(answer.register)
     }
 
+    /// Tells when the hub refuses the worker's token, and when it takes it again.
+    async fn watch_standing(&self) {
+        let (mut standing, mut was) = (self.hub.standing(), Standing::Unknown);
+        let worker_id = &self.register.worker_id;
+        // Its sender lives as long as the hub's client, which is ours.
+        while standing.changed().await.is_ok() {
+            let now = *standing.borrow_and_update();
+            self.metrics.token_refused(now == Standing::Refused);
+            match (was, now) {
+                (_, Standing::Refused) => tracing::error!(
+                    %worker_id,
+                    "the hub refuses this worker's token: no jobs are taken until it accepts it; check WORKER_ID and WORKER_TOKEN, or make \
+                     a new token with `xvault-hub token {worker_id}` and start the worker with it"
+                ),
+                (Standing::Refused, _) => {
+                    tracing::info!(%worker_id, "the hub accepts this worker's token: jobs are taken again")
+                }
+                _ => {}
+            }
+            was = now;
+        }
+    }
+
     fn pause(&self, paused: bool) {
         let changed = self.paused.send_if_modified(|was| std::mem::replace(was, paused) != paused);
         match (changed, paused) {
@@ -91,7 +123,6 @@ impl Membership {
                 Ok(answer) => {
                     tracing::info!(worker_id = %self.register.worker_id, "registered with the hub");
                     self.metrics.hub_reached(true);
-                    self.known.send_replace(true);
                     return Duration::from_millis(answer.heartbeat_ms).clamp(SHORTEST, LONGEST);
                 }
                 Err(error) => {
@@ -104,8 +135,11 @@ impl Membership {
     }
 }
 
-/// Says what is wrong once, until it is something else.
+/// Says what is wrong once, until it is something else. A token that is refused is told of elsewhere.
 fn complain(said: &mut Option<String>, error: &Error) {
+    if let Error::Unauthorized = error {
+        return;
+    }
     let text = error.to_string();
     if said.as_ref() != Some(&text) {
         tracing::warn!("{text}");

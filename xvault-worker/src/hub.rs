@@ -8,6 +8,7 @@ use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Certificate, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use xvault::core::error::chain;
 use xvault::core::protocol::{
     Assignment, Claim, ClaimAnswer, Complete, CompleteAnswer, Heartbeat, HeartbeatAnswer, JOB_FINISHED,
@@ -15,7 +16,7 @@ use xvault::core::protocol::{
     Registered, Renew, Report, StoredSnapshot,
 };
 use xvault::core::secret::{ExposeSecret, SecretString};
-use xvault::core::{JobId, LeaseToken};
+use xvault::core::{ClaimNonce, JobId, LeaseToken};
 
 use crate::log_buffer::shorten;
 
@@ -108,6 +109,18 @@ pub enum ClientError {
 pub(crate) struct Hub {
     http: reqwest::Client,
     base: Url,
+    standing: watch::Sender<Standing>,
+}
+
+/// What the hub made of the worker's token when it last said something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing yet.
+    Unknown,
+    /// The worker is registered.
+    Accepted,
+    /// Any call was refused for it: it was revoked, replaced, or is another worker's.
+    Refused,
 }
 
 /// What the hub says when it says no.
@@ -137,17 +150,37 @@ impl Hub {
         if let Some(path) = ca_file {
             client = client.tls_certs_only(authorities(path)?);
         }
-        Ok(Self { http: client.build().map_err(ClientError::Client)?, base: address(base)? })
+        let http = client.build().map_err(ClientError::Client)?;
+        Ok(Self { http, base: address(base)?, standing: watch::Sender::new(Standing::Unknown) })
+    }
+
+    /// What the hub makes of the worker's token.
+    pub(crate) fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// Waits until this is what the hub makes of the worker's token.
+    pub(crate) async fn becomes(&self, wanted: Standing) {
+        // It lives as long as its sender, which is ours.
+        drop(self.standing().wait_for(|standing| *standing == wanted).await);
+    }
+
+    fn stands(&self, now: Standing) {
+        self.standing.send_if_modified(|was| std::mem::replace(was, now) != now);
     }
 
     /// `POST /internal/workers/register`.
     pub(crate) async fn register(&self, register: &Register) -> Result<Registered, Error> {
-        self.post("internal/workers/register", register).await
+        let answer = self.post("internal/workers/register", register).await?;
+        self.stands(Standing::Accepted);
+        Ok(answer)
     }
 
     /// `POST /internal/workers/heartbeat`.
     pub(crate) async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<HeartbeatAnswer, Error> {
-        self.post("internal/workers/heartbeat", heartbeat).await
+        let answer = self.post("internal/workers/heartbeat", heartbeat).await?;
+        self.stands(Standing::Accepted);
+        Ok(answer)
     }
 
     /// `POST /internal/workers/reconcile`.
@@ -155,9 +188,13 @@ impl Hub {
         self.post("internal/workers/reconcile", &Reconcile { snapshots }).await
     }
 
-    /// `POST /internal/jobs/claim`; `Err` inside when there is nothing to do, with the reason.
-    pub(crate) async fn claim(&self, job_id: &JobId) -> Result<Result<Box<Assignment>, String>, Error> {
-        let claim = Claim { job_id: Some(job_id.clone()) };
+    /// `POST /internal/jobs/claim`; `Err` inside when there is nothing to do, with the reason. May be repeated with the same nonce.
+    pub(crate) async fn claim(
+        &self,
+        job_id: &JobId,
+        nonce: &ClaimNonce,
+    ) -> Result<Result<Box<Assignment>, String>, Error> {
+        let claim = Claim { job_id: Some(job_id.clone()), nonce: Some(nonce.clone()) };
         Ok(match self.post("internal/jobs/claim", &claim).await? {
             ClaimAnswer::Claimed(assignment) => Ok(assignment),
             ClaimAnswer::Nothing { reason } => Err(reason),
@@ -203,6 +240,14 @@ impl Hub {
     }
 
     async fn post<A: DeserializeOwned>(&self, call: &str, body: &impl Serialize) -> Result<A, Error> {
+        let answer = self.send(call, body).await;
+        if let Err(Error::Unauthorized) = answer {
+            self.stands(Standing::Refused);
+        }
+        answer
+    }
+
+    async fn send<A: DeserializeOwned>(&self, call: &str, body: &impl Serialize) -> Result<A, Error> {
         let url = self.base.join(call).map_err(|error| refused(call, 0, "bad_path", &error.to_string()))?;
         let mut response = self.http.post(url).json(body).send().await.map_err(|e| unreachable(&e))?;
         let status = response.status();

@@ -43,6 +43,7 @@
 //! - **Secrets stay inside.** A credential is opened in memory for one job, and never logged, reported or written.
 
 pub mod args;
+mod claims;
 pub mod config;
 mod error;
 

@@ -44,6 +44,7 @@ pub(crate) struct Metrics {
     consumers: Family<QueueLabel, Counter>,
     bad_messages: Family<QueueLabel, Counter>,
     hub_reached: Gauge,
+    token_refused: Gauge,
     memory: Gauge,
     disk_free: Gauge,
     disk_total: Gauge,
@@ -72,7 +73,8 @@ impl Metrics {
         let durations = Family::<KindLabel, Histogram>::new_with_constructor(|| Histogram::new(DURATIONS));
         let (pulled, stored) = (Counter::default(), Counter::default());
         let (consumers, bad_messages) = (Family::<QueueLabel, Counter>::default(), Family::default());
-        let [active, hub_reached, memory, disk_free, disk_total] = [(); 5].map(|()| Gauge::default());
+        let [active, hub_reached, token_refused] = [(); 3].map(|()| Gauge::default());
+        let [memory, disk_free, disk_total] = [(); 3].map(|()| Gauge::default());
         registry.register("jobs", "Jobs that ended, by kind and outcome", jobs.clone());
         registry.register_with_unit("job_duration", "How long jobs took", Unit::Seconds, durations.clone());
         registry.register("active_jobs", "Jobs that run", active.clone());
@@ -81,6 +83,11 @@ impl Metrics {
         registry.register("consumer_restarts", "Consumers of a queue that broke off", consumers.clone());
         registry.register("bad_messages", "Queue messages that could not be read", bad_messages.clone());
         registry.register("hub_reached", "1 when the last heartbeat was answered", hub_reached.clone());
+        registry.register(
+            "token_refused",
+            "1 while the hub refuses the worker's token",
+            token_refused.clone(),
+        );
         registry.register_with_unit("resident_memory", "Memory of the worker", Unit::Bytes, memory.clone());
         registry.register_with_unit(
             "storage_free",
@@ -105,6 +112,7 @@ impl Metrics {
             consumers,
             bad_messages,
             hub_reached,
+            token_refused,
             memory,
             disk_free,
             disk_total,
@@ -142,6 +150,11 @@ impl Metrics {
     /// A heartbeat was answered, or not.
     pub(crate) fn hub_reached(&self, reached: bool) {
         self.hub_reached.set(i64::from(reached));
+    }
+
+    /// Whether the hub refuses the worker's token.
+    pub(crate) fn token_refused(&self, refused: bool) {
+        self.token_refused.set(i64::from(refused));
     }
 
     /// Whether the last heartbeat was answered.

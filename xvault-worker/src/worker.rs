@@ -6,17 +6,18 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use xvault::FsStore;
+use xvault::core::Recipient;
 use xvault::core::protocol::{JobMessage, QueueName, Register};
-use xvault::core::{JobId, Recipient};
 
+use crate::claims::Claims;
 use crate::config::WorkerConfig;
 use crate::error::Error;
 use crate::heartbeat::Membership;
-use crate::hub::{self, Backoff, Hub};
+use crate::hub::{Hub, Standing};
 use crate::jobs::source::Doors;
 use crate::jobs::{self, Tools};
 use crate::metrics::Metrics;
@@ -24,8 +25,6 @@ use crate::queue::{Consumer, Feed, Handler, Undelivered};
 use crate::slots::Slots;
 use crate::{http, identity, reconcile};
 
-/// How long the hub is asked for a job before its message is given back to the queue.
-const CLAIM_PATIENCE: Duration = Duration::from_secs(15);
 /// How long loops without a job may take to end: somebody may hold a connection to `/metrics` open.
 const LINGER: Duration = Duration::from_secs(5);
 /// How long cancelled jobs may take to be handed back.
@@ -92,18 +91,17 @@ impl Worker {
         if let Some(listener) = self.listen().await? {
             loops.spawn(http::run(listener, self.tools.metrics.clone(), closing.clone()));
         }
-        let (known, paused) = (watch::Sender::new(false), watch::Sender::new(false));
-        let membership = self.membership(&shutdown, &paused, &known);
+        let paused = watch::Sender::new(false);
+        let membership = self.membership(&shutdown, &paused);
         loops.spawn(membership.run(closing.clone()));
-        let tools = self.tools.clone();
-        let (is_known, stop) = (known.subscribe(), shutdown.clone());
+        let (tools, stop) = (self.tools.clone(), shutdown.clone());
         loops.spawn(async move {
-            if wait_for(is_known, true, &stop).await {
-                tokio::select! { () = stop.cancelled() => {}, () = reconcile::run(&tools.hub, &tools.store) => {} }
-            }
+            let accepted = tools.hub.becomes(Standing::Accepted);
+            let work = accepted.then(|()| reconcile::run(&tools.hub, &tools.store));
+            tokio::select! { () = stop.cancelled() => {}, () = work => {} }
         });
         let running = TaskTracker::new();
-        self.consume(&loops, &running, &shutdown, (&known, &paused));
+        self.consume(&loops, &running, &shutdown, &paused);
         shutdown.cancelled().await;
         self.drain(&running).await;
         closing.cancel();
@@ -121,12 +119,7 @@ impl Worker {
         Ok(Some(bound))
     }
 
-    fn membership(
-        &self,
-        shutdown: &CancellationToken,
-        paused: &watch::Sender<bool>,
-        known: &watch::Sender<bool>,
-    ) -> Membership {
+    fn membership(&self, shutdown: &CancellationToken, paused: &watch::Sender<bool>) -> Membership {
         let register = Register {
             worker_id: self.config.worker_id.clone(),
             name: None,
@@ -142,7 +135,6 @@ impl Worker {
             metrics: self.tools.metrics.clone(),
             draining: shutdown.clone(),
             paused: paused.clone(),
-            known: known.clone(),
         }
     }
 
@@ -152,9 +144,9 @@ impl Worker {
         loops: &TaskTracker,
         running: &TaskTracker,
         shutdown: &CancellationToken,
-        (known, paused): (&watch::Sender<bool>, &watch::Sender<bool>),
+        paused: &watch::Sender<bool>,
     ) {
-        let slots = Slots::new(self.config.concurrency);
+        let (slots, claims) = (Slots::new(self.config.concurrency), Claims::default());
         let never = watch::Sender::new(false);
         for (queue, paused) in
             [(QueueName::Shared, paused), (QueueName::Worker(self.config.worker_id.clone()), &never)]
@@ -163,6 +155,7 @@ impl Worker {
                 tools: self.tools.clone(),
                 slots: slots.clone(),
                 running: running.clone(),
+                claims: claims.clone(),
                 stop: shutdown.clone(),
             };
             let consumer = Consumer {
@@ -173,7 +166,8 @@ impl Worker {
                 handler: intake.handler(),
                 metrics: self.tools.metrics.clone(),
             };
-            loops.spawn(consume(consumer, known.subscribe(), paused.subscribe(), shutdown.clone()));
+            let terms = Terms { standing: self.tools.hub.standing(), paused: paused.subscribe() };
+            loops.spawn(consume(consumer, terms, shutdown.clone()));
         }
     }
 
@@ -195,36 +189,45 @@ impl Worker {
     }
 }
 
-/// Consumes while the hub knows the worker and nobody pauses the queue, until `stop`.
-async fn consume(
-    consumer: Consumer,
-    known: watch::Receiver<bool>,
-    paused: watch::Receiver<bool>,
-    stop: CancellationToken,
-) {
-    if !wait_for(known, true, &stop).await {
-        return;
-    }
-    while wait_for(paused.clone(), false, &stop).await {
+/// Consumes while the terms are met, until `stop`.
+async fn consume(consumer: Consumer, terms: Terms, stop: CancellationToken) {
+    loop {
+        tokio::select! { biased; () = stop.cancelled() => return, () = terms.clone().wait_for(true) => {} }
         let pause = stop.child_token();
+        let _dropped = pause.clone().drop_guard();
         tokio::join!(
             async {
-                wait_for(paused.clone(), true, &pause).await;
-                pause.cancel();
+                tokio::select! { () = pause.cancelled() => {}, () = terms.clone().wait_for(false) => pause.cancel() }
             },
             consumer.run(&pause),
         );
     }
 }
 
-/// Waits until `flag` is `wanted`; false when `stop` came first.
-async fn wait_for(mut flag: watch::Receiver<bool>, wanted: bool, stop: &CancellationToken) -> bool {
-    let changed = async { flag.wait_for(|value| *value == wanted).await.is_ok() };
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => false,
-        // Without a sender nobody can change it any more, and `stop` is all that can come.
-        true = changed => true,
+/// What a queue is consumed on: the hub takes the worker's token, so that claims can be answered, and nobody pauses the queue.
+#[derive(Clone)]
+struct Terms {
+    standing: watch::Receiver<Standing>,
+    paused: watch::Receiver<bool>,
+}
+
+impl Terms {
+    fn are_met(&self) -> bool {
+        *self.standing.borrow() == Standing::Accepted && !*self.paused.borrow()
+    }
+
+    /// Waits until they are met, or until they are not.
+    async fn wait_for(mut self, met: bool) {
+        while self.are_met() != met {
+            tokio::select! { () = changed(&mut self.standing) => {}, () = changed(&mut self.paused) => {} }
+        }
+    }
+}
+
+/// Ready when it has changed; never, when nobody can change it any more.
+async fn changed<T>(watched: &mut watch::Receiver<T>) {
+    if watched.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 
@@ -234,6 +237,7 @@ struct Intake {
     tools: Arc<Tools>,
     slots: Slots,
     running: TaskTracker,
+    claims: Claims,
     stop: CancellationToken,
 }
 
@@ -253,7 +257,7 @@ impl Intake {
         let tools = self.tools;
         // In a task of its own: a consumer that breaks off takes neither the claim nor the job with it.
         self.running.spawn(async move {
-            let (asked_at, claimed) = claim(&tools.hub, &message.job_id).await;
+            let (asked_at, claimed) = self.claims.claim(&tools.hub, &message.job_id).await;
             let job = match claimed {
                 Ok(Ok(assignment)) => Some(jobs::run(tools, *assignment, asked_at)),
                 Ok(Err(reason)) => {
@@ -279,25 +283,5 @@ impl Intake {
 fn tell(waiting: oneshot::Sender<Result<(), Undelivered>>, answer: Result<(), Undelivered>) {
     if waiting.send(answer).is_err() {
         tracing::debug!("the consumer of a message broke off");
-    }
-}
-
-type Claimed = Result<Result<Box<xvault::core::protocol::Assignment>, String>, hub::Error>;
-
-/// Claims a job, for a while; gives when the claim that was answered was sent.
-async fn claim(hub: &Hub, job_id: &JobId) -> (Instant, Claimed) {
-    let until = Instant::now() + CLAIM_PATIENCE;
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
-    loop {
-        let asked_at = Instant::now();
-        let claimed = hub.claim(job_id).await;
-        let pause = match &claimed {
-            Err(error @ hub::Error::Unreachable { .. }) => backoff.after(error),
-            _ => return (asked_at, claimed),
-        };
-        if Instant::now() + pause >= until {
-            return (asked_at, claimed);
-        }
-        tokio::time::sleep(pause).await;
     }
 }

@@ -104,7 +104,7 @@ impl Bench {
     }
 
     pub(crate) async fn claim(&self, worker: &WorkerId, job_id: Option<JobId>) -> Option<Assignment> {
-        match claim(&self.hub, worker, Claim { job_id }).await.unwrap() {
+        match claim(&self.hub, worker, Claim { job_id, nonce: None }).await.unwrap() {
             ClaimAnswer::Claimed(assignment) => Some(*assignment),
             ClaimAnswer::Nothing { .. } => None,
         }

@@ -33,7 +33,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Whether it takes only jobs that no other worker can run.
+    /// Whether it takes no more backups, and of other jobs those alone that no other worker can run.
     pub(crate) fn is_draining(&self) -> bool {
         self.drain || self.status == "draining"
     }

@@ -19,7 +19,7 @@ use xvault::core::protocol::{
     JobProgress, LEASE_LOST, LeaseAnswer, LogLine, Logs, Outcome, Reconcile, ReconcileAnswer, Register,
     Registered, Renew, Report, Task,
 };
-use xvault::core::{JobId, JobStatus, LeaseToken, SnapshotKey, TenantId, WorkerId, clock};
+use xvault::core::{ClaimNonce, JobId, JobStatus, LeaseToken, SnapshotKey, TenantId, WorkerId, clock};
 
 pub(crate) const TOKEN: &str = "xvw_the-token-of-the-tests";
 
@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     None,
     /// Every call gets a 503.
     Down,
+    /// Every call gets a 401.
+    Unauthorized,
     /// Every call about a completion is done, and its answer lost.
     LosesCompletions,
     /// Every call about a completion is done, and gets a 503 for it.
@@ -48,6 +50,8 @@ pub(crate) struct FakeJob {
     pub(crate) task: Task,
     pub(crate) life: Life,
     pub(crate) claims: u32,
+    /// Of the claim that was given the job last.
+    pub(crate) nonce: Option<ClaimNonce>,
     pub(crate) renewals: u32,
     pub(crate) completions: u32,
     pub(crate) progress: Vec<JobProgress>,
@@ -70,6 +74,9 @@ pub(crate) struct Inner {
     pub(crate) calls: u64,
     /// The paths of calls that got a 503 and nothing else.
     pub(crate) in_vain: Vec<String>,
+    /// Paths of calls that were refused for their token.
+    pub(crate) refused: Vec<String>,
+    pub(crate) heartbeat_ms: u64,
     pub(crate) lease: Duration,
 }
 
@@ -91,7 +98,11 @@ impl Drop for Server {
 
 impl FakeHub {
     pub(crate) async fn start() -> Self {
-        let inner = Arc::new(Mutex::new(Inner { lease: Duration::from_secs(60), ..Inner::default() }));
+        let inner = Arc::new(Mutex::new(Inner {
+            lease: Duration::from_secs(60),
+            heartbeat_ms: 200,
+            ..Inner::default()
+        }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = router(inner.clone());
@@ -118,6 +129,7 @@ impl FakeHub {
             task,
             life: Life::queued(clock::now(), 3),
             claims: 0,
+            nonce: None,
             renewals: 0,
             completions: 0,
             progress: Vec::new(),
@@ -176,7 +188,9 @@ async fn faults(State(inner): Shared, request: Request, next: Next) -> Response 
         inner.fault
     };
     let bearer = request.headers().get(header::AUTHORIZATION).cloned();
-    if bearer.is_none_or(|bearer| bearer != format!("Bearer {TOKEN}")) {
+    let is_unknown = bearer.is_none_or(|bearer| bearer != format!("Bearer {TOKEN}"));
+    if is_unknown || fault == Fault::Unauthorized {
+        inner.lock().unwrap().refused.push(request.uri().path().to_owned());
         return (StatusCode::UNAUTHORIZED, Json(json!({"error": "who?", "code": "unauthorized"})))
             .into_response();
     }
@@ -209,8 +223,9 @@ fn hang_up() -> Response {
 }
 
 async fn register(State(inner): Shared, Json(register): Json<Register>) -> Json<Registered> {
-    inner.lock().unwrap().registered.push(register);
-    Json(Registered { heartbeat_ms: 200 })
+    let mut inner = inner.lock().unwrap();
+    inner.registered.push(register);
+    Json(Registered { heartbeat_ms: inner.heartbeat_ms })
 }
 
 async fn heartbeat(State(inner): Shared, Json(heartbeat): Json<Heartbeat>) -> Json<HeartbeatAnswer> {
@@ -233,10 +248,15 @@ async fn claim(State(inner): Shared, Json(claim): Json<Claim>) -> Json<ClaimAnsw
         return Json(ClaimAnswer::Nothing { reason: "no such job".into() });
     };
     job.claims += 1;
-    let lease_token = LeaseToken::generate();
+    let again = job.life.lease().filter(|_| claim.nonce.is_some() && claim.nonce == job.nonce);
+    let lease_token = again.map_or_else(LeaseToken::generate, |lease| lease.token.clone());
     let worker: WorkerId = "worker-1".parse().unwrap();
-    match job.life.claim(clock::now(), &worker, lease_token.clone(), lease) {
-        Ok(life) => job.life = life,
+    let claimed = match again {
+        Some(_) => job.life.renew(&lease_token, clock::now(), lease),
+        None => job.life.claim(clock::now(), &worker, lease_token.clone(), lease),
+    };
+    match claimed {
+        Ok(life) => (job.life, job.nonce) = (life, claim.nonce),
         Err(refusal) => return Json(ClaimAnswer::Nothing { reason: refusal.to_string() }),
     }
     Json(ClaimAnswer::Claimed(Box::new(Assignment {

@@ -12,7 +12,7 @@ use xvault::core::protocol::{QueueName, Sealed, Task};
 use xvault::core::{Identity, JobId, JobStatus, Recipient, SourceSettings};
 use xvault_testkit::{FaultProxy, Sshd};
 
-use crate::fake_hub::{FakeHub, TOKEN};
+use crate::fake_hub::{FakeHub, Fault, TOKEN};
 use crate::redis_server::RedisServer;
 use crate::support::{backup, eventually, local, remains, snapshots, ssh};
 
@@ -258,6 +258,46 @@ async fn no_secret_is_logged_queued_or_stored_and_every_line_of_a_job_says_whose
         );
         assert!(job_ids.iter().any(|id| span["job_id"] == id.as_str()), "{line}");
     }
+}
+
+/// With a token that was revoked nobody eats the messages of others: the first claim that is refused is the last one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_token_stops_the_worker_from_consuming_until_it_is_taken_again() {
+    let place = Place::new().await;
+    // No heartbeat comes between: it is the claim that is refused first.
+    place.hub.state().heartbeat_ms = 300_000;
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut program = place.start(&[("WORKER_METRICS_ADDR", &format!("127.0.0.1:{port}"))]);
+    let job_id = place.run(place.local_backup()).await;
+    place.completes(&job_id).await;
+    let is_refused = |value: u8| {
+        let line = format!("xvault_worker_token_refused {value}");
+        get(port, "/metrics").lines().any(|found| found == line)
+    };
+    assert!(is_refused(0));
+
+    place.hub.set_fault(Fault::Unauthorized);
+    let mut job_ids = Vec::new();
+    for _ in 0..4 {
+        job_ids.push(place.run(place.local_backup()).await);
+    }
+    assert!(eventually(|| is_refused(1)).await, "{}", program.log());
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    let refused = place.hub.state().refused.clone();
+    let claims = refused.iter().filter(|path| path.ends_with("/claim")).count();
+    assert!(claims == 1 && refused.len() > 1, "{refused:?}");
+    // All of them wait for somebody else.
+    assert_eq!(place.redis.waiting(&QueueName::Shared).await, 4);
+    assert!(program.child.try_wait().unwrap().is_none());
+    let told = |log: &str| log.lines().filter(|line| line.contains("refuses this worker's token")).count();
+    assert_eq!(told(&program.log()), 1, "{}", program.log());
+    assert!(program.log().contains("xvault-hub token worker-1"), "{}", program.log());
+
+    place.hub.set_fault(Fault::None);
+    for job_id in &job_ids {
+        place.completes(job_id).await;
+    }
+    assert!(is_refused(0) && told(&program.log()) == 1, "{}", program.log());
 }
 
 fn holds(dir: &Path, secret: &[u8]) -> bool {

@@ -59,6 +59,14 @@ impl RedisServer {
         redis::aio::ConnectionManager::new(redis::Client::open(self.url()).unwrap()).await.unwrap()
     }
 
+    /// Messages that wait in a queue, to be taken now or later.
+    pub(crate) async fn waiting(&self, queue: &QueueName) -> u64 {
+        let mut ask = redis::pipe();
+        ask.cmd("ZCARD").arg(format!("{queue}:scheduled")).cmd("LLEN").arg(format!("{queue}:active"));
+        let (later, now): (u64, u64) = ask.query_async(&mut self.connection().await).await.unwrap();
+        later + now
+    }
+
     /// Pushes as the hub does.
     pub(crate) async fn push(&self, queue: &QueueName, job_id: &JobId) {
         self.push_any(queue, JobMessage { job_id: job_id.clone() }).await;

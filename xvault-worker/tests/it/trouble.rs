@@ -261,6 +261,24 @@ async fn duplicate_messages_run_a_job_once() {
 }
 
 #[tokio::test]
+async fn a_claim_whose_answer_is_lost_is_repeated_and_answered_the_same() {
+    let mut line = None;
+    let through = |config: &mut xvault_worker::WorkerConfig| {
+        let port = config.hub_url.rsplit(':').next().unwrap().parse().unwrap();
+        let proxy = line.insert(FaultProxy::start(port));
+        config.hub_url = format!("http://127.0.0.1:{}", proxy.port);
+    };
+    let bench = Bench::with(through, None).await;
+    let line = line.unwrap();
+    assert!(eventually(|| !bench.hub.state().registered.is_empty()).await);
+    line.lose_answer_to("/internal/jobs/claim");
+    let job_id = bench.submit(bench.local_backup());
+    bench.reaches(&job_id, JobStatus::Completed).await;
+    assert_eq!(line.answers_lost(), 1);
+    assert_eq!(bench.hub.job(&job_id, |job| (job.claims, job.life.attempt, job.completions)), (2, 1, 1));
+}
+
+#[tokio::test]
 async fn no_more_jobs_run_at_a_time_than_are_wanted() {
     let slow = SlowSource::start();
     let bench = Bench::with(|config| config.concurrency = std::num::NonZeroUsize::MIN, None).await;

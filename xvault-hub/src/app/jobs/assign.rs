@@ -4,12 +4,12 @@ use serde_json::json;
 use sqlx::AnyConnection;
 use xvault_core::error::Disposition;
 use xvault_core::job::JobError;
-use xvault_core::protocol::{Assignment, BackupTask, ClaimAnswer, Sealed, Task};
+use xvault_core::protocol::{Assignment, BackupTask, ClaimAnswer, Outcome, Sealed, Task};
 use xvault_core::secret::ExposeSecret;
 use xvault_core::{JobKind, Recipient, SnapshotKey};
 
 use super::enqueue::check_enabled;
-use super::{cleaned, millis};
+use super::{cleaned, complete, millis};
 use crate::api::error::Result;
 use crate::app::audit::{Deed, record_by_worker};
 use crate::db::credentials::StoredSecret;
@@ -189,15 +189,17 @@ fn sealed(
 async fn fail(hub: &Hub, job: &JobRow, unmet: &Unmet) -> Result<()> {
     let Some(lease) = job.life.lease() else { return Ok(()) };
     let now = hub.clock().now();
-    let message = cleaned(&xvault_core::error::chain(unmet), super::complete::MAX_ERROR_MESSAGE);
+    let message = cleaned(&xvault_core::error::chain(unmet), complete::MAX_ERROR_MESSAGE);
     let error = JobError { code: unmet.code().to_owned(), message };
     let disposition = match unmet {
         Unmet::Db(_) => Disposition::Transient,
         _ => Disposition::Permanent,
     };
-    let life = job.life.fail(&lease.token, now, error, disposition)?;
-    let after = super::complete::requeued(job.with(life, now), now);
+    let life = job.life.fail(&lease.token, now, error.clone(), disposition)?;
+    let after = complete::requeued(job.with(life, now), now);
     // When the row has changed, somebody has canceled the job meanwhile.
-    jobs::save(&mut *hub.db().conn().await?, &after, now).await?;
+    if jobs::save(&mut *hub.db().conn().await?, &after, now).await? {
+        complete::note(hub, &after, &Outcome::Failed { error, disposition });
+    }
     Ok(())
 }

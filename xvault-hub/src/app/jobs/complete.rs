@@ -57,8 +57,7 @@ async fn take(hub: &Hub, worker: &WorkerId, id: &JobId, done: Complete) -> Resul
         store(hub, &mut tx, &job, result).await?;
     }
     commit(tx).await?;
-    tell(&job, &done.outcome);
-    count(hub, &job, &done.outcome);
+    note(hub, &job, &done.outcome);
     if let (JobStatus::Completed, JobKind::Backup, Some(source)) = (job.status(), job.kind, &job.source_id) {
         retention::after_backup(hub, source);
     }
@@ -196,6 +195,12 @@ async fn store(
         (TaskResult::DeleteSnapshot, Some(snapshot)) => Ok(snapshots::delete(tx, snapshot).await?),
         _ => Ok(()),
     }
+}
+
+/// Tells and counts how an attempt ended.
+pub(super) fn note(hub: &Hub, job: &JobRow, outcome: &Outcome) {
+    tell(job, outcome);
+    count(hub, job, outcome);
 }
 
 fn count(hub: &Hub, job: &JobRow, outcome: &Outcome) {

@@ -52,8 +52,8 @@ macro_rules! eligible {
     };
 }
 
-/// The queued jobs that a worker may run, those that shall go first in front. A worker that drains runs only what no
-/// other can. Deletions wait while another job reads the snapshot.
+/// The queued jobs that a worker may run, those that shall go first in front. A worker that drains runs no
+/// backups, and of the rest only what no other can. Deletions wait while another job reads the snapshot.
 pub(crate) async fn eligible(
     conn: &mut AnyConnection,
     worker: &Worker,
@@ -61,7 +61,7 @@ pub(crate) async fn eligible(
     limit: i64,
 ) -> Result<Vec<JobRow>> {
     let text = if worker.is_draining() {
-        eligible!("target_worker_id = $2")
+        eligible!("target_worker_id = $2 AND type <> 'backup'")
     } else {
         eligible!("(target_worker_id IS NULL OR target_worker_id = $2)")
     };
