@@ -40,6 +40,8 @@ mod clock;
 pub mod config;
 mod db;
 mod keys;
+#[cfg(test)]
+mod logged;
 mod metrics;
 pub mod program;
 pub mod queue;

@@ -102,8 +102,6 @@ pub(super) async fn secure(request: Request, next: Next) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use axum::Router;
     use axum::body::Body;
     use axum::middleware::from_fn;
@@ -112,6 +110,7 @@ mod tests {
     use tower_http::catch_panic::CatchPanicLayer;
 
     use super::*;
+    use crate::logged::Logged;
 
     #[test]
     fn a_foreign_request_id_is_taken_over_when_it_is_harmless() {
@@ -174,27 +173,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_handler_logs_carries_the_requests_id() {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let _guard = tracing::subscriber::set_default(subscriber);
+        let logged = Logged::default();
+        let _guard = logged.listen();
         ask("/logs").await;
-        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let text = logged.text();
         assert!(text.contains("from the handler") && text.contains("request_id=from-the-proxy"), "{text}");
-    }
-
-    /// What was logged.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
     }
 }

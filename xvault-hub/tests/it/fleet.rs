@@ -1,8 +1,11 @@
 //! `/api/v1/workers`, as operators use it.
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
+use serde_json::{Value, json};
+use xvault_core::protocol::QueueName;
+
+use crate::fake_worker::{FakeWorker, enqueue, local_source, ssh_source};
 use crate::world::{World, text};
 
 async fn a_worker_is_made_with_a_token_that_is_shown_once(world: World) {
@@ -87,6 +90,36 @@ async fn a_drained_worker_takes_nothing_until_undrained(world: World) {
     worker.claim(&job).await;
 }
 
+/// What a claim gave.
+async fn claimed(worker: &FakeWorker, job_id: Option<&str>) -> Value {
+    worker.caller.post("/internal/jobs/claim", json!({ "job_id": job_id })).await.expect(200)
+}
+
+/// A backup that only a drained worker can do waits; what it must do for the snapshots that lie on it, it does.
+async fn a_drained_worker_begins_no_backup_of_its_own_disk(world: World) {
+    let acme = world.tenant("acme").await;
+    let worker = FakeWorker::join(&world, "w1", &["local", "ssh"]).await;
+    let (_, remote) = ssh_source(&acme.admin).await;
+    let snapshot = worker.back_up(&enqueue(&acme.member, &remote).await).await;
+    let source = local_source(&world, &acme).await;
+    let job = enqueue(&acme.member, &source).await;
+    let mut own = world.queue.receiver(&QueueName::Worker("w1".parse().unwrap())).unwrap();
+    let wait = Duration::from_secs(10);
+    tokio::time::timeout(wait, own.recv()).await.unwrap().unwrap();
+    world.operator.post("/api/v1/workers/w1/drain", json!({})).await.expect(200);
+    for job_id in [Some(job.as_str()), None] {
+        let answer = claimed(&worker, job_id).await;
+        assert_eq!(answer["outcome"], "nothing", "{answer}");
+    }
+    // Its message is not sent back to it in a circle.
+    assert!(tokio::time::timeout(Duration::from_millis(300), own.recv()).await.is_err());
+    let deletion = world.operator.delete(&format!("/api/v1/snapshots/{snapshot}")).await.expect(202);
+    let answer = claimed(&worker, None).await;
+    assert_eq!((&answer["outcome"], &answer["job_id"]), (&json!("claimed"), &deletion["id"]), "{answer}");
+    world.operator.post("/api/v1/workers/w1/undrain", json!({})).await.expect(200);
+    worker.claim(&job).await;
+}
+
 async fn a_worker_is_deleted_when_nothing_depends_on_it(world: World) {
     let acme = world.tenant("acme").await;
     let (_, source) = ssh_source(&acme.admin).await;
@@ -132,6 +165,7 @@ on_both_engines!(
     a_worker_keeps_the_name_it_was_given,
     a_new_token_voids_the_old,
     a_drained_worker_takes_nothing_until_undrained,
+    a_drained_worker_begins_no_backup_of_its_own_disk,
     a_worker_is_deleted_when_nothing_depends_on_it,
     workers_of_any_name_are_on_the_first_page,
 );

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use xvault_core::protocol::{Assignment, Task};
+use xvault_core::protocol::{Assignment, ClaimAnswer, Task};
 use xvault_core::secret::ExposeSecret as _;
 use xvault_core::{LeaseToken, SnapshotKey};
 use xvault_testkit::samples;
@@ -343,6 +343,48 @@ async fn a_refused_result_can_be_reported_as_a_failure_and_a_taken_one_can_not(w
     assert_eq!(answer["status"], "completed");
 }
 
+/// Claims as a worker does that can repeat it; the assignment, or the reason why there is none.
+async fn claim_as(worker: &FakeWorker, job: &str, nonce: &str) -> Result<Assignment, String> {
+    let claim = json!({ "job_id": job, "nonce": nonce });
+    let answer = worker.caller.post("/internal/jobs/claim", claim).await.expect(200);
+    match serde_json::from_value(answer).unwrap() {
+        ClaimAnswer::Claimed(assignment) => Ok(*assignment),
+        ClaimAnswer::Nothing { reason } => Err(reason),
+    }
+}
+
+async fn a_claim_is_answered_again_when_its_answer_was_lost(world: WorldBuilder) {
+    let scene = Scene::set(world).await;
+    let first = claim_as(&scene.a, &scene.job, "n1").await.unwrap();
+    scene.seconds(50).await;
+    let again = claim_as(&scene.a, &scene.job, "n1").await.unwrap();
+    // The credential is sealed anew; all else is the same, and the lease counts from now.
+    let (Task::Backup(one), Task::Backup(two)) = (&first.task, &again.task) else { panic!("{again:?}") };
+    assert_eq!((&one.snapshot_id, first.attempt), (&two.snapshot_id, again.attempt));
+    assert_eq!((&first.lease_token, first.lease_ms), (&again.lease_token, again.lease_ms));
+    let running = scene.job().await;
+    assert_eq!((&running["attempt"], &running["status"]), (&json!(1), &json!("running")));
+    scene.seconds(50).await;
+    scene.a.say(&first, "renew", json!({})).await.expect(200);
+    // Another claim of the same worker, the same one of another worker, and one that can't be repeated.
+    assert!(claim_as(&scene.a, &scene.job, "n2").await.unwrap_err().contains("running"));
+    assert!(claim_as(&scene.b, &scene.job, "n1").await.unwrap_err().contains("running"));
+    assert!(nothing(&scene.a, json!({ "job_id": scene.job })).await.contains("running"));
+    // A later attempt has another token, even if the worker says the same again.
+    scene.seconds(61).await;
+    scene.until("queued").await;
+    let second = claim_as(&scene.a, &scene.job, "n1").await.unwrap();
+    assert_eq!(second.attempt, 2);
+    assert_ne!(second.lease_token, first.lease_token);
+    scene
+        .a
+        .say(&first, "complete", json!({ "outcome": completed(&scene.a, &first) }))
+        .await
+        .refused(409, "lease_lost");
+    scene.a.say(&second, "complete", json!({ "outcome": completed(&scene.a, &second) })).await.expect(200);
+    assert!(claim_as(&scene.a, &scene.job, "n1").await.unwrap_err().contains("completed"));
+}
+
 async fn a_secret_is_told_to_the_holder_only(world: WorldBuilder) {
     let scene = Scene::set(world).await;
     let job = scene.a.claim(&scene.job).await;
@@ -437,6 +479,7 @@ on_both_engines!(
     only_the_holder_is_heard,
     a_report_is_answered_again_when_its_answer_was_lost,
     a_completion_is_brought_to_its_end_although_nobody_waits_for_it,
+    a_claim_is_answered_again_when_its_answer_was_lost,
     a_silent_worker_loses_its_job_to_another,
     silence_three_times_fails_the_job,
     what_time_heals_is_tried_again_after_a_pause,

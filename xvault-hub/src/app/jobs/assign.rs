@@ -203,3 +203,37 @@ async fn fail(hub: &Hub, job: &JobRow, unmet: &Unmet) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use xvault_core::JobStatus;
+
+    use crate::app::bench::{Bench, on_both_engines};
+    use crate::app::observe;
+    use crate::db::{Scope, jobs};
+    use crate::logged::Logged;
+
+    /// As when the key that the tenant's data is encrypted to was taken away: nobody asks, so the log and the metrics must tell.
+    async fn a_job_that_fails_in_its_claim_is_told_and_counted(bench: Bench) {
+        let (worker, id) = (bench.worker("worker-1").await, bench.backup().await);
+        let hub = &bench.hub;
+        sqlx::query("UPDATE tenant_keys SET key_status = 'disabled'")
+            .execute(&mut *hub.db().conn().await.unwrap())
+            .await
+            .unwrap();
+        let logged = Logged::default();
+        let guard = logged.listen();
+        assert_eq!(bench.claim(&worker, Some(id.clone())).await, None);
+        drop(guard);
+        let row = jobs::get(&mut hub.db().conn().await.unwrap(), &Scope::All, &id).await.unwrap();
+        assert_eq!((row.status(), row.life.error.unwrap().code.as_str()), (JobStatus::Failed, "no_key"));
+        let text = logged.text();
+        for part in ["attempt failed", id.as_str(), "worker-1", "no_key", "backup"] {
+            assert!(text.contains(part), "{part} is not in: {text}");
+        }
+        let page = hub.metrics().page(observe::fleet(hub).await).await.unwrap();
+        assert!(page.contains(r#"xvault_jobs_finished_total{type="backup",status="failed"} 1"#), "{page}");
+    }
+
+    on_both_engines!(a_job_that_fails_in_its_claim_is_told_and_counted);
+}
