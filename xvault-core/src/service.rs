@@ -51,6 +51,14 @@ pub enum SettingError {
         /// Which of the two.
         source: InvalidSecret,
     },
+    /// It can't be used.
+    #[error("{name}: {reason}")]
+    Unusable {
+        /// The environment variable.
+        name: &'static str,
+        /// What it should be.
+        reason: &'static str,
+    },
     /// No setting has this name.
     #[error("{name} is no setting of this program{hint}")]
     Unknown {
@@ -59,6 +67,19 @@ pub enum SettingError {
         /// `; did you mean HUB_LISTEN_ADDR?`
         hint: String,
     },
+}
+
+/// Why a `REDIS_URL` that the client does not take is refused. It is not repeated: it may hold a password.
+#[must_use]
+pub fn refused_redis_url(url: &str) -> SettingError {
+    let with_tls = ["rediss://", "valkeys://"].iter().any(|scheme| url.starts_with(scheme));
+    let reason = if with_tls {
+        "Redis over TLS (rediss://) is not supported; keep Redis in a private network, or put a tunnel that speaks TLS (stunnel) \
+         before it, and give the tunnel's redis:// address"
+    } else {
+        "it is no address of a Redis server: redis://:password@host:6379/0 is, with what is special in the password written as %XX"
+    };
+    SettingError::Unusable { name: "REDIS_URL", reason }
 }
 
 /// The environment variables of a program, as a value.

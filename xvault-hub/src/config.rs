@@ -200,17 +200,37 @@ pub async fn parts(args: &ServeArgs, environment: &Environment) -> anyhow::Resul
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_setting_of_the_program_is_known() {
+    /// Those that `--help` shows.
+    fn settings() -> Vec<String> {
         let command = <crate::program::Cli as clap::CommandFactory>::command();
         let serve = command.find_subcommand("serve").unwrap();
         let settings = command.get_arguments().chain(serve.get_arguments()).filter_map(|arg| arg.get_env());
-        let settings: Vec<_> = settings.filter_map(|name| name.to_str()).collect();
+        settings.filter_map(|name| name.to_str()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_setting_of_the_program_is_known() {
+        let settings = settings();
         assert!(settings.len() > 5, "{settings:?}");
         for name in settings {
-            assert!(KNOWN.contains(&name) || !name.starts_with("HUB_"), "{name}");
+            assert!(KNOWN.contains(&&*name) || !name.starts_with("HUB_"), "{name}");
         }
         assert!(KNOWN.iter().all(|name| !SECRETS.contains(name)));
+    }
+
+    #[test]
+    fn the_manual_lists_every_setting_and_no_others() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+        let manual = std::fs::read_to_string(path).unwrap();
+        let table = manual.split_once("\nOf the hub:\n").unwrap().1.split_once("\nOf a worker:\n").unwrap().0;
+        let first_cells = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+        let mut listed: Vec<_> = first_cells.flat_map(|cell| cell.split([' ', ',', '`'])).collect();
+        listed.retain(|word| !word.is_empty() && *word != "(secret)");
+        let mut settings = settings();
+        settings.extend(SECRETS.iter().chain(&["DATABASE_URL", "REDIS_URL"]).map(|name| (*name).to_owned()));
+        listed.sort_unstable();
+        settings.sort_unstable();
+        assert_eq!(listed, settings);
     }
 
     #[test]
@@ -222,6 +242,38 @@ mod tests {
         }
         for name in ["HUB_BASE_URL", "HUB_ENCRYPTION_KEK_FILE", "HUB_SERVICE_HOST", "HUB_TRUSTED_PROXIES"] {
             check_names(&environment(name)).unwrap();
+        }
+    }
+
+    #[derive(clap::Parser)]
+    struct Serve {
+        #[command(flatten)]
+        args: ServeArgs,
+    }
+
+    #[tokio::test]
+    async fn a_redis_that_will_never_answer_is_refused_without_a_word_of_its_password() {
+        let Serve { args } = clap::Parser::parse_from(["serve"]);
+        let kek = xvault_core::Identity::generate().to_secret();
+        for (url, told) in [
+            ("rediss://:hunter2@h:6379/0", "REDIS_URL: Redis over TLS (rediss://) is not supported"),
+            ("valkeys://:hunter2@h", "REDIS_URL: Redis over TLS"),
+            ("amqp://:hunter2@h", "REDIS_URL: it is no address"),
+            ("hunter2@h:6379", "REDIS_URL: it is no address"),
+            ("redis://:hunter2@h:port", "REDIS_URL: it is no address"),
+            ("redis://:hunter2@h/db", "REDIS_URL: it is no address"),
+        ] {
+            let environment: Environment = [
+                ("HUB_ENCRYPTION_KEK", kek.expose_secret()),
+                ("HUB_JWT_SECRET", "at least thirty-two bytes of secret"),
+                ("REDIS_URL", url),
+                // It comes to this one last.
+                ("DATABASE_URL", "none"),
+            ]
+            .into_iter()
+            .collect();
+            let error = format!("{:#}", parts(&args, &environment).await.unwrap_err());
+            assert!(error.contains(told) && !error.contains("hunter2"), "{url}: {error}");
         }
     }
 

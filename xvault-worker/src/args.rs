@@ -156,6 +156,22 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_lists_every_setting_and_no_others() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+        let manual = std::fs::read_to_string(path).unwrap();
+        let table = manual.split_once("\nOf a worker:\n").unwrap().1.split_once("\n## ").unwrap().0;
+        let first_cells = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+        let mut listed: Vec<_> = first_cells.flat_map(|cell| cell.split([' ', ',', '`'])).collect();
+        listed.retain(|word| !word.is_empty() && *word != "(secret)");
+        let command = Args::command();
+        let mut settings: Vec<_> =
+            command.get_arguments().filter_map(|arg| arg.get_env()?.to_str()).chain([TOKEN, REDIS]).collect();
+        listed.sort_unstable();
+        settings.sort_unstable();
+        assert_eq!(listed, settings);
+    }
+
+    #[test]
     fn an_unknown_variable_stops_the_program_by_name() {
         let both = [("WORKER_TOKEN", "t"), ("REDIS_URL", "redis://h"), ("WORKER_CONCURENCY", "9")];
         let error = args(&[]).settings(&env(&both)).unwrap_err().to_string();

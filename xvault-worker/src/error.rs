@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use xvault::core::service::SettingError;
+
 use crate::{hub, identity};
 
 /// Why a worker does not start. Once it runs, trouble is logged and outlived.
@@ -18,6 +20,9 @@ pub enum Error {
         /// The cause.
         source: Box<xvault::connectors::Error>,
     },
+    /// A setting is wrong in itself.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
     /// The worker has no key.
     #[error(transparent)]
     Identity(#[from] identity::Error),

@@ -97,7 +97,7 @@ impl Membership {
                      a new token with `xvault-hub token {worker_id}` and start the worker with it"
                 ),
                 (Standing::Refused, _) => {
-                    tracing::info!(%worker_id, "the hub accepts this worker's token: jobs are taken again")
+                    tracing::info!(%worker_id, "the hub accepts this worker's token: jobs are taken again");
                 }
                 _ => {}
             }

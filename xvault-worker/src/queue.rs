@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use xvault::core::protocol::{JobMessage, QueueName};
 use xvault::core::secret::{ExposeSecret, SecretString};
+use xvault::core::service::{SettingError, refused_redis_url};
 use xvault::core::{JobId, WorkerId};
 
 use crate::hub::Backoff;
@@ -55,6 +56,19 @@ pub enum Feed {
     },
     /// From the hub in the same program.
     Local(LocalFeed),
+}
+
+impl Feed {
+    /// Refuses what will never work. Whether Redis is there is another matter.
+    pub(crate) fn check(&self) -> Result<(), SettingError> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Redis { url } => {
+                let url = url.expose_secret();
+                redis::Client::open(url).map(drop).map_err(|_| refused_redis_url(url))
+            }
+        }
+    }
 }
 
 /// The receiving ends of the queues of a hub in the same program.
@@ -327,6 +341,27 @@ mod tests {
             got.push(parcel.0.unwrap().job_id.to_string());
         }
         assert_eq!(got, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn a_redis_that_will_never_answer_is_refused_without_a_word_of_its_password() {
+        for (url, told) in [
+            ("rediss://:hunter2@h:6379/0", "TLS"),
+            ("valkeys://:hunter2@h", "TLS"),
+            ("http://:hunter2@h", "redis://:password@host"),
+            (":hunter2@h:6379", "redis://:password@host"),
+            ("redis://:hunter2@", "redis://:password@host"),
+            ("redis://:hunter2/@h:6379/0", "%XX"),
+            ("redis://:hunter2@h:port", "redis://:password@host"),
+            ("redis://:hunter2@h/db", "redis://:password@host"),
+        ] {
+            let error = Feed::Redis { url: url.into() }.check().unwrap_err().to_string();
+            assert!(error.starts_with("REDIS_URL: ") && error.contains(told), "{url}: {error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        for url in ["redis://h", "redis://u:hunter%40@h:6379/1", "redis+unix:///run/redis.sock"] {
+            Feed::Redis { url: url.into() }.check().unwrap();
+        }
     }
 
     #[test]

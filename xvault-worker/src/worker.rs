@@ -50,6 +50,7 @@ impl Worker {
     /// # Errors
     /// When the settings can't work on this machine.
     pub fn new(config: WorkerConfig, feed: Feed) -> Result<Self, Error> {
+        feed.check()?;
         let store = FsStore::open(&config.storage_base)
             .map_err(|source| Error::Store { path: config.storage_base.clone(), source: Box::new(source) })?;
         let identity = identity::open(&config.storage_base)?;
@@ -227,7 +228,7 @@ impl Terms {
 /// Ready when it has changed; never, when nobody can change it any more.
 async fn changed<T>(watched: &mut watch::Receiver<T>) {
     if watched.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

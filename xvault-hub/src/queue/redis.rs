@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, RedisError};
 use xvault_core::protocol::{JobMessage, QueueName};
+use xvault_core::service::refused_redis_url;
 
 use super::{JobQueue, QueueError};
 
@@ -47,7 +48,7 @@ impl RedisQueue {
     pub fn new(url: &str) -> Result<Self, QueueError> {
         let invalid = |_: RedisError| QueueError {
             queue: "redis".to_owned(),
-            reason: "REDIS_URL is no URL of a Redis server".to_owned(),
+            reason: refused_redis_url(url).to_string(),
         };
         let client = Client::open(url).map_err(invalid)?;
         let config = ConnectionManagerConfig::new()

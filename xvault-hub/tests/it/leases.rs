@@ -54,6 +54,17 @@ impl Scene {
         };
         self.world.while_the_hub_runs(reached).await
     }
+
+    async fn wait_for(&self, status: &str) -> Value {
+        for _ in 0..400 {
+            let job = self.job().await;
+            if job["status"] == status {
+                return job;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("the job never became {status}: {}", self.job().await);
+    }
 }
 
 /// Every call about a job.

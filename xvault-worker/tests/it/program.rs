@@ -127,6 +127,8 @@ fn wrong_settings_stop_the_program_and_are_named() {
         (vec![], "WORKER_ID"),
         (vec![("WORKER_ID", "w1")], "WORKER_TOKEN"),
         (base[..2].to_vec(), "REDIS_URL"),
+        (vec![base[0], base[1], ("REDIS_URL", "rediss://:hunter2@h")], "REDIS_URL: Redis over TLS"),
+        (vec![base[0], base[1], ("REDIS_URL", "redis://:hunter2@h:port")], "REDIS_URL: it is no address"),
         (with(&[("WORKER_CONCURENCY", "1")]), "WORKER_CONCURENCY"),
         (with(&[("WORKER_CONCURRENCY", "0")]), "WORKER_CONCURRENCY"),
         (with(&[("WORKER_METRICS_ADDR", "nowhere")]), "WORKER_METRICS_ADDR"),
