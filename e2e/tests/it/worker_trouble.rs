@@ -142,6 +142,19 @@ fn the_answer_to_its_completion_is_lost(sqlite: bool) {
     assert_eq!(fleet.job(&job), done);
 }
 
+/// The hub has given it the job, and it can't know: it asks again, long before its lease is over.
+#[test]
+fn the_answer_to_its_claim_is_lost() {
+    let fleet = Fleet::start(&Plan { hub_lines: true, lease_secs: 5 * SOON, ..Plan::default() });
+    let line = fleet.workers[0].line.as_ref().unwrap();
+    line.lose_answer_to("/claim HTTP/1.1");
+    let source = fleet.small_source("claimed");
+    let job = fleet.backup(&source);
+    let done = fleet.completed(&job);
+    assert_eq!((line.answers_lost(), &done["attempt"], fleet.runs(&job)), (1, &1.into(), 1), "{done}");
+    let _ = fleet.only_snapshot(&source);
+}
+
 #[test]
 fn the_answer_to_its_completion_is_lost_on_postgres() {
     the_answer_to_its_completion_is_lost(false);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use xvault_core::protocol::Assignment;
 use xvault_hub::queue::LocalQueue;
 
