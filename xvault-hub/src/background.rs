@@ -9,7 +9,8 @@ mod pace;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use xvault_core::protocol::QueueName;
 
 use crate::app::{jobs, overdue, retention, scheduler, wake, workers};
@@ -37,8 +38,32 @@ const TIDY: Duration = Duration::from_secs(3600);
 /// Lines that are removed in one statement: SQLite has one writer, and it must not be held up.
 const LOG_LINES: u32 = 1000;
 
+/// The loops of a hub, at work. When this is dropped they are told to end; [`Background::stop`] also waits until they have.
+#[derive(Debug)]
+#[must_use = "the loops end when it is dropped"]
+pub struct Background {
+    stop: DropGuard,
+    loops: JoinHandle<()>,
+}
+
+impl Background {
+    /// Ends the loops, and waits for it. What they had begun in the database is rolled back.
+    pub async fn stop(self) {
+        drop(self.stop);
+        // A loop outlives its panics.
+        let _done = self.loops.await;
+    }
+}
+
 impl Hub {
-    /// Runs the loops that keep jobs moving, until `stop`. Several hubs on one database may run them at once.
+    /// Starts the loops that keep jobs moving, on the present tokio runtime. Several hubs on one database may run them at once.
+    pub fn start_background(&self) -> Background {
+        let (hub, stop) = (self.clone(), CancellationToken::new());
+        let guard = stop.clone().drop_guard();
+        Background { stop: guard, loops: tokio::spawn(async move { hub.run_background(stop).await }) }
+    }
+
+    /// As [`Hub::start_background`], until `stop`.
     pub async fn run_background(&self, stop: CancellationToken) {
         let grace = Mutex::default();
         tokio::join!(

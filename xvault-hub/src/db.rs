@@ -9,9 +9,11 @@ pub(crate) mod audit;
 pub(crate) mod credentials;
 pub(crate) mod job_logs;
 pub(crate) mod jobs;
+mod migrations;
 pub(crate) mod needs;
 pub(crate) mod newest;
 pub(crate) mod passing;
+mod pool;
 pub(crate) mod refresh_tokens;
 pub(crate) mod retention;
 pub(crate) mod schedules;
@@ -26,19 +28,13 @@ pub(crate) mod tenants;
 pub(crate) mod users;
 pub(crate) mod workers;
 
-use std::time::Duration;
-
-use sqlx::any::{AnyPoolOptions, AnyRow};
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::any::AnyRow;
+use sqlx::migrate::MigrateError;
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, AssertSqlSafe, Connection as _, Row as _, Transaction};
+use sqlx::{Any, AnyPool, Row as _, Transaction};
 use xvault_core::TenantId;
 
-static MIGRATOR: Migrator = sqlx::migrate!();
-/// How long SQLite waits for others that write.
-const WAIT: Duration = Duration::from_secs(10);
-/// And for others that change the schema, or work while it is to be changed.
-const LONG_WAIT: Duration = Duration::from_secs(5 * 60);
+pub use migrations::Migration;
 
 /// Which engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,17 +43,6 @@ pub enum Dialect {
     Sqlite,
     /// A server.
     Postgres,
-}
-
-/// A step of the schema.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Migration {
-    /// Its number.
-    pub version: i64,
-    /// Its name.
-    pub description: String,
-    /// Whether this database has had it.
-    pub applied: bool,
 }
 
 /// A pool of connections. Clones share it.
@@ -136,6 +121,22 @@ pub enum Error {
     /// `DATABASE_URL` is of no kind that is supported.
     #[error("DATABASE_URL must begin with postgres:// or sqlite:")]
     Url,
+    /// A pool is of another engine.
+    #[error("the hub runs on PostgreSQL and SQLite, and the pool is of {engine}")]
+    Engine {
+        /// As its driver calls it.
+        engine: String,
+    },
+    /// A pool's connections are not as [`Db::from_pool`] needs them.
+    #[error("the pool has {setting} = {found}, and the hub needs {needed}: see `Db::from_pool`")]
+    Pool {
+        /// What is to be set otherwise.
+        setting: &'static str,
+        /// What it is.
+        found: String,
+        /// What it must be.
+        needed: &'static str,
+    },
     /// The schema is older than this program.
     #[error(
         "the database lacks migration {version}: run `xvault-hub migrate`, or set HUB_AUTO_MIGRATE=true to have it done at start"
@@ -185,27 +186,6 @@ impl From<MigrateError> for Error {
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 impl Db {
-    /// Connects to `postgres://…` or `sqlite:PATH`. A missing SQLite file is made.
-    ///
-    /// # Errors
-    /// When the URL is of another kind, or the database can't be reached.
-    pub async fn connect(url: &str, max_connections: u32) -> Result<Self> {
-        sqlx::any::install_default_drivers();
-        let (dialect, url) = if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            (Dialect::Postgres, url.to_owned())
-        } else if url.starts_with("sqlite:") {
-            make_private(url)?;
-            (Dialect::Sqlite, creating(url))
-        } else {
-            return Err(Error::Url);
-        };
-        let options = AnyPoolOptions::new()
-            .max_connections(max_connections)
-            .acquire_timeout(Duration::from_secs(10))
-            .after_connect(move |connection, _| Box::pin(prepare(connection, dialect)));
-        Ok(Self { pool: options.connect(&url).await?, dialect })
-    }
-
     /// Which engine it is.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
@@ -231,83 +211,6 @@ impl Db {
         })
     }
 
-    /// Brings the schema up to date. Several programs may do so at once, and others may use the database meanwhile.
-    ///
-    /// # Errors
-    /// When a migration fails, or [`Error::Ahead`].
-    pub async fn migrate(&self) -> Result<()> {
-        match self.dialect {
-            Dialect::Sqlite => self.migrate_file().await,
-            Dialect::Postgres => self.migrate_server().await,
-        }
-    }
-
-    /// The migrator takes a lock, and keeps it when it fails: it goes with the connection.
-    async fn migrate_server(&self) -> Result<()> {
-        let mut conn = self.conn().await?;
-        let migrated = MIGRATOR.run(&mut *conn).await;
-        if migrated.is_err() {
-            conn.close().await?;
-        }
-        Ok(migrated?)
-    }
-
-    /// On SQLite the migrator takes no lock, so all of it is one transaction, and for that others are waited for.
-    async fn migrate_file(&self) -> Result<()> {
-        let mut conn = self.conn().await?;
-        wait_for_locks(&mut conn, LONG_WAIT).await?;
-        let migrated = migrate_at_once(&mut conn).await;
-        wait_for_locks(&mut conn, WAIT).await?;
-        migrated
-    }
-
-    /// What migrations there are, and which of them this database has had.
-    ///
-    /// # Errors
-    /// When the database can't be asked.
-    pub async fn migrations(&self) -> Result<Vec<Migration>> {
-        let applied = self.applied().await?;
-        let known = MIGRATOR.iter().map(|migration| Migration {
-            version: migration.version,
-            description: migration.description.to_string(),
-            applied: applied.contains(&migration.version),
-        });
-        Ok(known.collect())
-    }
-
-    /// Versions of the migrations that were applied; none in a database that never had any.
-    async fn applied(&self) -> Result<Vec<i64>> {
-        let there = match self.dialect {
-            Dialect::Sqlite => "SELECT COUNT(*) AS n FROM sqlite_master WHERE name = '_sqlx_migrations'",
-            Dialect::Postgres => {
-                "SELECT COUNT(*) AS n FROM information_schema.tables
-                 WHERE table_schema = current_schema() AND table_name = '_sqlx_migrations'"
-            }
-        };
-        if sqlx::query(there).fetch_one(&self.pool).await?.try_get::<i64, _>("n")? == 0 {
-            return Ok(Vec::new());
-        }
-        let rows = sqlx::query("SELECT version FROM _sqlx_migrations ORDER BY version")
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter().map(|row| Ok(row.try_get("version")?)).collect()
-    }
-
-    /// Refuses a database whose schema is not that of this program.
-    ///
-    /// # Errors
-    /// [`Error::Behind`] when a migration is pending, [`Error::Ahead`] when there is one that this program does not know.
-    pub async fn check_schema(&self) -> Result<()> {
-        let applied = self.applied().await?;
-        if let Some(&version) = applied.iter().find(|version| !MIGRATOR.version_exists(**version)) {
-            return Err(Error::Ahead { version });
-        }
-        match MIGRATOR.iter().find(|migration| !applied.contains(&migration.version)) {
-            Some(pending) => Err(Error::Behind { version: pending.version }),
-            None => Ok(()),
-        }
-    }
-
     /// The database's clock, in milliseconds since 1970.
     ///
     /// # Errors
@@ -320,72 +223,10 @@ impl Db {
         Ok(sqlx::query(sql).fetch_one(&self.pool).await?.try_get("now")?)
     }
 
-    /// Ends all connections.
+    /// Ends all connections of the pool, whoever made it.
     pub async fn close(&self) {
         self.pool.close().await;
     }
-}
-
-/// Makes the file of a new SQLite database readable by its owner only, before SQLite makes one for everybody. What SQLite puts
-/// beside it takes over its mode.
-fn make_private(url: &str) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
-    let path = path.split('?').next().unwrap_or_default();
-    // In memory, left to the user, or written with %-escapes that only SQLite's driver resolves.
-    if path.is_empty() || path.starts_with(':') || path.contains('%') || url.contains("mode=") {
-        return Ok(());
-    }
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    match made {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(Error::Sql(error.into())),
-        _ => Ok(()),
-    }
-}
-
-/// SQLite makes the file unless the URL says otherwise.
-fn creating(url: &str) -> String {
-    if url.contains("mode=") {
-        url.to_owned()
-    } else {
-        let separator = if url.contains('?') { '&' } else { '?' };
-        format!("{url}{separator}mode=rwc")
-    }
-}
-
-async fn prepare(connection: &mut AnyConnection, dialect: Dialect) -> sqlx::Result<()> {
-    if dialect == Dialect::Sqlite {
-        wait_for_locks(connection, WAIT).await?;
-        use_wal(connection).await?;
-    }
-    Ok(())
-}
-
-/// How long SQLite waits for others' locks.
-async fn wait_for_locks(connection: &mut AnyConnection, span: Duration) -> sqlx::Result<()> {
-    let text = format!("PRAGMA busy_timeout = {}", span.as_millis());
-    sqlx::raw_sql(AssertSqlSafe(text)).execute(connection).await.map(drop)
-}
-
-/// WAL lets readers go on while one writes; with it, `NORMAL` loses nothing but the last transactions at a power cut.
-async fn use_wal(connection: &mut AnyConnection) -> sqlx::Result<()> {
-    let begun = std::time::Instant::now();
-    loop {
-        let set = sqlx::raw_sql("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
-        match set.execute(&mut *connection).await {
-            // While another program does the same to a new file, SQLite does not wait by itself.
-            Err(error) if passing::passing(&error).is_some() && begun.elapsed() < WAIT => {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            done => return done.map(drop),
-        }
-    }
-}
-
-async fn migrate_at_once(connection: &mut AnyConnection) -> Result<()> {
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-    MIGRATOR.run(&mut *tx).await?;
-    Ok(tx.commit().await?)
 }
 
 /// `($1, $2), ($3, $4)`: the places of so many rows, for statements about many at once.
@@ -438,44 +279,4 @@ pub(crate) fn instant_opt(row: &AnyRow, column: &'static str) -> Result<Option<j
 /// An UPDATE or DELETE of one row: none touched means that there is none in scope.
 pub(crate) fn touched(result: &sqlx::any::AnyQueryResult) -> Result<()> {
     if result.rows_affected() == 0 { Err(Error::NotFound) } else { Ok(()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_database_says_what_it_lacks() {
-        let dir = tempfile::tempdir().unwrap();
-        let db = Db::connect(&format!("sqlite:{}", dir.path().join("hub.db").display()), 2).await.unwrap();
-        assert!(db.migrations().await.unwrap().iter().all(|migration| !migration.applied));
-        let error = db.check_schema().await.unwrap_err().to_string();
-        assert!(error.contains("xvault-hub migrate"), "{error}");
-        db.migrate().await.unwrap();
-        db.check_schema().await.unwrap();
-        db.migrate().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_new_file_and_what_lies_beside_it_are_their_owners_only() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        let url = format!("sqlite:{}", dir.path().join("hub.db").display());
-        let db = Db::connect(&url, 2).await.unwrap();
-        db.migrate().await.unwrap();
-        let files: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap()).collect();
-        assert!(files.len() >= 2, "{files:?}");
-        for file in files {
-            let mode = file.metadata().unwrap().permissions().mode() & 0o777;
-            assert_eq!(mode, 0o600, "{:?}", file.file_name());
-        }
-        // One that is there is opened as it is.
-        Db::connect(&url, 2).await.unwrap().check_schema().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn other_databases_are_refused_by_name() {
-        let error = Db::connect("mysql://localhost/x", 1).await.unwrap_err();
-        assert!(error.to_string().contains("DATABASE_URL"), "{error}");
-    }
 }

@@ -6,6 +6,7 @@ use axum::Router;
 use xvault_core::WorkerId;
 use xvault_core::secret::SecretString;
 
+use crate::api::Mount;
 use crate::app::access_token::AccessTokens;
 use crate::app::login_limits::LoginLimits;
 use crate::app::operators::{self, FirstLogin, KeepError, OperatorError};
@@ -125,14 +126,19 @@ impl Hub {
         issue_worker_token(self.db(), worker).await
     }
 
-    /// The HTTP application: `/api/v1`, `/internal`, `/docs`, `/healthz`, `/readyz`, `/metrics`.
+    /// The HTTP application: `/api/v1`, `/internal`, `/docs`, `/healthz`, `/readyz`, `/metrics`. It may be nested below any path.
     ///
     /// Serve it with [`Router::into_make_service_with_connect_info::<SocketAddr>`](Router::into_make_service_with_connect_info), as
     /// [`crate::serve`] does: it is from `ConnectInfo` that the hub knows who asks. Without it all clients count as one against the
     /// limits of logins, so that a stranger's attempts keep everybody out, and the audit log has no addresses. Behind a proxy,
     /// [`Settings::trusted_proxies`] must name it, for the same reason.
     pub fn router(&self) -> Router {
-        api::router(self.clone())
+        self.router_of(Mount::ALL)
+    }
+
+    /// As [`Hub::router`], with some parts of it only: `/internal` on an address that only workers reach, say.
+    pub fn router_of(&self, mount: Mount) -> Router {
+        api::router(self.clone(), mount)
     }
 
     pub(crate) fn db(&self) -> &Db {

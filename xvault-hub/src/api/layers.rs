@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request};
+use axum::extract::{MatchedPath, NestedPath, Request};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
@@ -27,6 +27,13 @@ const DATA_ONLY: &str = "default-src 'none'; frame-ancestors 'none'";
 /// The documentation's page brings its own scripts and inline styles.
 const OWN_PAGES: &str =
     "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'";
+
+/// The pattern of the route that was found, without what the hub is mounted below.
+pub(super) fn route(request: &Request) -> Option<&str> {
+    let found = request.extensions().get::<MatchedPath>()?.as_str();
+    let below = request.extensions().get::<NestedPath>().map_or("", NestedPath::as_str);
+    Some(found.strip_prefix(below.trim_end_matches('/')).unwrap_or(found))
+}
 
 /// Gives the request an id, puts it on every log line and into the answer, and logs the answer.
 pub(super) async fn identify(request: Request, next: Next) -> Response {
@@ -54,8 +61,7 @@ fn given_id(headers: &HeaderMap) -> Option<String> {
 
 /// 503 when the answer does not begin in time. Streams may go on for longer.
 pub(super) async fn limit_time(request: Request, next: Next) -> Response {
-    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let limit = if matched == Some(WAITING.0) { WAITING.1 } else { TIME_LIMIT };
+    let limit = if route(&request) == Some(WAITING.0) { WAITING.1 } else { TIME_LIMIT };
     match tokio::time::timeout(limit, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
@@ -64,14 +70,6 @@ pub(super) async fn limit_time(request: Request, next: Next) -> Response {
                 .into_response()
         }
     }
-}
-
-/// The documentation's files; a 404 of theirs as ours.
-pub(super) async fn page_or_no_route(response: Response) -> Response {
-    if response.status() == StatusCode::NOT_FOUND {
-        return super::error::no_such_route().await.into_response();
-    }
-    response
 }
 
 /// 500 as ours. The panic's message goes to the log.
@@ -146,9 +144,13 @@ mod tests {
     }
 
     async fn ask(path: &str) -> (StatusCode, HeaderMap, String) {
+        ask_of(router(), path).await
+    }
+
+    async fn ask_of(router: Router, path: &str) -> (StatusCode, HeaderMap, String) {
         let request =
             Request::builder().uri(path).header(REQUEST_ID, "from-the-proxy").body(Body::empty()).unwrap();
-        let response = router().oneshot(request).await.unwrap();
+        let response = router.oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, 10_000).await.unwrap();
         (parts.status, parts.headers, String::from_utf8(body.to_vec()).unwrap())
@@ -169,6 +171,8 @@ mod tests {
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(body.contains(r#""code":"timeout""#), "{body}");
         assert_eq!(ask("/api/v1/sources/s1/test").await.0, StatusCode::OK);
+        let below = Router::new().nest("/backup", router());
+        assert_eq!(ask_of(below, "/backup/api/v1/sources/s1/test").await.0, StatusCode::OK);
     }
 
     #[tokio::test]

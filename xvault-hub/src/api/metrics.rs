@@ -1,6 +1,6 @@
 //! `/metrics`: the fleet and this hub, for a monitoring system.
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -8,6 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{Error, ErrorBody, Result};
+use super::layers;
 use crate::Hub;
 use crate::app::observe;
 use crate::metrics;
@@ -35,7 +36,7 @@ async fn page(State(hub): State<Hub>) -> Result<impl IntoResponse> {
 
 /// Counts the requests that match a route, and their time.
 pub(super) async fn measure(State(hub): State<Hub>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let route = layers::route(&request).map(str::to_owned);
     let method = request.method().as_str().to_owned();
     let begun = tokio::time::Instant::now();
     let response = next.run(request).await;

@@ -1,16 +1,11 @@
 //! The API's description: what handlers say of themselves, completed with what is true of all of them.
 
-use axum::http::HeaderValue;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, Content, OpenApi, Ref, RefOr, ResponseBuilder};
 
 use super::error::ErrorBody;
 
-/// Where the document is served.
-pub(super) const DOCUMENT: &str = "/api/v1/openapi.json";
 /// Calls of workers carry another kind of token.
 const INTERNAL: &str = "/internal/";
 /// Calls without a token.
@@ -118,11 +113,4 @@ fn inline(parameter: &RefOr<Parameter>) -> Option<&Parameter> {
         RefOr::T(parameter) => Some(parameter),
         RefOr::Ref(_) => None,
     }
-}
-
-/// The document as it is served.
-pub(super) fn served(document: &OpenApi) -> impl IntoResponse + Clone + use<> {
-    // It is data all the way down, so it has a JSON form.
-    let json = document.to_json().unwrap_or_default();
-    ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], json)
 }

@@ -11,6 +11,7 @@ mod connections;
 mod credentials;
 mod deadlocks;
 mod deletions;
+mod embed;
 mod events;
 mod every_route;
 mod fake_worker;

@@ -51,8 +51,8 @@ async fn a_migration_waits_for_whoever_writes() {
 async fn a_newer_database_is_refused(engine: Dialect) {
     let database = Database::make(engine);
     let db = database.connect().await;
-    let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-         SELECT 9001, 'from the future', success, checksum, execution_time FROM _sqlx_migrations WHERE version = 1";
+    let newer = "INSERT INTO xvault_migrations (version, description, success, checksum, execution_time)
+         SELECT 9001, 'from the future', success, checksum, execution_time FROM xvault_migrations WHERE version = 1";
     sqlx::raw_sql(newer).execute(&database.sql().await).await.unwrap();
     for refusal in [db.check_schema().await.unwrap_err(), db.migrate().await.unwrap_err()] {
         assert!(matches!(refusal, DbError::Ahead { version: 9001 }), "{refusal:?}");

@@ -152,7 +152,7 @@ async fn old_tests_make_room(engine: Dialect) {
     for text in [
         "DROP INDEX jobs_one_probe_per_source",
         "DROP INDEX jobs_unfinished_probes",
-        "DELETE FROM _sqlx_migrations WHERE version = 5",
+        "DELETE FROM xvault_migrations WHERE version = 5",
     ] {
         sqlx::query(text).execute(&sql).await.unwrap();
     }

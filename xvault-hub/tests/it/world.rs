@@ -224,7 +224,8 @@ impl WorldBuilder {
     }
 }
 
-fn settings() -> Settings {
+/// Of hubs that the tests log in to as often as they like.
+pub(crate) fn settings() -> Settings {
     let mut settings = Settings::with_jwt_secret(JWT_SECRET).unwrap();
     let many = NonZeroU32::new(100_000).unwrap();
     settings.login_limit =
@@ -327,6 +328,11 @@ impl Drop for World {
 }
 
 impl Caller {
+    /// Somebody without a token, at a hub that no [`World`] has.
+    pub(crate) fn stranger(base: &str) -> Self {
+        Self::nobody(&http_client(), base)
+    }
+
     fn nobody(http: &Client, base: &str) -> Self {
         let (http, base) = (http.clone(), base.to_owned());
         Self {
