@@ -111,6 +111,8 @@ ids! {
     CredentialId = "credential id";
     /// A token for programs.
     ApiKeyId = "api key id";
+    /// A login, and all that descends from it.
+    SessionId = "session id";
     /// When a source is backed up.
     ScheduleId = "schedule id";
     /// What a worker shows to prove that a job is still its own. Ours, so never guessed from outside: 74 random bits.

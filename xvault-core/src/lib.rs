@@ -50,8 +50,8 @@ pub mod tar;
 pub use entry::{Entry, EntryKind, EntryPath, EntrySink, Metadata, Mtime, SinkError, Warning, WarningCode};
 pub use error::{Dispose, Disposition};
 pub use id::{
-    ApiKeyId, ClaimNonce, CredentialId, JobId, LeaseToken, ScheduleId, SnapshotId, SourceId, TenantId,
-    UserId, WorkerId,
+    ApiKeyId, ClaimNonce, CredentialId, JobId, LeaseToken, ScheduleId, SessionId, SnapshotId, SourceId,
+    TenantId, UserId, WorkerId,
 };
 pub use job::{JobKind, JobStatus};
 pub use monitor::{Phase, Progress, Silent};

@@ -21,6 +21,16 @@ pub(crate) fn name(field: &str, text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
+/// What a list is searched for. No row holds a control character there, and PostgreSQL takes no NUL.
+pub(crate) fn sought(parameter: &str, text: Option<String>) -> Result<Option<String>> {
+    match text {
+        Some(text) if text.chars().count() > MAX_NAME || text.chars().any(char::is_control) => {
+            Err(Error::bad_request(format!("`{parameter}` takes up to {MAX_NAME} printable characters")))
+        }
+        text => Ok(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

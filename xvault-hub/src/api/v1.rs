@@ -13,6 +13,7 @@ mod plan_page;
 mod retention;
 mod schedule_fields;
 mod schedules;
+mod sessions;
 mod settings;
 mod snapshots;
 mod source_test;
@@ -28,6 +29,7 @@ use crate::Hub;
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
         .merge(auth::routes())
+        .merge(sessions::routes())
         .merge(tenants::routes())
         .merge(users::routes())
         .merge(api_keys::routes())

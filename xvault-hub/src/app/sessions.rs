@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use sqlx::{Any, AnyConnection, Transaction};
+use xvault_core::SessionId;
 use xvault_core::secret::{ExposeSecret as _, SecretString};
 
 use super::audit::{Deed, record};
@@ -19,6 +20,8 @@ use super::email::Email;
 use super::login_failures;
 use super::tokens::{self, Kind};
 use crate::api::error::{Error, Result};
+use crate::api::principal::{Actor, Principal};
+use crate::db::Page;
 use crate::db::refresh_tokens::{self, RefreshToken, Successors};
 use crate::db::users::{self, Account, User};
 use crate::{DbError, Hub};
@@ -135,9 +138,9 @@ pub(crate) async fn open(hub: &Hub, user: User, ip: Option<IpAddr>) -> Result<Se
         Err(DbError::NotFound) => return Err(wrong_login()),
         noted => noted?,
     }
-    let family = xvault_core::clock::new_id();
-    audit(&mut tx, hub, &user, ip, "auth.login", &family).await?;
-    let session = issue(&mut tx, hub, user, family, None).await?;
+    let begun = Place { family_id: SessionId::generate(), parent_id: None, session_at: now };
+    audit(&mut tx, hub, &user, ip, "auth.login", &begun.family_id).await?;
+    let session = issue(&mut tx, hub, user, ip, begun).await?;
     commit(tx).await?;
     Ok(session)
 }
@@ -164,7 +167,8 @@ pub(crate) async fn refresh(hub: &Hub, ip: Option<IpAddr>, token: &SecretString)
         Shown::AtOnce => return Err(superseded()),
         Shown::First | Shown::Over => return Err(invalid_token()),
     }
-    let session = issue(&mut tx, hub, user, known.family_id, Some(known.id)).await?;
+    let RefreshToken { id, family_id, session_at, .. } = known;
+    let session = issue(&mut tx, hub, user, ip, Place { family_id, parent_id: Some(id), session_at }).await?;
     commit(tx).await?;
     Ok(session)
 }
@@ -175,6 +179,30 @@ pub(crate) async fn logout(hub: &Hub, ip: Option<IpAddr>, token: &SecretString) 
     let Some((mut tx, known)) = hold(hub, &hash).await? else { return Ok(()) };
     let user = users::account(&mut tx, &known.user_id).await?.user;
     revoke(&mut tx, hub, &user, &known, ip, "auth.logout").await?;
+    commit(tx).await
+}
+
+/// What is known of the sessions of who asks: the token of each that is still unused. API keys have none.
+pub(crate) async fn list(hub: &Hub, who: &Principal, page: &Page) -> Result<Vec<RefreshToken>> {
+    let Actor::User(user) = &who.actor else { return Ok(Vec::new()) };
+    let mut conn = hub.db().conn().await?;
+    Ok(refresh_tokens::live(&mut conn, user, hub.clock().now(), page).await?)
+}
+
+/// Ends one of them.
+pub(crate) async fn end_own(hub: &Hub, who: &Principal, id: &SessionId) -> Result<()> {
+    let Actor::User(user) = &who.actor else { return Err(Error::not_found("session")) };
+    let mut tx = hub.db().begin().await?;
+    users::hold(&mut tx, user).await.map_err(Error::of("session"))?;
+    refresh_tokens::revoke_of(&mut tx, user, id, hub.clock().now()).await.map_err(Error::of("session"))?;
+    let deed = Deed {
+        action: "auth.end_session",
+        target_type: "user",
+        target_id: user.as_str(),
+        tenant_id: who.tenant_id.as_ref(),
+        details: json!({ "session": id }),
+    };
+    record(&mut tx, hub, who, deed).await?;
     commit(tx).await
 }
 
@@ -207,25 +235,35 @@ async fn revoke(
     Ok(())
 }
 
+/// Where in a session a token stands.
+struct Place {
+    family_id: SessionId,
+    parent_id: Option<String>,
+    session_at: Timestamp,
+}
+
 async fn issue(
     conn: &mut AnyConnection,
     hub: &Hub,
     user: User,
-    family_id: String,
-    parent_id: Option<String>,
+    ip: Option<IpAddr>,
+    place: Place,
 ) -> Result<Session> {
     let now = hub.clock().now();
     let token = tokens::make(Kind::Refresh)?;
     let row = RefreshToken {
         id: xvault_core::clock::new_id(),
         user_id: user.id.clone(),
-        family_id,
-        parent_id,
+        family_id: place.family_id,
+        parent_id: place.parent_id,
+        session_at: place.session_at,
+        ip: ip.map(|ip| ip.to_string()),
         used_at: None,
         revoked: false,
         expires_at: end(hub, now),
+        created_at: now,
     };
-    refresh_tokens::insert(conn, &row, &token.hash, now).await?;
+    refresh_tokens::insert(conn, &row, &token.hash).await?;
     let access_token =
         hub.access().make(&user.id, user.tenant_id.as_ref(), user.role, user.valid_from, now)?;
     let expires_in = hub.access().lifetime_secs();
@@ -243,7 +281,7 @@ async fn audit(
     user: &User,
     ip: Option<IpAddr>,
     action: &str,
-    family: &str,
+    family: &SessionId,
 ) -> Result<()> {
     let deed = Deed {
         action,

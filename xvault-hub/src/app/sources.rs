@@ -149,8 +149,8 @@ pub(crate) async fn get(hub: &Hub, scope: &Scope, id: &SourceId) -> Result<Sourc
 }
 
 /// Those that are not deleted, newest first; one more than the page holds.
-pub(crate) async fn list(hub: &Hub, scope: &Scope, page: &Page) -> Result<Vec<Source>> {
-    Ok(sources::list(&mut *hub.db().conn().await?, scope, page).await?)
+pub(crate) async fn list(hub: &Hub, scope: &Scope, name: Option<&str>, page: &Page) -> Result<Vec<Source>> {
+    Ok(sources::list(&mut *hub.db().conn().await?, scope, name, page).await?)
 }
 
 /// Changes what is asked for. The type stays. `parse` makes settings of a type word and a config.

@@ -5,6 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use xvault_core::TenantId;
 
+use super::newest::Newest;
 use super::{Binds, Page, Result, Scope, instant, json, parsed_opt, places};
 
 /// A row.
@@ -21,6 +22,17 @@ pub(crate) struct Event {
     /// No secrets.
     pub(crate) details: serde_json::Value,
     pub(crate) created_at: Timestamp,
+}
+
+/// Which events a list shows, besides its scope.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    pub(crate) action: Option<String>,
+    pub(crate) target_id: Option<String>,
+    /// Done then or later.
+    pub(crate) since: Option<Timestamp>,
+    /// Done before.
+    pub(crate) until: Option<Timestamp>,
 }
 
 fn from_row(row: &AnyRow) -> Result<Event> {
@@ -71,17 +83,18 @@ fn bind<'q>(query: Binds<'q>, event: &Event) -> Binds<'q> {
         .bind(event.created_at.as_millisecond())
 }
 
-pub(crate) async fn list(conn: &mut AnyConnection, scope: &Scope, page: &Page) -> Result<Vec<Event>> {
-    let query = match scope {
-        Scope::Tenant(tenant) => sqlx::query(
-            "SELECT * FROM audit_events WHERE id < $1 AND tenant_id = $3 ORDER BY id DESC LIMIT $2",
-        )
-        .bind(page.before())
-        .bind(page.probe_limit())
-        .bind(tenant.as_str()),
-        Scope::All => sqlx::query("SELECT * FROM audit_events WHERE id < $1 ORDER BY id DESC LIMIT $2")
-            .bind(page.before())
-            .bind(page.probe_limit()),
+/// Newest first; one more than the page holds.
+pub(crate) async fn list(
+    conn: &mut AnyConnection,
+    scope: &Scope,
+    filter: &Filter,
+    page: &Page,
+) -> Result<Vec<Event>> {
+    let rows = Newest {
+        values: &[("action", filter.action.as_deref()), ("target_id", filter.target_id.as_deref())],
+        since: filter.since,
+        until: filter.until,
+        ..Newest::all("SELECT * FROM audit_events", scope, page)
     };
-    query.fetch_all(conn).await?.iter().map(from_row).collect()
+    rows.fetch(conn).await?.iter().map(from_row).collect()
 }

@@ -3,6 +3,7 @@
 //! The text of a statement holds only the comparisons that are wanted, and states as words rather than as parameters: a
 //! planner that can't see what is compared guesses, and reads 100,000 rows to show 50 of them.
 
+use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe};
 
@@ -18,9 +19,20 @@ pub(crate) struct Newest<'a> {
     pub(crate) source_id: Option<&'a str>,
     /// Columns that must hold a word, which is one of ours.
     pub(crate) words: &'a [(&'static str, Option<&'static str>)],
+    /// Columns that must hold a value.
+    pub(crate) values: &'a [(&'static str, Option<&'a str>)],
+    /// Only those that were made then or later.
+    pub(crate) since: Option<Timestamp>,
+    /// Only those that were made before.
+    pub(crate) until: Option<Timestamp>,
 }
 
-impl Newest<'_> {
+impl<'a> Newest<'a> {
+    /// All that are in scope.
+    pub(crate) fn all(select: &'static str, scope: &'a Scope, page: &'a Page) -> Self {
+        Self { select, scope, page, source_id: None, words: &[], values: &[], since: None, until: None }
+    }
+
     /// The rows, one more than the page holds.
     pub(crate) async fn fetch(&self, conn: &mut AnyConnection) -> Result<Vec<AnyRow>> {
         self.run(conn, self.text()).await
@@ -33,8 +45,11 @@ impl Newest<'_> {
             Scope::All => None,
         };
         let query = sqlx::query(AssertSqlSafe(text)).bind(self.page.before()).bind(self.page.probe_limit());
-        let values = [tenant, self.source_id].into_iter().flatten();
-        Ok(values.fold(query, sqlx::query::Query::bind).fetch_all(conn).await?)
+        let values = self.values.iter().map(|(_, value)| *value);
+        let values = [tenant, self.source_id].into_iter().chain(values).flatten();
+        let query = values.fold(query, sqlx::query::Query::bind);
+        let instants = [self.since, self.until].into_iter().flatten().map(Timestamp::as_millisecond);
+        Ok(instants.fold(query, sqlx::query::Query::bind).fetch_all(conn).await?)
     }
 
     /// Made of this program's own words: values are parameters.
@@ -46,11 +61,26 @@ impl Newest<'_> {
             Some(_) => format!("COALESCE({column}, '')"),
             None => column.to_owned(),
         };
+        let mut places = 3..;
+        let mut compare = |text: &mut String, column: &str, how: &str| {
+            if let Some(place) = places.next() {
+                text.push_str(&format!(" AND {column} {how} ${place}"));
+            }
+        };
         if of_tenant {
-            text.push_str(&format!(" AND {} = $3", shown("tenant_id")));
+            compare(&mut text, &shown("tenant_id"), "=");
         }
         if self.source_id.is_some() {
-            text.push_str(&format!(" AND source_id = ${}", 3 + usize::from(of_tenant)));
+            compare(&mut text, "source_id", "=");
+        }
+        for (column, _) in self.values.iter().filter(|(_, value)| value.is_some()) {
+            compare(&mut text, &shown(column), "=");
+        }
+        if self.since.is_some() {
+            compare(&mut text, "created_at", ">=");
+        }
+        if self.until.is_some() {
+            compare(&mut text, "created_at", "<");
         }
         for (column, word) in self.words {
             if let Some(word) = word {
@@ -72,8 +102,8 @@ mod tests {
 
     fn text(scope: &Scope, source_id: Option<&str>, status: Option<&'static str>) -> String {
         let page = Page { limit: 50, before: None };
-        Newest { select: "SELECT * FROM jobs", scope, page: &page, source_id, words: &[("status", status)] }
-            .text()
+        let all = Newest::all("SELECT * FROM jobs", scope, &page);
+        Newest { source_id, words: &[("status", status)], ..all }.text()
     }
 
     /// Backups and tests of many tenants; of one only backups, besides a test and a check.
@@ -124,8 +154,7 @@ mod tests {
         ];
         for (scope, kind, status, index) in cases {
             let words = [("status", status), ("type", Some(kind))];
-            let list =
-                Newest { select: "SELECT * FROM jobs", scope, page: &page, source_id: None, words: &words };
+            let list = Newest { words: &words, ..Newest::all("SELECT * FROM jobs", scope, &page) };
             let plan = plan(&list, &mut conn, dialect).await;
             assert!(plan.contains(index), "{words:?}: {plan}");
             assert!(
@@ -137,6 +166,19 @@ mod tests {
     }
 
     crate::app::bench::on_both_engines!(a_rare_type_is_found_by_index);
+
+    #[test]
+    fn values_and_times_are_parameters() {
+        let (scope, page) = (Scope::All, Page { limit: 50, before: None });
+        let values = [("a", Some("x")), ("b", None), ("c", Some("y"))];
+        let (since, until) = (Some(Timestamp::UNIX_EPOCH), Some(Timestamp::MAX));
+        let all = Newest::all("SELECT * FROM jobs", &scope, &page);
+        assert_eq!(
+            Newest { values: &values, since, until, ..all }.text(),
+            "SELECT * FROM jobs WHERE id < $1 AND a = $3 AND c = $4 AND created_at >= $5 AND created_at < $6 \
+             ORDER BY id DESC LIMIT $2"
+        );
+    }
 
     #[test]
     fn only_what_is_asked_for_is_compared() {

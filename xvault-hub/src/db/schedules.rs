@@ -231,7 +231,7 @@ pub(crate) async fn list(
     page: &Page,
 ) -> Result<Vec<Schedule>> {
     let source_id = source_id.map(SourceId::as_str);
-    let rows = Newest { select: "SELECT * FROM schedules", scope, page, source_id, words: &[] };
+    let rows = Newest { source_id, ..Newest::all("SELECT * FROM schedules", scope, page) };
     rows.fetch(conn).await?.iter().map(from_row).collect()
 }
 

@@ -254,11 +254,9 @@ pub(crate) async fn list(
     page: &Page,
 ) -> Result<Vec<Snapshot>> {
     let rows = Newest {
-        select: SUMMARY,
-        scope,
-        page,
         source_id: filter.source_id.as_ref().map(SourceId::as_str),
         words: &[("status", filter.status.map(SnapshotStatus::as_str))],
+        ..Newest::all(SUMMARY, scope, page)
     };
     rows.fetch(conn).await?.iter().map(from_row).collect()
 }

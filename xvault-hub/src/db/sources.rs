@@ -181,21 +181,40 @@ fn admitted(scope: &Scope, source: Source) -> Result<Source> {
     if scope.admits(&source.tenant_id) { Ok(source) } else { Err(Error::NotFound) }
 }
 
-/// Those that are not deleted.
-pub(crate) async fn list(conn: &mut AnyConnection, scope: &Scope, page: &Page) -> Result<Vec<Source>> {
+/// A text that `LIKE` takes for itself, with `\` as the escape.
+fn escaped(text: &str) -> String {
+    text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_")
+}
+
+/// Those that are not deleted and whose name holds `name`.
+pub(crate) async fn list(
+    conn: &mut AnyConnection,
+    scope: &Scope,
+    name: Option<&str>,
+    page: &Page,
+) -> Result<Vec<Source>> {
+    let name = escaped(name.unwrap_or_default());
     let query = match scope {
-        Scope::Tenant(tenant) => sqlx::query(
-            "SELECT * FROM sources WHERE id < $1 AND tenant_id = $3 AND status <> 'deleted'
-             ORDER BY id DESC LIMIT $2",
-        )
+        Scope::Tenant(_) => sqlx::query(
+            r"SELECT * FROM sources WHERE id < $1 AND status <> 'deleted'
+                  AND (name LIKE $3 ESCAPE '\' OR LOWER(name) LIKE $4 ESCAPE '\') AND tenant_id = $5
+              ORDER BY id DESC LIMIT $2",
+        ),
+        Scope::All => sqlx::query(
+            r"SELECT * FROM sources WHERE id < $1 AND status <> 'deleted'
+                  AND (name LIKE $3 ESCAPE '\' OR LOWER(name) LIKE $4 ESCAPE '\')
+              ORDER BY id DESC LIMIT $2",
+        ),
+    };
+    // SQLite's LOWER knows ASCII only: what is written exactly so is found whatever it is.
+    let query = query
         .bind(page.before())
         .bind(page.probe_limit())
-        .bind(tenant.as_str()),
-        Scope::All => sqlx::query(
-            "SELECT * FROM sources WHERE id < $1 AND status <> 'deleted' ORDER BY id DESC LIMIT $2",
-        )
-        .bind(page.before())
-        .bind(page.probe_limit()),
+        .bind(format!("%{name}%"))
+        .bind(format!("%{}%", name.to_lowercase()));
+    let query = match scope {
+        Scope::Tenant(tenant) => query.bind(tenant.as_str()),
+        Scope::All => query,
     };
     query.fetch_all(conn).await?.iter().map(from_row).collect()
 }

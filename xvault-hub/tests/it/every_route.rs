@@ -19,6 +19,7 @@ struct Belongings {
     job: String,
     snapshot: String,
     schedule: String,
+    session: String,
 }
 
 /// A tenant's callers: its users, or API keys, which need no slow passwords.
@@ -56,7 +57,11 @@ impl Belongings {
         let schedule = text(&callers.admin.post("/api/v1/schedules", schedule).await.expect(201)["id"]);
         let key = json!({ "name": "ci", "role": "member" });
         let api_key = text(&callers.owner.post("/api/v1/api-keys", key).await.expect(201)["id"]);
+        // API keys have none.
+        let sessions = callers.member.get("/api/v1/auth/sessions").await.expect(200);
+        let session = sessions["sessions"][0]["id"].as_str().unwrap_or("none").to_owned();
         Self {
+            session,
             tenant: callers.tenant.clone(),
             user: user.to_owned(),
             api_key,
@@ -78,6 +83,7 @@ impl Belongings {
             Names::Job | Names::HeldJob => &self.job,
             Names::Snapshot => &self.snapshot,
             Names::Schedule => &self.schedule,
+            Names::Session => &self.session,
             Names::Worker => "spare",
             Names::Nothing => "",
         }
@@ -196,6 +202,7 @@ fn nothing() -> Belongings {
         job: none(),
         snapshot: none(),
         schedule: none(),
+        session: none(),
     }
 }
 

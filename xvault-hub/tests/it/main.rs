@@ -21,6 +21,7 @@ mod jobs;
 mod kek;
 mod leases;
 mod limits;
+mod lists;
 mod loops;
 mod metrics;
 mod migrations;

@@ -8,9 +8,11 @@ use serde_json::{Value, json};
 use crate::world::{Caller, PASSWORD, Tenant, World, text};
 
 /// What nobody, a member, an admin, an owner and an operator get. `{user}` and `{key}` are made for each call, `{tenant}`
-/// is the caller's, `{email}` is nobody's yet.
+/// is the caller's, `{email}` is nobody's yet, `{session}` is none.
 const TABLE: &[(&str, &str, &str, [u16; 5])] = &[
     ("GET", "/auth/me", "", [401, 200, 200, 200, 200]),
+    ("GET", "/auth/sessions", "", [401, 200, 200, 200, 200]),
+    ("DELETE", "/auth/sessions/{session}", "", [401, 404, 404, 404, 404]),
     ("POST", "/tenants", r#"{"name":"n"}"#, [401, 403, 403, 403, 201]),
     ("GET", "/tenants", "", [401, 403, 403, 403, 200]),
     ("GET", "/tenants/{tenant}", "", [401, 200, 200, 200, 200]),
@@ -144,7 +146,9 @@ fn no_route_is_forgotten() {
     }
     let generic = |path: &str| {
         let path = path.split('?').next().unwrap();
-        ["{tenant}", "{user}", "{key}"].iter().fold(path.to_owned(), |path, word| path.replace(word, "{id}"))
+        ["{tenant}", "{user}", "{key}", "{session}"]
+            .iter()
+            .fold(path.to_owned(), |path, word| path.replace(word, "{id}"))
     };
     let tested = TABLE.iter().map(|(method, path, ..)| (method, path));
     let tested = tested.chain(PUBLIC.iter().map(|(method, path)| (method, path)));

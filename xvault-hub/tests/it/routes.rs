@@ -28,6 +28,8 @@ pub(crate) enum Names {
     Job,
     Snapshot,
     Schedule,
+    /// Of the user who asks.
+    Session,
     /// The platform's, not a tenant's.
     Worker,
     /// A job that another worker holds.
@@ -66,7 +68,9 @@ impl Route {
     }
 }
 
-use Names::{ApiKey, Credential, HeldJob, Job, Nothing, Schedule, Snapshot, Source, Tenant, User, Worker};
+use Names::{
+    ApiKey, Credential, HeldJob, Job, Nothing, Schedule, Session, Snapshot, Source, Tenant, User, Worker,
+};
 
 /// Every one.
 pub(crate) const ROUTES: &[Route] = &[
@@ -90,6 +94,8 @@ pub(crate) const ROUTES: &[Route] = &[
     with("POST", "/api/v1/auth/refresh", Who::Anybody, Nothing, r#"{"refresh_token":"xvr_no"}"#),
     with("POST", "/api/v1/auth/logout", Who::Anybody, Nothing, r#"{"refresh_token":"xvr_no"}"#),
     route("GET", "/api/v1/auth/me", Who::Member, Nothing),
+    route("GET", "/api/v1/auth/sessions", Who::Member, Nothing),
+    route("DELETE", "/api/v1/auth/sessions/{id}", Who::Member, Session),
     with("POST", "/api/v1/tenants", Who::Operator, Nothing, r#"{"name":"new"}"#),
     route("GET", "/api/v1/tenants", Who::Operator, Nothing),
     route("GET", "/api/v1/tenants/{id}", Who::Member, Tenant),

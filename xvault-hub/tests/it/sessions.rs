@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use xvault_hub::Registration;
 
 use crate::world::{Answer, Caller, Dialect, PASSWORD, World, text};
@@ -145,6 +145,45 @@ async fn a_thief_gets_no_further_than_the_next_refresh(world: World) {
     }
 }
 
+fn session_ids(list: &Value) -> Vec<String> {
+    list["sessions"].as_array().unwrap().iter().map(|session| text(&session["id"])).collect()
+}
+
+async fn people_see_and_end_their_sessions(world: World) {
+    let (acme, nobody) = (world.tenant("acme").await, world.nobody());
+    let path = "/api/v1/auth/sessions";
+    let began = world.clock.now();
+    world.clock.advance(Duration::from_secs(60));
+    let phone = nobody.login(&acme.member.email, PASSWORD).await;
+    world.clock.advance(Duration::from_secs(60));
+    let desk = refresh(&nobody, &acme.member.refresh_token).await.expect(200);
+    let list = acme.member.get(path).await.expect(200);
+    let [first, second] = list["sessions"].as_array().unwrap().as_slice() else { panic!("{list}") };
+    let later = |secs| json!(began + jiff::SignedDuration::from_secs(secs));
+    let month = 30 * 24 * 3600;
+    assert_eq!((&first["created_at"], &first["last_used_at"]), (&later(0), &later(120)), "{list}");
+    assert_eq!((&second["created_at"], &second["last_used_at"]), (&later(60), &later(60)), "{list}");
+    assert_eq!((&first["ip"], &first["expires_at"]), (&json!("127.0.0.1"), &later(120 + month)), "{list}");
+    let page = acme.member.get(&format!("{path}?limit=1")).await.expect(200);
+    let next = format!("{path}?limit=1&cursor={}", text(&page["next_cursor"]));
+    assert_eq!(session_ids(&acme.member.get(&next).await.expect(200)), [text(&second["id"])]);
+
+    // Nobody else's, not even of one's own tenant.
+    let lost = format!("{path}/{}", text(&second["id"]));
+    for caller in [&acme.owner, &acme.admin, &world.operator] {
+        assert!(!session_ids(&caller.get(path).await.expect(200)).contains(&text(&second["id"])));
+        caller.delete(&lost).await.refused(404, "not_found");
+    }
+    acme.member.delete(&format!("{path}/%00")).await.refused(404, "not_found");
+    acme.member.delete(&lost).await.expect(204);
+    acme.member.delete(&lost).await.refused(404, "not_found");
+    refresh(&nobody, &phone.refresh_token).await.refused(401, "unauthorized");
+    assert_eq!(session_ids(&acme.member.get(path).await.expect(200)), [text(&first["id"])]);
+    refresh(&nobody, &text(&desk["refresh_token"])).await.expect(200);
+    assert_eq!(count(&acme.owner, "auth.end_session").await, 1);
+    assert_eq!(count(&acme.owner, "auth.refresh_reuse").await, 0);
+}
+
 async fn a_session_that_was_ended_stays_so(world: World) {
     let (acme, nobody) = (world.tenant("acme").await, world.nobody());
     refresh(&nobody, &acme.member.refresh_token).await.expect(200);
@@ -240,4 +279,5 @@ on_both_engines!(
     a_token_whose_successor_was_used_is_a_copy,
     a_thief_gets_no_further_than_the_next_refresh,
     a_session_that_was_ended_stays_so,
+    people_see_and_end_their_sessions,
 );

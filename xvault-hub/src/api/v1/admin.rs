@@ -6,13 +6,13 @@ use utoipa_axum::routes;
 
 use super::jobs::{Jobs, ListJobs};
 use super::snapshots::{ListSnapshots, Snapshots};
-use super::sources::Sources;
+use super::sources::{ListSources, Sources};
 use super::tenants::Tenants;
 use super::{jobs, snapshots, sources, tenants};
 use crate::Hub;
 use crate::api::error::Result;
 use crate::api::extract::{Json, Query};
-use crate::api::paging::{Paging, TenantPaging};
+use crate::api::paging::Paging;
 use crate::api::principal::{Principal, Role};
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
@@ -41,17 +41,17 @@ async fn list_tenants(
 /// List the sources of all tenants, or of one
 #[utoipa::path(
     get, path = "/admin/sources", tag = "admin",
-    params(TenantPaging),
+    params(ListSources),
     responses((status = 200, body = Sources)),
 )]
 async fn list_sources(
     State(hub): State<Hub>,
     who: Principal,
-    Query(query): Query<TenantPaging>,
+    Query(query): Query<ListSources>,
 ) -> Result<Json<Sources>> {
     who.require(Role::Operator)?;
-    let (tenant_id, page) = query.parts()?;
-    sources::answer_list(&hub, &who.scope(tenant_id)?, &page).await
+    let scope = who.scope(query.tenant_id.clone())?;
+    sources::answer_list(&hub, &scope, query).await
 }
 
 /// List the jobs of all tenants, or of one

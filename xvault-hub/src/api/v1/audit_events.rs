@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -11,9 +11,10 @@ use xvault_core::TenantId;
 use crate::Hub;
 use crate::api::error::Result;
 use crate::api::extract::{Json, Query};
-use crate::api::paging::{TenantPaging, cut};
+use crate::api::fields::sought;
+use crate::api::paging::{cut, page};
 use crate::api::principal::{Principal, Role};
-use crate::db::audit;
+use crate::db::{Page, audit};
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new().routes(routes!(list))
@@ -61,12 +62,46 @@ impl From<audit::Event> for AuditEvent {
     }
 }
 
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct ListAuditEvents {
+    /// Whose: for operators, who see everybody's otherwise.
+    tenant_id: Option<TenantId>,
+    /// Only this: `source.create`, say.
+    action: Option<String>,
+    /// Only what was done to the source, user and so on of this id.
+    target_id: Option<String>,
+    /// Only what was done then or later.
+    since: Option<Timestamp>,
+    /// Only what was done before.
+    until: Option<Timestamp>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl ListAuditEvents {
+    fn parts(self) -> Result<(Option<TenantId>, audit::Filter, Page)> {
+        let page = page(self.limit, self.cursor.as_deref())?;
+        let filter = audit::Filter {
+            action: sought("action", self.action)?,
+            target_id: sought("target_id", self.target_id)?,
+            since: self.since,
+            until: self.until,
+        };
+        Ok((self.tenant_id, filter, page))
+    }
+}
+
 /// List audit events
 ///
 /// Newest first: of one's tenant, for admins; of all or one, for operators.
 #[utoipa::path(
     get, path = "/audit-events", tag = "audit-events",
-    params(TenantPaging),
+    params(ListAuditEvents),
     responses(
         (status = 200, body = AuditEvents),
     ),
@@ -74,11 +109,11 @@ impl From<audit::Event> for AuditEvent {
 async fn list(
     State(hub): State<Hub>,
     who: Principal,
-    Query(paging): Query<TenantPaging>,
+    Query(query): Query<ListAuditEvents>,
 ) -> Result<Json<AuditEvents>> {
     who.require(Role::Admin)?;
-    let (named, page) = paging.parts()?;
-    let rows = audit::list(&mut *hub.db().conn().await?, &who.scope(named)?, &page).await?;
+    let (named, filter, page) = query.parts()?;
+    let rows = audit::list(&mut *hub.db().conn().await?, &who.scope(named)?, &filter, &page).await?;
     let (rows, next_cursor) = cut(&page, rows, |row| row.id.as_str());
     Ok(Json(AuditEvents { audit_events: rows.into_iter().map(Into::into).collect(), next_cursor }))
 }

@@ -62,6 +62,8 @@ pub(super) struct ListJobs {
     /// Only those of this type.
     #[serde(rename = "type")]
     kind: Option<JobKind>,
+    /// Only those that this worker works on, or was the last to.
+    worker_id: Option<WorkerId>,
     /// How many at most.
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<u32>,
@@ -72,7 +74,12 @@ pub(super) struct ListJobs {
 impl ListJobs {
     pub(super) fn parts(self) -> Result<(Option<TenantId>, Filter, Page)> {
         let page = page(self.limit, self.cursor.as_deref())?;
-        let filter = Filter { source_id: self.source_id, status: self.status, kind: self.kind };
+        let filter = Filter {
+            source_id: self.source_id,
+            status: self.status,
+            kind: self.kind,
+            worker_id: self.worker_id,
+        };
         Ok((self.tenant_id, filter, page))
     }
 }

@@ -13,8 +13,8 @@ use super::config::{SourceType, parse};
 use crate::Hub;
 use crate::api::error::{ErrorBody, Result};
 use crate::api::extract::{Json, Path, Query};
-use crate::api::fields::{Name, name};
-use crate::api::paging::{TenantPaging, cut};
+use crate::api::fields::{Name, name, sought};
+use crate::api::paging::{cut, page};
 use crate::api::principal::{NamedTenant, Principal, Role};
 use crate::app::overdue::{self, Standing};
 use crate::app::sources::{self, Change, NewSource};
@@ -82,6 +82,21 @@ fn present<'de, D: Deserializer<'de>>(
     value: D,
 ) -> std::result::Result<Option<Option<CredentialId>>, D::Error> {
     Option::deserialize(value).map(Some)
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListSources {
+    /// Whose: for operators, who see everybody's otherwise.
+    pub(super) tenant_id: Option<TenantId>,
+    /// Only those whose name holds this; `a` to `z` stand for `A` to `Z`, too.
+    name: Option<String>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
 }
 
 /// A system that is backed up.
@@ -185,21 +200,24 @@ async fn create(
 /// Newest first, without deleted ones.
 #[utoipa::path(
     get, path = "/sources", tag = "sources",
-    params(TenantPaging),
+    params(ListSources),
     responses((status = 200, body = Sources)),
 )]
 async fn list(
     State(hub): State<Hub>,
     who: Principal,
-    Query(query): Query<TenantPaging>,
+    Query(query): Query<ListSources>,
 ) -> Result<Json<Sources>> {
-    let (tenant_id, page) = query.parts()?;
-    answer_list(&hub, &who.scope(tenant_id)?, &page).await
+    let scope = who.scope(query.tenant_id.clone())?;
+    answer_list(&hub, &scope, query).await
 }
 
 /// A page of sources, for tenants and operators alike.
-pub(super) async fn answer_list(hub: &Hub, scope: &db::Scope, page: &db::Page) -> Result<Json<Sources>> {
-    let (rows, next_cursor) = cut(page, sources::list(hub, scope, page).await?, |row| row.id.as_str());
+pub(super) async fn answer_list(hub: &Hub, scope: &db::Scope, query: ListSources) -> Result<Json<Sources>> {
+    let page = page(query.limit, query.cursor.as_deref())?;
+    let name = sought("name", query.name)?;
+    let rows = sources::list(hub, scope, name.as_deref(), &page).await?;
+    let (rows, next_cursor) = cut(&page, rows, |row| row.id.as_str());
     Ok(Json(Sources { sources: answers(hub, rows).await?, next_cursor }))
 }
 

@@ -40,7 +40,7 @@ impl Bench {
         watch(&self.hub, 100).await.unwrap();
         let mut conn = self.hub.db().conn().await.unwrap();
         let page = Page { limit: 1000, before: None };
-        let mut events = audit::list(&mut conn, &Scope::All, &page).await.unwrap();
+        let mut events = audit::list(&mut conn, &Scope::All, &audit::Filter::default(), &page).await.unwrap();
         events.retain(|event| ["source.overdue", "source.recovered"].contains(&event.action.as_str()));
         events.reverse();
         events.into_iter().map(|event| (event.action, event.details)).collect()

@@ -54,7 +54,7 @@ impl Bench {
     /// What was told under this name, oldest first.
     async fn told(&self, action: &str) -> Vec<audit::Event> {
         let mut conn = self.hub.db().conn().await.unwrap();
-        let mut events = audit::list(&mut conn, &Scope::All, &PAGE).await.unwrap();
+        let mut events = audit::list(&mut conn, &Scope::All, &audit::Filter::default(), &PAGE).await.unwrap();
         events.retain(|event| event.action == action);
         events.reverse();
         events

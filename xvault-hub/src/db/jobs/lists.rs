@@ -16,6 +16,8 @@ pub(crate) struct Filter {
     pub(crate) source_id: Option<SourceId>,
     pub(crate) status: Option<JobStatus>,
     pub(crate) kind: Option<JobKind>,
+    /// Who works on it, or last did.
+    pub(crate) worker_id: Option<WorkerId>,
 }
 
 /// Newest first; one more than the page holds.
@@ -26,14 +28,13 @@ pub(crate) async fn list(
     page: &Page,
 ) -> Result<Vec<JobRow>> {
     let rows = Newest {
-        select: "SELECT * FROM jobs",
-        scope,
-        page,
         source_id: filter.source_id.as_ref().map(SourceId::as_str),
         words: &[
             ("status", filter.status.map(JobStatus::as_str)),
             ("type", filter.kind.map(JobKind::as_str)),
         ],
+        values: &[("worker_id", filter.worker_id.as_ref().map(WorkerId::as_str))],
+        ..Newest::all("SELECT * FROM jobs", scope, page)
     };
     rows.fetch(conn).await?.iter().map(JobRow::read).collect()
 }
