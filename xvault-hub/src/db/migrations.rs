@@ -99,10 +99,23 @@ impl Db {
         if let Some(&version) = applied.iter().find(|version| !MIGRATOR.version_exists(**version)) {
             return Err(Error::Ahead { version });
         }
-        match MIGRATOR.iter().find(|migration| !applied.contains(&migration.version)) {
-            Some(pending) => Err(Error::Behind { version: pending.version }),
-            None => Ok(()),
-        }
+        none_pending(&applied)
+    }
+
+    /// Refuses a database that lacks a migration. One of a newer program will do: while a fleet is brought up to date, hubs of the
+    /// version before go on.
+    ///
+    /// # Errors
+    /// [`Error::Behind`].
+    pub(crate) async fn check_not_behind(&self) -> Result<()> {
+        none_pending(&self.applied().await?)
+    }
+}
+
+fn none_pending(applied: &[i64]) -> Result<()> {
+    match MIGRATOR.iter().find(|migration| !applied.contains(&migration.version)) {
+        Some(pending) => Err(Error::Behind { version: pending.version }),
+        None => Ok(()),
     }
 }
 

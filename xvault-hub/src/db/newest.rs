@@ -106,25 +106,42 @@ mod tests {
         Newest { source_id, words: &[("status", status)], ..all }.text()
     }
 
-    /// Backups and tests of many tenants; of one only backups, besides a test and a check.
+    /// What to select `n` from.
+    fn numbers(last: u32) -> String {
+        format!(
+            "FROM (WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {last})
+                 SELECT n FROM numbers) AS all_numbers"
+        )
+    }
+
+    /// Backups and tests of many tenants; of one only backups, besides a test and a check. The worker `rare` has done one of that
+    /// tenant's, `busy` all others.
     async fn many_jobs(bench: &Bench, conn: &mut AnyConnection) {
-        let numbers = |last| {
-            format!(
-                "FROM (WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {last})
-                     SELECT n FROM numbers) AS all_numbers"
-            )
-        };
+        for name in ["rare", "busy"] {
+            bench.worker(name).await;
+        }
         let tenants = "INSERT INTO tenants (id, name, plan, status, created_at, updated_at)
              SELECT 't' || n, 'tenant', 'standard', 'active', 0, 0";
         let tenants = AssertSqlSafe(format!("{tenants} {}", numbers(49)));
         sqlx::query(tenants).execute(&mut *conn).await.unwrap();
         let jobs =
-            "INSERT INTO jobs (id, tenant_id, type, status, not_before, push_at, created_at, updated_at)
+            "INSERT INTO jobs (id, tenant_id, type, status, worker_id, not_before, push_at, created_at, updated_at)
              SELECT 'j' || n, CASE WHEN n % 50 = 0 THEN $1 ELSE 't' || (n % 50) END,
                  CASE WHEN n = 50 THEN 'verify' WHEN n = 100 OR n % 2 = 1 THEN 'probe' ELSE 'backup' END,
-                 CASE n WHEN 100 THEN 'failed' ELSE 'completed' END, 0, 0, 0, 0";
+                 CASE n WHEN 100 THEN 'failed' ELSE 'completed' END, CASE n WHEN 150 THEN 'rare' ELSE 'busy' END, 0, 0, 0, 0";
         let jobs = AssertSqlSafe(format!("{jobs} {}", numbers(20_000)));
         sqlx::query(jobs).bind(bench.tenant.as_str()).execute(&mut *conn).await.unwrap();
+        sqlx::raw_sql("ANALYZE").execute(conn).await.unwrap();
+    }
+
+    /// Logins to many tenants; one has, once, what another does always, and another something that nobody else has.
+    async fn many_events(bench: &Bench, conn: &mut AnyConnection) {
+        let events = "INSERT INTO audit_events (id, tenant_id, actor_type, action, target_type, created_at)
+             SELECT 'e' || n, CASE WHEN n % 50 = 0 THEN $1 ELSE 't' || (n % 50) END, 'user',
+                 CASE WHEN n = 51 THEN 'key.rotate' WHEN n = 50 OR n % 50 = 1 THEN 'source.create' ELSE 'auth.login' END,
+                 'x', 0";
+        let events = AssertSqlSafe(format!("{events} {}", numbers(20_000)));
+        sqlx::query(events).bind(bench.tenant.as_str()).execute(&mut *conn).await.unwrap();
         sqlx::raw_sql("ANALYZE").execute(conn).await.unwrap();
     }
 
@@ -155,17 +172,62 @@ mod tests {
         for (scope, kind, status, index) in cases {
             let words = [("status", status), ("type", Some(kind))];
             let list = Newest { words: &words, ..Newest::all("SELECT * FROM jobs", scope, &page) };
-            let plan = plan(&list, &mut conn, dialect).await;
-            assert!(plan.contains(index), "{words:?}: {plan}");
-            assert!(
-                !["Seq Scan", "SCAN", "TEMP B-TREE"].iter().any(|slow| plan.contains(slow)),
-                "{words:?}: {plan}"
-            );
+            assert_by_index(&list, index, &mut conn, dialect).await;
             assert_eq!(list.fetch(&mut conn).await.unwrap().len(), usize::from(kind != "restore"));
         }
     }
 
-    crate::app::bench::on_both_engines!(a_rare_type_is_found_by_index);
+    /// Without a sort, and without reading all.
+    async fn assert_by_index(list: &Newest<'_>, index: &str, conn: &mut AnyConnection, dialect: Dialect) {
+        let (text, plan) = (list.text(), plan(list, conn, dialect).await);
+        assert!(plan.contains(index), "{text}: {plan}");
+        let slow = ["Seq Scan", "SCAN", "TEMP B-TREE"];
+        assert!(!slow.iter().any(|slow| plan.contains(slow)), "{text}: {plan}");
+    }
+
+    async fn a_workers_jobs_are_found_by_index(bench: Bench) {
+        let dialect = bench.hub.db().dialect();
+        let mut conn = bench.hub.db().conn().await.unwrap();
+        many_jobs(&bench, &mut conn).await;
+        let (own, page) = (Scope::Tenant(bench.tenant.clone()), Page { limit: 50, before: None });
+        let cases = [
+            (&Scope::All, "rare", 1, "jobs_by_worker"),
+            (&Scope::All, "nobody", 0, "jobs_by_worker"),
+            // Either index will do.
+            (&own, "rare", 1, "jobs_by_"),
+            (&own, "busy", 51, "jobs_by_"),
+        ];
+        for (scope, worker, rows, index) in cases {
+            let values = [("worker_id", Some(worker))];
+            let list = Newest { values: &values, ..Newest::all("SELECT * FROM jobs", scope, &page) };
+            assert_by_index(&list, index, &mut conn, dialect).await;
+            assert_eq!(list.fetch(&mut conn).await.unwrap().len(), rows, "{worker}");
+        }
+    }
+
+    async fn a_rare_action_is_found_by_index(bench: Bench) {
+        let dialect = bench.hub.db().dialect();
+        let mut conn = bench.hub.db().conn().await.unwrap();
+        many_events(&bench, &mut conn).await;
+        let (own, page) = (Scope::Tenant(bench.tenant.clone()), Page { limit: 50, before: None });
+        let cases = [
+            (&Scope::All, "key.rotate", 1, "audit_events_by_action"),
+            (&own, "source.create", 1, "audit_events_by_tenant_and_action"),
+            (&own, "key.rotate", 0, "audit_events_by_"),
+        ];
+        for (scope, action, rows, index) in cases {
+            let values = [("action", Some(action))];
+            let list = Newest { values: &values, ..Newest::all("SELECT * FROM audit_events", scope, &page) };
+            assert_by_index(&list, index, &mut conn, dialect).await;
+            assert_eq!(list.fetch(&mut conn).await.unwrap().len(), rows, "{action}");
+        }
+    }
+
+    crate::app::bench::on_both_engines!(
+        a_rare_type_is_found_by_index,
+        a_workers_jobs_are_found_by_index,
+        a_rare_action_is_found_by_index,
+    );
 
     #[test]
     fn values_and_times_are_parameters() {

@@ -86,7 +86,7 @@ impl Db {
 
     /// Sets what the hub needs of a connection; for `after_connect` of a program's own pool.
     ///
-    /// On SQLite: foreign keys, WAL with `synchronous = NORMAL`, and up to 10 s of waiting for another writer. On PostgreSQL: the
+    /// On SQLite: foreign keys, WAL with `synchronous = FULL`, and up to 10 s of waiting for another writer. On PostgreSQL: the
     /// isolation level `READ COMMITTED`.
     ///
     /// # Errors
@@ -113,11 +113,12 @@ pub(super) async fn wait_for_locks(connection: &mut AnyConnection, span: Duratio
     sqlx::raw_sql(AssertSqlSafe(text)).execute(connection).await.map(drop)
 }
 
-/// WAL lets readers go on while one writes; with it, `NORMAL` loses nothing but the last transactions at a power cut.
+/// WAL lets readers go on while one writes. `FULL`: with `NORMAL` a power cut undoes the last commits, and workers act on what was
+/// committed. A snapshot would be back on record whose bytes are gone.
 async fn use_wal(connection: &mut AnyConnection) -> sqlx::Result<()> {
     let begun = std::time::Instant::now();
     loop {
-        let set = sqlx::raw_sql("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
+        let set = sqlx::raw_sql("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
         match set.execute(&mut *connection).await {
             // While another program does the same to a new file, SQLite does not wait by itself.
             Err(error) if passing(&error).is_some() && begun.elapsed() < WAIT => {
@@ -166,6 +167,11 @@ fn asked(dialect: Dialect) -> &'static [Asked] {
                 setting: "journal_mode",
                 sql: "SELECT journal_mode FROM pragma_journal_mode",
                 needed: "wal",
+            },
+            Asked {
+                setting: "synchronous",
+                sql: "SELECT CASE synchronous WHEN 0 THEN 'off' WHEN 1 THEN 'normal' ELSE 'full' END FROM pragma_synchronous",
+                needed: "full",
             },
             Asked {
                 setting: "busy_timeout",
@@ -234,6 +240,18 @@ mod tests {
         }
         // One that is there is opened as it is.
         Db::connect(&url, 2).await.unwrap().check_schema().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn connections_of_the_hubs_own_are_as_it_asks_for_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::connect(&format!("sqlite:{}", dir.path().join("hub.db").display()), 2).await.unwrap();
+        let mut both = [db.conn().await.unwrap(), db.conn().await.unwrap()];
+        for connection in &mut both {
+            for asked in asked(Dialect::Sqlite) {
+                asked.check(connection).await.unwrap();
+            }
+        }
     }
 
     #[tokio::test]

@@ -233,9 +233,12 @@ async fn a_pool_that_would_not_do_is_refused_by_setting_on_sqlite() {
     let text = refusal(&url, AnyPoolOptions::new()).await;
     assert!(text.contains("journal_mode = delete") && text.contains("needs wal"), "{text}");
     assert!(text.contains("Db::from_pool"), "{text}");
-    for (sql, expected) in
-        [("PRAGMA foreign_keys = OFF", "foreign_keys = off"), ("PRAGMA busy_timeout = 0", "busy_timeout = 0")]
-    {
+    for (sql, expected) in [
+        ("PRAGMA foreign_keys = OFF", "foreign_keys = off"),
+        ("PRAGMA busy_timeout = 0", "busy_timeout = 0"),
+        ("PRAGMA synchronous = NORMAL", "synchronous = normal"),
+        ("PRAGMA synchronous = OFF", "synchronous = off"),
+    ] {
         let options = AnyPoolOptions::new().after_connect(move |connection, _| {
             Box::pin(async move {
                 Db::prepare(connection).await?;
@@ -245,6 +248,13 @@ async fn a_pool_that_would_not_do_is_refused_by_setting_on_sqlite() {
         let text = refusal(&url, options).await;
         assert!(text.contains(expected), "{text}");
     }
+    let extra = AnyPoolOptions::new().after_connect(|connection, _| {
+        Box::pin(async move {
+            Db::prepare(connection).await?;
+            raw(connection, "PRAGMA synchronous = EXTRA").await
+        })
+    });
+    Db::from_pool(extra.connect(&url).await.unwrap()).await.unwrap();
     let text = refusal(&url, pool_for_hub().max_connections(1)).await;
     assert!(text.contains("max_connections = 1"), "{text}");
     let text = refusal("sqlite::memory:", pool_for_hub()).await;

@@ -139,6 +139,17 @@ async fn a_hub_says_whether_it_can_serve(world: World) {
     answer.refused(503, "unavailable");
 }
 
+/// Hubs are brought up to date one after the other, and the first brings the database along.
+async fn a_hub_stays_ready_while_a_newer_one_migrates(world: World) {
+    let nobody = world.nobody();
+    world.database.migrate_further().await;
+    nobody.get("/readyz").await.expect(200);
+    world.operator.get("/api/v1/tenants").await.expect(200);
+    let one_less = "DELETE FROM xvault_migrations WHERE version = 2";
+    sqlx::raw_sql(one_less).execute(&world.database.sql().await).await.unwrap();
+    nobody.get("/readyz").await.refused(503, "unavailable");
+}
+
 async fn the_description_is_served_with_its_page(world: World) {
     let nobody = world.nobody();
     let document = nobody.get("/api/v1/openapi.json").await;
@@ -215,5 +226,6 @@ on_both_engines!(
     bodies_that_are_none_are_refused,
     every_answer_has_an_id_and_safe_headers,
     a_hub_says_whether_it_can_serve,
+    a_hub_stays_ready_while_a_newer_one_migrates,
     the_description_is_served_with_its_page,
 );
