@@ -9,7 +9,7 @@ use crate::fake_worker::ssh_source;
 use crate::world::{Dialect, World};
 
 /// Waits until a statement of this database waits for a lock.
-async fn somebody_waits(pool: &AnyPool) {
+pub(crate) async fn somebody_waits(pool: &AnyPool) {
     let waiting = "SELECT COUNT(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let mut rounds = 0..500;
     while sqlx::query(waiting).fetch_one(pool).await.unwrap().get::<i64, _>("n") == 0 {

@@ -231,3 +231,26 @@ fn tell(job: &JobRow, outcome: &Outcome) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt as _;
+
+    use crate::app::bench::{Bench, on_both_engines};
+
+    /// As when the request's time is up, or its line breaks, before the database has done anything.
+    async fn a_report_is_taken_although_nobody_waits_for_it(bench: Bench) {
+        let (worker, id) = (bench.worker("worker-1").await, bench.backup().await);
+        let job = bench.claim(&worker, Some(id.clone())).await.unwrap();
+        assert_eq!(bench.complete(&worker, &job).now_or_never(), None);
+        let mut rounds = 0..400;
+        while bench.snapshots().await.get(&id) != Some(&1) {
+            rounds.next().unwrap();
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+    }
+
+    on_both_engines!(a_report_is_taken_although_nobody_waits_for_it);
+}
