@@ -86,7 +86,7 @@ pub struct BehaviourArgs {
     /// Proxies whose X-Forwarded-For is believed, such as 10.0.0.5 or 10.0.0.0/24; separated by commas
     #[arg(long, env = "HUB_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
-    /// How many connections of clients are open at once; more wait. The limit of open files must be higher
+    /// How many connections of clients are open at once; more wait. Half of the open files that the system allows at most
     #[arg(long, env = "HUB_MAX_CONNECTIONS", default_value_t = 4096, value_name = "N",
           value_parser = clap::value_parser!(u32).range(16..=1_000_000))]
     pub max_connections: u32,

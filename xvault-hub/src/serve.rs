@@ -1,12 +1,15 @@
 //! Serves a hub until it is told to stop.
 
 mod connections;
+mod open_files;
 mod stalling;
 
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+pub use open_files::raise_open_files;
 
 use crate::Hub;
 
@@ -32,10 +35,14 @@ pub async fn serve(hub: &Hub, listener: TcpListener, stop: CancellationToken) ->
     Ok(())
 }
 
-/// As [`serve`], without the loops.
+/// As [`serve`], without the loops. It holds fewer connections than its settings say where the limit of open files is low: see
+/// [`raise_open_files`].
 pub async fn serve_http(hub: &Hub, listener: TcpListener, stop: CancellationToken) {
     let settings = hub.settings();
-    let limits = connections::Limits { open: settings.max_connections, silence: settings.max_silence };
+    let limits = connections::Limits {
+        open: open_files::room(settings.max_connections),
+        silence: settings.max_silence,
+    };
     tokio::select! {
         () = connections::serve(listener, hub.router(), limits, stop.clone()) => {}
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}

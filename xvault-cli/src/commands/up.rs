@@ -36,6 +36,7 @@ pub(super) async fn run(args: &UpArgs, output: &Output, stop: &CancellationToken
     config::check_names(&environment)?;
     xvault_worker::args::check_names(&environment)?;
     init_logs(args.logs.format, &args.logs.filter)?;
+    xvault_hub::raise_open_files();
     let _lock = lock(&args.data_dir)?;
     let listener = listen(args.listen).await?;
     let address = listener.local_addr()?;

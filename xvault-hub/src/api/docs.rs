@@ -3,9 +3,10 @@
 //! The hub may be mounted below a path that it does not know. So nothing here names a path from the root: the page finds the
 //! document, and the document the API, from where they were asked for.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{OriginalUri, Path};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
@@ -26,7 +27,7 @@ pub(super) fn routes(document: OpenApi) -> Router<Hub> {
     let config = Arc::new(Config::from(DOCUMENT_FROM_PAGE));
     let file = move |Path(path): Path<String>| async move { page(&path, config) };
     let index = file.clone();
-    let document = Arc::new(document);
+    let document = Arc::new(Document::new(document));
     Router::new()
         .route(
             DOCUMENT,
@@ -37,12 +38,42 @@ pub(super) fn routes(document: OpenApi) -> Router<Hub> {
         .route("/docs/{*path}", get(file))
 }
 
-/// The document, with the path that the hub is mounted below as its server.
-fn served(document: &OpenApi, path: &str) -> Response {
-    let mut document = document.clone();
-    let below = path.strip_suffix(DOCUMENT).filter(|below| !below.is_empty());
-    document.servers = below.map(|below| vec![Server::new(below)]);
-    match document.to_json() {
+/// The description as it is sent, made when somebody first asks: it is long, and whoever asks needs no token.
+struct Document {
+    api: OpenApi,
+    json: OnceLock<Bytes>,
+}
+
+impl Document {
+    fn new(mut api: OpenApi) -> Self {
+        // They are added to the text.
+        api.servers = None;
+        Self { api, json: OnceLock::new() }
+    }
+
+    fn json(&self) -> serde_json::Result<Bytes> {
+        if let Some(json) = self.json.get() {
+            return Ok(json.clone());
+        }
+        let json = Bytes::from(self.api.to_json()?);
+        Ok(self.json.get_or_init(|| json).clone())
+    }
+
+    /// With the path that the hub is mounted below as its server.
+    fn json_below(&self, below: &str) -> serde_json::Result<Bytes> {
+        let (json, servers) = (self.json()?, serde_json::to_string(&[Server::new(below)])?);
+        let members = json.strip_prefix(b"{").unwrap_or_default();
+        Ok([format!(r#"{{"servers":{servers},"#).as_bytes(), members].concat().into())
+    }
+}
+
+/// The document, for who asked for it at `path`.
+fn served(document: &Document, path: &str) -> Response {
+    let json = match path.strip_suffix(DOCUMENT) {
+        None | Some("") => document.json(),
+        Some(below) => document.json_below(below),
+    };
+    match json {
         Ok(json) => ([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response(),
         Err(error) => Error::internal(&error).into_response(),
     }
@@ -57,5 +88,22 @@ fn page(path: &str, config: Arc<Config<'static>>) -> Response {
         }
         Ok(None) => Error::not_found("route").into_response(),
         Err(error) => Error::internal(&*error).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_written_once() {
+        let document = Document::new(crate::api::openapi());
+        let (first, second) = (document.json().unwrap(), document.json().unwrap());
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        let below: serde_json::Value =
+            serde_json::from_slice(&document.json_below("/a/\"b\"").unwrap()).unwrap();
+        let mut expected: serde_json::Value = serde_json::from_slice(&first).unwrap();
+        expected["servers"] = serde_json::json!([{ "url": "/a/\"b\"" }]);
+        assert_eq!(below, expected);
     }
 }

@@ -9,12 +9,13 @@ use xvault_core::secret::ExposeSecret;
 use xvault_core::service::Environment;
 
 use crate::config::{self, ServeArgs};
-use crate::{Hub, stop_on_signals};
+use crate::{Hub, raise_open_files, stop_on_signals};
 
 /// Connections of commands that do one thing.
 const FEW: u32 = 2;
 
 pub(crate) async fn serve(args: &ServeArgs, environment: &Environment) -> anyhow::Result<()> {
+    raise_open_files();
     let parts = config::parts(args, environment).await?;
     if args.auto_migrate {
         parts.db.migrate().await?;
