@@ -104,6 +104,9 @@ async fn retain(hub: &Hub) -> Result<Duration, Failure> {
 
 /// Gives jobs of silent workers to others, once these could have been heard.
 async fn reap(hub: &Hub, grace: &Mutex<Grace>) -> Result<Duration, Failure> {
+    if hub.has_missed_renewals() {
+        grace.lock().unwrap_or_else(PoisonError::into_inner).interrupt();
+    }
     let judged = judge(hub, grace).await;
     if judged.is_err() {
         grace.lock().unwrap_or_else(PoisonError::into_inner).interrupt();
@@ -293,7 +296,27 @@ mod tests {
         assert_eq!(status(&bench.hub, &id).await, JobStatus::Queued);
     }
 
+    /// The database can be read but not written, say: the reaper sees nothing of that, the workers do.
+    async fn a_worker_that_was_refused_is_heard_first(bench: Bench) {
+        let (worker, id) = (bench.worker("w").await, bench.backup().await);
+        let (hub, clock, grace) = (bench.another_hub().await, bench.hub.clock(), Mutex::default());
+        let held = bench.claim(&worker, Some(id.clone())).await.unwrap();
+        reap(&bench.hub, &grace).await.unwrap();
+        clock.advance(Duration::from_secs(60));
+        hub.db().close().await;
+        let renew = Renew { lease_token: held.lease_token };
+        assert!(jobs::renew(&hub, &worker, &id, renew).await.unwrap_err().is_ours());
+        assert!(hub.has_missed_renewals());
+        bench.hub.miss_renewal();
+        reap(&bench.hub, &grace).await.unwrap();
+        assert_eq!(status(&bench.hub, &id).await, JobStatus::Running);
+        clock.advance(Duration::from_secs(60));
+        reap(&bench.hub, &grace).await.unwrap();
+        assert_eq!(status(&bench.hub, &id).await, JobStatus::Queued);
+    }
+
     on_both_engines!(
+        a_worker_that_was_refused_is_heard_first,
         a_hub_that_was_away_hears_its_workers_before_it_ends_leases,
         an_outage_of_the_database_starts_the_grace_anew,
     );

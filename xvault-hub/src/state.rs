@@ -1,6 +1,7 @@
 //! The hub as a value.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use xvault_core::WorkerId;
@@ -44,6 +45,7 @@ struct Inner {
     limits: LoginLimits,
     streams: Streams,
     metrics: Metrics,
+    missed: AtomicBool,
 }
 
 /// Why a hub can't start.
@@ -76,6 +78,7 @@ impl Hub {
             limits,
             streams,
             metrics: Metrics::default(),
+            missed: AtomicBool::new(false),
         })))
     }
 
@@ -179,5 +182,15 @@ impl Hub {
 
     pub(crate) fn streams(&self) -> &Streams {
         &self.0.streams
+    }
+
+    /// A worker that asked to keep a lease could not be served: a database may be read that can't be written.
+    pub(crate) fn miss_renewal(&self) {
+        self.0.missed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Hub::miss_renewal`] was called since this was.
+    pub(crate) fn has_missed_renewals(&self) -> bool {
+        self.0.missed.swap(false, Ordering::Relaxed)
     }
 }

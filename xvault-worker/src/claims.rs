@@ -1,6 +1,6 @@
 //! Taking jobs, and taking them again when the answer was lost.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) type Claimed = Result<Result<Box<Assignment>, String>, hub::Error>;
 /// The claims that nobody has answered. The hub may have given their jobs to this worker: it says so when it hears the same nonce
 /// again. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Claims(Arc<Mutex<HashMap<JobId, ClaimNonce>>>);
+pub(crate) struct Claims(Arc<Mutex<BTreeMap<JobId, ClaimNonce>>>);
 
 impl Claims {
     /// Claims a job, for a while; gives when the claim that was answered was sent.
@@ -41,12 +41,14 @@ impl Claims {
 
     fn remember(&self, job_id: &JobId, nonce: ClaimNonce) {
         let mut unanswered = self.unanswered();
-        if unanswered.len() < MAX_REMEMBERED {
-            unanswered.insert(job_id.clone(), nonce);
+        unanswered.insert(job_id.clone(), nonce);
+        if unanswered.len() > MAX_REMEMBERED {
+            // Ids sort by age. Another worker has long had the oldest job, or its lease has run out.
+            unanswered.pop_first();
         }
     }
 
-    fn unanswered(&self) -> MutexGuard<'_, HashMap<JobId, ClaimNonce>> {
+    fn unanswered(&self) -> MutexGuard<'_, BTreeMap<JobId, ClaimNonce>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -89,5 +91,8 @@ mod tests {
             claims.remember(&JobId::generate(), ClaimNonce::generate());
         }
         assert_eq!(claims.unanswered().len(), MAX_REMEMBERED);
+        let (newest, nonce) = (JobId::generate(), ClaimNonce::generate());
+        claims.remember(&newest, nonce.clone());
+        assert_eq!(claims.recall(&newest), nonce, "what was forgotten is the oldest");
     }
 }

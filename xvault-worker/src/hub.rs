@@ -55,12 +55,6 @@ pub(crate) enum Error {
         /// How long the hub wants to be left alone.
         retry_after: Option<Duration>,
     },
-    /// Something has to be done first, on this machine, and could not be. Trying again may help.
-    #[error("the hub was not asked: {reason}")]
-    NotAsked {
-        /// One sentence.
-        reason: String,
-    },
     /// The hub says no, and will say so again.
     #[error("the hub refuses {call}: {status} {code}: {message}")]
     Refused {

@@ -113,8 +113,8 @@ impl Lease {
 
     fn renewed(&self, asked_at: Instant, lease_ms: u64) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Answers may overtake each other.
-        if asked_at + span(lease_ms) > state.deadline() {
+        // Answers may overtake each other; of two, the later question's counts, be its lease shorter.
+        if asked_at >= state.renewed_at {
             (state.renewed_at, state.span) = (asked_at, span(lease_ms));
         }
     }
@@ -208,6 +208,14 @@ mod tests {
         let later = Instant::now() + Duration::from_secs(5);
         lease.heed(later, &Ok(LeaseAnswer { lease_ms: 60_000 }));
         assert_eq!(lease.state().deadline(), later + Duration::from_secs(60));
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_as_long_as_the_hub_said_last() {
+        let lease = lease(600_000);
+        let later = Instant::now() + Duration::from_secs(5);
+        lease.heed(later, &Ok(LeaseAnswer { lease_ms: 60_000 }));
+        assert_eq!(lease.state().deadline(), later + Duration::from_secs(60), "the next hub may be stricter");
     }
 
     #[tokio::test]

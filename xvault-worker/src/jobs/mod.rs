@@ -41,6 +41,9 @@ const REFUSED: &str = "refused_by_hub";
 const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// How long it is told once running jobs are handed back.
 const LAST_CALL: Duration = Duration::from_secs(10);
+/// How long a snapshot is tried to be announced against what time seldom heals: a refusal of the lease's renewal by who knows whom,
+/// a store that can't be changed.
+const STUBBORN: Duration = Duration::from_secs(300);
 
 /// What every job of a worker uses.
 #[derive(Debug)]
@@ -94,8 +97,8 @@ enum Settled {
     /// It does not want it. `sent` is when the first attempt at telling was, if there was one before that may have arrived: then
     /// the hub may refuse what it has already.
     Refused { sent: Option<Instant> },
-    /// It can't do with this account of the job's end, and would not tomorrow.
-    Rejected { reason: String, sent: Instant },
+    /// This account of the job's end won't do, and would not tomorrow: the attempt is to be reported as failed, so.
+    Rejected { failed: Outcome, sent: Instant },
     /// Nobody knows.
     Unknown,
 }
@@ -105,9 +108,61 @@ impl Settled {
     fn rejected(error: &hub::Error, sent: Instant) -> Self {
         match error {
             hub::Error::Refused { status: 400..=499, .. } => {
-                Self::Rejected { reason: error.to_string(), sent }
+                let error = JobError { code: REFUSED.to_owned(), message: error.to_string() };
+                Self::Rejected {
+                    failed: Outcome::Failed { error, disposition: Disposition::Permanent },
+                    sent,
+                }
             }
             _ => Self::Unknown,
+        }
+    }
+}
+
+/// Why a snapshot is not announced yet.
+#[derive(Debug)]
+enum Unannounced {
+    /// The hub did not renew the lease.
+    Hub(hub::Error),
+    /// The mark can't be taken away.
+    Store(xvault::connectors::Error),
+}
+
+impl Unannounced {
+    /// What comes of it `after` so long a time of trying; None to try on. Nothing was sent, so nothing was taken: the snapshot
+    /// still has its mark, and may go once the hub says so.
+    fn end(&self, after: Duration, now: Instant) -> Option<Settled> {
+        match self {
+            Self::Hub(hub::Error::LeaseLost | hub::Error::JobFinished) => {
+                Some(Settled::Refused { sent: None })
+            }
+            Self::Hub(hub::Error::Refused { .. }) if after >= STUBBORN => Some(Settled::Unknown),
+            Self::Store(error) if after >= STUBBORN => {
+                let message = format!("the snapshot could not be completed in the store: {}", chain(error));
+                let error = JobError { code: "store".to_owned(), message };
+                let failed = Outcome::Failed { error, disposition: Disposition::Transient };
+                Some(Settled::Rejected { failed, sent: now })
+            }
+            _ => None,
+        }
+    }
+
+    /// The pause before the next try; tells what is no outage, and so is told nowhere else, at the `first`.
+    fn pause(&self, backoff: &mut Backoff, first: bool) -> Duration {
+        match self {
+            Self::Hub(error @ hub::Error::Unreachable { .. }) => backoff.after(error),
+            Self::Hub(error) => {
+                if first {
+                    tracing::warn!(%error, "the hub did not renew the lease of a job that has ended");
+                }
+                backoff.pause()
+            }
+            Self::Store(error) => {
+                if first {
+                    tracing::warn!(error = chain(error), "a snapshot could not be completed in the store");
+                }
+                backoff.pause()
+            }
         }
     }
 }
@@ -177,9 +232,15 @@ impl Job {
         };
         let told = async {
             self.say_last_words().await;
-            self.complete(&outcome, stored.as_ref()).await
+            if let Some((key, _)) = &stored
+                && let Err(settled) = self.announce(key).await
+            {
+                return settled;
+            }
+            self.complete(&outcome).await
         };
-        match (self.in_time(told).await, stored) {
+        let settled = self.in_time(told).await;
+        match (settled, stored) {
             (Settled::Taken(status), _) => taken(&outcome, status),
             (Settled::Refused { sent: None }, Some((key, _))) => {
                 tracing::warn!("the hub does not take the snapshot: it is removed");
@@ -188,7 +249,7 @@ impl Job {
             }
             (Settled::Refused { sent: Some(sent) }, Some(snapshot)) => self.ask_about(snapshot, sent).await,
             (Settled::Refused { .. }, None) => "refused",
-            (Settled::Rejected { reason, sent }, stored) => self.rejected(reason, stored, sent).await,
+            (Settled::Rejected { failed, sent }, stored) => self.rejected(failed, stored, sent).await,
             (Settled::Unknown, _) => {
                 // What was stored stays: the hub may have taken note. The hourly reconciliation asks.
                 tracing::warn!("the hub could not be told how the job ended");
@@ -249,24 +310,13 @@ impl Job {
         "stopped"
     }
 
-    /// Tells the hub until it answers, and that it listens is known before it hears of a snapshot. A lease that has run out is no
-    /// reason to stop: it is this worker's until somebody else has it.
-    async fn complete(&self, outcome: &Outcome, stored: Option<&(SnapshotKey, JobId)>) -> Settled {
+    /// Tells the hub until it answers. A lease that has run out is no reason to stop: it is this worker's until somebody else has it.
+    async fn complete(&self, outcome: &Outcome) -> Settled {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-        let (mut unannounced, mut sent) = (stored, None);
+        let mut sent = None;
         loop {
             let asked_at = Instant::now();
-            let announced = match unannounced {
-                Some((key, _)) => self.announce(key).await,
-                None => Ok(()),
-            };
-            let told = match announced {
-                Ok(()) => {
-                    unannounced = None;
-                    self.tools.hub.complete(&self.assignment.job_id, self.lease.token(), outcome).await
-                }
-                Err(error) => Err(error),
-            };
+            let told = self.tools.hub.complete(&self.assignment.job_id, self.lease.token(), outcome).await;
             let pause = match told {
                 Ok(answer) => return Settled::Taken(answer.status),
                 Err(hub::Error::LeaseLost | hub::Error::JobFinished) => return Settled::Refused { sent },
@@ -275,7 +325,7 @@ impl Job {
                     return Settled::rejected(&error, sent.unwrap_or(asked_at));
                 }
                 Err(error) => {
-                    if matches!(error, hub::Error::Unreachable { sent: true, .. }) && unannounced.is_none() {
+                    if matches!(error, hub::Error::Unreachable { sent: true, .. }) {
                         sent.get_or_insert(asked_at);
                     }
                     backoff.after(&error)
@@ -287,26 +337,36 @@ impl Job {
 
     /// Takes the mark from a snapshot that the hub is about to be told of, once the hub is known to listen. Later, whoever finds
     /// the snapshot with its mark may remove it, and nobody may remove it without.
-    async fn announce(&self, key: &SnapshotKey) -> Result<(), hub::Error> {
+    async fn announce(&self, key: &SnapshotKey) -> Result<(), Settled> {
+        let (began, mut first) = (Instant::now(), true);
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        while let Err(unannounced) = self.try_to_announce(key).await {
+            if let Some(settled) = unannounced.end(began.elapsed(), Instant::now()) {
+                return Err(settled);
+            }
+            tokio::time::sleep(unannounced.pause(&mut backoff, first)).await;
+            first = matches!(unannounced, Unannounced::Hub(hub::Error::Unreachable { .. })) && first;
+        }
+        Ok(())
+    }
+
+    async fn try_to_announce(&self, key: &SnapshotKey) -> Result<(), Unannounced> {
         let asked_at = Instant::now();
         let answer = self.tools.hub.renew(&self.assignment.job_id, self.lease.token()).await;
         self.lease.heed(asked_at, &answer);
-        answer?;
-        let unmarked = snapshot::unmark(&self.tools.store, key).await;
-        unmarked.map_err(|error| hub::Error::NotAsked { reason: chain(&error) })
+        answer.map_err(Unannounced::Hub)?;
+        snapshot::unmark(&self.tools.store, key).await.map_err(Unannounced::Store)
     }
 
-    /// The hub does not take a result: the attempt has failed for good, and the hub is told so. An attempt ends once, so when
-    /// the hub has taken that, it has not taken the snapshot.
+    /// The result won't do: the attempt has `failed`, and the hub is told so. An attempt ends once, so when the hub has taken that,
+    /// it has not taken the snapshot.
     async fn rejected(
         &self,
-        reason: String,
+        failed: Outcome,
         stored: Option<(SnapshotKey, JobId)>,
         sent: Instant,
     ) -> &'static str {
-        let error = JobError { code: REFUSED.to_owned(), message: reason };
-        let failed = Outcome::Failed { error, disposition: Disposition::Permanent };
-        match (self.in_time(self.complete(&failed, None)).await, stored) {
+        match (self.in_time(self.complete(&failed)).await, stored) {
             // It had taken the result before, and the refusal was somebody else's.
             (Settled::Taken(JobStatus::Completed), _) => JobStatus::Completed.as_str(),
             (Settled::Taken(status), stored) => {
@@ -433,6 +493,35 @@ mod tests {
         );
         for other in ["y", "z"] {
             assert!(!is_unwanted(&answer, &key(other), Duration::ZERO), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_not_announced_for_ever() {
+        let refused = || {
+            let (call, code, message) = ("renew".to_owned(), "odd".to_owned(), "a proxy's".to_owned());
+            Unannounced::Hub(hub::Error::Refused { call, status: 400, code, message })
+        };
+        let away = || {
+            let reason = "no route".to_owned();
+            Unannounced::Hub(hub::Error::Unreachable { reason, sent: false, retry_after: None })
+        };
+        let broken = || Unannounced::Store(xvault::connectors::Error::Cancelled);
+        let now = Instant::now();
+        let end = |unannounced: Unannounced, seconds| unannounced.end(Duration::from_secs(seconds), now);
+        for passing in [refused(), away(), broken()] {
+            assert_eq!(end(passing, 299), None);
+        }
+        assert_eq!(end(away(), 12 * 3600), None, "an outage is waited for");
+        assert_eq!(end(refused(), 300), Some(Settled::Unknown), "of the result it has said nothing");
+        let Some(Settled::Rejected { failed: Outcome::Failed { error, disposition }, .. }) =
+            end(broken(), 300)
+        else {
+            panic!("the hub must hear that the attempt failed");
+        };
+        assert_eq!((error.code.as_str(), disposition), ("store", Disposition::Transient));
+        for over in [hub::Error::LeaseLost, hub::Error::JobFinished] {
+            assert_eq!(end(Unannounced::Hub(over), 0), Some(Settled::Refused { sent: None }));
         }
     }
 

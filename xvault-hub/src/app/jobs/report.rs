@@ -28,9 +28,28 @@ pub(super) fn held(job: &JobRow, worker: &WorkerId) -> Result<()> {
 /// Keeps a lease alive.
 pub(crate) async fn renew(hub: &Hub, worker: &WorkerId, id: &JobId, renew: Renew) -> Result<LeaseAnswer> {
     let decide = |job: &JobRow, now| renewed(hub, job, worker, &renew.lease_token, now);
-    let (tx, _) = change(hub, &Scope::All, id, decide).await?;
-    commit(tx).await?;
-    Ok(lease_answer(hub))
+    keep(hub, id, decide).await
+}
+
+/// Writes down that a job's holder was heard. Where the hub can't, it takes note that it has missed somebody.
+async fn keep(
+    hub: &Hub,
+    id: &JobId,
+    decide: impl Fn(&JobRow, Timestamp) -> Result<JobRow> + Sync,
+) -> Result<LeaseAnswer> {
+    let kept = async {
+        let (tx, _) = change(hub, &Scope::All, id, decide).await?;
+        commit(tx).await
+    };
+    match kept.await {
+        Ok(()) => Ok(lease_answer(hub)),
+        Err(error) => {
+            if error.is_ours() {
+                hub.miss_renewal();
+            }
+            Err(error)
+        }
+    }
 }
 
 fn renewed(hub: &Hub, job: &JobRow, worker: &WorkerId, token: &LeaseToken, now: Timestamp) -> Result<JobRow> {
@@ -49,9 +68,7 @@ pub(crate) async fn report(hub: &Hub, worker: &WorkerId, id: &JobId, said: Repor
         }
         Ok(JobRow { progress: Some(value.clone()), ..job })
     };
-    let (tx, _) = change(hub, &Scope::All, id, decide).await?;
-    commit(tx).await?;
-    Ok(lease_answer(hub))
+    keep(hub, id, decide).await
 }
 
 /// Adds lines to a job's log.
