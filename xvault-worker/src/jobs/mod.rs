@@ -90,7 +90,7 @@ struct Job {
 }
 
 /// What the hub made of a completion.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 enum Settled {
     /// It has it.
     Taken(JobStatus),
