@@ -40,6 +40,7 @@ runs() { [ -n "$since" ] && [ "$(started "$pid")" = "$since" ]; }
 runs && kill "-$signal" "$pid"
 while runs && [ "$tries" -lt 100 ]; do sleep 0.05; tries=$((tries + 1)); done
 runs && kill -KILL "$pid"
+[ -e "$dir/litter" ] && while read -r file; do rm -f "$file"; done <"$dir/litter"
 # Processes of a server that had to be killed may be writing still.
 until rm -rf "$dir" || [ "$tries" -gt 200 ]; do sleep 0.05; tries=$((tries + 1)); done
 "#;
@@ -90,6 +91,12 @@ impl Keeper {
         let mut command = self.command(program);
         command.stdout(log.try_clone().unwrap()).stderr(log);
         command
+    }
+
+    /// Files that the server makes elsewhere, whatever it is told: they are removed with the directory.
+    pub(crate) fn litter(&self, files: impl IntoIterator<Item = String>) {
+        let lines: String = files.into_iter().map(|file| file + "\n").collect();
+        std::fs::write(self.dir.join("litter"), lines).unwrap();
     }
 
     pub(crate) fn log_path(&self) -> PathBuf {

@@ -3,6 +3,7 @@
 //!
 //! - [`Sshd`]: OpenSSH on a free loopback port, stopped on drop; [`SshAgent`] beside it;
 //! - [`Postgres`] and [`Redis`]: with passwords, to be stopped, stalled and restarted in the middle of things;
+//! - [`SeaweedFs`], and [`Garage`] where it is installed: S3 servers, with rclone and curl to ask them beside xVault;
 //! - [`FaultProxy`]: a TCP proxy that delays, cuts and stalls;
 //! - [`trees`]: trees with every oddity a file system has, and [`assert_same_tree`];
 //! - [`samples`]: the small files of a snapshot that never was; [`forge`]: snapshots that mean harm;
@@ -20,7 +21,7 @@
 //! assert_eq!(redis.cli(&["PING"]), "PONG");
 //! ```
 //!
-//! Nothing here mocks. A missing program panics with the Debian package that holds it.
+//! Nothing here mocks. A missing program panics with the package that holds it.
 
 #![expect(
     clippy::unwrap_used,
@@ -32,11 +33,14 @@
 mod agent;
 mod compare;
 pub mod forge;
+mod garage;
 mod keeper;
 mod postgres;
 mod proxy;
 mod redis;
+mod s3;
 pub mod samples;
+mod seaweedfs;
 mod server;
 mod smallfs;
 mod sshd;
@@ -46,9 +50,12 @@ mod user;
 
 pub use agent::SshAgent;
 pub use compare::{MtimeMatch, TreeOptions, assert_same_tree};
+pub use garage::Garage;
 pub use postgres::{Postgres, PostgresBuilder};
 pub use proxy::FaultProxy;
 pub use redis::{Redis, RedisBuilder};
+pub use s3::{S3Access, S3Answer};
+pub use seaweedfs::SeaweedFs;
 pub use smallfs::SmallFs;
 pub use sshd::{HostKey, Sshd, SshdBuilder};
 pub use tools::tool;

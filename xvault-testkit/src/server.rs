@@ -24,6 +24,11 @@ pub(crate) fn on_free_port<T>(mut launch: impl FnMut(u16) -> Option<T>) -> Optio
     (0..10).find_map(|_| launch(free_port()))
 }
 
+/// As [`on_free_port`], for a server that takes several.
+pub(crate) fn on_free_ports<const N: usize, T>(mut launch: impl FnMut([u16; N]) -> Option<T>) -> Option<T> {
+    (0..10).find_map(|_| launch(std::array::from_fn(|_| free_port())))
+}
+
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
     let mut candidates = (PORTS.start..PORTS.end).map(|_| candidate());

