@@ -6,6 +6,7 @@
 //! - [`source`][]: what a user saves about a source;
 //! - [`entry`][]: what a source hands over ([`Entry`]), and where it goes ([`EntrySink`]);
 //! - [`snapshot`][]: `manifest.json`, `meta.json` and the locator;
+//! - [`export`][]: the forms in which a snapshot is handed out;
 //! - [`tag`][]: words that users put on snapshots;
 //! - [`job`][]: the life of a job, and [`protocol`][]: what hub and worker say to each other;
 //! - [`seal`][]: age keys, and the envelope for small secrets;
@@ -34,6 +35,7 @@
 pub mod clock;
 pub mod entry;
 pub mod error;
+pub mod export;
 pub mod id;
 pub mod job;
 pub mod monitor;
@@ -49,6 +51,7 @@ pub mod tar;
 
 pub use entry::{Entry, EntryKind, EntryPath, EntrySink, Metadata, Mtime, SinkError, Warning, WarningCode};
 pub use error::{Dispose, Disposition};
+pub use export::ExportFormat;
 pub use id::{
     ApiKeyId, ClaimNonce, CredentialId, JobId, LeaseToken, ScheduleId, SessionId, SnapshotId, SourceId,
     TenantId, UserId, WorkerId,
