@@ -60,4 +60,6 @@ pub use job::{JobKind, JobStatus};
 pub use monitor::{Phase, Progress, Silent};
 pub use seal::{Identity, Recipient};
 pub use snapshot::{Manifest, Meta, ReadBack, SnapshotKey};
-pub use source::{LocalSettings, SourceSettings, SshSettings};
+pub use source::{
+    DatabaseTarget, LocalSettings, MysqlSettings, PostgresSettings, SourceSettings, SshSettings,
+};

@@ -116,6 +116,15 @@ pub enum Evidence {
         /// Entries in the stream.
         entries: u64,
     },
+    /// Every dump had the beginning and the end that its tool gives it, and the tool exited with status 0.
+    Dump {
+        /// Dumps that ended properly.
+        dumps: u64,
+        /// The tool and its version: `pg_dump 15.18`.
+        tool: String,
+        /// The server and its version: `PostgreSQL 15.18`.
+        server: String,
+    },
 }
 
 /// How much of a stored snapshot is read back and compared after it was written.

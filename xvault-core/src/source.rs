@@ -3,9 +3,19 @@
 //! In JSON a source is `{"type": "sftp", "config": {…}}` with the field names of the API.
 //! Unknown fields are refused, so a misspelt `exlcudes` is an error, not a backup of everything.
 
+mod database;
 mod glob;
+mod mysql;
+mod postgres;
+mod server;
+mod target;
 
+pub use database::{DatabaseCredential, UnfitCredential};
 pub use glob::check_glob;
+pub use mysql::MysqlSettings;
+pub use postgres::{DumpFormat, PostgresSettings};
+pub use server::{DatabaseServer, SshHop, SshMode, TlsMode};
+pub use target::{DatabaseTarget, MysqlTarget, PostgresTarget};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +40,10 @@ pub enum SourceSettings {
     Sftp(SshSettings),
     /// Files over the remote `tar`, or SFTP where there is none.
     Ssh(SshSettings),
+    /// Dumps of PostgreSQL databases.
+    Postgres(PostgresSettings),
+    /// Dumps of MySQL or MariaDB databases.
+    Mysql(MysqlSettings),
 }
 
 impl SourceSettings {
@@ -40,6 +54,8 @@ impl SourceSettings {
             Self::Local(_) => "local",
             Self::Sftp(_) => "sftp",
             Self::Ssh(_) => "ssh",
+            Self::Postgres(_) => "postgres",
+            Self::Mysql(_) => "mysql",
         }
     }
 
@@ -51,6 +67,27 @@ impl SourceSettings {
         match self {
             Self::Local(settings) => settings.validate(),
             Self::Sftp(settings) | Self::Ssh(settings) => settings.validate(),
+            Self::Postgres(settings) => settings.validate(),
+            Self::Mysql(settings) => settings.validate(),
+        }
+    }
+
+    /// The database server, for the types that dump one.
+    #[must_use]
+    pub fn database_server(&self) -> Option<DatabaseServer> {
+        match self {
+            Self::Postgres(settings) => Some(settings.server()),
+            Self::Mysql(settings) => Some(settings.server()),
+            _ => None,
+        }
+    }
+
+    /// The SSH server's key as pinned, for the types that log in at one.
+    #[must_use]
+    pub fn host_key(&self) -> Option<String> {
+        match self {
+            Self::Sftp(ssh) | Self::Ssh(ssh) => ssh.host_key.clone(),
+            _ => self.database_server()?.ssh?.host_key,
         }
     }
 
@@ -63,6 +100,8 @@ impl SourceSettings {
             Self::Sftp(s) | Self::Ssh(s) => {
                 format!("{}://{}@{}:{}{}", self.kind(), s.username, s.host, s.port, s.paths.join("\n"))
             }
+            Self::Postgres(s) => s.server().address(self.kind(), &s.names()),
+            Self::Mysql(s) => s.server().address(self.kind(), &s.names()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Sources: systems that are backed up, with the credential they are read with.
 
 use serde_json::{Value, json};
+use xvault_core::source::DatabaseServer;
 use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, SshSettings, TenantId};
 
 use super::audit::{Deed, record};
@@ -99,7 +100,21 @@ fn check_absence(settings: &SourceSettings) -> Result<()> {
             "credential_id",
             "a source whose `host_key` is pinned is logged in to: name the credential with its password or private key",
         )),
-        _ => Ok(()),
+        other => match other.database_server() {
+            Some(server) if needs_login(&server) => Err(Error::invalid_field(
+                "credential_id",
+                "this database is logged in to: name the credential with its password",
+            )),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// Whether a secret is needed before anything can be told of a database.
+fn needs_login(server: &DatabaseServer) -> bool {
+    match &server.ssh {
+        Some(ssh) => ssh.host_key.is_some(),
+        None => server.use_password,
     }
 }
 
@@ -122,13 +137,9 @@ const MAX_ADDRESS: usize = 1000;
 
 /// Where a source's credential goes: who can point one at a server of their own can read it there.
 pub(crate) fn target(settings: &SourceSettings, credential_id: Option<&CredentialId>) -> Value {
-    let host_key = match settings {
-        SourceSettings::Sftp(ssh) | SourceSettings::Ssh(ssh) => ssh.host_key.as_deref(),
-        _ => None,
-    };
     json!({
         "address": settings.address().chars().take(MAX_ADDRESS).collect::<String>(),
-        "host_key": host_key,
+        "host_key": settings.host_key(),
         "credential_id": credential_id,
     })
 }

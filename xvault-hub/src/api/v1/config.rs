@@ -16,6 +16,10 @@ pub(super) enum SourceType {
     Sftp,
     /// Files over the remote `tar`, or SFTP where there is none.
     Ssh,
+    /// Dumps of PostgreSQL databases.
+    Postgres,
+    /// Dumps of MySQL or MariaDB databases.
+    Mysql,
 }
 
 impl SourceType {
@@ -24,6 +28,8 @@ impl SourceType {
             Self::Local => "local",
             Self::Sftp => "sftp",
             Self::Ssh => "ssh",
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
         }
     }
 }
@@ -57,6 +63,10 @@ mod tests {
     fn every_type_of_source_is_known() {
         for kind in [SourceType::Sftp, SourceType::Ssh] {
             assert_eq!(parse(kind.as_str(), &ssh()).unwrap().kind(), kind.as_str());
+        }
+        for kind in [SourceType::Postgres, SourceType::Mysql] {
+            let config = json!({"host": "h", "username": "u", "database": "d"});
+            assert_eq!(parse(kind.as_str(), &config).unwrap().kind(), kind.as_str());
         }
         let local = parse(SourceType::Local.as_str(), &json!({"paths": ["/srv"]})).unwrap();
         assert_eq!(local.kind(), "local");

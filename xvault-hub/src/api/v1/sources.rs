@@ -7,7 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xvault_core::{CredentialId, LocalSettings, ReadBack, SourceId, SshSettings, TenantId};
+use xvault_core::{
+    CredentialId, LocalSettings, MysqlSettings, PostgresSettings, ReadBack, SourceId, SshSettings, TenantId,
+};
 
 use super::config::{SourceType, parse};
 use crate::Hub;
@@ -38,6 +40,10 @@ pub(super) enum SourceConfig {
     Local(LocalSettings),
     /// `sftp` and `ssh`
     Ssh(SshSettings),
+    /// `postgres`
+    Postgres(PostgresSettings),
+    /// `mysql`: MySQL or MariaDB
+    Mysql(MysqlSettings),
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]

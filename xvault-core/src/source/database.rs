@@ -1,0 +1,102 @@
+//! What the settings of database types share beside the server: names, and the credential.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+use super::server::{DatabaseServer, invalid, is_name};
+use super::{InvalidSettings, check_sizes};
+
+pub(super) fn one_or_several<'a>(one: Option<&'a String>, several: &'a [String]) -> Vec<&'a str> {
+    one.into_iter().chain(several).map(String::as_str).collect()
+}
+
+pub(super) fn check_databases(one: Option<&String>, several: &[String]) -> Result<(), InvalidSettings> {
+    check_database_names("databases", several)?;
+    match one {
+        Some(_) if !several.is_empty() => {
+            invalid("databases", "it stands beside `database`: give one of them")
+        }
+        Some(name) => check_database_names("database", std::slice::from_ref(name)),
+        None => Ok(()),
+    }
+}
+
+fn check_database_names(field: &'static str, names: &[String]) -> Result<(), InvalidSettings> {
+    check_names(field, names)?;
+    let mut sorted: Vec<_> = names.iter().collect();
+    sorted.sort();
+    match sorted.windows(2).any(|pair| pair.first() == pair.last()) {
+        true => invalid(field, "a database is named twice"),
+        false => Ok(()),
+    }
+}
+
+/// Names of databases, schemas and tables: line breaks are possible, NUL is not.
+pub(super) fn check_names(field: &'static str, names: &[String]) -> Result<(), InvalidSettings> {
+    check_sizes(field, names)?;
+    let fault = |name: &String| name.is_empty() || name.len() > super::MAX_NAME || name.contains('\0');
+    match names.iter().any(fault) {
+        true => invalid(field, "names of 1 to 255 bytes without NUL are needed"),
+        false => Ok(()),
+    }
+}
+
+/// What one logs in with: at the database, and at the SSH server in between.
+#[derive(Debug, Clone, Default)]
+pub struct DatabaseCredential {
+    /// The database's password.
+    pub password: Option<SecretString>,
+    /// The SSH account's password or private key.
+    pub ssh: Option<SecretString>,
+}
+
+/// Why a credential does not fit its source. Never repeats it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnfitCredential {
+    /// Two secrets are needed.
+    #[error(
+        "for a database with a password that is reached through SSH, the credential is a JSON object: \
+         {{\"password\": \"…\", \"ssh\": \"…\"}}, with the database's password, and the SSH account's private key or password"
+    )]
+    NoPair,
+    /// What can't be in a password file.
+    #[error("the database's password has a line break or a NUL in it, which its tools can't take")]
+    BadPassword,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pair {
+    password: SecretString,
+    ssh: SecretString,
+}
+
+impl DatabaseCredential {
+    /// Reads the text of a credential as `server` needs it: one secret is the text itself, two are a JSON object.
+    ///
+    /// # Errors
+    /// When two are needed and it is no such object.
+    pub fn parse(server: &DatabaseServer, text: SecretString) -> Result<Self, UnfitCredential> {
+        let read = match (server.use_password, &server.ssh) {
+            (true, Some(_)) => {
+                let pair: Pair =
+                    serde_json::from_str(text.expose_secret()).map_err(|_| UnfitCredential::NoPair)?;
+                Self { password: Some(pair.password), ssh: Some(pair.ssh) }
+            }
+            (true, None) => Self { password: Some(text), ssh: None },
+            (false, Some(_)) => Self { password: None, ssh: Some(text) },
+            (false, None) => Self::default(),
+        };
+        let unfit = |password: &SecretString| password.expose_secret().contains(['\n', '\r', '\0']);
+        if read.password.as_ref().is_some_and(unfit) { Err(UnfitCredential::BadPassword) } else { Ok(read) }
+    }
+}
+
+/// Checks the name of a database that is made or loaded into.
+pub(super) fn check_target(name: &str) -> Result<(), InvalidSettings> {
+    if is_name(name) {
+        Ok(())
+    } else {
+        invalid("database", "a name of 1 to 255 bytes without control characters is needed")
+    }
+}
