@@ -95,6 +95,14 @@ words! {
         Verify = "verify",
         /// Logs in at a source and looks at its paths.
         Probe = "probe",
+        /// Looks into a snapshot for somebody who waits: a listing, a search, a comparison.
+        Browse = "browse",
+        /// Copies a snapshot, as it is, to another store.
+        Replicate = "replicate",
+        /// Writes, reads, lists and deletes a probe object in a store.
+        TestStore = "test_store",
+        /// Removes from a store what crashed backups left.
+        SweepStore = "sweep_store",
     }
 }
 
@@ -114,6 +122,11 @@ words! {
         /// A person stopped it.
         Canceled = "canceled",
     }
+}
+
+impl JobKind {
+    /// The kinds that read a snapshot: its bytes stay until such a job is finished.
+    pub const READING: &'static [Self] = &[Self::Restore, Self::Verify, Self::Browse, Self::Replicate];
 }
 
 impl JobStatus {

@@ -3,7 +3,7 @@
 //! This crate is synchronous, does no I/O and pulls in no runtime. In reading order:
 //!
 //! - [`id`][]: typed ids that are safe in paths by construction;
-//! - [`source`][]: what a user saves about a source;
+//! - [`source`][]: what a user saves about a source, and [`store`][]: about a bucket;
 //! - [`entry`][]: what a source hands over ([`Entry`]), and where it goes ([`EntrySink`]);
 //! - [`snapshot`][]: `manifest.json`, `meta.json` and the locator;
 //! - [`export`][]: the forms in which a snapshot is handed out;
@@ -46,6 +46,7 @@ pub mod secret;
 pub mod service;
 pub mod snapshot;
 pub mod source;
+pub mod store;
 pub mod tag;
 pub mod tar;
 
@@ -63,3 +64,4 @@ pub use snapshot::{Manifest, Meta, ReadBack, SnapshotKey};
 pub use source::{
     DatabaseTarget, LocalSettings, MysqlSettings, PostgresSettings, SourceSettings, SshSettings,
 };
+pub use store::{S3Credential, S3Settings};

@@ -31,8 +31,8 @@ use crate::seal;
 use crate::secret::SecretBytes;
 use crate::snapshot::Locator;
 use crate::{
-    ClaimNonce, Identity, JobId, LeaseToken, Manifest, ReadBack, Recipient, SnapshotId, SnapshotKey,
-    SourceId, SourceSettings, TenantId, WorkerId,
+    ClaimNonce, Identity, JobId, LeaseToken, Manifest, ReadBack, Recipient, S3Settings, SnapshotId,
+    SnapshotKey, SourceId, SourceSettings, TenantId, WorkerId,
 };
 
 /// The error code of a call with a token that holds no living lease.
@@ -280,6 +280,9 @@ pub enum Task {
     DeleteSnapshot {
         /// Which one.
         snapshot: SnapshotKey,
+        /// Where it lies.
+        #[serde(default)]
+        store: StoreAccess,
     },
     /// Log in at a source and look.
     Probe {
@@ -288,6 +291,27 @@ pub enum Task {
         /// With what.
         #[serde(default)]
         credential: Option<Sealed>,
+    },
+}
+
+/// Where a task reads or writes snapshots, with what it takes: for this task, and no longer than that.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum StoreAccess {
+    /// The worker's own disk.
+    #[default]
+    LocalFs,
+    /// A bucket.
+    S3 {
+        /// Which one.
+        settings: Box<S3Settings>,
+        /// An [`S3Credential`](crate::S3Credential) in JSON: for what the task does there, and where the store can tell, for nothing else.
+        credential: Sealed,
+        /// For reading back, where `credential` can only write.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        read_credential: Option<Sealed>,
     },
 }
 
@@ -310,6 +334,9 @@ pub struct BackupTask {
     /// Who can read the index.
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub index_recipients: Vec<Recipient>,
+    /// Where the snapshot shall lie.
+    #[serde(default)]
+    pub store: StoreAccess,
     /// How much is read back after writing.
     pub read_back: ReadBack,
     /// What the last snapshot of the source held, for the estimate.

@@ -257,7 +257,7 @@ pub struct InvalidSettings {
 }
 
 impl InvalidSettings {
-    fn new(field: &'static str, reason: String) -> Self {
+    pub(crate) fn new(field: &'static str, reason: String) -> Self {
         Self { field, reason }
     }
 }

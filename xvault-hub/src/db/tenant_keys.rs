@@ -48,6 +48,18 @@ pub(crate) async fn insert(conn: &mut AnyConnection, key: &TenantKey, now: Times
     Ok(())
 }
 
+/// The keys whose identity is here, of today and of earlier, newest first.
+pub(crate) async fn with_identity(conn: &mut AnyConnection, tenant_id: &TenantId) -> Result<Vec<TenantKey>> {
+    let rows = sqlx::query(
+        "SELECT * FROM tenant_keys WHERE tenant_id = $1 AND encrypted_private_key IS NOT NULL
+             AND key_status <> 'disabled' ORDER BY created_at DESC, id DESC",
+    )
+    .bind(tenant_id.as_str())
+    .fetch_all(conn)
+    .await?;
+    rows.iter().map(from_row).collect()
+}
+
 /// The keys that new snapshots are encrypted to, oldest first.
 pub(crate) async fn active(conn: &mut AnyConnection, tenant_id: &TenantId) -> Result<Vec<TenantKey>> {
     let rows = sqlx::query(

@@ -15,14 +15,14 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use xvault::FsStore;
 use xvault::connectors::{Control, snapshot};
 use xvault::core::error::chain;
 use xvault::core::job::JobError;
 use xvault::core::protocol::{
-    Assignment, LogLevel, Outcome, ReconcileAnswer, StoredSnapshot, Task, TaskResult,
+    Assignment, LogLevel, Outcome, ReconcileAnswer, StoreAccess, StoredSnapshot, Task, TaskResult,
 };
 use xvault::core::{Disposition, JobId, JobKind, JobStatus, SnapshotKey, TenantId, WorkerId};
+use xvault::{FsStore, Store};
 
 use crate::hub::{self, Backoff, Hub};
 use crate::lease::{self, Lease, Stop};
@@ -56,6 +56,16 @@ pub(crate) struct Tools {
     pub(crate) metrics: Metrics,
     /// Cancelled when running jobs are to be handed back.
     pub(crate) give_up: CancellationToken,
+}
+
+impl Tools {
+    /// The store that a task names.
+    fn open_store(&self, access: &StoreAccess) -> Result<Arc<dyn Store>, Fault> {
+        match access {
+            StoreAccess::LocalFs => Ok(Arc::new(self.store.clone())),
+            _ => Err(Fault::permanent("unknown_store", "this worker is too old for the store")),
+        }
+    }
 }
 
 /// Runs a job that was asked for at `asked_at`, to its end.
@@ -423,7 +433,9 @@ async fn perform(
             tools.metrics.moved(report.pulled_bytes(), stored);
             done
         }
-        Task::DeleteSnapshot { snapshot } => delete::run(tools, snapshot, &control).await,
+        Task::DeleteSnapshot { snapshot, store } => {
+            delete::run(&*tools.open_store(store)?, snapshot, &control).await
+        }
         Task::Probe { source, credential } => probe::run(tools, source, credential.as_ref(), &control).await,
         _ => Err(Fault::permanent("unknown_task", "this worker is too old for the job")),
     }
@@ -548,7 +560,7 @@ mod tests {
             attempt: 1,
             lease_token: LeaseToken::generate(),
             lease_ms: 60_000,
-            task: Task::DeleteSnapshot { snapshot },
+            task: Task::DeleteSnapshot { snapshot, store: StoreAccess::LocalFs },
         };
         let lease = Lease::new(assignment.lease_token.clone(), 60_000, Instant::now(), cancel);
         Job { tools: Arc::new(tools), assignment: Arc::new(assignment), lease, report: Arc::default() }

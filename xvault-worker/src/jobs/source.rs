@@ -49,6 +49,14 @@ impl Doors {
         })
     }
 
+    /// The identities of a tenant, one per line.
+    pub(crate) fn identities(&self, sealed: &Sealed) -> Result<Vec<Identity>, Fault> {
+        let opened = sealed.open(&self.identity).map_err(|error| unsealable(&error))?;
+        let text = std::str::from_utf8(opened.expose_secret()).unwrap_or_default();
+        let identities: Result<Vec<_>, _> = text.lines().map(str::parse).collect();
+        identities.map_err(|_| Fault::permanent("identity_unreadable", "what the hub gave is no identity"))
+    }
+
     /// A local source stays below the allowed directories, whatever links are put in its way.
     fn local(&self, settings: &LocalSettings) -> Result<LocalSource, Fault> {
         if self.local_roots.is_empty() {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use xvault::core::protocol::{LogLevel, Outcome, Sealed, Task, TaskResult};
+use xvault::core::protocol::{LogLevel, Outcome, Sealed, StoreAccess, Task, TaskResult};
 use xvault::core::snapshot::Locator;
 use xvault::core::{Disposition, JobId, JobStatus, SourceSettings};
 use xvault_testkit::{Sshd, tools};
@@ -192,7 +192,8 @@ async fn deleting_removes_the_bytes_and_doing_so_twice_is_fine() {
     let made = bench.submit(task);
     bench.reaches(&made, JobStatus::Completed).await;
     for _ in 0..2 {
-        let job_id = bench.hub.add(Task::DeleteSnapshot { snapshot: key.clone() });
+        let job_id =
+            bench.hub.add(Task::DeleteSnapshot { snapshot: key.clone(), store: StoreAccess::LocalFs });
         bench.send_own(&job_id);
         bench.reaches(&job_id, JobStatus::Completed).await;
         assert_eq!(result(&bench, &job_id), TaskResult::DeleteSnapshot);

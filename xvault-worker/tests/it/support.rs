@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use xvault::core::protocol::{BackupTask, JobMessage, Sealed, Task};
+use xvault::core::protocol::{BackupTask, JobMessage, Sealed, StoreAccess, Task};
 use xvault::core::{
     Identity, JobId, JobStatus, LocalSettings, Manifest, ReadBack, Recipient, SnapshotId, SnapshotKey,
     SourceId, SourceSettings, SshSettings,
@@ -140,6 +140,7 @@ pub(crate) fn backup(source: SourceSettings, credential: Option<Sealed>, to: &Id
         credential,
         recipients: vec![to.recipient()],
         index_recipients: vec![to.recipient()],
+        store: StoreAccess::LocalFs,
         read_back: ReadBack::Full,
         expected_bytes: None,
     }))

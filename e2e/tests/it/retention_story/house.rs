@@ -236,7 +236,7 @@ impl House {
         for number in 0..self.workers.len() {
             while self.workers[number].online {
                 let Some(job) = self.claim(&self.workers[number], None).await else { break };
-                let Task::DeleteSnapshot { snapshot: key } = &job.task else { panic!("{job:?}") };
+                let Task::DeleteSnapshot { snapshot: key, .. } = &job.task else { panic!("{job:?}") };
                 let breaks = self.workers[number].breaks > 0;
                 let worker = &self.workers[number];
                 let outcome = if breaks {

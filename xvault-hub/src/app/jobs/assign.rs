@@ -4,9 +4,10 @@ use serde_json::json;
 use sqlx::AnyConnection;
 use xvault_core::error::Disposition;
 use xvault_core::job::JobError;
-use xvault_core::protocol::{Assignment, BackupTask, ClaimAnswer, Outcome, Sealed, Task};
+use xvault_core::protocol::{Assignment, BackupTask, ClaimAnswer, Outcome, Sealed, StoreAccess, Task};
 use xvault_core::secret::ExposeSecret;
 use xvault_core::{JobKind, Recipient, SnapshotKey};
+use zeroize::Zeroizing;
 
 use super::enqueue::check_enabled;
 use super::{cleaned, complete, millis};
@@ -25,10 +26,12 @@ enum Unmet {
     NoSource,
     #[error("{0}")]
     Disabled(&'static str),
-    #[error("the source's credential can't be opened")]
+    #[error("a secret that the job needs can't be opened")]
     Credential(#[source] KeyError),
     #[error("the tenant has no active key to encrypt to")]
     NoKey,
+    #[error("the tenant's identity is not here: only the tenant can decrypt")]
+    NoIdentity,
     #[error("this kind of job can't be run by this hub")]
     Kind,
     /// Time may heal it.
@@ -43,6 +46,7 @@ impl Unmet {
             Self::Disabled(_) => "disabled",
             Self::Credential(_) => "credential_unreadable",
             Self::NoKey => "no_key",
+            Self::NoIdentity => "no_identity",
             Self::Kind => "unsupported",
             Self::Db(_) => "hub_database",
         }
@@ -65,8 +69,8 @@ async fn assignment(hub: &Hub, worker: &Worker, job: &JobRow) -> std::result::Re
     let task = match job.kind {
         JobKind::Backup => backup(hub, &mut conn, worker, job).await?,
         JobKind::Probe => probe(hub, &mut conn, worker, job).await?,
-        JobKind::DeleteSnapshot => Task::DeleteSnapshot { snapshot: key(job)? },
-        JobKind::Restore | JobKind::Verify => return Err(Unmet::Kind),
+        JobKind::DeleteSnapshot => Task::DeleteSnapshot { snapshot: key(job)?, store: StoreAccess::LocalFs },
+        _ => return Err(Unmet::Kind),
     };
     let lease = job.life.lease().ok_or(Unmet::Kind)?;
     Ok(Assignment {
@@ -115,6 +119,7 @@ async fn backup(
         source: needs.settings,
         recipients: recipients(hub, &keys, "data")?,
         index_recipients: recipients(hub, &keys, "index")?,
+        store: StoreAccess::LocalFs,
         read_back: needs.read_back,
         expected_bytes,
     })))
@@ -170,6 +175,38 @@ async fn release(
         record_by_worker(conn, &worker.id, deed, hub.clock().now()).await?;
     }
     Ok(sealed)
+}
+
+/// The tenant's identities of this purpose, those of earlier keys with them, for this worker alone: one per line. That it has them
+/// is written down before it has them.
+async fn identities(
+    hub: &Hub,
+    conn: &mut AnyConnection,
+    worker: &Worker,
+    job: &JobRow,
+    purpose: &str,
+) -> std::result::Result<Sealed, Unmet> {
+    let mut text = Zeroizing::new(String::new());
+    for key in tenant_keys::with_identity(conn, &job.tenant_id).await? {
+        let (Some(ciphertext), Some(kek_id)) = (&key.encrypted_private_key, &key.kek_id) else { continue };
+        if key.purpose == "all" || key.purpose == purpose {
+            let identity = hub.keys().open(ciphertext, kek_id).map_err(Unmet::Credential)?;
+            text.push_str(
+                std::str::from_utf8(identity.expose_secret()).map_err(|_| Unmet::NoIdentity)?.trim(),
+            );
+            text.push('\n');
+        }
+    }
+    let recipient = worker.recipient.as_ref().filter(|_| !text.is_empty()).ok_or(Unmet::NoIdentity)?;
+    let deed = Deed {
+        action: "identity.release",
+        target_type: "tenant",
+        target_id: job.tenant_id.as_str(),
+        tenant_id: Some(&job.tenant_id),
+        details: json!({ "job_id": job.id, "snapshot_id": job.snapshot_id, "purpose": purpose }),
+    };
+    record_by_worker(conn, &worker.id, deed, hub.clock().now()).await?;
+    Sealed::to(recipient, text.as_bytes()).map_err(|error| Unmet::Credential(KeyError::Seal(error)))
 }
 
 /// A credential that only this worker can open.

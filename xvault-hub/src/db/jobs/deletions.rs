@@ -21,10 +21,10 @@ pub(crate) async fn unfinished_deletion(
     row.as_ref().map(JobRow::read).transpose()
 }
 
-/// A job that reads the bytes of this snapshot, or is to: a restore or a verification that is not finished.
+/// A job that reads the bytes of this snapshot ([`xvault_core::JobKind::READING`]), or is to, and is not finished.
 pub(crate) async fn reader(conn: &mut AnyConnection, snapshot_id: &SnapshotId) -> Result<Option<JobId>> {
     let row = sqlx::query(
-        "SELECT id FROM jobs WHERE snapshot_id = $1 AND type IN ('restore', 'verify')
+        "SELECT id FROM jobs WHERE snapshot_id = $1 AND type IN ('restore', 'verify', 'browse', 'replicate')
              AND status IN ('queued', 'running', 'finalizing') ORDER BY id LIMIT 1",
     )
     .bind(snapshot_id.as_str())

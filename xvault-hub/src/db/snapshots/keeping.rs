@@ -41,7 +41,7 @@ macro_rules! begin_deletion {
             "UPDATE snapshots SET deletion_began_at = COALESCE(deletion_began_at, $2), status = 'deleting', updated_at = $2
              WHERE id = $1 AND held_at IS NULL
                  AND EXISTS (SELECT 1 FROM tenants t WHERE t.id = snapshots.tenant_id AND t.status = 'active')
-                 AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.snapshot_id = snapshots.id AND r.type IN ('restore', 'verify')
+                 AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.snapshot_id = snapshots.id AND r.type IN ('restore', 'verify', 'browse', 'replicate')
                      AND r.status IN ('queued', 'running', 'finalizing'))",
             $besides
         )
