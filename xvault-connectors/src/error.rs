@@ -123,6 +123,27 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
+    /// The store lets this credential in, but not do this.
+    #[error("{action}")]
+    Denied {
+        /// A verb phrase with the key.
+        action: String,
+        /// What the store says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// The server's certificate is of no authority that is trusted here, or of another name.
+    #[error(
+        "the certificate of {server} is not to be trusted: {reason}; is it the right address, and its CA certificate given?"
+    )]
+    Untrusted {
+        /// `host:port`.
+        server: String,
+        /// One sentence.
+        reason: String,
+    },
+
     /// A file of a snapshot is damaged or is not what it should be.
     #[error("{file}: {reason}")]
     Damaged {
@@ -161,6 +182,8 @@ impl Dispose for Error {
             | Self::NotAllowed(_)
             | Self::Protocol { .. }
             | Self::Remote { .. }
+            | Self::Denied { .. }
+            | Self::Untrusted { .. }
             | Self::Damaged { .. } => Disposition::Permanent,
             Self::Connection { .. } | Self::Timeout { .. } | Self::Incomplete(_) => Disposition::Transient,
             Self::Io { source, .. } => source.disposition(),

@@ -12,4 +12,4 @@ pub use control::Control;
 pub use error::Error;
 pub use source::{Emitter, LocalSource, Probe, ProbedPath, PullSummary, SftpSource, Source, SshSource};
 pub use ssh::{HostKeyPolicy, SshCredential, SshOptions};
-pub use store::{FsStore, MemoryStore, Staging, Store, StoreWriter, Swept};
+pub use store::{FsStore, MemoryStore, S3Options, S3Store, Staging, Store, StoreWriter, Swept};

@@ -6,6 +6,7 @@ pub mod hooked;
 mod memory;
 mod objects;
 mod removal;
+mod s3;
 mod staging_dir;
 mod sweep;
 pub mod unreliable;
@@ -24,6 +25,7 @@ use crate::Error;
 
 pub use fs::FsStore;
 pub use memory::MemoryStore;
+pub use s3::{S3Options, S3Store};
 
 /// A place that keeps objects under keys (`tenants/…/manifest.json`; parts separated by `/`).
 ///

@@ -56,6 +56,7 @@ pub use proxy::FaultProxy;
 pub use redis::{Redis, RedisBuilder};
 pub use s3::{S3Access, S3Answer};
 pub use seaweedfs::SeaweedFs;
+pub use server::unused_port;
 pub use smallfs::SmallFs;
 pub use sshd::{HostKey, Sshd, SshdBuilder};
 pub use tools::tool;

@@ -75,10 +75,12 @@ impl SeaweedFs {
         }
         self.write_identities(&self.access_key);
         fs::write(self.file("iam.json"), iam().to_string()).unwrap();
-        let alternative = format!("subjectAltName=DNS:localhost,DNS:*.{DOMAIN},IP:127.0.0.1");
+        let alternative = format!("subjectAltName=DNS:{DOMAIN},DNS:*.{DOMAIN},IP:127.0.0.1");
         let mut openssl =
             command("openssl", ["req", "-x509", "-nodes", "-days", "30", "-subj", "/CN=xvault"]);
         openssl.args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-addext", &alternative]);
+        // Not of an authority, which no server may be.
+        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
         let files = openssl.arg("-keyout").arg(self.file("key.pem")).arg("-out").arg(self.certificate());
         let _ = run(files.stderr(std::process::Stdio::null()));
     }

@@ -29,6 +29,12 @@ pub(crate) fn on_free_ports<const N: usize, T>(mut launch: impl FnMut([u16; N]) 
     (0..10).find_map(|_| launch(std::array::from_fn(|_| free_port())))
 }
 
+/// A port on 127.0.0.1 that nothing answers at, so far.
+#[must_use]
+pub fn unused_port() -> u16 {
+    free_port()
+}
+
 /// A port that was free a moment ago.
 fn free_port() -> u16 {
     let mut candidates = (PORTS.start..PORTS.end).map(|_| candidate());

@@ -1,14 +1,19 @@
 //! Objects through opendal: what every store that rests on it shares.
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
-use opendal::{ErrorKind, Operator, Writer};
+use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
+use opendal::{ErrorKind, Metadata, Operator, Writer};
+use xvault_core::secret::SecretString;
 use xvault_core::{Dispose, Disposition};
 
+use super::s3::explained;
 use super::{Staging, StoreWriter};
 use crate::Error;
 
@@ -16,15 +21,29 @@ use crate::Error;
 #[derive(Debug, Clone)]
 pub(super) struct Objects {
     operator: Operator,
+    /// Who has them, when it is somebody else.
+    server: Option<Arc<str>>,
 }
 
 impl Objects {
     pub(super) fn new(operator: Operator) -> Self {
-        Self { operator }
+        Self { operator, server: None }
+    }
+
+    /// Those of an S3 server, whose errors are told in its words.
+    pub(super) fn of_server(operator: Operator, server: Arc<str>) -> Self {
+        Self { operator, server: Some(server) }
+    }
+
+    fn failed(&self, verb: &str, key: &str, error: opendal::Error) -> Error {
+        match &self.server {
+            Some(server) => explained(server, verb, key, &error),
+            None => failed(verb, key, error),
+        }
     }
 
     pub(super) async fn writer(&self, key: &str) -> Result<Box<dyn StoreWriter>, Error> {
-        let writer = self.operator.writer(key).await.map_err(|error| failed("write", key, error))?;
+        let writer = self.operator.writer(key).await.map_err(|error| self.failed("write", key, error))?;
         let (objects, key) = (self.clone(), key.to_owned());
         Ok(Box::new(ObjectWriter { writer, objects, key }))
     }
@@ -34,7 +53,7 @@ impl Objects {
             Ok(buffer) => Ok(buffer.to_bytes()),
             // The object ends before the range does: what there is of it is the answer.
             Err(error) if error.kind() == ErrorKind::RangeNotSatisfied => self.read_tail(key, range).await,
-            Err(error) => Err(failed("read", key, error)),
+            Err(error) => Err(self.failed("read", key, error)),
         }
     }
 
@@ -45,14 +64,19 @@ impl Objects {
         }
         let clamped = range.start..range.end.min(size);
         let read = self.operator.read_with(key).range(clamped).await;
-        Ok(read.map_err(|error| failed("read", key, error))?.to_bytes())
+        Ok(read.map_err(|error| self.failed("read", key, error))?.to_bytes())
     }
 
     pub(super) async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
+        Ok(self.look_at(key).await?.map(|(size, _)| size))
+    }
+
+    /// Length of an object, and its tag where the store gives one; `None` when there is no such object.
+    pub(super) async fn look_at(&self, key: &str) -> Result<Option<(u64, Option<String>)>, Error> {
         match self.operator.stat(key).await {
-            Ok(metadata) => Ok(Some(metadata.content_length())),
+            Ok(metadata) => Ok(Some((metadata.content_length(), metadata.etag().map(str::to_owned)))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failed("look at", key, error)),
+            Err(error) => Err(self.failed("look at", key, error)),
         }
     }
 
@@ -61,28 +85,53 @@ impl Objects {
         &self,
         prefix: &str,
     ) -> Result<BoxStream<'static, Result<String, Error>>, Error> {
+        Ok(self.entries(prefix, None).await?.map_ok(|(key, _)| key).boxed())
+    }
+
+    /// The same with the time of each, where the store tells it; those behind key `after`, where the store lists in order.
+    pub(super) async fn entries(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<BoxStream<'static, Result<(String, Option<Timestamp>), Error>>, Error> {
         let prefix = format!("{}/", prefix.trim_end_matches('/'));
-        let listed = self.operator.lister_with(&prefix).recursive(true).await;
-        let lister = listed.map_err(|error| failed("list", &prefix, error))?;
-        let keys = lister.filter_map(move |entry| {
-            let key = match entry {
-                Ok(entry) => entry.metadata().is_file().then(|| Ok(entry.path().to_owned())),
-                Err(error) => Some(Err(failed("list", &prefix, error))),
-            };
-            std::future::ready(key)
+        let listing = self.operator.lister_with(&prefix).recursive(true);
+        let listing = match after {
+            Some(after) => listing.start_after(after),
+            None => listing,
+        };
+        let lister = listing.await.map_err(|error| self.failed("list", &prefix, error))?;
+        let objects = self.clone();
+        let entries = lister.filter_map(move |entry| {
+            std::future::ready(match entry {
+                Ok(entry) if !entry.metadata().is_file() => None,
+                Ok(entry) => Some(Ok((entry.path().to_owned(), last_modified(entry.metadata())))),
+                Err(error) => Some(Err(objects.failed("list", &prefix, error))),
+            })
         });
-        Ok(keys.boxed())
+        Ok(entries.boxed())
+    }
+
+    /// A link to an object, with the right to read it in it.
+    pub(super) async fn presign_read(&self, key: &str, expires_in: Duration) -> Result<SecretString, Error> {
+        let presigned = self.operator.presign_read(key, expires_in).await;
+        Ok(presigned.map_err(|error| self.failed("presign", key, error))?.uri().to_string().into())
     }
 
     pub(super) async fn delete(&self, key: &str) -> Result<(), Error> {
-        self.operator.delete(key).await.map_err(|error| failed("delete", key, error))
+        self.operator.delete(key).await.map_err(|error| self.failed("delete", key, error))
     }
 
     pub(super) async fn delete_all(&self, prefix: &str) -> Result<(), Error> {
         let prefix = format!("{}/", prefix.trim_end_matches('/'));
         let deleted = self.operator.delete_with(&prefix).recursive(true).await;
-        deleted.map_err(|error| failed("delete", &prefix, error))
+        deleted.map_err(|error| self.failed("delete", &prefix, error))
     }
+}
+
+/// opendal's clock is of another version than ours.
+fn last_modified(metadata: &Metadata) -> Option<Timestamp> {
+    Timestamp::try_from(SystemTime::from(metadata.last_modified()?)).ok()
 }
 
 /// The objects of one staging, by their names in it.
@@ -134,11 +183,11 @@ struct ObjectWriter {
 #[async_trait]
 impl StoreWriter for ObjectWriter {
     async fn write(&mut self, chunk: Bytes) -> Result<(), Error> {
-        self.writer.write(chunk).await.map_err(|error| failed("write", &self.key, error))
+        self.writer.write(chunk).await.map_err(|error| self.objects.failed("write", &self.key, error))
     }
 
     async fn close(mut self: Box<Self>) -> Result<(), Error> {
-        self.writer.close().await.map_err(|error| failed("finish", &self.key, error))?;
+        self.writer.close().await.map_err(|error| self.objects.failed("finish", &self.key, error))?;
         Ok(())
     }
 
@@ -147,7 +196,7 @@ impl StoreWriter for ObjectWriter {
             Ok(()) => Ok(()),
             // A file that was begun is a file: it goes as one.
             Err(error) if error.kind() == ErrorKind::Unsupported => self.objects.delete(&self.key).await,
-            Err(error) => Err(failed("give up", &self.key, error)),
+            Err(error) => Err(self.objects.failed("give up", &self.key, error)),
         }
     }
 }

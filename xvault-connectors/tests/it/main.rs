@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod local;
+mod s3;
+mod s3_support;
 mod snapshots;
 mod ssh_exec;
 mod ssh_faults;

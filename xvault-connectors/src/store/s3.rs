@@ -1,0 +1,191 @@
+//! Snapshots in a bucket of an S3-compatible server.
+//!
+//! Objects lie where they stay from the first byte on, and the manifest, written last, makes a snapshot of them. Reads and
+//! listings go through opendal (`reader`); uploads in parts (`upload`, `multipart`) are requests of our own, whose digest is
+//! part of their signature: a server stores what we sent, or nothing.
+//!
+//! **Memory**: an object that is written holds three parts of 8 MiB at most, whatever its size.
+
+mod answer;
+mod body;
+mod client;
+mod http;
+mod multipart;
+mod parts;
+mod patience;
+mod reader;
+mod staging;
+mod sweep;
+mod tags;
+mod transport;
+mod upload;
+mod written;
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use xvault_core::WorkerId;
+use xvault_core::secret::SecretString;
+use xvault_core::snapshot::Locator;
+use xvault_core::store::{S3Credential, S3Settings};
+
+use self::client::Client;
+use self::http::Http;
+use self::patience::Patience;
+use self::reader::Reader;
+use self::staging::S3Staging;
+use self::tags::Tags;
+use super::{Staging, Store, Swept};
+use crate::Error;
+
+pub(super) use answer::explained;
+
+/// How a server is treated.
+#[derive(Debug, Clone, Copy)]
+pub struct S3Options {
+    retry_for: Duration,
+    stall: Duration,
+}
+
+impl Default for S3Options {
+    fn default() -> Self {
+        Self { retry_for: Duration::from_secs(120), stall: Duration::from_secs(60) }
+    }
+}
+
+impl S3Options {
+    /// How long a request is repeated while its failures are of a kind that time heals: 2 minutes. Before the server has
+    /// answered for the first time it is 3 seconds, so that a wrong address is told soon.
+    #[must_use]
+    pub fn retry_for(self, retry_for: Duration) -> Self {
+        Self { retry_for, ..self }
+    }
+
+    /// After how long a request in which nothing moves is given up: a minute.
+    #[must_use]
+    pub fn stall(self, stall: Duration) -> Self {
+        Self { stall, ..self }
+    }
+}
+
+/// A store in a bucket.
+///
+/// Credentials that may only put objects can make snapshots: what they may not do (look whether a snapshot is there
+/// already, remove what a failure left) is left out. Reading back takes the right to read, or another credential for it
+/// ([`S3Store::reading_with`]).
+#[derive(Clone)]
+pub struct S3Store {
+    settings: S3Settings,
+    client: Client,
+    reader: Reader,
+    /// Deletes with the credential that writes.
+    remover: Reader,
+    tags: Tags,
+    http: Http,
+}
+
+impl S3Store {
+    /// A store in the bucket that `settings` name, for one credential. Asks the server nothing yet.
+    ///
+    /// # Errors
+    /// When the settings can't be, or their CA certificate is none.
+    pub fn new(settings: &S3Settings, credential: &S3Credential, options: S3Options) -> Result<Self, Error> {
+        settings.validate()?;
+        let http = Http::new(&client::server(settings), settings.ca_certificate.as_deref(), options.stall)?;
+        let patience = Patience::new(options.retry_for);
+        let reader = Reader::new(settings, credential, &http, patience.clone())?;
+        Ok(Self {
+            client: Client::new(settings, credential, http.clone(), patience),
+            remover: reader.clone(),
+            reader,
+            settings: settings.clone(),
+            tags: Tags::default(),
+            http,
+        })
+    }
+
+    /// Reads and lists with another credential than the one that writes, which then needs no right but to put.
+    ///
+    /// # Errors
+    /// As [`S3Store::new`].
+    pub fn reading_with(mut self, credential: &S3Credential) -> Result<Self, Error> {
+        self.reader = Reader::new(&self.settings, credential, &self.http, self.client.patience().clone())?;
+        Ok(self)
+    }
+
+    /// A link with which anybody can read one object until it expires: a secret until then. Nobody is asked, not even
+    /// whether the object is there.
+    ///
+    /// # Errors
+    /// When it can't be signed.
+    pub async fn presign_read(&self, key: &str, expires_in: Duration) -> Result<SecretString, Error> {
+        self.reader.presign(key, expires_in).await
+    }
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("S3Store").field(&self.describe()).finish()
+    }
+}
+
+#[async_trait]
+impl Store for S3Store {
+    fn describe(&self) -> String {
+        self.settings.to_string()
+    }
+
+    fn locator(&self, _: &WorkerId, prefix: &str) -> Locator {
+        Locator::S3 {
+            bucket: self.settings.bucket.clone(),
+            object_key: self.client.full_key(prefix),
+            etag: self.tags.of(prefix),
+        }
+    }
+
+    fn lists_staged(&self) -> bool {
+        true
+    }
+
+    async fn stage(&self, prefix: &str) -> Result<Box<dyn Staging>, Error> {
+        match self.reader.is_taken(prefix).await {
+            Ok(true) => {
+                let source =
+                    std::io::Error::new(std::io::ErrorKind::AlreadyExists, "the snapshot exists already");
+                Err(Error::io(format!("stage {prefix}"))(source))
+            }
+            // Whoever may only write can't look. Ids are unique, so that nothing is written over in practice.
+            Ok(false) | Err(Error::Denied { .. }) => Ok(Box::new(S3Staging::new(self.clone(), prefix))),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        self.reader.read(key, range).await
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
+        Ok(self.reader.look_at(key).await?.map(|(size, _)| size))
+    }
+
+    async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<String, Error>>, Error> {
+        Ok(self.reader.entries(prefix).map_ok(|(key, _)| key).boxed())
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), Error> {
+        self.remover.delete(key).await
+    }
+
+    async fn delete_all(&self, prefix: &str) -> Result<(), Error> {
+        self.remover.delete_all(prefix).await
+    }
+
+    async fn sweep(&self, older_than: Duration) -> Result<Swept, Error> {
+        sweep::sweep(self, older_than).await
+    }
+}

@@ -1,0 +1,293 @@
+//! HTTP to one server: connections, certificates, and an end to waiting for one that hangs.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use xvault_core::error::chain;
+
+use crate::Error;
+
+const CONNECT: Duration = Duration::from_secs(10);
+/// What is sent at a time, to see that it is taken.
+const STEP: usize = 64 * 1024;
+/// A client for one server.
+#[derive(Debug, Clone)]
+pub(super) struct Http {
+    client: reqwest::Client,
+    /// `host:port`, for errors.
+    server: Arc<str>,
+    stall: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum Unanswered {
+    /// No connection, or it broke.
+    #[error("{reason}")]
+    Broken {
+        /// In one sentence.
+        reason: String,
+    },
+    /// The server's certificate is not to be trusted.
+    #[error("{reason}")]
+    Untrusted {
+        /// In one sentence.
+        reason: String,
+    },
+    /// More came than was asked for.
+    #[error("the answer is longer than {longest} bytes")]
+    TooLong {
+        /// How much would have done.
+        longest: u64,
+    },
+    /// Nothing moved for too long.
+    #[error("nothing came for {after:?}")]
+    Stalled {
+        /// How long was waited.
+        after: Duration,
+    },
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: http::HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    /// A header that is text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+impl Http {
+    /// `ca_certificate` is the PEM of the only authorities to trust, where there is one.
+    pub(super) fn new(server: &str, ca_certificate: Option<&str>, stall: Duration) -> Result<Self, Error> {
+        // Somebody else may have chosen a provider for the whole program: that one is as good.
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let mut client = reqwest::Client::builder()
+            .user_agent(concat!("xvault/", env!("CARGO_PKG_VERSION")))
+            // A signature is good for one address.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .dns_resolver(Loopback);
+        if let Some(pem) = ca_certificate {
+            let authorities = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
+            let authorities = authorities
+                .map_err(|error| Error::Credential(format!("CA certificate: {}", chain(&error))))?;
+            client = client.tls_certs_only(authorities);
+        }
+        let client = client
+            .build()
+            .map_err(|error| Error::Credential(format!("CA certificates: {}", chain(&error))))?;
+        Ok(Self { client, server: server.into(), stall })
+    }
+
+    /// `host:port`.
+    pub(super) fn server(&self) -> &Arc<str> {
+        &self.server
+    }
+
+    /// Sends `chunks` after `head` and reads the answer to its end, which takes as long as it takes while something moves.
+    pub(super) async fn exchange(
+        &self,
+        head: http::request::Parts,
+        chunks: &[Bytes],
+        longest: u64,
+    ) -> Result<Answer, Unanswered> {
+        let progress = Progress::default();
+        let exchanged = async {
+            let request = request(head, chunks, &progress).map_err(unanswered)?;
+            let mut response = self.client.execute(request).await.map_err(unanswered)?;
+            let (status, headers) = (response.status().as_u16(), response.headers().clone());
+            let body = collected(&mut response, longest, &progress).await?;
+            Ok(Answer { status, headers, body })
+        };
+        let answer = unless_stalled(exchanged, &progress, self.stall).await;
+        answer.unwrap_or(Err(Unanswered::Stalled { after: self.stall }))
+    }
+
+    /// Begins an exchange whose answer may be long.
+    pub(super) async fn begin(
+        &self,
+        head: http::request::Parts,
+        body: Bytes,
+    ) -> Result<reqwest::Response, Unanswered> {
+        let progress = Progress::default();
+        let begun = async { self.client.execute(request(head, &[body], &progress)?).await };
+        let begun = unless_stalled(begun, &progress, self.stall).await;
+        begun.ok_or(Unanswered::Stalled { after: self.stall })?.map_err(unanswered)
+    }
+
+    /// The next piece of such an answer.
+    pub(super) async fn next(&self, response: &mut reqwest::Response) -> Result<Option<Bytes>, Unanswered> {
+        let chunk = tokio::time::timeout(self.stall, response.chunk()).await;
+        chunk.map_err(|_| Unanswered::Stalled { after: self.stall })?.map_err(unanswered)
+    }
+}
+
+async fn collected(
+    response: &mut reqwest::Response,
+    longest: u64,
+    progress: &Progress,
+) -> Result<Bytes, Unanswered> {
+    let expected = response.content_length().unwrap_or(0).min(longest);
+    let mut body = BytesMut::with_capacity(usize::try_from(expected).unwrap_or(0));
+    while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
+        progress.step();
+        if (body.len() + chunk.len()) as u64 > longest {
+            return Err(Unanswered::TooLong { longest });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn request(
+    head: http::request::Parts,
+    chunks: &[Bytes],
+    progress: &Progress,
+) -> Result<reqwest::Request, reqwest::Error> {
+    let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+    let body = Watched { chunks: chunks.iter().cloned().collect(), left, progress: progress.clone() };
+    http::Request::from_parts(head, reqwest::Body::wrap(body)).try_into()
+}
+
+fn unanswered(error: reqwest::Error) -> Unanswered {
+    // The address holds the key, and a presigned one a signature.
+    let reason = chain(&error.without_url());
+    // The library's own error for it is private to it.
+    if reason.contains("certificate") {
+        return Unanswered::Untrusted { reason };
+    }
+    Unanswered::Broken { reason }
+}
+
+impl Unanswered {
+    /// With what was being done, and by whom.
+    pub(super) fn into_error(self, server: &str, action: &str) -> Error {
+        match self {
+            Self::Broken { reason } => Error::Connection {
+                server: server.to_owned(),
+                reason: format!("{action}: {reason}"),
+                source: None,
+            },
+            Self::Untrusted { reason } => Error::Untrusted { server: server.to_owned(), reason },
+            Self::TooLong { .. } => {
+                Error::Protocol { server: server.to_owned(), detail: format!("{action}: {self}") }
+            }
+            Self::Stalled { after } => Error::Timeout { what: format!("{server} ({action})"), after },
+        }
+    }
+}
+
+/// That something moves.
+#[derive(Debug, Clone, Default)]
+struct Progress(Arc<AtomicU64>);
+
+impl Progress {
+    fn step(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn steps(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Awaits `work`, unless no step was made for `stall`: `None` then.
+async fn unless_stalled<T>(work: impl Future<Output = T>, progress: &Progress, stall: Duration) -> Option<T> {
+    tokio::pin!(work);
+    loop {
+        let before = progress.steps();
+        match tokio::time::timeout(stall, &mut work).await {
+            Ok(done) => return Some(done),
+            Err(_) if progress.steps() != before => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// A body of known length that is handed out in small steps.
+struct Watched {
+    chunks: VecDeque<Bytes>,
+    left: u64,
+    progress: Progress,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        while this.chunks.front().is_some_and(|front| !front.has_remaining()) {
+            this.chunks.pop_front();
+        }
+        let Some(front) = this.chunks.front_mut() else { return Poll::Ready(None) };
+        let step = front.split_to(front.len().min(STEP));
+        this.left -= step.len() as u64;
+        this.progress.step();
+        Poll::Ready(Some(Ok(Frame::data(step))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+/// The system's resolver, but for `*.localhost`, which is this machine (RFC 6761) and which not every system knows:
+/// buckets as host names of a server beside us.
+struct Loopback;
+
+impl Resolve for Loopback {
+    fn resolve(&self, name: Name) -> Resolving {
+        let name = name.as_str().to_owned();
+        Box::pin(async move {
+            if name.ends_with(".localhost") {
+                let here = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+                return Ok(Box::new(std::iter::once(here)) as Addrs);
+            }
+            let found: Vec<_> = tokio::net::lookup_host((name, 0)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn slow_is_no_stall() {
+        let progress = Progress::default();
+        let slow = async {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_millis(60)).await;
+                progress.step();
+            }
+        };
+        assert!(unless_stalled(slow, &progress, Duration::from_millis(200)).await.is_some());
+        let hangs = std::future::pending::<()>();
+        assert!(unless_stalled(hangs, &progress, Duration::from_millis(200)).await.is_none());
+    }
+}

@@ -1,0 +1,238 @@
+//! The requests of a multipart upload.
+
+use http::Method;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::answer;
+use super::body::Body;
+use super::client::{Call, Client, odd};
+use super::http::Answer;
+use super::reader::Reader;
+use crate::Error;
+
+/// A part that the server has.
+#[derive(Debug, Clone)]
+pub(super) struct Part {
+    pub(super) number: u32,
+    etag: String,
+}
+
+/// An upload that nobody has finished.
+#[derive(Debug, Clone)]
+pub(super) struct Unfinished {
+    /// As the store knows it.
+    pub(super) key: String,
+    pub(super) id: String,
+    pub(super) begun: Timestamp,
+}
+
+/// Begins an upload and gives its id.
+pub(super) async fn create(client: &Client, key: &str) -> Result<String, Error> {
+    let body = Body::empty();
+    let query = vec![("uploads", String::new())];
+    let call = Call::new("begin to write", Method::POST, Some(key), &body).query(query);
+    let created: Created = parsed(&call, &client.ask(&call).await?)?;
+    Ok(created.upload_id)
+}
+
+/// Uploads one part; again and again, while that may help.
+pub(super) async fn put_part(
+    client: &Client,
+    key: &str,
+    id: &str,
+    number: u32,
+    body: Body,
+) -> Result<Part, Error> {
+    let query = vec![("partNumber", number.to_string()), ("uploadId", id.to_owned())];
+    let call = Call::new("write a part of", Method::PUT, Some(key), &body).query(query);
+    let answer = client.ask(&call).await?;
+    let etag = answer.header("etag").ok_or_else(|| odd(&call, "it gives no ETag for a part"))?;
+    Ok(Part { number, etag: etag.to_owned() })
+}
+
+/// Makes the object of `parts`, which has `size` bytes then; gives its tag.
+///
+/// When an answer is lost, the next one is that there is no such upload: then the object tells whether it was finished.
+pub(super) async fn complete(
+    client: &Client,
+    reader: &Reader,
+    key: &str,
+    (id, size): (&str, u64),
+    parts: &[Part],
+) -> Result<Option<String>, Error> {
+    let body = Body::of(complete_xml(parts)?.into());
+    let query = vec![("uploadId", id.to_owned())];
+    let call = Call::new("finish", Method::POST, Some(key), &body).query(query);
+    let completed = client.patience().retrying(|count| {
+        let call = &call;
+        async move {
+            match client.ask_once(call).await {
+                Err(error) if count > 0 && answer::is(&error, "NoSuchUpload") => {
+                    finished(reader, key, size, error).await
+                }
+                answer => Ok(etag_of(&answer?)),
+            }
+        }
+    });
+    completed.await
+}
+
+async fn finished(reader: &Reader, key: &str, size: u64, error: Error) -> Result<Option<String>, Error> {
+    match reader.look_at(key).await? {
+        Some((found, etag)) if found == size => Ok(etag),
+        _ => Err(error),
+    }
+}
+
+/// Ends an upload and frees what it holds. One that is gone is fine.
+pub(super) async fn end(client: &Client, key: &str, id: &str) -> Result<(), Error> {
+    let body = Body::empty();
+    let query = vec![("uploadId", id.to_owned())];
+    let call = Call::new("give up writing", Method::DELETE, Some(key), &body).query(query);
+    match client.ask(&call).await {
+        Err(error) if answer::is(&error, "NoSuchUpload") || matches!(error, Error::NotFound(_)) => Ok(()),
+        answer => answer.map(drop),
+    }
+}
+
+/// The unfinished uploads of keys that begin with `prefix`, and what the server's clock shows.
+pub(super) async fn list(client: &Client, prefix: &str) -> Result<(Vec<Unfinished>, Timestamp), Error> {
+    let (mut uploads, mut marker) = (Vec::new(), None::<(String, String)>);
+    loop {
+        let body = Body::empty();
+        let mut query = vec![("prefix", client.full_key(prefix)), ("uploads", String::new())];
+        if let Some((key, id)) = &marker {
+            query.insert(0, ("key-marker", key.clone()));
+            query.push(("upload-id-marker", id.clone()));
+        }
+        let call = Call::new("list uploads of", Method::GET, None, &body).query(query);
+        let answer = client.ask(&call).await?;
+        let page: Uploads = parsed(&call, &answer)?;
+        uploads.extend(page.upload.into_iter().filter_map(|upload| upload.unfinished(client)));
+        marker = page.next_key_marker.zip(page.next_upload_id_marker).filter(|_| page.is_truncated);
+        if marker.is_none() {
+            return Ok((uploads, server_time(&answer)));
+        }
+    }
+}
+
+/// When something was last written to an upload.
+pub(super) async fn last_written(client: &Client, upload: &Unfinished) -> Result<Timestamp, Error> {
+    let (mut newest, mut marker) = (upload.begun, None::<String>);
+    loop {
+        let body = Body::empty();
+        let mut query = vec![("uploadId", upload.id.clone())];
+        if let Some(marker) = &marker {
+            query.insert(0, ("part-number-marker", marker.clone()));
+        }
+        let call = Call::new("look at parts of", Method::GET, Some(&upload.key), &body).query(query);
+        let page: Parts = parsed(&call, &client.ask(&call).await?)?;
+        let times = page.part.iter().filter_map(|part| part.last_modified.parse().ok());
+        newest = times.fold(newest, Timestamp::max);
+        marker = page.next_part_number_marker.filter(|_| page.is_truncated);
+        if marker.is_none() {
+            return Ok(newest);
+        }
+    }
+}
+
+/// Ages are told by the clock that the times are of.
+fn server_time(answer: &Answer) -> Timestamp {
+    let date = answer.header("date").and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    date.map_or_else(xvault_core::clock::now, |date| date.timestamp())
+}
+
+fn etag_of(answer: &Answer) -> Option<String> {
+    let text = std::str::from_utf8(&answer.body).ok()?;
+    quick_xml::de::from_str::<Completed>(text).ok()?.e_tag
+}
+
+fn complete_xml(parts: &[Part]) -> Result<String, Error> {
+    let part = parts
+        .iter()
+        .map(|part| CompletePart { part_number: part.number, e_tag: part.etag.clone() })
+        .collect();
+    let xml = quick_xml::se::to_string(&CompleteUpload { part });
+    xml.map_err(|error| Error::io("make a request")(std::io::Error::other(error)))
+}
+
+fn parsed<T: for<'de> Deserialize<'de>>(call: &Call<'_>, answer: &Answer) -> Result<T, Error> {
+    let text = std::str::from_utf8(&answer.body).map_err(|error| odd(call, &error.to_string()))?;
+    quick_xml::de::from_str(text).map_err(|error| odd(call, &error.to_string()))
+}
+
+#[derive(Debug, Deserialize)]
+struct Created {
+    #[serde(rename = "UploadId")]
+    upload_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Completed {
+    #[serde(rename = "ETag", default)]
+    e_tag: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename = "CompleteMultipartUpload")]
+struct CompleteUpload {
+    #[serde(rename = "Part")]
+    part: Vec<CompletePart>,
+}
+
+#[derive(Debug, Serialize)]
+struct CompletePart {
+    #[serde(rename = "PartNumber")]
+    part_number: u32,
+    #[serde(rename = "ETag")]
+    e_tag: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Uploads {
+    #[serde(default)]
+    is_truncated: bool,
+    #[serde(default)]
+    next_key_marker: Option<String>,
+    #[serde(default)]
+    next_upload_id_marker: Option<String>,
+    #[serde(default)]
+    upload: Vec<UploadXml>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct UploadXml {
+    key: String,
+    upload_id: String,
+    #[serde(default)]
+    initiated: String,
+}
+
+impl UploadXml {
+    /// Without a time it can't be told from one that was just begun.
+    fn unfinished(self, client: &Client) -> Option<Unfinished> {
+        let key = client.own_key(&self.key)?.to_owned();
+        Some(Unfinished { key, id: self.upload_id, begun: self.initiated.parse().ok()? })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Parts {
+    #[serde(default)]
+    is_truncated: bool,
+    #[serde(default)]
+    next_part_number_marker: Option<String>,
+    #[serde(default)]
+    part: Vec<PartXml>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PartXml {
+    #[serde(default)]
+    last_modified: String,
+}

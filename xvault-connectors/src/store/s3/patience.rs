@@ -1,0 +1,106 @@
+//! How long a server is waited for, and how often it is asked again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use xvault_core::{Dispose, Disposition};
+
+use crate::Error;
+
+/// Before the server has answered once, a wrong address is likelier than an outage: people shall not wait for it.
+const FIRST_CONTACT: Duration = Duration::from_secs(3);
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+
+/// Repeats what failed for a reason that time heals; clones share whether the server has ever answered.
+#[derive(Debug, Clone)]
+pub(super) struct Patience {
+    retry_for: Duration,
+    answered: Arc<AtomicBool>,
+}
+
+impl Patience {
+    pub(super) fn new(retry_for: Duration) -> Self {
+        Self { retry_for, answered: Arc::default() }
+    }
+
+    /// Calls `attempt` with 0, 1, 2… until it succeeds, or fails for good, or too much time has gone by. Whatever it does must
+    /// be the same when it is done twice.
+    pub(super) async fn retrying<T, F>(&self, mut attempt: impl FnMut(u32) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let begin = Instant::now();
+        let mut count = 0;
+        loop {
+            let error = match attempt(count).await {
+                Ok(done) => {
+                    self.answered.store(true, Ordering::Relaxed);
+                    return Ok(done);
+                }
+                Err(error) => error,
+            };
+            let pause = delay(count);
+            if error.disposition() != Disposition::Transient || begin.elapsed() + pause > self.limit() {
+                return Err(error);
+            }
+            tokio::time::sleep(pause).await;
+            count += 1;
+        }
+    }
+
+    fn limit(&self) -> Duration {
+        if self.answered.load(Ordering::Relaxed) { self.retry_for } else { self.retry_for.min(FIRST_CONTACT) }
+    }
+}
+
+/// Doubles up to the longest.
+fn delay(count: u32) -> Duration {
+    FIRST_DELAY.saturating_mul(1 << count.min(10)).min(LONGEST_DELAY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(disposition: Disposition) -> Error {
+        Error::Store { action: "write x".into(), disposition, source: "no".into() }
+    }
+
+    async fn attempts(patience: &Patience, disposition: Disposition) -> (u32, Duration) {
+        let (begin, mut attempts) = (Instant::now(), 0);
+        let outcome: Result<(), _> = patience
+            .retrying(|count| {
+                assert_eq!(count, attempts);
+                attempts += 1;
+                async move { Err(failed(disposition)) }
+            })
+            .await;
+        assert_eq!(outcome.unwrap_err().disposition(), disposition);
+        (attempts, begin.elapsed())
+    }
+
+    #[tokio::test]
+    async fn an_outage_is_waited_out_and_a_wrong_address_is_told_soon() {
+        let patience = Patience::new(Duration::from_secs(60));
+        let (count, took) = attempts(&patience, Disposition::Transient).await;
+        assert!(count == 4 && took < FIRST_CONTACT, "{count} {took:?}");
+        patience.retrying(|_| async { Ok(()) }).await.unwrap();
+        assert_eq!(patience.limit(), Duration::from_secs(60));
+        assert_eq!(attempts(&patience, Disposition::Permanent).await.0, 1);
+    }
+
+    #[tokio::test]
+    async fn what_heals_goes_on() {
+        let healed =
+            |count| async move { if count < 2 { Err(failed(Disposition::Transient)) } else { Ok(count) } };
+        assert_eq!(Patience::new(Duration::from_secs(60)).retrying(healed).await.unwrap(), 2);
+    }
+
+    #[test]
+    fn pauses_grow_up_to_the_longest() {
+        assert_eq!([0, 1, 4, 40].map(delay), [200, 400, 3200, 10_000].map(Duration::from_millis));
+    }
+}

@@ -1,0 +1,108 @@
+//! Objects of a snapshot that is being made: they lie where they will be, and its manifest comes last.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use xvault_core::snapshot::ARTIFACT_NAME;
+
+use super::body::Body;
+use super::upload::{Target, Upload, put};
+use super::written::Written;
+use super::{S3Store, multipart};
+use crate::Error;
+use crate::store::{Staging, StoreWriter};
+
+/// How long a staging that is dropped may take to remove what it wrote.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+pub(super) struct S3Staging {
+    store: S3Store,
+    prefix: String,
+    written: Written,
+    settled: bool,
+}
+
+impl S3Staging {
+    pub(super) fn new(store: S3Store, prefix: &str) -> Self {
+        Self { store, prefix: prefix.to_owned(), written: Written::default(), settled: false }
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}/{name}", self.prefix)
+    }
+}
+
+#[async_trait]
+impl Staging for S3Staging {
+    async fn writer(&self, name: &str) -> Result<Box<dyn StoreWriter>, Error> {
+        Ok(Box::new(Upload::new(Target {
+            client: self.store.client.clone(),
+            reader: self.store.reader.clone(),
+            written: self.written.clone(),
+            name: name.to_owned(),
+            key: self.key(name),
+        })))
+    }
+
+    async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        self.store.reader.read(&self.key(name), range).await
+    }
+
+    async fn size(&self, name: &str) -> Result<Option<u64>, Error> {
+        match self.store.reader.look_at(&self.key(name)).await {
+            // Whoever may only write can't look, but the server has checked the digest of every byte, and said that it has them.
+            Err(denied @ Error::Denied { .. }) => self.written.size(name).map(Some).ok_or(denied),
+            found => Ok(found?.map(|(size, _)| size)),
+        }
+    }
+
+    async fn commit(mut self: Box<Self>, name: &str, last: Bytes) -> Result<(), Error> {
+        put(&self.store.client, &self.key(name), &Body::of(last)).await?;
+        self.settled = true;
+        self.store.tags.remember(&self.prefix, self.written.etag(ARTIFACT_NAME));
+        Ok(())
+    }
+
+    async fn abandon(mut self: Box<Self>) -> Result<(), Error> {
+        self.settled = true;
+        remove(&self.store, &self.prefix, &self.written.names()).await
+    }
+}
+
+/// What is known by name goes even where nothing may be listed.
+async fn remove(store: &S3Store, prefix: &str, names: &[String]) -> Result<(), Error> {
+    let ended = end_uploads(store, prefix).await;
+    for name in names {
+        store.remover.delete(&format!("{prefix}/{name}")).await?;
+    }
+    // An object whose upload was finished, but who finished it does not know.
+    store.remover.delete_all(prefix).await?;
+    ended
+}
+
+async fn end_uploads(store: &S3Store, prefix: &str) -> Result<(), Error> {
+    let (uploads, _) = multipart::list(&store.client, &format!("{prefix}/")).await?;
+    for upload in uploads {
+        multipart::end(&store.client, &upload.key, &upload.id).await?;
+    }
+    Ok(())
+}
+
+impl Drop for S3Staging {
+    fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
+        // Dropped in mid-backup: what can't be removed now is for the sweep.
+        let (store, prefix, names) =
+            (self.store.clone(), std::mem::take(&mut self.prefix), self.written.names());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                drop(tokio::time::timeout(REMOVAL_PATIENCE, remove(&store, &prefix, &names)).await);
+            });
+        }
+    }
+}
