@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use xvault::core::store::Addressing;
 use xvault::core::tag::{self, InvalidTags};
 use xvault::core::{SourceId, TenantId};
 use xvault::retention::{Count, Rules, Within};
@@ -19,6 +20,7 @@ Exit codes: 0 done · 1 failed · 2 wrong usage · 3 done with warnings (somethi
 Examples:
   xvault backup ~/documents --store /mnt/backups
   xvault backup sftp://web@shop.example/srv/www --store /mnt/backups --ssh-key ~/.ssh/backup
+  xvault backup ~/documents --store s3://bucket/place --s3-endpoint https://s3.example
   xvault snapshots --store /mnt/backups
   xvault restore latest --store /mnt/backups --to /tmp/restored
 
@@ -101,9 +103,46 @@ pub(crate) enum Command {
 /// Where snapshots lie.
 #[derive(Debug, Args)]
 pub(crate) struct StoreArgs {
-    /// The directory that snapshots lie in
+    /// Where snapshots lie: a directory, or s3://BUCKET/PREFIX
+    ///
+    /// A bucket's credential is read from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for temporary ones,
+    /// AWS_SESSION_TOKEN. AWS_CA_BUNDLE names a file of certificates that its server's may be of.
     #[arg(long, value_name = "STORE", env = "XVAULT_STORE", value_hint = ValueHint::DirPath)]
     pub(crate) store: String,
+    /// Address of the S3 server, http(s)://HOST:PORT [env: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL] [default: Amazon's]
+    #[arg(long, value_name = "URL")]
+    pub(crate) s3_endpoint: Option<String>,
+    /// The region that requests are signed for [env: AWS_REGION, AWS_DEFAULT_REGION] [default: us-east-1]
+    #[arg(long, value_name = "REGION")]
+    pub(crate) s3_region: Option<String>,
+    /// Where the bucket's name stands in requests [default: path; virtual-host at Amazon]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) s3_addressing: Option<AddressingArg>,
+}
+
+impl StoreArgs {
+    /// Whether it is none of this machine's directories.
+    pub(crate) fn is_bucket(&self) -> bool {
+        self.store.contains("://")
+    }
+}
+
+/// `--s3-addressing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AddressingArg {
+    /// `https://s3.example/BUCKET/KEY`
+    Path,
+    /// `https://BUCKET.s3.example/KEY`
+    VirtualHost,
+}
+
+impl From<AddressingArg> for Addressing {
+    fn from(arg: AddressingArg) -> Self {
+        match arg {
+            AddressingArg::Path => Self::Path,
+            AddressingArg::VirtualHost => Self::VirtualHost,
+        }
+    }
 }
 
 /// Which snapshot, and who reads it.
@@ -197,9 +236,9 @@ pub(crate) struct BackupArgs {
     /// A word to put on the snapshot, for `forget --keep-tag`; repeatable
     #[arg(long, value_name = "TAG", value_parser = parse_tag)]
     pub(crate) tag: Vec<String>,
-    /// How much of the stored snapshot is read back and compared
-    #[arg(long, value_name = "HOW", default_value = "full")]
-    pub(crate) read_back: ReadBackArg,
+    /// How much of the stored snapshot is read back and compared [default: full; sample in a bucket]
+    #[arg(long, value_name = "HOW")]
+    pub(crate) read_back: Option<ReadBackArg>,
     /// Compression, 1 (fast) to 19 (small)
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
     pub(crate) level: i32,

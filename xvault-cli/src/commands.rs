@@ -55,8 +55,8 @@ fn source(args: &SourceArgs, store: Option<&StoreArgs>) -> anyhow::Result<(Sourc
         SourceSettings::Local(local) => {
             let source = LocalSource::new(local)?;
             Box::new(match store {
-                Some(store) => source.leaving_out(&store.store),
-                None => source,
+                Some(store) if !store.is_bucket() => source.leaving_out(&store.store),
+                _ => source,
             })
         }
         SourceSettings::Sftp(ssh) => Box::new(SftpSource::new(ssh, login::options(&args.login, ssh)?)?),
@@ -77,5 +77,5 @@ async fn open<'s>(
     identities: Vec<Identity>,
 ) -> anyhow::Result<Snapshot<'s>> {
     let manifest = xvault::find(store, &args.snapshot, &filter(&args.filter)).await?;
-    Ok(Snapshot::open(store, &manifest.key(), identities).await?)
+    Ok(Snapshot::of(store, manifest, identities))
 }

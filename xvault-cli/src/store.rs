@@ -1,11 +1,13 @@
 //! From `--store` to a store, swept where something was left.
 
+mod s3;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use xvault::connectors::{FsStore, Store, Swept};
+use xvault::connectors::{Error, FsStore, Store, Swept};
 use xvault::core::error::chain;
 
 use crate::args::StoreArgs;
@@ -14,10 +16,14 @@ use crate::output::Output;
 /// Stagings of a crashed run on a store that can't tell whether they live.
 const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
-/// Opens the store; a backup makes the directory when it is missing, everything else needs it.
+/// Opens the store; a backup makes the directory when it is missing, everything else needs it. A bucket is there or not.
 pub(crate) fn open(args: &StoreArgs, create: bool) -> anyhow::Result<Arc<dyn Store>> {
-    if let Some((scheme, _)) = args.store.split_once("://") {
-        bail!("{scheme}:// is no kind of store yet: give a directory");
+    match args.store.split_once("://") {
+        Some(("s3", place)) => return s3::open(args, place),
+        Some((scheme, _)) => {
+            bail!("{scheme}:// is no kind of store: give a directory, or s3://BUCKET/PREFIX")
+        }
+        None => s3::refuse_settings(args)?,
     }
     let path = Path::new(&args.store);
     if !create && !path.is_dir() {
@@ -37,6 +43,8 @@ pub(crate) async fn sweep(store: &dyn Store, output: &Output) {
                 output.say(&format!("could not remove what {failed} interrupted run(s) left behind"));
             }
         }
+        // Who may only write can't sweep: somebody else does.
+        Err(Error::Denied { .. }) => {}
         Err(error) => output.say(&format!("could not sweep up after interrupted runs: {}", chain(&error))),
     }
 }

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use xvault_core::snapshot::{DocumentError, MANIFEST_NAME, MAX_JSON_LEN, META_NAME, UNREPORTED_NAME};
 use xvault_core::{Manifest, Meta, SnapshotKey, SourceId, TenantId};
 
 use crate::{Error, Store};
+
+/// How many manifests are read side by side: a bucket answers each after a while.
+const AT_A_TIME: usize = 16;
 
 /// A snapshot as listed.
 #[derive(Debug)]
@@ -51,21 +54,39 @@ impl Filter {
 /// # Errors
 /// When the store can't be listed. A single damaged manifest is no error.
 pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Listed>, Error> {
+    list_named(store, filter, "").await
+}
+
+/// As [`list`], only those whose ids begin with `id`: no other manifest is read.
+///
+/// # Errors
+/// As [`list`].
+pub async fn list_named(store: &dyn Store, filter: &Filter, id: &str) -> Result<Vec<Listed>, Error> {
+    let mut found = stored(store, filter).await?;
+    found.retain(|key, _| key.snapshot_id.as_str().starts_with(id));
+    let mut read =
+        stream::iter(found.into_iter().map(|(key, found)| read(store, key, found))).buffered(AT_A_TIME);
     let mut snapshots = Vec::new();
-    for (key, found) in stored(store, filter).await? {
-        let manifest = match found {
-            Found::Manifest => manifest(store, &key).await,
-            Found::Other(_) if store.lists_staged() => continue,
-            Found::Other(object) => Err(remains(store, &key, &object).await),
-        };
-        match manifest {
-            // Deleted since it was listed: no snapshot any more.
-            Err(Error::NotFound(_)) => {}
-            manifest => snapshots.push(Listed { key, manifest }),
-        }
+    while let Some(snapshot) = read.next().await {
+        snapshots.extend(snapshot);
     }
+    drop(read);
     snapshots.sort_by(|a, b| age(a).cmp(&age(b)));
     Ok(snapshots)
+}
+
+/// `None` when it is no snapshot, or none any more.
+async fn read(store: &dyn Store, key: SnapshotKey, found: Found) -> Option<Listed> {
+    let manifest = match found {
+        Found::Manifest => manifest(store, &key).await,
+        Found::Other(_) if store.lists_staged() => return None,
+        Found::Other(object) => Err(remains(store, &key, &object).await),
+    };
+    match manifest {
+        // Deleted since it was listed: no snapshot any more.
+        Err(Error::NotFound(_)) => None,
+        manifest => Some(Listed { key, manifest }),
+    }
 }
 
 /// What a listing shows of a snapshot.

@@ -24,8 +24,10 @@ pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Listed>, Err
 /// newer has a damaged or missing manifest, or one that the store just now could not give: an older one would be
 /// taken for the newest. A damaged manifest tells no time, so its id does: ids are made in the order of time.
 pub async fn find(store: &dyn Store, selector: &str, filter: &Filter) -> Result<Manifest, Error> {
-    let listed = list(store, filter).await?;
-    let found = if selector == LATEST { newest(listed)? } else { matching(listed, selector)? };
+    let found = match selector {
+        LATEST => newest(list(store, filter).await?)?,
+        _ => named(store, selector, filter).await?,
+    };
     found.ok_or_else(|| none(store, selector))?.manifest.map_err(Error::Store)
 }
 
@@ -34,8 +36,12 @@ pub async fn find(store: &dyn Store, selector: &str, filter: &Filter) -> Result<
 /// # Errors
 /// When none fits, or several do. [`LATEST`] is no id.
 pub async fn locate(store: &dyn Store, selector: &str, filter: &Filter) -> Result<SnapshotKey, Error> {
-    let found = matching(list(store, filter).await?, selector)?;
+    let found = named(store, selector, filter).await?;
     found.map(|one| one.key).ok_or_else(|| none(store, selector))
+}
+
+async fn named(store: &dyn Store, selector: &str, filter: &Filter) -> Result<Option<Listed>, Error> {
+    matching(snapshot::list_named(store, filter, selector).await.map_err(Error::Store)?, selector)
 }
 
 fn none(store: &dyn Store, selector: &str) -> Error {

@@ -42,7 +42,13 @@ impl<'s> Snapshot<'s> {
         identities: Vec<Identity>,
     ) -> Result<Self, Error> {
         let manifest = xvault_connectors::snapshot::manifest(store, key).await.map_err(Error::Store)?;
-        Ok(Self { store, manifest, identities })
+        Ok(Self::of(store, manifest, identities))
+    }
+
+    /// The snapshot of a manifest that was just read from `store`.
+    #[must_use]
+    pub fn of(store: &'s dyn Store, manifest: Manifest, identities: Vec<Identity>) -> Self {
+        Self { store, manifest, identities }
     }
 
     /// What the manifest says.

@@ -57,12 +57,21 @@ fn options(args: &BackupArgs, source_id: SourceId, output: &Output) -> anyhow::R
     let index_recipients = keys::parse_all(&args.index_recipient)?;
     let mut options = BackupOptions::to(recipients, source_id)?
         .tags(args.tag.clone())?
-        .read_back(args.read_back.into())
+        .read_back(read_back(args))
         .level(args.level);
     if !index_recipients.is_empty() {
         options = options.index_recipients(index_recipients);
     }
     Ok(options)
+}
+
+/// All of it where that costs only time, a sample where somebody sends a bill for it.
+fn read_back(args: &BackupArgs) -> ReadBack {
+    match args.read_back {
+        Some(asked) => asked.into(),
+        None if args.store.is_bucket() => ReadBack::Sample,
+        None => ReadBack::Full,
+    }
 }
 
 /// What the newest snapshot of the source held; only the progress bar asks, so trouble is no error.

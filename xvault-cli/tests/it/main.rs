@@ -7,6 +7,7 @@ mod forget;
 mod hostile;
 mod keys;
 mod local;
+mod s3;
 mod servers;
 mod trouble;
 mod up;

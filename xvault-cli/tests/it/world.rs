@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use xvault_testkit::{Sshd, tools};
+use xvault_testkit::{S3Access, Sshd, tools};
 
 /// A home directory with an age key, and a store beside it.
 pub(crate) struct World {
@@ -14,6 +14,8 @@ pub(crate) struct World {
     pub(crate) store: PathBuf,
     pub(crate) identity: PathBuf,
     pub(crate) recipient: String,
+    /// Where snapshots lie instead of in `store`.
+    bucket: Option<S3Access>,
 }
 
 /// What a run printed, and how it ended.
@@ -30,7 +32,12 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let (identity, recipient) = tools::age_keygen(dir.path());
         let store = dir.path().join("store");
-        Self { dir, store, identity, recipient }
+        Self { dir, store, identity, recipient, bucket: None }
+    }
+
+    /// The same with a store in a bucket, `s3://BUCKET/place`.
+    pub(crate) fn in_bucket(bucket: S3Access) -> Self {
+        Self { bucket: Some(bucket), ..Self::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -72,6 +79,15 @@ impl World {
             .env("XVAULT_IDENTITY", &self.identity)
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
+        if let Some(bucket) = &self.bucket {
+            command
+                .env("XVAULT_STORE", format!("s3://{}/place", bucket.bucket))
+                .env("AWS_ACCESS_KEY_ID", &bucket.access_key)
+                .env("AWS_SECRET_ACCESS_KEY", &bucket.secret_key)
+                .env("AWS_SESSION_TOKEN", bucket.session_token.as_deref().unwrap_or_default())
+                .env("AWS_REGION", &bucket.region)
+                .env("AWS_ENDPOINT_URL_S3", &bucket.endpoint);
+        }
         command
     }
 
