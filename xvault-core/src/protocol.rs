@@ -18,6 +18,8 @@
 //! A call with a lost lease answers 409 with code [`LEASE_LOST`], one about a finished job 409 with [`JOB_FINISHED`]: the
 //! worker stops the job and removes what it stored, unless a completion was sent before that may have arrived: then it asks.
 
+mod verify;
+
 use std::fmt;
 
 use base64::Engine as _;
@@ -34,6 +36,8 @@ use crate::{
     ClaimNonce, Identity, JobId, LeaseToken, Manifest, ReadBack, Recipient, S3Settings, SnapshotId,
     SnapshotKey, SourceId, SourceSettings, TenantId, WorkerId,
 };
+
+pub use verify::{Finding, VerifyDepth, VerifyTask};
 
 /// The error code of a call with a token that holds no living lease.
 pub const LEASE_LOST: &str = "lease_lost";
@@ -287,11 +291,13 @@ pub enum Task {
     /// Log in at a source and look.
     Probe {
         /// Where.
-        source: SourceSettings,
+        source: Box<SourceSettings>,
         /// With what.
         #[serde(default)]
         credential: Option<Sealed>,
     },
+    /// Find out whether a snapshot is still what was written.
+    Verify(Box<VerifyTask>),
 }
 
 /// Where a task reads or writes snapshots, with what it takes: for this task, and no longer than that.
@@ -486,6 +492,13 @@ pub enum TaskResult {
     Probe {
         /// All of it.
         probe: ProbeReport,
+    },
+    /// What a verification found.
+    Verify {
+        /// How far it went.
+        depth: VerifyDepth,
+        /// Sound, or not.
+        finding: Finding,
     },
 }
 

@@ -32,6 +32,7 @@ pub(crate) mod tenant_settings;
 pub(crate) mod tenants;
 pub(crate) mod tokens;
 pub(crate) mod users;
+pub(crate) mod verify;
 pub(crate) mod wake;
 pub(crate) mod worker_tokens;
 pub(crate) mod workers;

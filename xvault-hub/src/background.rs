@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use xvault_core::protocol::QueueName;
 
-use crate::app::{jobs, overdue, retention, scheduler, wake, workers};
+use crate::app::{jobs, overdue, retention, scheduler, verify, wake, workers};
 use crate::db::{self, job_logs, refresh_tokens};
 use crate::{Hub, queue::QueueError};
 use grace::Grace;
@@ -33,6 +33,10 @@ const AWAY: Duration = Duration::from_secs(5);
 const REAP: Duration = Duration::from_secs(15);
 /// The pause while leases may not be ended yet.
 const REAP_SOON: Duration = Duration::from_millis(250);
+/// How often it is looked for verifications that are due.
+const PROVE: Duration = Duration::from_secs(300);
+/// The same while there are some.
+const PROVE_SOON: Duration = Duration::from_secs(30);
 /// How often what is old is removed.
 const TIDY: Duration = Duration::from_secs(3600);
 /// Lines that are removed in one statement: SQLite has one writer, and it must not be held up.
@@ -74,6 +78,7 @@ impl Hub {
             repeat("worker watch", &stop, || watch(self)),
             repeat("session janitor", &stop, || tidy_sessions(self)),
             repeat("log janitor", &stop, || tidy_logs(self)),
+            repeat("verifier", &stop, || prove(self)),
             repeat("queue janitor", &stop, || tidy_queues(self)),
             retention_passes(&stop, || retain(self)),
         );
@@ -135,6 +140,18 @@ async fn schedule(hub: &Hub) -> Result<Duration, Failure> {
 async fn look_after(hub: &Hub) -> Result<Duration, Failure> {
     let seen = overdue::watch(hub, BATCH).await?;
     Ok(if seen >= BATCH { Duration::ZERO } else { hub.settings().scheduler_interval })
+}
+
+/// Makes the verifications that are due.
+async fn prove(hub: &Hub) -> Result<Duration, Failure> {
+    match verify::run_due(hub).await {
+        Ok(0) => Ok(PROVE),
+        Ok(made) => {
+            tracing::debug!(made, "verifications are due");
+            Ok(PROVE_SOON)
+        }
+        Err(error) => Err(Failure(error.message().to_owned())),
+    }
 }
 
 /// Sends the messages that are due.

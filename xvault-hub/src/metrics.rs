@@ -66,6 +66,7 @@ pub(crate) struct Metrics {
     retention_deletions: Counter,
     retention_failures: Counter,
     retention_seconds: Histogram,
+    damage_found: Counter,
     gauges: Mutex<Gauges>,
 }
 
@@ -75,6 +76,7 @@ struct Gauges {
     queue_depth: Family<QueueLabel, Gauge>,
     worker_age: Family<WorkerLabels, Gauge>,
     sources_overdue: Family<NoLabels, Gauge>,
+    snapshots_damaged: Family<NoLabels, Gauge>,
     database_reachable: Gauge,
     queue_reachable: Gauge,
 }
@@ -97,6 +99,8 @@ pub(crate) struct Rows {
     pub(crate) workers: Vec<(String, String, i64)>,
     /// Sources without a whole snapshot for too long.
     pub(crate) sources_overdue: i64,
+    /// Snapshots that are known to be damaged.
+    pub(crate) snapshots_damaged: i64,
 }
 
 impl Default for Metrics {
@@ -108,6 +112,7 @@ impl Default for Metrics {
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.1, 3.0, 13)));
         let (backup_bytes, lease_expiries) = (Counter::default(), Counter::default());
         let (retention_deletions, retention_failures) = (Counter::default(), Counter::default());
+        let damage_found = Counter::default();
         let retention_seconds = Histogram::new(exponential_buckets(0.01, 4.0, 9));
         registry.register("http_requests", "Requests answered by this hub", requests.clone());
         registry.register("http_request_seconds", "Time to answer a request", request_seconds.clone());
@@ -134,6 +139,11 @@ impl Default for Metrics {
             "Time to apply the policies of all sources",
             retention_seconds.clone(),
         );
+        registry.register(
+            "damage_found",
+            "Verifications that found a snapshot damaged, as told to this hub",
+            damage_found.clone(),
+        );
         registry.register("jobs", "Unfinished jobs", gauges.jobs.clone());
         registry.register("queue_depth", "Messages that wait in a queue", gauges.queue_depth.clone());
         registry.register(
@@ -145,6 +155,11 @@ impl Default for Metrics {
             "sources_overdue",
             "Sources that have gone without a whole snapshot for longer than their schedule allows",
             gauges.sources_overdue.clone(),
+        );
+        registry.register(
+            "snapshots_damaged",
+            "Snapshots that are known to be damaged",
+            gauges.snapshots_damaged.clone(),
         );
         registry.register(
             "database_reachable",
@@ -168,6 +183,7 @@ impl Default for Metrics {
             retention_deletions,
             retention_failures,
             retention_seconds,
+            damage_found,
             gauges,
         }
     }
@@ -215,6 +231,11 @@ impl Metrics {
         self.retention_seconds.observe(took.as_secs_f64());
     }
 
+    /// A verification found a snapshot damaged.
+    pub(crate) fn damage_found(&self) {
+        self.damage_found.inc();
+    }
+
     /// The page.
     pub(crate) async fn page(&self, observed: Observed) -> Result<String, std::fmt::Error> {
         // Two readers at once must not see each other's half-set gauges.
@@ -231,6 +252,7 @@ impl Gauges {
         self.database_reachable.set(i64::from(observed.rows.is_some()));
         self.queue_reachable.set(i64::from(!observed.queues.is_empty()));
         let sources_overdue = observed.rows.as_ref().map(|rows| rows.sources_overdue);
+        let snapshots_damaged = observed.rows.as_ref().map(|rows| rows.snapshots_damaged);
         let rows = observed.rows.unwrap_or_default();
         self.jobs.clear();
         for (kind, status, count) in rows.jobs {
@@ -248,6 +270,10 @@ impl Gauges {
         if let Some(overdue) = sources_overdue {
             self.sources_overdue.get_or_create(&NoLabels {}).set(overdue);
         }
+        self.snapshots_damaged.clear();
+        if let Some(damaged) = snapshots_damaged {
+            self.snapshots_damaged.get_or_create(&NoLabels {}).set(damaged);
+        }
     }
 }
 
@@ -264,11 +290,13 @@ mod tests {
         metrics.lease_expired();
         metrics.retention_queued(3);
         metrics.retention_failed();
+        metrics.damage_found();
         metrics.retention_pass(Duration::from_millis(20));
         let rows = Rows {
             jobs: vec![(JobKind::Backup, JobStatus::Queued, 7)],
             workers: vec![("w1".into(), "online".into(), 4)],
             sources_overdue: 5,
+            snapshots_damaged: 6,
         };
         let observed = Observed { rows: Some(rows), queues: vec![("xvault:jobs".into(), 3)] };
         let page = metrics.page(observed).await.unwrap();
@@ -279,6 +307,8 @@ mod tests {
             r#"xvault_queue_depth{queue="xvault:jobs"} 3"#,
             r#"xvault_worker_age_seconds{worker="w1",status="online"} 4"#,
             "xvault_sources_overdue 5",
+            "xvault_snapshots_damaged 6",
+            "xvault_damage_found_total 1",
             "xvault_backup_bytes_total 1234",
             "xvault_lease_expiries_total 1",
             "xvault_database_reachable 1",
@@ -293,6 +323,7 @@ mod tests {
         let page = metrics.page(Observed::default()).await.unwrap();
         assert!(!page.contains("xvault_queue_depth{") && !page.contains("xvault_jobs{"), "{page}");
         assert!(!page.contains("xvault_sources_overdue "), "{page}");
+        assert!(!page.contains("xvault_snapshots_damaged "), "{page}");
         for line in
             ["xvault_database_reachable 0", "xvault_queue_reachable 0", "xvault_lease_expiries_total 1"]
         {

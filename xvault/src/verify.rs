@@ -40,6 +40,8 @@ pub enum Depth {
     Quick,
     /// Every byte and every content hash.
     Deep,
+    /// All of it was restored, and counted: see [`restore_test`](crate::restore_test).
+    RestoreTest,
 }
 
 /// What was checked, and found to be sound.
@@ -73,7 +75,11 @@ pub async fn verify(
     }
 }
 
-async fn check_meta(store: &dyn Store, manifest: &Manifest, control: &Control) -> Result<(), Error> {
+pub(crate) async fn check_meta(
+    store: &dyn Store,
+    manifest: &Manifest,
+    control: &Control,
+) -> Result<(), Error> {
     let key = manifest.key();
     let meta = control.run(snapshot::meta(store, &key)).await.map_err(Error::Store)?;
     if (&meta.job_id, &meta.worker_id) == (&manifest.job_id, &manifest.worker_id) {

@@ -75,7 +75,7 @@ async fn tell_sound(
     });
     output.result(&value, || match depth {
         Depth::Quick => format!("{id}  sound: sizes and hashes of {} agree", show_bytes(bytes)),
-        Depth::Deep => {
+        Depth::Deep | Depth::RestoreTest => {
             format!(
                 "{id}  sound: {} entries, {} decrypted and compared",
                 show_count(entries),

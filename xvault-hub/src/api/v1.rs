@@ -15,6 +15,7 @@ mod schedule_fields;
 mod schedules;
 mod sessions;
 mod settings;
+mod snapshot_verify;
 mod snapshots;
 mod source_test;
 mod sources;
@@ -41,6 +42,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
         .merge(job_logs::routes())
         .merge(job_events::routes())
         .merge(snapshots::routes())
+        .merge(snapshot_verify::routes())
         .merge(retention::routes())
         .merge(workers::routes())
         .merge(settings::routes())

@@ -114,6 +114,12 @@ impl Bench {
         complete(&self.hub, worker, &job.job_id, done(worker, job, 0)).await.is_ok()
     }
 
+    /// Ends a job that the worker holds with this result.
+    pub(crate) async fn complete_with(&self, worker: &WorkerId, job: &Assignment, result: TaskResult) {
+        let done = Complete { lease_token: job.lease_token.clone(), outcome: Outcome::Completed { result } };
+        complete(&self.hub, worker, &job.job_id, done).await.unwrap();
+    }
+
     /// Does a queued backup, with so many things that could not be read.
     pub(crate) async fn back_up(&self, worker: &WorkerId, id: &JobId, warnings: u64) {
         let job = self.claim(worker, Some(id.clone())).await.unwrap();

@@ -94,7 +94,7 @@ pub(crate) fn millis(span: Duration) -> u64 {
 }
 
 /// Foreign text as it is stored: at most `max` bytes, without what a terminal or a database would stumble over.
-fn cleaned(text: &str, max: usize) -> String {
+pub(crate) fn cleaned(text: &str, max: usize) -> String {
     let kept = |c: char| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c };
     let mut clean: String = text.chars().map(kept).collect();
     if clean.len() > max {

@@ -8,7 +8,7 @@ use xvault_core::protocol::QueueName;
 
 use crate::Hub;
 use crate::db::workers::Worker;
-use crate::db::{self, jobs, schedules, workers};
+use crate::db::{self, jobs, schedules, snapshots, workers};
 use crate::metrics::{Observed, Rows};
 
 /// How long the database, and then the queue, may take: whoever collects metrics gives up after ten seconds.
@@ -29,6 +29,7 @@ async fn rows(hub: &Hub) -> db::Result<(Vec<Worker>, Rows)> {
     workers.retain(|worker| worker.has_token);
     let counts = jobs::counts(&mut conn).await?;
     let sources_overdue = schedules::watch::overdue(&mut conn).await?;
+    let snapshots_damaged = snapshots::count_damaged(&mut conn).await?;
     let jobs = counts.into_iter().map(|count| (count.kind, count.status, count.jobs.cast_signed()));
     let now = hub.clock().now();
     let age = |worker: &Worker| {
@@ -36,7 +37,7 @@ async fn rows(hub: &Hub) -> db::Result<(Vec<Worker>, Rows)> {
         Some((worker.id.to_string(), worker.status.clone(), now.duration_since(seen).as_secs()))
     };
     let ages = workers.iter().filter_map(age).collect();
-    Ok((workers, Rows { jobs: jobs.collect(), workers: ages, sources_overdue }))
+    Ok((workers, Rows { jobs: jobs.collect(), workers: ages, sources_overdue, snapshots_damaged }))
 }
 
 /// The lengths of all queues, asked for at once.

@@ -9,25 +9,58 @@ use crate::api::principal::Principal;
 use crate::db::{Scope, settings, tenants};
 use crate::{DbError, Hub};
 
-/// A key whose values are whole numbers.
+/// A key with what it may be.
 struct Known {
     key: &'static str,
-    min: u64,
-    max: u64,
-    default: u64,
+    values: Values,
+}
+
+enum Values {
+    /// Whole numbers.
+    Numbers { min: u64, max: u64, default: u64 },
+    /// One of these words, of which the first is the default.
+    Words(&'static [&'static str]),
 }
 
 /// All keys.
-const KNOWN: [Known; 1] = [
+const KNOWN: [Known; 3] = [
     // Hours that a restored archive can be downloaded; a week at most.
-    Known { key: "download_expiration_hours", min: 1, max: 168, default: 24 },
+    Known { key: "download_expiration_hours", values: Values::Numbers { min: 1, max: 168, default: 24 } },
+    // Days after which a snapshot is verified again. 0: never by itself.
+    Known { key: "verify_interval_days", values: Values::Numbers { min: 0, max: 3650, default: 0 } },
+    // How far such a verification goes.
+    Known { key: "verify_depth", values: Values::Words(&["quick", "deep", "restore_test"]) },
 ];
+
+impl Values {
+    fn default(&self) -> Value {
+        match self {
+            Self::Numbers { default, .. } => json!(default),
+            Self::Words(words) => json!(words.first()),
+        }
+    }
+
+    fn admit(&self, value: &Value) -> bool {
+        match self {
+            Self::Numbers { min, max, .. } => value.as_u64().is_some_and(|n| (*min..=*max).contains(&n)),
+            Self::Words(words) => value.as_str().is_some_and(|word| words.contains(&word)),
+        }
+    }
+
+    fn needed(&self) -> String {
+        match self {
+            Self::Numbers { min, max, .. } => format!("a whole number from {min} to {max} is needed"),
+            Self::Words(words) => format!("one of these is needed: {}", words.join(", ")),
+        }
+    }
+}
 
 /// All settings, those that were never set with their defaults.
 pub(crate) async fn get(hub: &Hub, scope: &Scope, tenant_id: &TenantId) -> Result<Map<String, Value>> {
     let mut conn = hub.db().conn().await?;
     tenants::get(&mut conn, scope, tenant_id).await.map_err(Error::of("tenant"))?;
-    let mut all: Map<_, _> = KNOWN.iter().map(|known| (known.key.to_owned(), json!(known.default))).collect();
+    let mut all: Map<_, _> =
+        KNOWN.iter().map(|known| (known.key.to_owned(), known.values.default())).collect();
     for (key, value) in settings::of_tenant(&mut conn, tenant_id).await? {
         let value = serde_json::from_str(&value).map_err(|_| DbError::Corrupt { column: "value" })?;
         all.insert(key, value);
@@ -76,13 +109,9 @@ fn check(key: &str, value: &Value) -> Result<()> {
             format!("there is no such setting; known are {}", keys.join(", ")),
         ));
     };
-    let fits = value.is_null() || value.as_u64().is_some_and(|n| (known.min..=known.max).contains(&n));
-    if fits {
+    if value.is_null() || known.values.admit(value) {
         Ok(())
     } else {
-        Err(Error::invalid_field(
-            &field,
-            format!("a whole number from {} to {} is needed", known.min, known.max),
-        ))
+        Err(Error::invalid_field(&field, known.values.needed()))
     }
 }

@@ -6,6 +6,7 @@
 mod deletions;
 mod lists;
 mod row;
+mod verifications;
 
 pub(crate) use deletions::{adopt, queued_by_hub, reader, unfinished_deletion};
 pub(crate) use lists::{
@@ -13,6 +14,7 @@ pub(crate) use lists::{
     many, next_push_at, sent, unfinished, unfinished_probe,
 };
 pub(crate) use row::JobRow;
+pub(crate) use verifications::{count_verifications, unfinished_verification};
 
 use std::collections::HashSet;
 

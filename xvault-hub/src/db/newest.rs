@@ -19,6 +19,8 @@ pub(crate) struct Newest<'a> {
     pub(crate) source_id: Option<&'a str>,
     /// Columns that must hold a word, which is one of ours.
     pub(crate) words: &'a [(&'static str, Option<&'static str>)],
+    /// Columns that must hold something, or nothing.
+    pub(crate) marks: &'a [(&'static str, Option<bool>)],
     /// Columns that must hold a value.
     pub(crate) values: &'a [(&'static str, Option<&'a str>)],
     /// Only those that were made then or later.
@@ -30,7 +32,17 @@ pub(crate) struct Newest<'a> {
 impl<'a> Newest<'a> {
     /// All that are in scope.
     pub(crate) fn all(select: &'static str, scope: &'a Scope, page: &'a Page) -> Self {
-        Self { select, scope, page, source_id: None, words: &[], values: &[], since: None, until: None }
+        Self {
+            select,
+            scope,
+            page,
+            source_id: None,
+            words: &[],
+            marks: &[],
+            values: &[],
+            since: None,
+            until: None,
+        }
     }
 
     /// The rows, one more than the page holds.
@@ -85,6 +97,13 @@ impl<'a> Newest<'a> {
         for (column, word) in self.words {
             if let Some(word) = word {
                 text.push_str(&format!(" AND {} = '{word}'", shown(column)));
+            }
+        }
+        for (column, marked) in self.marks {
+            match marked {
+                Some(true) => text.push_str(&format!(" AND {column} IS NOT NULL")),
+                Some(false) => text.push_str(&format!(" AND {column} IS NULL")),
+                None => {}
             }
         }
         text.push_str(" ORDER BY id DESC LIMIT $2");
@@ -239,6 +258,16 @@ mod tests {
             Newest { values: &values, since, until, ..all }.text(),
             "SELECT * FROM jobs WHERE id < $1 AND a = $3 AND c = $4 AND created_at >= $5 AND created_at < $6 \
              ORDER BY id DESC LIMIT $2"
+        );
+    }
+
+    #[test]
+    fn marks_are_there_or_not() {
+        let (scope, page) = (Scope::All, Page { limit: 50, before: None });
+        let marks = [("a", Some(true)), ("b", None), ("c", Some(false))];
+        assert_eq!(
+            Newest { marks: &marks, ..Newest::all("SELECT * FROM jobs", &scope, &page) }.text(),
+            "SELECT * FROM jobs WHERE id < $1 AND a IS NOT NULL AND c IS NULL ORDER BY id DESC LIMIT $2"
         );
     }
 

@@ -147,12 +147,15 @@ pub(crate) struct Candidate {
     pub(crate) is_deleting: bool,
     /// Its bytes may be gone.
     pub(crate) has_begun: bool,
+    /// It is known to be damaged: nothing counts on it.
+    pub(crate) is_damaged: bool,
 }
 
 /// The snapshots of a source, from old to new.
 pub(crate) async fn candidates(conn: &mut AnyConnection, source_id: &SourceId) -> Result<Vec<Candidate>> {
     let query = sqlx::query(
-        "SELECT id, started_at, status, warnings, held_at, hold_reason, fully_verified_at, deletion_began_at
+        "SELECT id, started_at, status, warnings, held_at, hold_reason, fully_verified_at, deletion_began_at,
+             damaged_at
          FROM snapshots WHERE source_id = $1 ORDER BY id",
     )
     .bind(source_id.as_str());
@@ -179,5 +182,6 @@ fn candidate(row: &AnyRow) -> Result<Candidate> {
         },
         is_deleting: status == SnapshotStatus::Deleting,
         has_begun: is("deletion_began_at")?,
+        is_damaged: is("damaged_at")?,
     })
 }

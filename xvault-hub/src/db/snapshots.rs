@@ -1,6 +1,8 @@
 //! Table `snapshots`: backups that exist.
 
+mod due;
 mod keeping;
+mod soundness;
 
 use std::collections::HashSet;
 
@@ -13,9 +15,11 @@ use xvault_core::{JobId, Manifest, ReadBack, SnapshotId, SourceId, TenantId, Wor
 use super::newest::Newest;
 use super::{Error, Page, Result, Scope, instant, instant_opt, json, parsed, parsed_opt};
 
+pub(crate) use due::{Due, Habit, ask_for_check, due, habits};
 pub(crate) use keeping::{
     begin_deletion, half_deleted, hold, mark_deleting, release, tenant_is_disabled, unmark_deleting,
 };
+pub(crate) use soundness::{Soundness, count_damaged, set_soundness};
 
 /// Where a snapshot stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]
@@ -51,6 +55,8 @@ impl std::str::FromStr for SnapshotStatus {
 pub(crate) struct Filter {
     pub(crate) source_id: Option<SourceId>,
     pub(crate) status: Option<SnapshotStatus>,
+    /// Only those that are known to be damaged, or only the others.
+    pub(crate) damaged: Option<bool>,
 }
 
 /// A row, without its manifest: see [`manifest`].
@@ -80,8 +86,7 @@ pub(crate) struct Snapshot {
     pub(crate) hold_reason: Option<String>,
     /// When a worker was first told to remove its bytes.
     pub(crate) deletion_began_at: Option<Timestamp>,
-    /// When it was last proven sound.
-    pub(crate) verified_at: Option<Timestamp>,
+    pub(crate) soundness: Soundness,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
 }
@@ -108,7 +113,7 @@ fn from_row(row: &AnyRow) -> Result<Snapshot> {
         held_at: instant_opt(row, "held_at")?,
         hold_reason: row.try_get("hold_reason")?,
         deletion_began_at: instant_opt(row, "deletion_began_at")?,
-        verified_at: instant_opt(row, "verified_at")?,
+        soundness: Soundness::read(row)?,
         created_at: instant(row, "created_at")?,
         updated_at: instant(row, "updated_at")?,
     })
@@ -224,6 +229,7 @@ pub(crate) async fn insert(
 const SUMMARY: &str = "SELECT id, tenant_id, source_id, job_id, status, size_bytes, content_bytes, files, warnings,
     started_at, finished_at, duration_ms, encryption_algorithm, encryption_key_id, encryption_recipient,
     storage_backend, worker_id, local_path, bucket, object_key, etag, held_at, hold_reason, deletion_began_at, verified_at,
+    fully_verified_at, checked_at, looked_inside_at, checked_depth, checked_by_job_id, damaged_at, damage, damage_depth,
     created_at, updated_at FROM snapshots";
 
 /// One snapshot.
@@ -256,6 +262,7 @@ pub(crate) async fn list(
     let rows = Newest {
         source_id: filter.source_id.as_ref().map(SourceId::as_str),
         words: &[("status", filter.status.map(SnapshotStatus::as_str))],
+        marks: &[("damaged_at", filter.damaged)],
         ..Newest::all(SUMMARY, scope, page)
     };
     rows.fetch(conn).await?.iter().map(from_row).collect()

@@ -31,7 +31,7 @@ pub(crate) async fn of_sources(
     let sources = fetch(
         conn,
         "SELECT s.id, s.status, t.status AS tenant_status, (SELECT MAX(n.created_at) FROM snapshots n
-             WHERE n.source_id = s.id AND n.status = 'completed') AS last_success_at
+             WHERE n.source_id = s.id AND n.status = 'completed' AND n.damaged_at IS NULL) AS last_success_at
          FROM sources s JOIN tenants t ON t.id = s.tenant_id WHERE s.id IN",
         ids,
     )

@@ -41,4 +41,5 @@ mod settings;
 mod sources;
 mod tenancy;
 mod users;
+mod verify;
 mod wake;

@@ -187,6 +187,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("GET", "/api/v1/snapshots/{id}", Who::Member, Snapshot),
     with("PUT", "/api/v1/snapshots/{id}/hold", Who::Admin, Snapshot, r#"{"reason":"audit"}"#),
     route("DELETE", "/api/v1/snapshots/{id}/hold", Who::Admin, Snapshot),
+    with("POST", "/api/v1/snapshots/{id}/verify", Who::Member, Snapshot, r#"{"depth":"deep"}"#),
     route("GET", "/api/v1/sources/{id}/retention", Who::Member, Source),
     with(
         "PUT",

@@ -13,7 +13,8 @@ fn hours(value: impl Into<Value>) -> Value {
 async fn settings_have_defaults_and_ranges(world: World) {
     let acme = world.tenant("acme").await;
     let get = async || acme.member.get(SETTINGS).await.expect(200)["settings"].clone();
-    assert_eq!(get().await, json!({ "download_expiration_hours": 24 }));
+    let all = |hours: u32| json!({ "download_expiration_hours": hours, "verify_interval_days": 0, "verify_depth": "quick" });
+    assert_eq!(get().await, all(24));
     for good in [1, 168, 48] {
         let set = acme.admin.put(SETTINGS, hours(good)).await.expect(200);
         assert_eq!(set["settings"]["download_expiration_hours"], good);
@@ -25,12 +26,17 @@ async fn settings_have_defaults_and_ranges(world: World) {
         let body = acme.admin.put(SETTINGS, hours(bad)).await.refused(422, "invalid_field");
         assert_eq!(body["details"]["field"], "settings.download_expiration_hours");
     }
+    for bad in [json!("thorough"), json!(1), json!("deep ")] {
+        let body = json!({ "settings": { "verify_depth": bad } });
+        let body = acme.admin.put(SETTINGS, body).await.refused(422, "invalid_field");
+        assert_eq!(body["details"]["field"], "settings.verify_depth");
+    }
     let mixed = json!({ "settings": { "download_expiration_hours": 2, "unknown": 1 } });
     let body = acme.admin.put(SETTINGS, mixed).await.refused(422, "invalid_field");
     assert_eq!(body["details"]["field"], "settings.unknown");
-    assert_eq!(get().await, json!({ "download_expiration_hours": 48 }), "all or none");
+    assert_eq!(get().await, all(48), "all or none");
     acme.admin.put(SETTINGS, hours(Value::Null)).await.expect(200);
-    assert_eq!(get().await, json!({ "download_expiration_hours": 24 }));
+    assert_eq!(get().await, all(24));
     let events = acme.admin.get("/api/v1/audit-events?limit=1").await.expect(200);
     assert_eq!(events["audit_events"][0]["action"], "settings.update");
 }

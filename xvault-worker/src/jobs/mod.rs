@@ -5,6 +5,7 @@ mod delete;
 pub(crate) mod fault;
 mod probe;
 pub(crate) mod source;
+mod verify;
 
 use std::path::Path;
 use std::pin::pin;
@@ -87,6 +88,7 @@ fn kind(task: &Task) -> JobKind {
     match task {
         Task::DeleteSnapshot { .. } => JobKind::DeleteSnapshot,
         Task::Probe { .. } => JobKind::Probe,
+        Task::Verify(_) => JobKind::Verify,
         _ => JobKind::Backup,
     }
 }
@@ -437,6 +439,7 @@ async fn perform(
             delete::run(&*tools.open_store(store)?, snapshot, &control).await
         }
         Task::Probe { source, credential } => probe::run(tools, source, credential.as_ref(), &control).await,
+        Task::Verify(task) => verify::run(tools, task, &control).await,
         _ => Err(Fault::permanent("unknown_task", "this worker is too old for the job")),
     }
 }

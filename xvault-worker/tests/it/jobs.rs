@@ -212,7 +212,7 @@ async fn a_probe_answers_with_the_fingerprint_and_then_with_the_paths() {
     settings.host_key = None;
     let credential = password(&sshd, &bench.recipient);
     let probe = |settings: &xvault::core::SshSettings| Task::Probe {
-        source: SourceSettings::Ssh(settings.clone()),
+        source: Box::new(SourceSettings::Ssh(settings.clone())),
         credential: credential.clone(),
     };
     let report = async |task: Task| {

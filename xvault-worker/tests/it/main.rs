@@ -9,3 +9,4 @@ mod queue;
 mod redis_server;
 mod support;
 mod trouble;
+mod verify;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xvault_core::job::{JobKind, JobStatus};
-use xvault_core::protocol::{JobProgress, ProbeReport};
+use xvault_core::protocol::{Finding, JobProgress, ProbeReport, VerifyDepth};
 use xvault_core::{JobId, ScheduleId, SnapshotId, SourceId, TenantId, WorkerId};
 
 use crate::Hub;
@@ -111,6 +111,8 @@ pub(super) struct Job {
     progress: Option<JobProgress>,
     /// What a probe saw.
     pub(super) probe: Option<ProbeReport>,
+    /// What a verification found.
+    verification: Option<Verification>,
     /// What it, or its last attempt, failed with: a word for programs.
     error_code: Option<String>,
     /// The same as a sentence for people.
@@ -122,6 +124,14 @@ pub(super) struct Job {
     finished_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
+}
+
+/// What came of a verification.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+struct Verification {
+    /// How far it went.
+    depth: VerifyDepth,
+    finding: Finding,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -150,6 +160,7 @@ impl From<JobRow> for Job {
             schedule_id: row.schedule_id,
             snapshot_id: row.snapshot_id.filter(|_| has_snapshot),
             progress: row.progress.and_then(|value| serde_json::from_value(value).ok()),
+            verification: row.result.as_ref().and_then(|value| Verification::deserialize(value).ok()),
             probe: row.result.and_then(|value| serde_json::from_value(value).ok()),
             error_code,
             error_message,

@@ -70,6 +70,8 @@ struct RetentionPlan {
     next_cursor: Option<String>,
     /// Snapshots that are being deleted already, by hand or beyond recall: they are no part of the plan.
     already_deleting: usize,
+    /// Damaged snapshots, which are no part of the plan: nothing counts on them, and no rule deletes them.
+    damaged: usize,
     /// Of the whole plan.
     summary: Summary,
 }
@@ -151,7 +153,8 @@ async fn answer_plan(
     page: &PlanPage,
 ) -> Result<Json<RetentionPlan>> {
     let (keeping, evaluated_at, verdict) = retention::plan(hub, scope, id, policy).await?;
-    let already_deleting = verdict.as_ref().map_or(0, |verdict| verdict.leaving);
+    let (already_deleting, damaged) =
+        verdict.as_ref().map_or((0, 0), |verdict| (verdict.leaving, verdict.damaged));
     let plan = verdict.map(|verdict| verdict.plan);
     let (decisions, summary) = plan.map(|plan| (plan.decisions, plan.summary)).unwrap_or_default();
     let (decisions, decisions_left_out, next_cursor) = page.cut(decisions);
@@ -162,6 +165,7 @@ async fn answer_plan(
         decisions_left_out,
         next_cursor,
         already_deleting,
+        damaged,
         summary,
     }))
 }

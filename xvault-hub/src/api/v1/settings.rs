@@ -31,7 +31,8 @@ struct ChangeSettings {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct TenantSettings {
     tenant_id: TenantId,
-    /// `download_expiration_hours`: how long a restored archive can be downloaded, 1 to 168.
+    /// `download_expiration_hours`: how long a restored archive can be downloaded, 1 to 168. `verify_interval_days`: after how many days
+    /// each snapshot is verified again, 0 (never) to 3650. `verify_depth`: how far that goes, `quick`, `deep` or `restore_test`.
     #[schema(value_type = Object)]
     settings: Map<String, Value>,
 }

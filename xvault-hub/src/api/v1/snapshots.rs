@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xvault_core::protocol::VerifyDepth;
 use xvault_core::snapshot::Locator;
 use xvault_core::{JobId, Manifest, SnapshotId, SourceId, TenantId, WorkerId};
 
@@ -39,6 +40,8 @@ pub(super) struct ListSnapshots {
     source_id: Option<SourceId>,
     /// Only those that stand there.
     status: Option<SnapshotStatus>,
+    /// Only those that are known to be damaged; false: only the others.
+    damaged: Option<bool>,
     /// How many at most.
     #[param(minimum = 1, maximum = 200, default = 50)]
     limit: Option<u32>,
@@ -49,7 +52,8 @@ pub(super) struct ListSnapshots {
 impl ListSnapshots {
     pub(super) fn parts(self) -> Result<(Option<TenantId>, Filter, Page)> {
         let page = page(self.limit, self.cursor.as_deref())?;
-        Ok((self.tenant_id, Filter { source_id: self.source_id, status: self.status }, page))
+        let filter = Filter { source_id: self.source_id, status: self.status, damaged: self.damaged };
+        Ok((self.tenant_id, filter, page))
     }
 }
 
@@ -61,6 +65,26 @@ enum StorageBackend {
     LocalFs,
     /// In a bucket: `bucket`, `object_key`, `etag`.
     S3,
+}
+
+/// What is known of a snapshot by verifications.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum VerifyResult {
+    /// It is what was written, as far as the last one went.
+    Ok,
+    /// It is not, and no verification that went as far has found otherwise since.
+    Damaged,
+}
+
+impl VerifyResult {
+    fn of(known: &db::snapshots::Soundness) -> Option<Self> {
+        match (&known.damage, known.checked_at) {
+            (Some(_), _) => Some(Self::Damaged),
+            (None, Some(_)) => Some(Self::Ok),
+            (None, None) => None,
+        }
+    }
 }
 
 /// A backup that exists.
@@ -97,8 +121,20 @@ struct Snapshot {
     hold_reason: Option<String>,
     /// When a worker was first told to remove its bytes: it is `deleting`, and will not be a backup again.
     deletion_began_at: Option<Timestamp>,
-    /// When it was last proven sound.
+    /// When it was last proven sound: read back when it was made, or verified.
     verified_at: Option<Timestamp>,
+    /// When a verification last ended with a finding, whatever that was.
+    last_verified_at: Option<Timestamp>,
+    /// How far that went.
+    verified_depth: Option<VerifyDepth>,
+    /// What is known by verifications. Absent: there was none.
+    verify_result: Option<VerifyResult>,
+    /// The job of the last one.
+    verify_job_id: Option<JobId>,
+    /// Since when it is known to be damaged. It is not to be relied on, and retention does not.
+    damaged_at: Option<Timestamp>,
+    /// What was found.
+    damage: Option<String>,
     created_at: Timestamp,
     updated_at: Timestamp,
     /// `manifest.json`. Absent in lists.
@@ -144,6 +180,8 @@ impl TryFrom<db::snapshots::Snapshot> for Snapshot {
 
     fn try_from(row: db::snapshots::Snapshot) -> Result<Self> {
         let (storage_backend, place) = place(row.locator)?;
+        let known = row.soundness;
+        let (damaged_at, damage) = known.damage.clone().map(|damage| (damage.at, damage.what)).unzip();
         Ok(Self {
             id: row.id,
             tenant_id: row.tenant_id,
@@ -169,7 +207,13 @@ impl TryFrom<db::snapshots::Snapshot> for Snapshot {
             held_at: row.held_at,
             hold_reason: row.hold_reason,
             deletion_began_at: row.deletion_began_at,
-            verified_at: row.verified_at,
+            verified_at: known.verified_at,
+            last_verified_at: known.checked_at,
+            verified_depth: known.checked_depth,
+            verify_result: VerifyResult::of(&known),
+            verify_job_id: known.checked_by,
+            damaged_at,
+            damage,
             created_at: row.created_at,
             updated_at: row.updated_at,
             manifest: None,
@@ -306,5 +350,5 @@ async fn of_source(
 ) -> Result<Json<Snapshots>> {
     let (scope, page) = (who.scope(None)?, paging.page()?);
     snapshots::check_source(&hub, &scope, &id).await?;
-    answer_list(&hub, &scope, &Filter { source_id: Some(id), status: None }, &page).await
+    answer_list(&hub, &scope, &Filter { source_id: Some(id), ..Filter::default() }, &page).await
 }

@@ -1,5 +1,7 @@
 //! What a worker is told about the job it holds: the only place where a secret leaves the database, sealed to that worker.
 
+mod verify;
+
 use serde_json::json;
 use sqlx::AnyConnection;
 use xvault_core::error::Disposition;
@@ -70,6 +72,7 @@ async fn assignment(hub: &Hub, worker: &Worker, job: &JobRow) -> std::result::Re
         JobKind::Backup => backup(hub, &mut conn, worker, job).await?,
         JobKind::Probe => probe(hub, &mut conn, worker, job).await?,
         JobKind::DeleteSnapshot => Task::DeleteSnapshot { snapshot: key(job)?, store: StoreAccess::LocalFs },
+        JobKind::Verify => verify::verify(hub, &mut conn, worker, job).await?,
         _ => return Err(Unmet::Kind),
     };
     let lease = job.life.lease().ok_or(Unmet::Kind)?;
@@ -133,7 +136,7 @@ async fn probe(
 ) -> std::result::Result<Task, Unmet> {
     let needs = needs_of(conn, job).await?;
     let credential = release(hub, conn, worker, job, &needs).await?;
-    Ok(Task::Probe { source: needs.settings, credential })
+    Ok(Task::Probe { source: Box::new(needs.settings), credential })
 }
 
 /// The tenant's keys for this purpose, and the recovery key.

@@ -14,7 +14,7 @@ use super::report::held;
 use super::{change, cleaned, commit};
 use crate::Hub;
 use crate::api::error::{Error, Result};
-use crate::app::{retention, wake};
+use crate::app::{retention, verify, wake};
 use crate::db::{Scope, jobs, jobs::JobRow, snapshots};
 
 /// The longest error message that is kept, in bytes.
@@ -58,6 +58,9 @@ async fn take(hub: &Hub, worker: &WorkerId, id: &JobId, done: Complete) -> Resul
     }
     commit(tx).await?;
     note(hub, &job, &done.outcome);
+    if let Outcome::Completed { result } = &done.outcome {
+        verify::tell(hub, &job, result).await;
+    }
     if let (JobStatus::Completed, JobKind::Backup, Some(source)) = (job.status(), job.kind, &job.source_id) {
         retention::after_backup(hub, source);
     }
@@ -121,6 +124,9 @@ fn checked(job: &JobRow, worker: &WorkerId, result: &TaskResult) -> Result<Optio
                 return Err(Error::invalid_field("outcome.result.probe", "the report is too long"));
             }
             Ok(Some(report))
+        }
+        (JobKind::Verify, TaskResult::Verify { depth, finding }) => {
+            verify::checked(job, *depth, finding).map(Some)
         }
         _ => Err(Error::invalid_field("outcome.result.type", format!("the job is of type {}", job.kind))),
     }
@@ -193,6 +199,9 @@ async fn store(
             Ok(snapshots::insert(tx, manifest, locator, hub.clock().now()).await?)
         }
         (TaskResult::DeleteSnapshot, Some(snapshot)) => Ok(snapshots::delete(tx, snapshot).await?),
+        (TaskResult::Verify { depth, finding }, Some(snapshot)) => {
+            Ok(verify::settle(hub, tx, job, snapshot, (*depth, finding)).await?)
+        }
         _ => Ok(()),
     }
 }

@@ -116,6 +116,9 @@ pub(super) async fn excluded(hub: &Hub, job: &JobRow) -> Result<Error> {
     if job.kind == JobKind::DeleteSnapshot {
         return Ok(Error::conflict("deletion_running", "another job deletes the snapshot already"));
     }
+    if job.kind == JobKind::Verify {
+        return Ok(Error::conflict("verify_running", "another job verifies the snapshot already"));
+    }
     let running = match &job.source_id {
         Some(source) => jobs::unfinished(&mut *hub.db().conn().await?, source, job.kind).await?,
         None => None,

@@ -4,7 +4,7 @@ use xvault_core::{JobId, JobKind};
 
 use super::delete::taken_up;
 use super::enqueue::{check_enabled, excluded, note, route};
-use super::{change, change_locked, commit, probes};
+use super::{change, change_locked, commit, lock_readable, probes};
 use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::api::principal::{Principal, Role};
@@ -80,13 +80,17 @@ async fn queue_again(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> R
         };
         Ok(wake::with_message(job, now))
     };
-    let source = before.source_id.as_ref().filter(|_| before.kind == JobKind::DeleteSnapshot);
+    let reads = JobKind::READING.contains(&before.kind);
+    let source = before.source_id.as_ref().filter(|_| reads || before.kind == JobKind::DeleteSnapshot);
     let (mut tx, job) = match change_locked(hub, scope, id, source, queued).await {
         Err(error) if error.is("duplicate") => return Err(excluded(hub, &before).await?),
         changed => changed?,
     };
     if job.kind == JobKind::Probe {
         probes::admit(&mut tx, &job.tenant_id).await?;
+    }
+    if let Some(snapshot) = job.snapshot_id.as_ref().filter(|_| reads) {
+        lock_readable(&mut tx, scope, snapshot).await?;
     }
     if job.kind == JobKind::DeleteSnapshot {
         taken_up(&mut tx, hub, who, &job).await?;

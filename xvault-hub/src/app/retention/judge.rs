@@ -18,6 +18,9 @@ pub(crate) struct Verdict {
     pub(crate) plan: Plan,
     /// Snapshots that are no part of the plan: they go whatever it says, because somebody wants it, or it has begun.
     pub(crate) leaving: usize,
+    /// Snapshots that are no part of the plan because they are damaged: no sound one is given up for them, and no rule deletes
+    /// them, because somebody may still get something out of them.
+    pub(crate) damaged: usize,
     /// Deletions that an earlier plan wanted and that nobody has begun.
     queued: HashMap<SnapshotId, JobRow>,
 }
@@ -56,12 +59,15 @@ pub(super) async fn judge(
     };
     let total = candidates.len();
     let stands = |candidate: &Candidate| {
-        !candidate.is_deleting || (!candidate.has_begun && queued.contains_key(&candidate.snapshot.id))
+        let may_stay = !candidate.has_begun && queued.contains_key(&candidate.snapshot.id);
+        !candidate.is_deleting || (may_stay && !candidate.is_damaged)
     };
-    let snapshots: Vec<_> =
-        candidates.into_iter().filter(stands).map(|candidate| candidate.snapshot).collect();
-    let leaving = total - snapshots.len();
-    Ok(Verdict { plan: evaluate(policy, &snapshots, now, &zone), leaving, queued })
+    let (sound, damaged): (Vec<_>, Vec<_>) =
+        candidates.into_iter().filter(stands).partition(|candidate| !candidate.is_damaged);
+    let leaving = total - sound.len() - damaged.len();
+    let snapshots: Vec<_> = sound.into_iter().map(|candidate| candidate.snapshot).collect();
+    let plan = evaluate(policy, &snapshots, now, &zone);
+    Ok(Verdict { plan, leaving, damaged: damaged.len(), queued })
 }
 
 async fn queued(conn: &mut AnyConnection, source_id: &SourceId) -> db::Result<HashMap<SnapshotId, JobRow>> {

@@ -23,7 +23,7 @@ fn watched(row: &sqlx::any::AnyRow) -> Result<Watched> {
 pub(crate) async fn late(conn: &mut AnyConnection, now: Timestamp, limit: u32) -> Result<Vec<Watched>> {
     let query = sqlx::query(
         "SELECT c.*, (SELECT MAX(n.created_at) FROM snapshots n WHERE n.source_id = c.source_id
-             AND n.status = 'completed') AS last_success_at
+             AND n.status = 'completed' AND n.damaged_at IS NULL) AS last_success_at
          FROM schedules c JOIN sources s ON s.id = c.source_id JOIN tenants t ON t.id = c.tenant_id
          WHERE c.enabled = 1 AND c.overdue_at IS NULL AND c.overdue_after <= $1
              AND s.status = 'active' AND t.status = 'active'
@@ -38,7 +38,7 @@ pub(crate) async fn late(conn: &mut AnyConnection, now: Timestamp, limit: u32) -
 pub(crate) async fn back(conn: &mut AnyConnection, limit: u32) -> Result<Vec<Watched>> {
     let query = sqlx::query(
         "SELECT * FROM (SELECT c.*, (SELECT MAX(n.created_at) FROM snapshots n WHERE n.source_id = c.source_id
-                 AND n.status = 'completed') AS last_success_at
+                 AND n.status = 'completed' AND n.damaged_at IS NULL) AS last_success_at
              FROM schedules c WHERE c.overdue_at IS NOT NULL) AS told
          WHERE last_success_at >= expected_at LIMIT $1",
     )

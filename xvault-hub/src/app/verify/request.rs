@@ -1,0 +1,98 @@
+//! New verifications.
+
+use serde_json::json;
+use sqlx::AnyConnection;
+use xvault_core::protocol::VerifyDepth;
+use xvault_core::{JobKind, SnapshotId, TenantId};
+
+use crate::api::error::{Error, Result};
+use crate::api::principal::Principal;
+use crate::app::again::again;
+use crate::app::audit::record;
+use crate::app::jobs::{Reading, job_deed, lock_readable, reading};
+use crate::app::wake;
+use crate::db::snapshots::Snapshot;
+use crate::db::{Scope, jobs, jobs::JobRow, tenant_keys};
+use crate::{DbError, Hub};
+
+/// Verifications that nobody waits for go after everything else.
+const IN_THE_BACKGROUND: i64 = -1;
+
+/// Which snapshot, and how far to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) snapshot_id: SnapshotId,
+    pub(crate) depth: VerifyDepth,
+}
+
+/// Makes the job and wakes a worker for it, or gives the unfinished one that goes as far. 404 when the snapshot is not in
+/// `scope`; 409 `deleting`, `tenant_disabled`, `no_identity`, or `verify_running` when another one is under way that goes less far.
+pub(crate) async fn verify(hub: &Hub, who: &Principal, scope: &Scope, wish: &Wish) -> Result<JobRow> {
+    let (job, new) = again(|| add(hub, who, scope, wish)).await?;
+    if new {
+        wake::push(hub, &job);
+    }
+    Ok(job)
+}
+
+async fn add(hub: &Hub, who: &Principal, scope: &Scope, wish: &Wish) -> Result<(JobRow, bool)> {
+    let mut tx = hub.db().begin().await?;
+    let snapshot = lock_readable(&mut tx, scope, &wish.snapshot_id).await?;
+    check_identity(&mut tx, &snapshot.tenant_id, wish).await?;
+    if let Some(running) = jobs::unfinished_verification(&mut tx, &snapshot.id).await? {
+        return Ok((as_far(running, wish.depth)?, false));
+    }
+    let job = reading(hub, &snapshot, &wish.reading(hub), Some(who.actor.id().to_owned()));
+    jobs::insert(&mut tx, &job).await?;
+    record(&mut tx, hub, who, job_deed(&job, "job.enqueue")).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok((job, true))
+}
+
+/// The verification that the hub makes by itself, to be added in the transaction that has the snapshot locked.
+pub(crate) fn scheduled(hub: &Hub, snapshot: &Snapshot, wish: &Wish) -> JobRow {
+    JobRow { priority: IN_THE_BACKGROUND, ..reading(hub, snapshot, &wish.reading(hub), None) }
+}
+
+impl Wish {
+    fn reading(&self, hub: &Hub) -> Reading {
+        Reading {
+            kind: JobKind::Verify,
+            snapshot_id: self.snapshot_id.clone(),
+            payload: json!({ "depth": self.depth }),
+            max_attempts: hub.settings().max_attempts,
+        }
+    }
+}
+
+/// How far an existing job goes.
+pub(crate) fn depth(job: &JobRow) -> Option<VerifyDepth> {
+    job.payload.get("depth")?.as_str()?.parse().ok()
+}
+
+fn as_far(running: JobRow, wanted: VerifyDepth) -> Result<JobRow> {
+    if depth(&running).is_some_and(|running| running >= wanted) {
+        return Ok(running);
+    }
+    let message =
+        "another verification of the snapshot is under way, which goes less far: wait for it, or cancel it";
+    Err(Error::conflict("verify_running", message).details(json!({ "job_id": running.id })))
+}
+
+/// 409 `no_identity` for what only the tenant can open.
+async fn check_identity(conn: &mut AnyConnection, tenant: &TenantId, wish: &Wish) -> Result<()> {
+    if !wish.depth.decrypts() || can_decrypt(conn, tenant).await? {
+        return Ok(());
+    }
+    let command = format!("xvault verify {} --store STORE --identity FILE", wish.snapshot_id);
+    let message = format!(
+        "the tenant keeps its identity itself, so nobody here can look inside: verify quickly, or with your key: {command}"
+    );
+    Err(Error::conflict("no_identity", message).details(json!({ "command": command })))
+}
+
+/// Whether the platform holds an identity that opens the tenant's data.
+pub(crate) async fn can_decrypt(conn: &mut AnyConnection, tenant: &TenantId) -> crate::db::Result<bool> {
+    let keys = tenant_keys::with_identity(conn, tenant).await?;
+    Ok(keys.iter().any(|key| key.purpose != "index"))
+}

@@ -1,0 +1,117 @@
+//! Verifications that the hub makes by itself, as often as tenants want it, what was looked at longest ago first.
+//!
+//! They go after everything else, and few at a time: reading takes a disk's time from backups, and a bucket's money. Several hubs
+//! may do this at once; a snapshot is verified once.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::AnyConnection;
+use xvault_core::TenantId;
+use xvault_core::protocol::VerifyDepth;
+
+use super::request::{Wish, can_decrypt, scheduled};
+use crate::api::error::Result;
+use crate::app::audit::record_by_system;
+use crate::app::jobs::{job_deed, lock_readable};
+use crate::app::wake;
+use crate::db::snapshots::{self, Due, Habit};
+use crate::db::{self, Scope, jobs, tenants};
+use crate::{DbError, Hub};
+
+/// Tenants that are asked for at once.
+const PAGE: u32 = 200;
+/// Unfinished verifications of a tenant beyond which the hub adds none.
+const PER_TENANT: i64 = 8;
+/// Those that a worker's own disk has to bear.
+const PER_WORKER: i64 = 2;
+/// How soon one that failed is tried again by itself.
+const AGAIN: Duration = Duration::from_secs(24 * 3600);
+
+/// Makes what is due; gives how many that were.
+pub(crate) async fn run_due(hub: &Hub) -> Result<usize> {
+    let (mut last, mut made): (Option<TenantId>, usize) = (None, 0);
+    loop {
+        let page = snapshots::habits(&mut *hub.db().conn().await?, last.as_ref(), PAGE).await?;
+        let Some(end) = page.last() else { return Ok(made) };
+        last = Some(end.tenant_id.clone());
+        for habit in &page {
+            made += of_tenant(hub, habit).await?;
+        }
+    }
+}
+
+async fn of_tenant(hub: &Hub, habit: &Habit) -> Result<usize> {
+    let mut conn = hub.db().conn().await?;
+    let Some((due, depth)) = wanted(hub, &mut conn, habit).await? else { return Ok(0) };
+    let (unfinished, _) = jobs::count_verifications(&mut conn, &habit.tenant_id, None).await?;
+    let room = u32::try_from(PER_TENANT - unfinished).unwrap_or(0);
+    if room == 0 {
+        return Ok(0);
+    }
+    // More than there is room for: those of a busy worker are passed over.
+    let ids = snapshots::due(&mut conn, &habit.tenant_id, due, 8 * room).await?;
+    drop(conn);
+    let mut made = 0;
+    for snapshot_id in ids {
+        if made == room {
+            break;
+        }
+        made += u32::from(add(hub, &due, &Wish { snapshot_id, depth }).await?);
+    }
+    Ok(usize::try_from(made).unwrap_or(usize::MAX))
+}
+
+/// What a tenant's settings mean today. None: they can't be read, and the API says so to whoever looks at them.
+async fn wanted(
+    hub: &Hub,
+    conn: &mut AnyConnection,
+    habit: &Habit,
+) -> db::Result<Option<(Due, VerifyDepth)>> {
+    let Ok(days) = habit.interval_days.parse::<u32>() else { return Ok(None) };
+    let depth = depth(habit);
+    // Where nobody can look inside, the hashes can still be compared.
+    let depth = if can_decrypt(conn, &habit.tenant_id).await? { depth } else { VerifyDepth::Quick };
+    let now = hub.clock().now();
+    let since = before(now, Duration::from_secs(u64::from(days) * 24 * 3600));
+    Ok(Some((Due { since, asked_before: before(now, AGAIN), inside: depth.decrypts() }, depth)))
+}
+
+fn depth(habit: &Habit) -> VerifyDepth {
+    let word = habit.depth.as_ref().and_then(|json| serde_json::from_str::<Value>(json).ok());
+    word.and_then(|word| word.as_str()?.parse().ok()).unwrap_or(VerifyDepth::Quick)
+}
+
+fn before(now: Timestamp, span: Duration) -> Timestamp {
+    now.checked_sub(span).unwrap_or(Timestamp::MIN)
+}
+
+/// Makes one, unless others were faster or its worker has enough to do.
+async fn add(hub: &Hub, due: &Due, wish: &Wish) -> Result<bool> {
+    let mut tx = hub.db().begin().await?;
+    let snapshot = match lock_readable(&mut tx, &Scope::All, &wish.snapshot_id).await {
+        // Deleted, or its tenant disabled, since it was listed.
+        Err(error) if !error.is_ours() => return Ok(false),
+        snapshot => snapshot?,
+    };
+    // Hubs that do this at once count one after the other.
+    tenants::hold(&mut tx, &snapshot.tenant_id).await?;
+    let worker = snapshot.worker_id.as_ref();
+    let (_, of_worker) = jobs::count_verifications(&mut tx, &snapshot.tenant_id, worker).await?;
+    let now = hub.clock().now();
+    if of_worker >= PER_WORKER
+        || !snapshots::ask_for_check(&mut tx, &snapshot.id, due.asked_before, now).await?
+    {
+        return Ok(false);
+    }
+    let job = scheduled(hub, &snapshot, wish);
+    match jobs::insert(&mut tx, &job).await {
+        Err(DbError::Duplicate) => return Ok(false),
+        inserted => inserted?,
+    }
+    record_by_system(&mut tx, job_deed(&job, "job.enqueue"), now).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    wake::push(hub, &job);
+    Ok(true)
+}

@@ -1,0 +1,41 @@
+//! Jobs that verify snapshots.
+
+use sqlx::{AnyConnection, Row as _};
+use xvault_core::{SnapshotId, TenantId, WorkerId};
+
+use super::JobRow;
+use crate::db::Result;
+
+/// The verification of this snapshot that is queued or under way: there is at most one.
+pub(crate) async fn unfinished_verification(
+    conn: &mut AnyConnection,
+    snapshot_id: &SnapshotId,
+) -> Result<Option<JobRow>> {
+    let row = sqlx::query(
+        "SELECT * FROM jobs WHERE snapshot_id = $1 AND type = 'verify'
+             AND status IN ('queued', 'running', 'finalizing')",
+    )
+    .bind(snapshot_id.as_str())
+    .fetch_optional(conn)
+    .await?;
+    row.as_ref().map(JobRow::read).transpose()
+}
+
+/// How many verifications of a tenant are queued or under way, and how many of those, of whichever tenant, only this worker
+/// can run.
+pub(crate) async fn count_verifications(
+    conn: &mut AnyConnection,
+    tenant_id: &TenantId,
+    worker_id: Option<&WorkerId>,
+) -> Result<(i64, i64)> {
+    let row = sqlx::query(
+        "SELECT (SELECT COUNT(*) FROM jobs WHERE tenant_id = $1 AND type = 'verify'
+                 AND status IN ('queued', 'running', 'finalizing')) AS of_tenant,
+             (SELECT COUNT(*) FROM jobs WHERE target_worker_id = $2 AND type = 'verify'
+                 AND status IN ('queued', 'running', 'finalizing')) AS of_worker",
+    )
+    .bind(tenant_id.as_str())
+    .bind(worker_id.map(WorkerId::as_str));
+    let row = row.fetch_one(conn).await?;
+    Ok((row.try_get("of_tenant")?, row.try_get("of_worker")?))
+}

@@ -1,0 +1,191 @@
+//! What is known of a snapshot's bytes: when they were verified, how far, and whether they are damaged.
+
+use jiff::Timestamp;
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
+use xvault_core::protocol::{Finding, VerifyDepth};
+use xvault_core::{JobId, SnapshotId};
+
+use crate::db::{Result, instant_opt, parsed_opt};
+
+/// A mark that keeps a snapshot from being relied on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Damage {
+    /// Since when it is known.
+    pub(crate) at: Timestamp,
+    /// One sentence.
+    pub(crate) what: String,
+    /// How far the verification went that found it.
+    pub(crate) depth: VerifyDepth,
+}
+
+/// Columns of a snapshot that verifications write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Soundness {
+    /// When it was last proven sound, by read-back or verification.
+    pub(crate) verified_at: Option<Timestamp>,
+    /// The same, of all of it.
+    pub(crate) fully_verified_at: Option<Timestamp>,
+    /// When a verification last ended with a finding, whatever that was.
+    pub(crate) checked_at: Option<Timestamp>,
+    /// The same, of those that looked inside.
+    pub(crate) looked_inside_at: Option<Timestamp>,
+    /// How far the last one went.
+    pub(crate) checked_depth: Option<VerifyDepth>,
+    /// Which job it was.
+    pub(crate) checked_by: Option<JobId>,
+    pub(crate) damage: Option<Damage>,
+}
+
+impl Soundness {
+    pub(super) fn read(row: &AnyRow) -> Result<Self> {
+        let (at, depth) = (instant_opt(row, "damaged_at")?, parsed_opt(row, "damage_depth")?);
+        let what = row.try_get::<Option<String>, _>("damage")?.unwrap_or_default();
+        Ok(Self {
+            verified_at: instant_opt(row, "verified_at")?,
+            fully_verified_at: instant_opt(row, "fully_verified_at")?,
+            checked_at: instant_opt(row, "checked_at")?,
+            looked_inside_at: instant_opt(row, "looked_inside_at")?,
+            checked_depth: parsed_opt(row, "checked_depth")?,
+            checked_by: parsed_opt(row, "checked_by_job_id")?,
+            damage: at.zip(depth).map(|(at, depth)| Damage { at, what, depth }),
+        })
+    }
+
+    /// What is known after a verification of this depth has found this.
+    pub(crate) fn after(&self, job: &JobId, depth: VerifyDepth, finding: &Finding, now: Timestamp) -> Self {
+        let looked = Self {
+            checked_at: Some(now),
+            looked_inside_at: if depth.decrypts() { Some(now) } else { self.looked_inside_at },
+            checked_depth: Some(depth),
+            checked_by: Some(job.clone()),
+            ..self.clone()
+        };
+        match (finding, &self.damage) {
+            (Finding::Damaged { damage }, known) => {
+                Self { damage: Some(worse(known, damage, depth, now)), ..looked }
+            }
+            // What only a look inside shows is still there.
+            (Finding::Ok { .. }, Some(damage)) if depth < damage.depth => looked,
+            // The same bytes as when all of it was read: all of it is sound.
+            (Finding::Ok { .. }, _) => Self {
+                verified_at: Some(now),
+                fully_verified_at: self.fully_verified_at.map(|_| now).or(depth.decrypts().then_some(now)),
+                damage: None,
+                ..looked
+            },
+        }
+    }
+}
+
+/// Known since it was first seen; described as it was last.
+fn worse(known: &Option<Damage>, what: &str, depth: VerifyDepth, now: Timestamp) -> Damage {
+    Damage {
+        at: known.as_ref().map_or(now, |known| known.at),
+        what: what.to_owned(),
+        depth: known.as_ref().map_or(depth, |known| known.depth.max(depth)),
+    }
+}
+
+/// Writes down what is known. False when the snapshot is gone.
+pub(crate) async fn set_soundness(
+    conn: &mut AnyConnection,
+    id: &SnapshotId,
+    known: &Soundness,
+    now: Timestamp,
+) -> Result<bool> {
+    let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
+    let damage = known.damage.as_ref();
+    let result = sqlx::query(
+        "UPDATE snapshots SET verified_at = $2, fully_verified_at = $3, checked_at = $4, looked_inside_at = $5,
+             checked_depth = $6, checked_by_job_id = $7, damaged_at = $8, damage = $9, damage_depth = $10, updated_at = $11
+         WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .bind(millis(known.verified_at))
+    .bind(millis(known.fully_verified_at))
+    .bind(millis(known.checked_at))
+    .bind(millis(known.looked_inside_at))
+    .bind(known.checked_depth.map(VerifyDepth::as_str))
+    .bind(known.checked_by.as_ref().map(JobId::as_str))
+    .bind(millis(damage.map(|damage| damage.at)))
+    .bind(damage.map(|damage| damage.what.clone()))
+    .bind(damage.map(|damage| damage.depth.as_str()))
+    .bind(now.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// How many snapshots are known to be damaged. Those that are being deleted trouble nobody.
+pub(crate) async fn count_damaged(conn: &mut AnyConnection) -> Result<i64> {
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS snapshots FROM snapshots WHERE damaged_at IS NOT NULL AND status <> 'deleting'",
+    );
+    Ok(row.fetch_one(conn).await?.try_get("snapshots")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn fresh() -> Soundness {
+        Soundness {
+            verified_at: Some(at(1)),
+            fully_verified_at: None,
+            checked_at: None,
+            looked_inside_at: None,
+            checked_depth: None,
+            checked_by: None,
+            damage: None,
+        }
+    }
+
+    fn after(before: &Soundness, depth: VerifyDepth, sound: bool, second: i64) -> Soundness {
+        let damaged = || Finding::Damaged { damage: format!("seen at {second}") };
+        let finding = if sound { Finding::Ok { entries: 1, bytes: 1 } } else { damaged() };
+        before.after(&JobId::generate(), depth, &finding, at(second))
+    }
+
+    #[test]
+    fn only_a_check_that_goes_as_far_takes_a_mark_away() {
+        use VerifyDepth::{Deep, Quick, RestoreTest};
+        for (found_by, checked_by, clears) in [
+            (Quick, Quick, true),
+            (Quick, Deep, true),
+            (Deep, Quick, false),
+            (Deep, Deep, true),
+            (Deep, RestoreTest, true),
+            (RestoreTest, Deep, false),
+        ] {
+            let damaged = after(&fresh(), found_by, false, 2);
+            assert_eq!(damaged.verified_at, Some(at(1)), "it was not proven sound");
+            let checked = after(&damaged, checked_by, true, 3);
+            assert_eq!(checked.damage.is_none(), clears, "{found_by} {checked_by}");
+            assert_eq!(checked.verified_at, Some(at(if clears { 3 } else { 1 })), "{found_by} {checked_by}");
+            assert_eq!(checked.checked_at, Some(at(3)));
+        }
+    }
+
+    #[test]
+    fn damage_is_dated_when_it_was_first_seen_and_stays_as_deep_as_it_is() {
+        let first = after(&fresh(), VerifyDepth::Deep, false, 2);
+        let again = after(&first, VerifyDepth::Quick, false, 3).damage.unwrap();
+        let expected = Damage { at: at(2), what: "seen at 3".into(), depth: VerifyDepth::Deep };
+        assert_eq!(again, expected);
+    }
+
+    #[test]
+    fn a_quick_check_keeps_the_proof_of_a_full_one_and_gives_none() {
+        let quick = after(&fresh(), VerifyDepth::Quick, true, 2);
+        assert_eq!((quick.fully_verified_at, quick.looked_inside_at), (None, None));
+        let deep = after(&quick, VerifyDepth::Deep, true, 3);
+        assert_eq!((deep.fully_verified_at, deep.looked_inside_at), (Some(at(3)), Some(at(3))));
+        let quick = after(&deep, VerifyDepth::Quick, true, 4);
+        assert_eq!((quick.fully_verified_at, quick.looked_inside_at), (Some(at(4)), Some(at(3))));
+    }
+}
