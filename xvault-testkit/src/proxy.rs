@@ -30,6 +30,8 @@ struct Shared {
     to_client: AtomicU64,
     connections: AtomicU64,
     answers_lost: AtomicU64,
+    requests: AtomicU64,
+    answered: AtomicU64,
     live: Mutex<Vec<TcpStream>>,
 }
 
@@ -39,7 +41,16 @@ struct Plan {
     cut: Option<Cut>,
     stall_after: Option<u64>,
     lose_answer_to: Option<Vec<u8>>,
+    instead: Option<Instead>,
     refuse: bool,
+}
+
+/// What the proxy answers itself.
+#[derive(Debug)]
+struct Instead {
+    text: Vec<u8>,
+    times: u32,
+    reply: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +85,8 @@ impl FaultProxy {
             to_client: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             answers_lost: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
             live: Mutex::default(),
         });
         let accepting = Arc::clone(&shared);
@@ -105,6 +118,19 @@ impl FaultProxy {
     /// it was asked for, and the client does not hear of it.
     pub fn lose_answer_to(&self, text: &str) {
         self.shared.change(|plan| plan.lose_answer_to = Some(text.as_bytes().to_vec()));
+    }
+
+    /// Answers the next `times` HTTP requests that have `text` in them by itself, with `status` ("503 Slow Down") and `body`,
+    /// and closes their connections: the server never hears of them.
+    pub fn answer_instead(&self, text: &str, times: u32, status: &str, body: &str) {
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        let instead = Instead {
+            text: text.as_bytes().to_vec(),
+            times,
+            reply: [head.as_bytes(), body.as_bytes()].concat(),
+        };
+        self.shared.change(|plan| plan.instead = Some(instead));
     }
 
     /// Takes back all faults but the delay; stalled connections go on.
@@ -140,6 +166,18 @@ impl FaultProxy {
     #[must_use]
     pub fn answers_lost(&self) -> u64 {
         self.shared.answers_lost.load(Ordering::Relaxed)
+    }
+
+    /// HTTP requests seen so far, over all connections.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// Requests that [`FaultProxy::answer_instead`] has answered so far.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.shared.answered.load(Ordering::Relaxed)
     }
 
     /// Connections accepted so far.
@@ -220,6 +258,14 @@ impl Lane {
         while let Ok((read_at, chunk)) = receiver.recv() {
             let due = read_at + self.shared.plan().delay;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if let Some(reply) = self.instead(&chunk) {
+                let _ = self.to.shutdown(Shutdown::Both);
+                let _ = self.from.write_all(&reply);
+                let _ = self.from.shutdown(Shutdown::Write);
+                // A connection closed with something unread would take the answer with it.
+                while receiver.recv().is_ok() {}
+                return;
+            }
             if self.is_lost(&chunk) || !self.deliver(&chunk) {
                 let _ = self.from.shutdown(Shutdown::Both);
                 let _ = self.to.shutdown(Shutdown::Both);
@@ -228,6 +274,22 @@ impl Lane {
         }
         // The end of one direction is passed on; the other may still have something to say.
         let _ = self.to.shutdown(Shutdown::Write);
+    }
+
+    /// What to answer in the server's place.
+    fn instead(&self, chunk: &[u8]) -> Option<Vec<u8>> {
+        if self.to_client {
+            return None;
+        }
+        // A request begins where a chunk does.
+        let head = &chunk[..chunk.len().min(4096)];
+        let found = |text: &[u8]| head.windows(text.len()).any(|window| window == text);
+        self.shared.requests.fetch_add(found(b" HTTP/1.1\r\n").into(), Ordering::Relaxed);
+        let mut plan = self.shared.plan();
+        let instead = plan.instead.as_mut().filter(|instead| instead.times > 0 && found(&instead.text))?;
+        instead.times -= 1;
+        self.shared.answered.fetch_add(1, Ordering::Relaxed);
+        Some(instead.reply.clone())
     }
 
     /// Whether this is the answer to be lost. Takes note when it is the request.
@@ -367,6 +429,24 @@ mod tests {
         assert_eq!((answer(&proxy).len(), proxy.bytes_to_server(), proxy.answers_lost()), (0, 2, 1));
         assert_eq!(answer(&proxy).len(), 500_000);
         assert_eq!((proxy.bytes_to_server(), proxy.answers_lost()), (3, 1));
+    }
+
+    #[test]
+    fn an_answer_comes_instead_as_often_as_told_and_the_server_hears_nothing() {
+        let proxy = FaultProxy::start(server(b"HTTP/1.1 200 OK\r\n\r\n".to_vec()));
+        proxy.answer_instead("/two", 1, "503 Slow Down", "later");
+        let get = |path: &str| {
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer);
+            answer
+        };
+        assert!(get("/one").starts_with("HTTP/1.1 200"));
+        assert!(
+            get("/two").starts_with("HTTP/1.1 503 Slow Down\r\n") && get("/two").starts_with("HTTP/1.1 200")
+        );
+        assert_eq!((proxy.requests(), proxy.answered()), (3, 1));
     }
 
     #[test]

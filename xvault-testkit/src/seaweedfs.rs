@@ -18,6 +18,7 @@ use crate::tools::{command, run, tool};
 
 const REGION: &str = "us-east-1";
 const BUCKET: &str = "xvault";
+const NEW_KEY: &str = "AKNEW";
 
 /// Below it, buckets are host names: `https://BUCKET.s3.localhost:PORT`.
 const DOMAIN: &str = "s3.localhost";
@@ -243,18 +244,20 @@ impl SeaweedFs {
         }
     }
 
-    /// Takes the access key away from the running server, as an operator does whose key was stolen.
+    /// Takes the access key away from the running server, as an operator does whose key was stolen; gives the new one.
     ///
     /// # Panics
-    /// When the server goes on to accept it.
-    pub fn revoke(&self) {
-        self.write_identities("AKNEW");
+    /// When the server goes on to accept the old one.
+    #[must_use]
+    pub fn revoke(&self) -> S3Access {
+        self.write_identities(NEW_KEY);
         self.process.lock().unwrap().as_mut().expect("a running SeaweedFS").signal(Signal::HUP);
         let deadline = Instant::now() + Duration::from_secs(10);
         while self.access().in_bucket("GET", "", b"").status == 200 {
             assert!(Instant::now() < deadline, "the key still works: {}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
+        S3Access { access_key: NEW_KEY.to_owned(), ..self.access() }
     }
 
     /// Ends the server at once, as a power cut does; connections are refused until [`SeaweedFs::restart`].
@@ -363,8 +366,9 @@ mod tests {
         assert_eq!(access.in_bucket("GET", "kept", b"").status, 0);
         seaweed.restart();
         assert_eq!(access.in_bucket("GET", "kept", b"").body, b"1");
-        seaweed.revoke();
+        let new = seaweed.revoke();
         assert_eq!(access.in_bucket("GET", "kept", b"").status, 403);
+        assert_eq!(new.in_bucket("GET", "kept", b"").body, b"1");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! A store in a bucket: `--store s3://…` with every command, as an administrator types it.
 
 use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use xvault_testkit::{S3Access, SeaweedFs, TreeOptions, assert_same_tree, tools, trees};
+use xvault_testkit::{FaultProxy, S3Access, SeaweedFs, TreeOptions, assert_same_tree, tools, trees};
 
 use crate::world::{World, everything, inside, restored, run, text};
 
@@ -84,36 +86,109 @@ fn flags_name_another_server_than_the_variables() {
     assert!(untrusted.code == 1 && untrusted.stderr.contains("CA certificate"), "{untrusted:?}");
 }
 
+type Change<'a> = &'a dyn Fn(&mut Command) -> &mut Command;
+
 #[test]
 fn each_thing_that_is_wrong_with_a_bucket_is_named() {
     let bucket = SeaweedFs::shared().new_bucket();
     let world = World::in_bucket(bucket.clone());
     let tree = world.tree(|dir| trees::small_files(dir, 3, 10));
-    let told = |change: &dyn Fn(&mut std::process::Command), wanted: &str| {
+    let told = |change: Change<'_>, wanted: &str| {
         let mut command = world.command(&["backup", text(&tree), "--recipient", &world.recipient]);
         change(&mut command);
         let ran = run(&mut command);
         assert!(ran.code == 1 && ran.stderr.contains(wanted), "{wanted}: {ran:?}");
         assert!(!everything(&ran).contains(&bucket.secret_key), "{ran:?}");
     };
-    told(&|c| drop(c.env("XVAULT_STORE", "s3://no-such-bucket")), "make the bucket, or correct its name");
-    told(&|c| drop(c.env("XVAULT_STORE", "s3://")), "s3:// lacks its bucket");
-    told(&|c| drop(c.env("XVAULT_STORE", "s3://k:s@bucket")), "takes no credential");
-    told(&|c| drop(c.env("XVAULT_STORE", "gs://bucket")), "gs:// is no kind of store");
-    told(&|c| drop(c.env("XVAULT_STORE", "s3://bucket/a b")), "setting `prefix`");
-    told(&|c| drop(c.env("AWS_ACCESS_KEY_ID", "AKNOBODY")), "does not know this access key id");
-    told(&|c| drop(c.env("AWS_SECRET_ACCESS_KEY", "guess")), "the secret access key is wrong");
-    told(&|c| drop(c.env_remove("AWS_SECRET_ACCESS_KEY")), "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
-    told(&|c| drop(c.env("AWS_ENDPOINT_URL_S3", "s3.example")), "setting `endpoint`");
-    told(&|c| drop(c.env("AWS_REGION", "a b")), "setting `region`");
-    told(&|c| drop(c.env("AWS_CA_BUNDLE", "/no/such/file")), "read AWS_CA_BUNDLE /no/such/file");
-    told(&|c| drop(c.env("AWS_CA_BUNDLE", text(&world.identity))), "setting `ca_certificate`");
+    told(&|c| c.env("XVAULT_STORE", "s3://no-such-bucket"), "make the bucket, or correct its name");
+    told(&|c| c.env("XVAULT_STORE", "s3://"), "s3:// lacks its bucket");
+    told(&|c| c.env("XVAULT_STORE", "s3://k:s@bucket"), "takes no credential");
+    told(&|c| c.env("XVAULT_STORE", "gs://bucket"), "gs:// is no kind of store");
+    told(&|c| c.env("XVAULT_STORE", "s3://bucket/a b"), "setting `prefix`");
+    told(&|c| c.env("AWS_ACCESS_KEY_ID", "AKNOBODY"), "does not know this access key id");
+    told(&|c| c.env("AWS_SECRET_ACCESS_KEY", "guess"), "the secret access key is wrong");
+    told(&|c| c.env_remove("AWS_SECRET_ACCESS_KEY"), "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
+    told(&|c| c.env("AWS_ENDPOINT_URL_S3", "s3.example"), "setting `endpoint`");
+    told(&|c| c.env("AWS_REGION", "a b"), "setting `region`");
+    told(&|c| c.env("AWS_CA_BUNDLE", "/no/such/file"), "read AWS_CA_BUNDLE /no/such/file");
+    told(&|c| c.env("AWS_CA_BUNDLE", text(&world.identity)), "setting `ca_certificate`");
     let port = xvault_testkit::unused_port();
     let nobody = format!("http://127.0.0.1:{port}");
-    told(&|c| drop(c.env("AWS_ENDPOINT_URL_S3", &nobody)), "onnection refused");
-    told(
-        &|c| drop(c.env("XVAULT_STORE", "store").arg("--s3-region=x")),
-        "--s3-region is for stores in buckets",
-    );
+    told(&|c| c.env("AWS_ENDPOINT_URL_S3", &nobody), "onnection refused");
+    told(&|c| c.env("XVAULT_STORE", "store").arg("--s3-region=x"), "--s3-region is for stores in buckets");
     assert!(bucket.keys("").is_empty(), "{:?}", bucket.keys(""));
+}
+
+#[test]
+fn damage_in_a_bucket_is_found_and_named() {
+    let bucket = SeaweedFs::shared().new_bucket();
+    let world = World::in_bucket(bucket.clone());
+    let tree = world.tree(|dir| trees::small_files(dir, 10, 100_000));
+    world.backup(text(&tree), &[]);
+    let key = bucket.keys("").into_iter().find(|key| key.ends_with("backup.tar.zst.enc")).unwrap();
+    let whole = bucket.in_bucket("GET", &key, b"").body;
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    let out = world.path("out");
+    for (damaged, told) in [(&whole[..whole.len() - 1], "bytes instead of"), (&flipped, "is damaged")] {
+        assert_eq!(bucket.in_bucket("PUT", &key, damaged).status, 200);
+        let ran = world.run(&["verify", "latest"]);
+        assert!(ran.code == 1 && everything(&ran).contains(told), "{told}: {ran:?}");
+        assert_eq!(world.run(&["restore", "latest", "--to", text(&out)]).code, 1);
+    }
+    assert_eq!(bucket.in_bucket("DELETE", &key, b"").status, 204);
+    let ran = world.run(&["verify", "latest"]);
+    assert!(ran.code == 1 && everything(&ran).contains("it is missing"), "{ran:?}");
+}
+
+/// A backup into `bucket` that hangs in mid-upload.
+fn hanging(world: &World, proxy: &FaultProxy, bucket: &S3Access) -> Child {
+    let tree =
+        world.tree(|dir| fs::write(dir.join("large"), trees::Xorshift::new(4).bytes(40 << 20)).unwrap());
+    let args = ["backup", text(&tree), "--recipient", &world.recipient, "--bwlimit", "20MiB"];
+    let mut command = world.command(&args);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until(|| !bucket.uploads().is_empty());
+    proxy.stall_after(0);
+    child
+}
+
+fn wait_until(mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "it takes too long");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_backup_killed_in_mid_upload_is_no_snapshot_and_one_interrupted_leaves_nothing() {
+    let seaweed = SeaweedFs::shared();
+    let (bucket, proxy) = (seaweed.new_bucket(), FaultProxy::start(seaweed.port()));
+    let endpoint = format!("http://127.0.0.1:{}", proxy.port);
+    let world = World::in_bucket(S3Access { endpoint, ..bucket.clone() });
+    let mut killed = hanging(&world, &proxy, &bucket);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    proxy.heal();
+    assert_eq!(bucket.uploads().len(), 1, "for the sweep, a day later");
+    assert_eq!(world.ok(&["snapshots", "--json"]).stdout, "");
+
+    for upload in bucket.uploads() {
+        assert!(upload.starts_with("place/tenants/local/"), "{upload}");
+    }
+    let (bucket, proxy) = (seaweed.new_bucket(), FaultProxy::start(seaweed.port()));
+    let endpoint = format!("http://127.0.0.1:{}", proxy.port);
+    let world = World::in_bucket(S3Access { endpoint, ..bucket.clone() });
+    let mut interrupted = hanging(&world, &proxy, &bucket);
+    let pid = interrupted.id().to_string();
+    let _ = tools::run(&mut tools::command("kill", ["-INT", &pid]));
+    proxy.heal();
+    assert_eq!(interrupted.wait().unwrap().code(), Some(130));
+    assert!(
+        bucket.keys("").is_empty() && bucket.uploads().is_empty(),
+        "{:?} {:?}",
+        bucket.keys(""),
+        bucket.uploads()
+    );
 }

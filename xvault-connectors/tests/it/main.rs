@@ -4,6 +4,7 @@
 mod local;
 mod s3;
 mod s3_support;
+mod s3_trouble;
 mod snapshots;
 mod ssh_exec;
 mod ssh_faults;

@@ -37,6 +37,11 @@ pub(crate) fn store(access: &S3Access) -> S3Store {
     S3Store::new(&settings(access), &credential(access), options()).unwrap()
 }
 
+/// The same bucket through a proxy at `port`.
+pub(crate) fn through(port: u16, access: &S3Access) -> S3Access {
+    S3Access { endpoint: format!("http://127.0.0.1:{port}"), ..access.clone() }
+}
+
 /// Stages an object of `chunks`, and gives the error of the first step that fails.
 pub(crate) async fn stage(
     store: &dyn Store,
@@ -52,6 +57,11 @@ pub(crate) async fn stage(
             return Err(error);
         }
     }
-    writer.close().await?;
-    Ok(staging)
+    match writer.close().await {
+        Ok(()) => Ok(staging),
+        Err(error) => {
+            drop(staging.abandon().await);
+            Err(error)
+        }
+    }
 }

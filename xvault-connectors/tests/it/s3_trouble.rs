@@ -1,0 +1,225 @@
+//! A bucket that is down, slow, refusing or losing things while an object is written to it: what was written is whole or is not
+//! there, and nothing is left of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use xvault_connectors::{Error, S3Store, Staging, Store, StoreWriter};
+use xvault_core::error::chain;
+use xvault_core::snapshot::ARTIFACT_NAME;
+use xvault_core::{Dispose, Disposition};
+use xvault_testkit::trees::Xorshift;
+use xvault_testkit::{FaultProxy, S3Access, SeaweedFs};
+
+use crate::s3_support::{SNAPSHOT, credential, options, settings, stage, store, through};
+
+const SLOW_DOWN: &str = "<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>";
+
+/// Three parts.
+fn content() -> Bytes {
+    Xorshift::new(9).bytes((17 << 20) + 11).into()
+}
+
+/// A bucket with a proxy before it.
+fn proxied() -> (S3Access, FaultProxy, S3Store) {
+    let seaweed = SeaweedFs::shared();
+    let (access, proxy) = (seaweed.new_bucket(), FaultProxy::start(seaweed.port()));
+    let store = store(&through(proxy.port, &access));
+    (access, proxy, store)
+}
+
+async fn assert_whole(access: &S3Access, staging: Box<dyn Staging>, content: &Bytes) {
+    staging.commit("manifest.json", Bytes::from_static(b"{}")).await.unwrap();
+    let key = format!("{SNAPSHOT}/{ARTIFACT_NAME}");
+    let names = [ARTIFACT_NAME, "manifest.json"].map(|name| format!("some/place/{SNAPSHOT}/{name}"));
+    assert_eq!(access.keys(""), names, "exactly one snapshot");
+    assert!(access.uploads().is_empty(), "{:?}", access.uploads());
+    assert!(store(access).read(&key, 0..content.len() as u64 + 1).await.unwrap() == content);
+}
+
+/// No snapshot, and nothing else after a sweep.
+async fn assert_nothing(access: &S3Access) {
+    let swept = store(access).sweep(Duration::ZERO).await.unwrap();
+    assert_eq!(swept.failed, 0);
+    // Times are of whole seconds.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    store(access).sweep(Duration::ZERO).await.unwrap();
+    assert!(
+        access.keys("").is_empty() && access.uploads().is_empty(),
+        "{:?} {:?}",
+        access.keys(""),
+        access.uploads()
+    );
+}
+
+#[tokio::test]
+async fn refusals_in_mid_upload_are_waited_out() {
+    for (request, status) in [
+        ("?uploads=", "500 Internal Server Error"),
+        ("partNumber=2", "503 Service Unavailable"),
+        ("<CompleteMultipartUpload>", "502 Bad Gateway"),
+    ] {
+        let (access, proxy, store) = proxied();
+        proxy.answer_instead(request, 2, status, SLOW_DOWN);
+        let staging = stage(&store, ARTIFACT_NAME, [content()]).await.unwrap();
+        assert_eq!(proxy.answered(), 2, "{request}");
+        assert_whole(&access, staging, &content()).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_fails_nothing_and_doubles_nothing() {
+    for request in ["partNumber=2", "<CompleteMultipartUpload>", "manifest.json"] {
+        let (access, proxy, store) = proxied();
+        proxy.lose_answer_to(request);
+        let staging = stage(&store, ARTIFACT_NAME, [content()]).await.unwrap();
+        assert_whole(&access, staging, &content()).await;
+        assert_eq!(proxy.answers_lost(), 1, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_cut_in_mid_part_is_made_again() {
+    let (access, proxy, store) = proxied();
+    let proxy = Arc::new(proxy);
+    let cutting = proxy.clone();
+    let cut = std::thread::spawn(move || {
+        while cutting.bytes_to_server() < 3 << 20 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        cutting.cut_now();
+    });
+    let staging = stage(&store, ARTIFACT_NAME, [content()]).await.unwrap();
+    cut.join().unwrap();
+    assert_whole(&access, staging, &content()).await;
+}
+
+#[tokio::test]
+async fn refused_for_good_it_fails_at_once_and_leaves_nothing() {
+    let (access, proxy, store) = proxied();
+    let denied = "<Error><Code>AccessDenied</Code><Message>Not you.</Message></Error>";
+    proxy.answer_instead("partNumber=2", 9, "403 Forbidden", denied);
+    let error = stage(&store, ARTIFACT_NAME, [content()]).await.unwrap_err();
+    assert!(matches!(error, Error::Denied { .. }) && chain(&error).contains("Not you."), "{error:?}");
+    assert_eq!(proxy.answered(), 1);
+    assert!(access.keys("").is_empty() && access.uploads().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up_and_one_that_is_slow_is_not() {
+    let (access, proxy, _) = proxied();
+    let patience = options().retry_for(Duration::from_secs(2)).stall(Duration::from_millis(700));
+    let store =
+        S3Store::new(&settings(&through(proxy.port, &access)), &credential(&access), patience).unwrap();
+    let staging = store.stage(SNAPSHOT).await.unwrap();
+    proxy.stall_after(0);
+    let begin = Instant::now();
+    let mut writer = staging.writer("meta.json").await.unwrap();
+    writer.write(Bytes::from_static(b"{}")).await.unwrap();
+    let error = writer.close().await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+    assert_eq!(error.disposition(), Disposition::Transient);
+    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+    proxy.heal();
+    proxy.cut_now();
+    staging.abandon().await.unwrap();
+    // Each answer takes longer than a stall may, in steps that do not.
+    proxy.set_delay(Duration::from_millis(300));
+    let staging = stage(&store, ARTIFACT_NAME, [content()]).await.unwrap();
+    assert_whole(&access, staging, &content()).await;
+}
+
+/// An upload that has sent a part.
+async fn half(store: &S3Store) -> (Box<dyn Staging>, Box<dyn StoreWriter>) {
+    let staging = store.stage(SNAPSHOT).await.unwrap();
+    let mut writer = staging.writer(ARTIFACT_NAME).await.unwrap();
+    writer.write(content().slice(..9 << 20)).await.unwrap();
+    (staging, writer)
+}
+
+async fn rest(writer: &mut Box<dyn StoreWriter>) -> Result<(), Error> {
+    for _ in 0..4 {
+        writer.write(content().slice(9 << 20..)).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_in_mid_upload_is_waited_out_and_one_that_lasts_leaves_nothing() {
+    let seaweed = SeaweedFs::start();
+    let access = seaweed.access();
+    let store = store(&access);
+    let (staging, mut writer) = half(&store).await;
+    seaweed.kill();
+    let (written, ()) = tokio::join!(
+        async {
+            writer.write(content().slice(9 << 20..)).await?;
+            writer.close().await
+        },
+        async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            tokio::task::block_in_place(|| seaweed.restart());
+        }
+    );
+    written.unwrap();
+    assert_whole(&access, staging, &content()).await;
+    store.delete_all(SNAPSHOT).await.unwrap();
+
+    let brief = options().retry_for(Duration::from_secs(1));
+    let store = S3Store::new(&settings(&access), &credential(&access), brief).unwrap();
+    let (staging, mut writer) = half(&store).await;
+    seaweed.kill();
+    let error = rest(&mut writer).await.unwrap_err();
+    assert!(matches!(error, Error::Connection { .. }), "{error:?}");
+    assert!(writer.abort().await.is_err() && staging.abandon().await.is_err(), "nobody heard");
+    seaweed.restart();
+    assert_nothing(&access).await;
+}
+
+#[tokio::test]
+async fn a_credential_revoked_in_mid_job_fails_it_for_good() {
+    let seaweed = SeaweedFs::start();
+    let (staging, mut writer) = half(&store(&seaweed.access())).await;
+    let new = seaweed.revoke();
+    let error = rest(&mut writer).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Permanent);
+    assert!(
+        chain(&error).contains("does not know this access key id, or knows it no more"),
+        "{}",
+        chain(&error)
+    );
+    drop((writer, staging));
+    assert_nothing(&new).await;
+}
+
+#[tokio::test]
+async fn a_bucket_that_disappears_in_mid_job_is_named() {
+    let access = SeaweedFs::shared().new_bucket();
+    let (_staging, mut writer) = half(&store(&access)).await;
+    assert_eq!(access.in_bucket("DELETE", "", b"").status, 204);
+    let failed = async {
+        rest(&mut writer).await?;
+        writer.close().await
+    };
+    let error = failed.await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Permanent, "{error:?}");
+    assert!(
+        chain(&error).contains("make the bucket") || chain(&error).contains("upload is gone"),
+        "{}",
+        chain(&error)
+    );
+}
+
+#[tokio::test]
+async fn what_is_lost_or_cut_behind_our_back_is_seen() {
+    let access = SeaweedFs::shared().new_bucket();
+    let staging = stage(&store(&access), ARTIFACT_NAME, [content()]).await.unwrap();
+    let key = format!("some/place/{SNAPSHOT}/{ARTIFACT_NAME}");
+    assert_eq!(access.in_bucket("PUT", &key, b"cut").status, 200);
+    assert_eq!(staging.size(ARTIFACT_NAME).await.unwrap(), Some(3));
+    assert_eq!(access.in_bucket("DELETE", &key, b"").status, 204);
+    assert_eq!(staging.size(ARTIFACT_NAME).await.unwrap(), None);
+    assert!(matches!(staging.read(ARTIFACT_NAME, 0..9).await, Err(Error::NotFound(_))));
+    staging.abandon().await.unwrap();
+}
