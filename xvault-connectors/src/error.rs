@@ -46,6 +46,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// The server does not prove itself by its certificate, or offers no encryption where that is demanded.
+    #[error(
+        "TLS with {server}: {reason}; save the certificate of the server or of its authority as `tls_ca`, or change `tls_mode`"
+    )]
+    Tls {
+        /// `host:port`.
+        server: String,
+        /// What the client said.
+        reason: String,
+    },
+
     /// A credential that can't be used: not a key, or a key whose passphrase is missing or wrong.
     #[error("credential: {0}")]
     Credential(String),
@@ -100,6 +111,19 @@ pub enum Error {
         /// Exit status and the end of what it printed to standard error.
         reason: String,
     },
+
+    /// A tool of others failed, here or on an SSH server; or there is none that can be used.
+    #[error("{tool}: {reason}")]
+    Tool {
+        /// The program, without its arguments.
+        tool: String,
+        /// Exit status and the end of what it printed to standard error; or why it can't be used.
+        reason: String,
+    },
+
+    /// A database is not as it must be to be loaded into.
+    #[error("{0}")]
+    Target(String),
 
     /// An operation of this machine's file system failed.
     #[error("{action}")]
@@ -177,6 +201,7 @@ impl Dispose for Error {
             | Self::UnknownHostKey { .. }
             | Self::ChangedHostKey { .. }
             | Self::Auth { .. }
+            | Self::Tls { .. }
             | Self::Credential(_)
             | Self::NotFound(_)
             | Self::NotAllowed(_)
@@ -184,6 +209,8 @@ impl Dispose for Error {
             | Self::Remote { .. }
             | Self::Denied { .. }
             | Self::Untrusted { .. }
+            | Self::Tool { .. }
+            | Self::Target(_)
             | Self::Damaged { .. } => Disposition::Permanent,
             Self::Connection { .. } | Self::Timeout { .. } | Self::Incomplete(_) => Disposition::Transient,
             Self::Io { source, .. } => source.disposition(),

@@ -2,14 +2,20 @@
 
 pub mod conformance;
 mod control;
+pub mod database;
 mod error;
 pub mod snapshot;
 pub mod source;
 pub mod ssh;
 pub mod store;
+pub mod tool;
 
 pub use control::Control;
+pub use database::{DatabaseLoad, DatabaseLogin};
 pub use error::Error;
-pub use source::{Emitter, LocalSource, Probe, ProbedPath, PullSummary, SftpSource, Source, SshSource};
+pub use source::{
+    Emitter, LocalSource, MysqlSource, PostgresSource, Probe, ProbedPath, PullSummary, SftpSource, Source,
+    SshSource,
+};
 pub use ssh::{HostKeyPolicy, SshCredential, SshOptions};
 pub use store::{FsStore, MemoryStore, S3Options, S3Store, Staging, Store, StoreWriter, Swept};

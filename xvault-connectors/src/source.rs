@@ -1,9 +1,13 @@
 //! What a system we can pull a backup from looks like, whatever its protocol.
 
+mod custom;
+pub(crate) mod dump;
 mod emitter;
 pub(crate) mod excludes;
 mod link;
 mod local;
+mod mysql;
+mod postgres;
 mod sftp;
 mod ssh;
 
@@ -16,6 +20,8 @@ use crate::{Control, Error};
 
 pub use emitter::Emitter;
 pub use local::LocalSource;
+pub use mysql::MysqlSource;
+pub use postgres::PostgresSource;
 pub use sftp::SftpSource;
 pub use ssh::SshSource;
 #[doc(hidden)]
@@ -62,7 +68,7 @@ pub struct Probe {
     pub server: Option<String>,
     /// The fingerprint the server proved itself with, to be pinned.
     pub host_key: Option<String>,
-    /// One per configured path.
+    /// One per configured path, or per database.
     pub paths: Vec<ProbedPath>,
     /// What else is worth knowing: "no remote tar, SFTP will be used".
     pub notes: Vec<String>,
@@ -73,7 +79,7 @@ pub struct Probe {
 pub struct ProbedPath {
     /// As configured.
     pub path: String,
-    /// `directory`, `file`, `symlink`; `None` when it could not be looked at.
+    /// `directory`, `file`, `symlink`, `database`; `None` when it could not be looked at.
     pub kind: Option<&'static str>,
     /// Why it could not be looked at.
     pub error: Option<String>,

@@ -16,7 +16,7 @@ pub mod quote;
 mod session;
 pub mod sftp;
 
-pub use exec::{Exec, ExecEvent, Exit};
+pub use exec::{Exec, ExecEvent, ExecInput, Exit};
 pub use host_key::HostKeyPolicy;
 pub use options::{SshCredential, SshOptions, SshTimeouts};
 pub use session::Session;

@@ -3,6 +3,7 @@
 //!
 //! - [`Sshd`]: OpenSSH on a free loopback port, stopped on drop; [`SshAgent`] beside it;
 //! - [`Postgres`] and [`Redis`]: with passwords, to be stopped, stalled and restarted in the middle of things;
+//! - [`Mariadb`] beside it, and [`databases`] with everything that dumps get wrong;
 //! - [`SeaweedFs`], and [`Garage`] where it is installed: S3 servers, with rclone and curl to ask them beside xVault;
 //! - [`FaultProxy`]: a TCP proxy that delays, cuts and stalls;
 //! - [`trees`]: trees with every oddity a file system has, and [`assert_same_tree`];
@@ -32,9 +33,11 @@
 
 mod agent;
 mod compare;
+pub mod databases;
 pub mod forge;
 mod garage;
 mod keeper;
+mod mariadb;
 mod postgres;
 mod proxy;
 mod redis;
@@ -51,6 +54,7 @@ mod user;
 pub use agent::SshAgent;
 pub use compare::{MtimeMatch, TreeOptions, assert_same_tree};
 pub use garage::Garage;
+pub use mariadb::Mariadb;
 pub use postgres::{Postgres, PostgresBuilder};
 pub use proxy::FaultProxy;
 pub use redis::{Redis, RedisBuilder};

@@ -1,8 +1,7 @@
 //! A private PostgreSQL on a free loopback port.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{Seek, Write};
+use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,7 +12,7 @@ use rustix::process::Signal;
 
 use crate::keeper::Keeper;
 use crate::server::{Process, descendants, has_ended, kill, on_free_port, random_password};
-use crate::tools::{command, run, tool};
+use crate::tools::{command, run, text, tool};
 use crate::user::ids_of;
 
 /// Its superuser, and whom it runs as when the tests run as root.
@@ -229,6 +228,22 @@ impl Postgres {
         run(&mut self.tool_at("pg_dump", database))
     }
 
+    /// Everything in `database`, named or by its URL, a line each: tables with a checksum over every row, and what defines
+    /// everything else. Two databases with the same lines hold the same.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    #[must_use]
+    pub fn checksums(&self, database: &str) -> String {
+        self.psql(database, crate::databases::POSTGRES_CHECKSUMS)
+    }
+
+    /// The superuser's password.
+    #[must_use]
+    pub fn password(&self) -> &str {
+        &self.password
+    }
+
     fn tool_at(&self, program: &str, database: &str) -> Command {
         let port = self.port.to_string();
         let place = ["-w", "-h", "127.0.0.1", "-p", &port, "-U", USER, "-d", name_in(database)];
@@ -305,14 +320,6 @@ fn name_in(database: &str) -> &str {
     database.rsplit('/').next().unwrap_or(database)
 }
 
-/// A standard input of that text.
-fn text(text: &str) -> File {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(text.as_bytes()).unwrap();
-    file.rewind().unwrap();
-    file
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -362,6 +369,37 @@ mod tests {
         assert_eq!((rows(&copies[1]), rows(&template)), ("1|one\n".into(), "1|one\n".into()));
         let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
         assert_eq!(postgres.psql(&postgres.create_database(), tables), "0\n");
+    }
+
+    #[test]
+    fn checksums_see_every_change() {
+        let postgres = Postgres::shared();
+        let (one, two) = (postgres.create_database(), postgres.create_database());
+        for database in [&one, &two] {
+            let _ = postgres.psql(database, crate::databases::POSTGRES_SAMPLE);
+        }
+        let checksums = postgres.checksums(&one);
+        assert_eq!(checksums, postgres.checksums(&two));
+        for word in [
+            "table ",
+            "sequence ",
+            "column|",
+            "index|",
+            "view|",
+            "routine|",
+            "trigger|",
+            "policy|",
+            "object|",
+        ] {
+            assert!(checksums.contains(word), "{word}: {checksums}");
+        }
+        for change in
+            ["UPDATE plain SET raw = '' WHERE id = 1000", "SELECT nextval('counter')", "DROP VIEW sums"]
+        {
+            let before = postgres.checksums(&two);
+            let _ = postgres.psql(&two, change);
+            assert_ne!(before, postgres.checksums(&two), "{change}");
+        }
     }
 
     #[test]

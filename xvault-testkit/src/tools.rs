@@ -1,11 +1,13 @@
 //! The real programs that tests hold xVault against.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Program and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 33] = [
+const PACKAGES: [(&str, &str); 36] = [
     ("age", "age"),
     ("age-keygen", "age"),
     ("bash", "bash"),
@@ -16,6 +18,9 @@ const PACKAGES: [(&str, &str); 33] = [
     ("initdb", "postgresql"),
     ("ipcrm", "util-linux"),
     ("kill", "procps"),
+    ("mariadb", "mariadb-client"),
+    ("mariadb-install-db", "mariadb-server"),
+    ("mariadbd", "mariadb-server"),
     ("mount", "mount"),
     ("openssl", "openssl"),
     ("postgres", "postgresql"),
@@ -111,6 +116,14 @@ pub fn run(command: &mut Command) -> Vec<u8> {
 fn assert_success(command: &Command, output: &Output) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?} gave {}: {stderr}", output.status);
+}
+
+/// A standard input of that text.
+pub(crate) fn text(text: &str) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    file
 }
 
 /// Makes an age key in `folder` with the real `age-keygen`: the identity file, and the recipient (`age1…`).

@@ -1,5 +1,6 @@
 //! A command on the other side.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,14 +19,42 @@ const STDERR: u32 = 1;
 /// How much of standard error [`Exec::output`] keeps: its end.
 const STDERR_TAIL_LEN: usize = 64 << 10;
 
-/// A running command. Its standard input is closed.
+/// A running command.
 pub struct Exec {
     reader: ChannelReadHalf,
     // Keeps the sending half open until we are done reading.
-    _writer: ChannelWriteHalf<Msg>,
+    writer: Arc<ChannelWriteHalf<Msg>>,
     watch: Watch,
     idle: Duration,
     exit: Option<Exit>,
+}
+
+/// The standard input of a running command.
+pub struct ExecInput {
+    writer: Arc<ChannelWriteHalf<Msg>>,
+    watch: Watch,
+    idle: Duration,
+}
+
+impl ExecInput {
+    /// Waits while the command takes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] when the connection or the command has ended, [`Error::Timeout`] when nothing is taken.
+    pub async fn write(&self, data: Bytes) -> Result<(), Error> {
+        match timeout(self.idle, self.writer.data_bytes(data)).await {
+            Ok(written) => written.map_err(|error| self.watch.lost_by(error)),
+            Err(_) => Err(self.watch.timeout("take a command's input", self.idle)),
+        }
+    }
+
+    /// Ends it: there is no more.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] when the connection has ended.
+    pub async fn end(&self) -> Result<(), Error> {
+        self.writer.eof().await.map_err(|error| self.watch.lost_by(error))
+    }
 }
 
 /// What a command says.
@@ -62,13 +91,46 @@ impl Exec {
         watch: Watch,
         idle: Duration,
     ) -> Result<Self, Error> {
+        let exec = Self::start_with_input(channel, argv, watch, idle).await?;
+        exec.input().end().await?;
+        Ok(exec)
+    }
+
+    pub(super) async fn start_with_input<A: AsRef<[u8]>>(
+        channel: Channel<Msg>,
+        argv: &[A],
+        watch: Watch,
+        idle: Duration,
+    ) -> Result<Self, Error> {
         let (reader, writer) = channel.split();
         writer.exec(true, command_line(argv)).await.map_err(|error| watch.lost_by(error))?;
         let program = argv.first().map(|program| display_name(program.as_ref())).unwrap_or_default();
-        let mut exec = Self { reader, _writer: writer, watch, idle, exit: None };
+        let mut exec = Self { reader, writer: Arc::new(writer), watch, idle, exit: None };
         exec.await_start(program).await?;
-        exec._writer.eof().await.map_err(|error| exec.watch.lost_by(error))?;
         Ok(exec)
+    }
+
+    /// Waits so long for the next output, for commands that think.
+    #[must_use]
+    pub fn patient(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// What writes to standard input, while this reads what the command says.
+    #[must_use]
+    pub fn input(&self) -> ExecInput {
+        ExecInput { writer: Arc::clone(&self.writer), watch: self.watch.clone(), idle: self.idle }
+    }
+
+    /// Asks the server to end the command, and closes the channel.
+    ///
+    /// # Errors
+    /// [`Error::Connection`] when the connection has ended.
+    pub async fn terminate(&mut self) -> Result<(), Error> {
+        let lost = |error| self.watch.lost_by(error);
+        self.writer.signal(russh::Sig::TERM).await.map_err(lost)?;
+        self.writer.close().await.map_err(lost)
     }
 
     async fn await_start(&mut self, command: String) -> Result<(), Error> {

@@ -99,6 +99,33 @@ impl Session {
         Exec::start(self.channel().await?, argv, self.watch.clone(), self.idle).await
     }
 
+    /// As [`Session::exec`], with a standard input that stays open for [`Exec::write`].
+    ///
+    /// # Errors
+    /// As [`Session::exec`].
+    pub async fn exec_with_input<A: AsRef<[u8]>>(&self, argv: &[A]) -> Result<Exec, Error> {
+        Exec::start_with_input(self.channel().await?, argv, self.watch.clone(), self.idle).await
+    }
+
+    /// A connection from the server to `host`, which it looks up itself.
+    ///
+    /// # Errors
+    /// When the connection fails, or [`Error::Remote`] when the server does not forward or does not reach the host.
+    pub(crate) async fn forward(&self, host: &str, port: u16) -> Result<Channel<client::Msg>, Error> {
+        let opening = self.handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0);
+        let opened = match timeout(self.idle, opening).await {
+            Ok(opened) => opened,
+            Err(_) => return Err(self.watch.timeout("open a tunnel", self.idle)),
+        };
+        opened.map_err(|error| match error {
+            russh::Error::ChannelOpenFailure(reason) => Error::Remote {
+                command: format!("tunnel to {host}:{port}"),
+                reason: tunnel_refusal(reason).to_owned(),
+            },
+            other => self.watch.lost_by(other),
+        })
+    }
+
     /// Starts the server's SFTP subsystem.
     ///
     /// # Errors
@@ -127,6 +154,16 @@ async fn connect(options: &SshOptions) -> Result<Session, Error> {
     let mut session = shake_hands(options, &verifier).await?;
     auth::log_in(&mut session.handle, options, &session.watch).await?;
     Ok(session)
+}
+
+fn tunnel_refusal(reason: russh::ChannelOpenFailure) -> &'static str {
+    match reason {
+        russh::ChannelOpenFailure::AdministrativelyProhibited => {
+            "the SSH server forbids tunnels for this account (AllowTcpForwarding)"
+        }
+        russh::ChannelOpenFailure::ConnectFailed => "the SSH server does not reach the database there",
+        _ => "the SSH server opens no tunnel",
+    }
 }
 
 /// Connects and checks the server's key. A server has keys of several types and shows one: when a

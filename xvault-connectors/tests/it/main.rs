@@ -1,6 +1,10 @@
 //! Connectors against real systems.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod db_load;
+mod db_mysql;
+mod db_postgres;
+mod db_support;
 mod local;
 mod s3;
 mod s3_support;

@@ -1,0 +1,173 @@
+//! Database servers, and the three ways to them: directly, through an SSH tunnel, or with tools that run on the SSH server.
+
+pub(crate) mod complaint;
+mod load;
+pub(crate) mod mysql;
+pub(crate) mod postgres;
+mod tunnel;
+
+use std::sync::Arc;
+
+use xvault_core::secret::SecretString;
+use xvault_core::source::{DatabaseCredential, DatabaseServer, SshHop, SshMode};
+
+use crate::Error;
+use crate::ssh::{HostKeyPolicy, Session, SshCredential, SshOptions, SshTimeouts};
+use crate::tool::{Call, Place, Running, ToolOptions};
+use tunnel::Tunnel;
+
+pub use load::{DatabaseLoad, DumpReader, DumpWriter, Loaded, Trial, dump_channel};
+
+/// How long a database may take to answer a login, in seconds. A test of a source has ten.
+pub(crate) const CONNECT_TIMEOUT: u32 = 8;
+
+/// A name for our sessions in the server's lists.
+pub(crate) const APPLICATION: &str = "xvault";
+
+/// The most that a query of ours may answer, in bytes: some 100,000 names.
+pub(crate) const MAX_ANSWER: usize = 16 << 20;
+
+/// How to log in at a database server, and at the SSH server in between.
+#[derive(Debug, Clone, Default)]
+pub struct DatabaseLogin {
+    /// The database's password.
+    pub password: Option<SecretString>,
+    /// The SSH server, where the settings name one.
+    pub ssh: Option<SshOptions>,
+    /// The tools of this machine.
+    pub tools: ToolOptions,
+}
+
+impl DatabaseLogin {
+    /// From saved settings: the SSH server's pinned key is demanded; without one every key is refused, and named.
+    #[must_use]
+    pub fn new(server: &DatabaseServer, credential: DatabaseCredential) -> Self {
+        let ssh = server.ssh.as_ref().map(|hop| ssh_options(hop, credential.ssh));
+        Self { password: credential.password, ssh, tools: ToolOptions::default() }
+    }
+}
+
+fn ssh_options(hop: &SshHop, secret: Option<SecretString>) -> SshOptions {
+    let secret = secret.unwrap_or_default();
+    SshOptions {
+        host: hop.host.clone(),
+        port: hop.port,
+        username: hop.username.clone(),
+        credential: if hop.use_password {
+            SshCredential::Password(secret)
+        } else {
+            SshCredential::PrivateKey { pem: secret, passphrase: None }
+        },
+        host_key: hop.host_key.clone().map_or(HostKeyPolicy::Refuse, HostKeyPolicy::Pinned),
+        timeouts: SshTimeouts::default(),
+    }
+}
+
+/// The way to a database server, as far as SSH goes.
+pub(crate) struct Reach {
+    pub(crate) server: DatabaseServer,
+    pub(crate) login: DatabaseLogin,
+    session: Option<Arc<Session>>,
+    tunnel: Option<Tunnel>,
+}
+
+impl Reach {
+    pub(crate) async fn connect(server: &DatabaseServer, login: &DatabaseLogin) -> Result<Self, Error> {
+        let mut reach = Self { server: server.clone(), login: login.clone(), session: None, tunnel: None };
+        let Some(hop) = &server.ssh else { return Ok(reach) };
+        let options = login.ssh.as_ref().ok_or_else(|| {
+            Error::Credential("the database is reached through SSH, and there is no login for that".into())
+        })?;
+        let session = Arc::new(Session::connect(options).await?);
+        if hop.mode == SshMode::Tunnel {
+            let owner = login.tools.owner();
+            reach.tunnel = Some(Tunnel::open(&session, &server.host, server.port, owner).await?);
+        }
+        reach.session = Some(session);
+        Ok(reach)
+    }
+
+    /// Where the tools run.
+    pub(crate) fn place(&self) -> Place<'_> {
+        match &self.session {
+            Some(session) if self.tunnel.is_none() => Place::There(session, &self.login.tools),
+            _ => Place::Here(&self.login.tools),
+        }
+    }
+
+    /// Whether the tools run on the SSH server.
+    pub(crate) fn is_remote(&self) -> bool {
+        matches!(self.place(), Place::There(..))
+    }
+
+    /// Our end of the tunnel: its port on 127.0.0.1.
+    pub(crate) fn tunnel_port(&self) -> Option<u16> {
+        self.tunnel.as_ref().map(|tunnel| tunnel.port)
+    }
+
+    /// The fingerprint of the SSH server in between.
+    pub(crate) fn host_key(&self) -> Option<String> {
+        self.session.as_ref().map(|session| session.fingerprint())
+    }
+
+    /// `user@host:port`, for messages.
+    pub(crate) fn account(&self) -> String {
+        format!("{}@{}", self.server.username, self.server.place())
+    }
+
+    pub(crate) async fn run(&self, call: Call) -> Result<Running, Error> {
+        Running::start(call, self.place()).await
+    }
+
+    /// What `tool --version` prints.
+    pub(crate) async fn version_text(&self, program: &std::path::Path) -> Result<String, Error> {
+        let mut call = Call::new(program);
+        call.arg("--version");
+        let text = self.run(call).await?.output(64 << 10).await?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// Fields in hexadecimal are names that may hold anything.
+pub(crate) fn unhex(text: &str) -> Option<String> {
+    let digits: Vec<u8> =
+        text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
+    let (pairs, rest) = digits.as_chunks::<2>();
+    let bytes = pairs.iter().map(|[high, low]| high << 4 | low).collect();
+    if rest.is_empty() { String::from_utf8(bytes).ok() } else { None }
+}
+
+/// Names for people: the first few, and how many more.
+pub(crate) fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let mut text = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| format!("`{}`", name.escape_debug()))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > SHOWN {
+        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hexadecimal_names_are_read_back() {
+        assert_eq!(unhex("616222270AF09F9880"), Some("ab\"'\n\u{1f600}".into()));
+        assert_eq!(unhex(""), Some(String::new()));
+        for bad in ["6", "6g", "ff", "日本"] {
+            assert_eq!(unhex(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let names: Vec<String> = (0..12).map(|n| format!("t{n}")).collect();
+        assert!(some_of(&names).ends_with("`t9` and 2 more"));
+    }
+}

@@ -1,0 +1,94 @@
+//! A dump into the standard input of a tool, while what the tool says goes to the log.
+
+use bytes::Bytes;
+
+use super::DumpReader;
+use crate::database::Reach;
+use crate::database::complaint::understood;
+use crate::source::dump::Lines;
+use crate::ssh::ExecEvent;
+use crate::tool::{Call, Input, Running};
+use crate::{Control, Error};
+
+/// What goes to the tool before and after the dump. What comes after is sent only when the dump is whole.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Frame {
+    pub(super) before: &'static [u8],
+    pub(super) after: &'static [u8],
+}
+
+/// Feeds the whole `dump` to `call`; returns its length.
+pub(super) async fn feed(
+    reach: &Reach,
+    mut call: Call,
+    frame: &Frame,
+    dump: &mut DumpReader,
+    control: &Control,
+) -> Result<u64, Error> {
+    call.takes_input = true;
+    let mut tool = control.run(reach.run(call)).await?;
+    let fed = control.run(converse(&mut tool, frame, dump, control)).await;
+    if fed.is_err() {
+        tool.stop().await;
+    }
+    fed.map_err(|error| understood(error, reach))
+}
+
+async fn converse(
+    tool: &mut Running,
+    frame: &Frame,
+    dump: &mut DumpReader,
+    control: &Control,
+) -> Result<u64, Error> {
+    let name = tool.name().to_owned();
+    let Some(mut input) = tool.take_input() else {
+        return Err(Error::Incomplete(format!("{name} takes no input")));
+    };
+    let mut lines = Lines::default();
+    let (mut bytes, mut pumped) = (0, None);
+    {
+        let pump = pump(&mut input, frame, dump, control, &mut bytes);
+        tokio::pin!(pump);
+        loop {
+            tokio::select! {
+                result = &mut pump, if pumped.is_none() => match result {
+                    // The tool's own end says why it took no more.
+                    Err(Error::Io { .. }) => pumped = Some(false),
+                    result => {
+                        result?;
+                        pumped = Some(true);
+                    }
+                },
+                event = tool.next() => match event? {
+                    None => break,
+                    Some(ExecEvent::Stderr(data)) => lines.push(&data, |line| control.progress().note(&format!("{name}: {line}"))),
+                    Some(ExecEvent::Stdout(_)) => {}
+                },
+            }
+        }
+    }
+    tool.check_exit()?;
+    match pumped {
+        Some(true) => Ok(bytes),
+        _ => Err(Error::Incomplete(format!("{name} ended before it had read all of the dump"))),
+    }
+}
+
+async fn pump(
+    input: &mut Input,
+    frame: &Frame,
+    dump: &mut DumpReader,
+    control: &Control,
+    bytes: &mut u64,
+) -> Result<(), Error> {
+    input.write(Bytes::from_static(frame.before)).await?;
+    while let Some(piece) = dump.next().await? {
+        let count = piece.len() as u64;
+        control.throttle(count).await?;
+        input.write(piece).await?;
+        control.progress().bytes(count);
+        *bytes += count;
+    }
+    input.write(Bytes::from_static(frame.after)).await?;
+    input.end().await
+}

@@ -1,0 +1,137 @@
+//! Dumps into MySQL and MariaDB, by their client.
+
+use xvault_core::source::MysqlTarget;
+
+use super::feed::{Frame, feed};
+use super::{DumpReader, Format, Found, Loaded, Trial, unfit};
+use crate::database::mysql::Mysql;
+use crate::database::{DatabaseLogin, unhex};
+use crate::tool::Call;
+use crate::{Control, Error};
+
+/// How much of a dump says what it is.
+const HEAD: usize = 512;
+
+/// How the first line of MariaDB's dumps begins. Other clients stumble over it; ours take no commands from a dump anyway.
+const SANDBOX: &[u8] = b"/*M!999999\\- ";
+
+/// So many tables are counted with one statement.
+const TABLES_AT_ONCE: usize = 200;
+
+pub(super) async fn load(
+    target: &MysqlTarget,
+    login: &DatabaseLogin,
+    mut dump: DumpReader,
+    control: &Control,
+) -> Result<Loaded, Error> {
+    let mysql = control.run(Mysql::connect(&target.server(), login)).await?;
+    let found = control.run(look(&mysql, &target.database)).await?;
+    let created = found.permits(&target.database, target.create, target.overwrite)?;
+    let format = Format::of(control.run(dump.head(HEAD)).await?);
+    if format != Some(Format::Mysql) {
+        return Err(unfit("MySQL"));
+    }
+    dump.drop_first_line(SANDBOX);
+    if created {
+        make(&mysql, &target.database).await?;
+    }
+    let call = client(&mysql, &target.database);
+    match feed(&mysql.reach, call, &Frame::default(), &mut dump, control).await {
+        Ok(bytes) => Ok(Loaded { database: target.database.clone(), created, bytes }),
+        Err(error) => {
+            if created {
+                tidy_up(&mysql, &target.database, control).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// It runs no commands of its own, such as `\!`, whatever stands in a dump.
+fn client(mysql: &Mysql, database: &str) -> Call {
+    let mut call = mysql.client();
+    call.arg("--binary-mode").arg("--batch").arg("--max-allowed-packet=1G");
+    if mysql.client_tool().knows_sandbox() {
+        call.arg("--sandbox");
+    }
+    call.arg("--").arg(database);
+    call
+}
+
+pub(super) async fn trial(
+    target: &MysqlTarget,
+    login: &DatabaseLogin,
+    dump: DumpReader,
+    control: &Control,
+) -> Result<Trial, Error> {
+    let loaded = load(target, login, dump, control).await?;
+    let mysql = Mysql::connect(&target.server(), login).await?;
+    let counted = control.run(count(&mysql, &target.database, loaded.bytes)).await;
+    remove(&mysql, &target.database).await?;
+    counted
+}
+
+async fn count(mysql: &Mysql, database: &str, dump_bytes: u64) -> Result<Trial, Error> {
+    let sql = format!(
+        "SELECT HEX(TABLE_NAME), COALESCE(DATA_LENGTH + INDEX_LENGTH, 0) FROM information_schema.TABLES \
+         WHERE TABLE_SCHEMA = {} AND TABLE_TYPE = 'BASE TABLE'",
+        text(database)
+    );
+    let found = mysql.query(&sql).await?;
+    let mut trial = Trial { tables: found.len() as u64, rows: 0, dump_bytes, database_bytes: 0 };
+    let sizes = found.iter().filter_map(|row| row.get(1)?.parse::<u64>().ok());
+    trial.database_bytes = sizes.sum();
+    let names: Vec<String> = found.iter().filter_map(|row| unhex(row.first()?)).collect();
+    for names in names.chunks(TABLES_AT_ONCE) {
+        let counts = names
+            .iter()
+            .map(|name| format!("SELECT COUNT(*) AS n FROM {}.{}", identifier(database), identifier(name)));
+        let sql = format!("SELECT SUM(n) FROM ({}) AS t", counts.collect::<Vec<_>>().join(" UNION ALL "));
+        let rows = mysql.query(&sql).await?;
+        trial.rows += number(&rows).ok_or_else(|| mysql.nonsense("the count of its rows is no number"))?;
+    }
+    Ok(trial)
+}
+
+fn number(rows: &[Vec<String>]) -> Option<u64> {
+    rows.first()?.first()?.parse().ok()
+}
+
+async fn look(mysql: &Mysql, name: &str) -> Result<Found, Error> {
+    let name = text(name);
+    let sql = format!("SELECT COUNT(*) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = {name}");
+    if number(&mysql.query(&sql).await?) == Some(0) {
+        return Ok(Found::Missing);
+    }
+    let sql = format!("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {name}");
+    let count = number(&mysql.query(&sql).await?);
+    count.map(Found::Tables).ok_or_else(|| mysql.nonsense("the count of its tables is no number"))
+}
+
+async fn make(mysql: &Mysql, name: &str) -> Result<(), Error> {
+    mysql.query(&format!("CREATE DATABASE {} CHARACTER SET utf8mb4", identifier(name))).await.map(drop)
+}
+
+async fn remove(mysql: &Mysql, name: &str) -> Result<(), Error> {
+    mysql.query(&format!("DROP DATABASE IF EXISTS {}", identifier(name))).await.map(drop)
+}
+
+/// After a failure: what can't be removed is told, and the failure stays the news.
+async fn tidy_up(mysql: &Mysql, name: &str, control: &Control) {
+    if remove(mysql, name).await.is_err() {
+        let name = name.escape_debug();
+        control
+            .progress()
+            .note(&format!("database `{name}` was made for this restore and could not be dropped"));
+    }
+}
+
+/// A text whatever the server takes for an escape.
+fn text(text: &str) -> String {
+    let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+    format!("CONVERT(X'{digits}' USING utf8mb4)")
+}
+
+fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}

@@ -1,0 +1,310 @@
+//! A PostgreSQL server: its clients, what it says of itself, and the tools that fit it.
+
+use std::path::{Path, PathBuf};
+
+use xvault_core::secret::{ExposeSecret, SecretString};
+use xvault_core::source::{DatabaseServer, TlsMode};
+use zeroize::Zeroizing;
+
+use super::complaint::understood;
+use super::{APPLICATION, CONNECT_TIMEOUT, DatabaseLogin, MAX_ANSWER, Reach, unhex};
+use crate::Error;
+use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities, found};
+
+/// The first version of each major one without the holes that a hostile server can use against `pg_dump` and `psql`
+/// (CVE-2026-6477, CVE-2026-19385). Older majors have no mended version.
+const MENDED: [(u32, u32); 5] = [(14, 24), (15, 19), (16, 15), (17, 11), (18, 5)];
+
+/// Databases that nearly every server has: to ask about others when none is named.
+const USUAL: [&str; 2] = ["postgres", "template1"];
+
+/// A server that was reached.
+pub(crate) struct Postgres {
+    pub(crate) reach: Reach,
+    psql: PathBuf,
+    /// A database that we may connect to.
+    home: String,
+    pub(crate) version: Version,
+    /// `PostgreSQL 15.18`.
+    pub(crate) name: String,
+    pub(crate) is_superuser: bool,
+}
+
+/// A database of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Database {
+    pub(crate) name: String,
+    /// Bytes on the server's disk; `None` where we may not know.
+    pub(crate) size: Option<u64>,
+}
+
+impl Postgres {
+    /// Connects through `named`, or a usual database when there is none, and asks what the server is.
+    pub(crate) async fn connect(
+        server: &DatabaseServer,
+        login: &DatabaseLogin,
+        named: Option<&str>,
+    ) -> Result<Self, Error> {
+        let reach = Reach::connect(server, login).await?;
+        let psql = client(&reach, "psql").await?;
+        let homes: Vec<&str> = named.map_or(USUAL.to_vec(), |named| vec![named]);
+        let name = String::new();
+        let mut postgres =
+            Self { reach, psql, home: String::new(), version: Version::default(), name, is_superuser: false };
+        let mut last = Error::NotFound("a database to connect to".to_owned());
+        for home in homes {
+            home.clone_into(&mut postgres.home);
+            match postgres.introduce().await {
+                Err(error @ Error::NotFound(_)) => last = error,
+                introduced => return introduced.map(|()| postgres),
+            }
+        }
+        Err(last)
+    }
+
+    async fn introduce(&mut self) -> Result<(), Error> {
+        let sql = "SELECT current_setting('server_version'), \
+                   (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)";
+        let rows = self.query(&self.home, sql).await?;
+        let mut fields = rows.into_iter().next().unwrap_or_default().into_iter();
+        let version = fields.next().unwrap_or_default();
+        let number = version.split_whitespace().next().unwrap_or_default().to_owned();
+        self.version = Version::parse(&number).ok_or_else(|| self.nonsense("its version is no number"))?;
+        self.name = format!("PostgreSQL {}", number.escape_debug());
+        self.is_superuser = fields.next().as_deref() == Some("t");
+        Ok(())
+    }
+
+    pub(crate) fn nonsense(&self, detail: &str) -> Error {
+        Error::Protocol { server: self.reach.server.place(), detail: detail.to_owned() }
+    }
+
+    /// A database that we may connect to, to ask about others.
+    pub(crate) fn home(&self) -> &str {
+        &self.home
+    }
+
+    /// All databases that can be connected to, without templates.
+    pub(crate) async fn databases(&self) -> Result<Vec<Database>, Error> {
+        let sql = "SELECT encode(convert_to(datname::text, getdatabaseencoding()), 'hex'), \
+                   CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END \
+                   FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname";
+        let rows = self.query(&self.home, sql).await?;
+        rows.into_iter().map(|row| self.database(&row)).collect()
+    }
+
+    fn database(&self, row: &[String]) -> Result<Database, Error> {
+        let name = row.first().and_then(|name| unhex(name));
+        let name = name.ok_or_else(|| self.nonsense("the name of a database is not UTF-8"))?;
+        Ok(Database { name, size: row.get(1).and_then(|size| size.parse().ok()) })
+    }
+
+    /// Runs `sql` in `database`: rows of fields. Neither line breaks nor `|` may be in a field.
+    pub(crate) async fn query(&self, database: &str, sql: &str) -> Result<Vec<Vec<String>>, Error> {
+        let mut call = self.call(&self.psql, database);
+        for arg in ["-X", "-w", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql] {
+            call.arg(arg);
+        }
+        let answer = self.reach.run(call).await?.output(MAX_ANSWER).await;
+        let answer = answer.map_err(|error| understood(error, &self.reach))?;
+        let text = String::from_utf8_lossy(&answer);
+        Ok(text.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect())
+    }
+
+    /// `psql` in `database`, without options.
+    pub(crate) fn psql(&self, database: &str) -> Call {
+        self.call(&self.psql, database)
+    }
+
+    /// A call of `program` that connects to `database` by `--dbname`.
+    pub(crate) fn call(&self, program: &Path, database: &str) -> Call {
+        let reach = &self.reach;
+        let mut call = Call::new(program);
+        call.arg(format!("--dbname={}", self.connection(database)));
+        call.secret = reach.login.password.as_ref().map(password_file);
+        if call.secret.is_none() && !reach.is_remote() {
+            call.env.push(("PGPASSFILE", "/dev/null".to_owned()));
+        }
+        if !reach.is_remote() {
+            call.ca = reach.server.tls_ca.clone();
+        }
+        call
+    }
+
+    /// libpq's words. No secret is among them: every user of the machine sees them.
+    fn connection(&self, database: &str) -> String {
+        let DatabaseServer { host, port, username, tls, tls_ca, .. } = &self.reach.server;
+        let mut words = vec![
+            ("host", host.clone()),
+            ("user", username.clone()),
+            ("dbname", database.to_owned()),
+            ("connect_timeout", CONNECT_TIMEOUT.to_string()),
+            ("application_name", APPLICATION.to_owned()),
+            ("gssencmode", "disable".to_owned()),
+            ("sslmode", tls.as_str().to_owned()),
+        ];
+        match self.reach.tunnel_port() {
+            // The name stays that of the server, for its certificate.
+            Some(own) => words.extend([("hostaddr", "127.0.0.1".to_owned()), ("port", own.to_string())]),
+            None => words.push(("port", port.to_string())),
+        }
+        words.extend(root_certificates(*tls, tls_ca.is_some(), self.reach.is_remote()));
+        words.iter().map(|(word, value)| format!("{word}={}", quoted(value))).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The tool of that name that fits the server: of its major version, or the next newer one.
+    pub(crate) async fn tool(&self, name: &str) -> Result<(PathBuf, Version), Error> {
+        let candidates = candidates(&self.reach, name);
+        let mut versions = Vec::new();
+        for path in candidates {
+            let text = self.reach.version_text(&path).await?;
+            if let Some(version) = Version::find(&text) {
+                versions.push((path, version));
+            }
+        }
+        let check = Check {
+            name,
+            server: self.version,
+            any: self.reach.is_remote() || self.reach.login.tools.allow_outdated,
+        };
+        check.choose(versions)
+    }
+}
+
+/// What a tool must be like.
+struct Check<'a> {
+    name: &'a str,
+    server: Version,
+    /// Tools with known holes, too.
+    any: bool,
+}
+
+impl Check<'_> {
+    fn choose(&self, mut versions: Vec<(PathBuf, Version)>) -> Result<(PathBuf, Version), Error> {
+        versions.sort_by_key(|(_, version)| (version.major, std::cmp::Reverse(version.minor)));
+        let newest = versions.last().map(|(_, version)| *version);
+        let fitting: Vec<_> =
+            versions.into_iter().filter(|(_, version)| version.major >= self.server.major).collect();
+        let mended = fitting.iter().find(|(_, version)| self.any || is_mended(*version)).cloned();
+        mended.ok_or_else(|| match (fitting.first(), newest) {
+            (Some((_, version)), _) => self.outdated(*version),
+            (None, Some(newest)) => self.older(newest),
+            (None, None) => self.missing(),
+        })
+    }
+
+    fn refused(&self, reason: String) -> Error {
+        Error::Tool { tool: self.name.to_owned(), reason }
+    }
+
+    fn missing(&self) -> Error {
+        let major = self.server.major;
+        self.refused(format!("it is not there: install postgresql-client-{major} or newer"))
+    }
+
+    fn older(&self, tool: Version) -> Error {
+        let (name, server) = (self.name, self.server);
+        self.refused(format!(
+            "{name} {tool} is older than the server, PostgreSQL {server}, and can't read it: install postgresql-client-{}",
+            server.major
+        ))
+    }
+
+    fn outdated(&self, tool: Version) -> Error {
+        let mended = MENDED.iter().find(|(major, _)| *major == tool.major);
+        let install = match mended {
+            Some((major, minor)) => format!("update it to {major}.{minor} or newer"),
+            None => "install a version that is still mended".to_owned(),
+        };
+        self.refused(format!(
+            "version {tool} has holes that a hostile server can use against this machine (CVE-2026-6477, \
+             CVE-2026-19385): {install}, or allow outdated tools"
+        ))
+    }
+}
+
+fn is_mended(version: Version) -> bool {
+    let newest = MENDED.last().map_or(0, |(major, _)| *major);
+    version.major > newest
+        || MENDED.iter().any(|(major, minor)| version.major == *major && version.minor >= *minor)
+}
+
+fn candidates(reach: &Reach, name: &str) -> Vec<PathBuf> {
+    if reach.is_remote() {
+        return vec![PathBuf::from(name)];
+    }
+    found(name, &reach.login.tools)
+}
+
+/// Any version of the client: the newest.
+async fn client(reach: &Reach, name: &str) -> Result<PathBuf, Error> {
+    let missing = || Error::Tool {
+        tool: name.to_owned(),
+        reason: "it is not there: install postgresql-client".to_owned(),
+    };
+    candidates(reach, name).into_iter().next().ok_or_else(missing)
+}
+
+fn root_certificates(tls: TlsMode, own: bool, remote: bool) -> Option<(&'static str, String)> {
+    if !tls.verifies() || remote {
+        return None;
+    }
+    let file = if own { CA_PATH.to_owned() } else { authorities()?.display().to_string() };
+    Some(("sslrootcert", file))
+}
+
+/// One line that fits every connection of the tool.
+fn password_file(password: &SecretString) -> Secret {
+    let mut content = Zeroizing::new(b"*:*:*:*:".to_vec());
+    for byte in password.expose_secret().bytes() {
+        if matches!(byte, b':' | b'\\') {
+            content.push(b'\\');
+        }
+        content.push(byte);
+    }
+    content.push(b'\n');
+    Secret { content, told: Told::Env("PGPASSFILE") }
+}
+
+/// A value of a connection string.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choose(server: &str, tools: &[&str], any: bool) -> Result<String, String> {
+        let check = Check { name: "pg_dump", server: Version::parse(server).unwrap(), any };
+        let tools = tools.iter().map(|v| (PathBuf::from(v), Version::parse(v).unwrap())).collect();
+        check.choose(tools).map(|(_, v)| v.to_string()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_tool_is_of_the_servers_version_or_the_next_newer_one() {
+        assert_eq!(choose("15.2", &["18.6", "15.20", "16.15", "14.24"], false).unwrap(), "15.20");
+        assert_eq!(choose("15.2", &["18.6", "14.24"], false).unwrap(), "18.6");
+        assert_eq!(choose("15.2", &["15.18", "16.15"], false).unwrap(), "16.15");
+        assert_eq!(choose("15.2", &["15.18", "16.15"], true).unwrap(), "15.18");
+        assert_eq!(choose("15.2", &["19.0"], false).unwrap(), "19.0");
+    }
+
+    #[test]
+    fn a_refusal_names_both_versions_and_what_to_do() {
+        let older = choose("18.4", &["14.24", "15.20"], true).unwrap_err();
+        assert!(older.contains("pg_dump 15.20 is older than the server, PostgreSQL 18.4"), "{older}");
+        assert!(older.contains("postgresql-client-18"), "{older}");
+        let outdated = choose("15.2", &["15.18"], false).unwrap_err();
+        assert!(outdated.contains("15.18") && outdated.contains("15.19 or newer"), "{outdated}");
+        assert!(choose("9.6", &["13.99"], false).unwrap_err().contains("still mended"));
+        assert!(choose("15.2", &[], false).unwrap_err().contains("postgresql-client-15"));
+    }
+
+    #[test]
+    fn passwords_and_names_are_escaped() {
+        let secret = password_file(&SecretString::from(r"a:b\c 'd".to_owned()));
+        assert_eq!(secret.content.as_slice(), b"*:*:*:*:a\\:b\\\\c 'd\n");
+        assert_eq!(quoted(r"it's a \"), r"'it\'s a \\'");
+    }
+}

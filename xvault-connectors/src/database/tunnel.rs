@@ -1,0 +1,108 @@
+//! A port of the loopback interface that leads through SSH to a database.
+//!
+//! Everybody on this machine can reach such a port; so each connection is asked whose it is, and only those of the user that
+//! our tools run as go through. Another process of that same user could still use the tunnel; it would have to log in.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use russh::Channel;
+use russh::client::Msg;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::Error;
+use crate::ssh::Session;
+
+/// Linux's list of connections.
+const CONNECTIONS: &str = "/proc/net/tcp";
+
+/// Listens until it is dropped.
+pub(super) struct Tunnel {
+    pub(super) port: u16,
+    _tasks: JoinSet<()>,
+}
+
+impl Tunnel {
+    /// Opens the first way through at once, so that a server that forbids it says so.
+    pub(super) async fn open(
+        session: &Arc<Session>,
+        host: &str,
+        port: u16,
+        owner: u32,
+    ) -> Result<Self, Error> {
+        let first = session.forward(host, port).await?;
+        let failed = || Error::io("open a port on the loopback interface");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed())?;
+        let own_port = listener.local_addr().map_err(failed())?.port();
+        let far = Far { session: Arc::clone(session), host: host.to_owned(), port };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(listener, far, first, owner));
+        Ok(Self { port: own_port, _tasks: tasks })
+    }
+}
+
+#[derive(Clone)]
+struct Far {
+    session: Arc<Session>,
+    host: String,
+    port: u16,
+}
+
+async fn serve(listener: TcpListener, far: Far, first: Channel<Msg>, owner: u32) {
+    let mut first = Some(first);
+    let mut connections = JoinSet::new();
+    while let Ok((socket, peer)) = listener.accept().await {
+        // Finished ones are forgotten.
+        while connections.try_join_next().is_some() {}
+        if owner_of(peer) != Some(owner) {
+            continue;
+        }
+        let (channel, far) = (first.take(), far.clone());
+        connections.spawn(async move {
+            let channel = match channel {
+                Some(channel) => Ok(channel),
+                None => far.session.forward(&far.host, far.port).await,
+            };
+            if let Ok(channel) = channel {
+                pass(socket, channel).await;
+            }
+        });
+    }
+}
+
+/// Either end tells its user when the other broke: the connection is simply gone.
+async fn pass(mut socket: TcpStream, channel: Channel<Msg>) {
+    let mut stream = channel.into_stream();
+    let _ = socket.set_nodelay(true);
+    let _ = tokio::io::copy_bidirectional_with_sizes(&mut socket, &mut stream, 32 << 10, 256 << 10).await;
+}
+
+/// The user whose process made the connection that comes from `peer`.
+fn owner_of(peer: SocketAddr) -> Option<u32> {
+    owner_in(&std::fs::read_to_string(CONNECTIONS).ok()?, peer)
+}
+
+fn owner_in(table: &str, peer: SocketAddr) -> Option<u32> {
+    let SocketAddr::V4(peer) = peer else { return None };
+    let address = u32::from_ne_bytes(peer.ip().octets());
+    let wanted = format!("{address:08X}:{:04X}", peer.port());
+    let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let row = rows.find(|row| row.get(1).is_some_and(|local| *local == wanted))?;
+    row.get(7)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_connection_says_whose_it_is() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let _socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_accepted, peer) = listener.accept().await.unwrap();
+        assert_eq!(owner_of(peer), Some(rustix::process::geteuid().as_raw()));
+        let gone = SocketAddr::from((Ipv4Addr::new(127, 9, 9, 9), 1));
+        assert_eq!(owner_of(gone), None);
+    }
+}

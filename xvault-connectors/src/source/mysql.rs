@@ -1,0 +1,171 @@
+//! MySQL and MariaDB databases, as `mysqldump` or `mariadb-dump` writes them.
+
+use async_trait::async_trait;
+use xvault_core::snapshot::Evidence;
+use xvault_core::source::MysqlSettings;
+use xvault_core::{EntrySink, SourceSettings, WarningCode};
+
+use super::dump::{self, Shape};
+use super::postgres::{size_note, tool_note};
+use super::{Emitter, Probe, ProbedPath, PullSummary, Source};
+use crate::database::mysql::{Database, Flavor, Mysql, Tool, UnsafeTable};
+use crate::database::{DatabaseLogin, some_of};
+use crate::tool::Call;
+use crate::{Control, Error};
+
+/// What every dump is made with: one moment of all InnoDB tables without locking them, everything that belongs to a
+/// database, and bytes that survive any client.
+const OPTIONS: [&str; 8] = [
+    "--single-transaction",
+    "--quick",
+    "--routines",
+    "--triggers",
+    "--events",
+    "--hex-blob",
+    // Its statements need a privilege that reading does not.
+    "--no-tablespaces",
+    "--max-allowed-packet=1G",
+];
+
+/// The databases of a MySQL or MariaDB server: an entry for each.
+///
+/// Each database is read as it was at one moment, but for tables of engines that know no transactions, which are named in
+/// a warning; two databases are not of the same moment.
+pub struct MysqlSource {
+    settings: MysqlSettings,
+    login: DatabaseLogin,
+}
+
+impl MysqlSource {
+    /// From saved settings and how to log in.
+    ///
+    /// # Errors
+    /// When the settings can't work.
+    pub fn new(settings: &MysqlSettings, login: DatabaseLogin) -> Result<Self, Error> {
+        SourceSettings::Mysql(settings.clone()).validate()?;
+        Ok(Self { settings: settings.clone(), login })
+    }
+
+    async fn connect(&self) -> Result<Mysql, Error> {
+        Mysql::connect(&self.settings.server(), &self.login).await
+    }
+
+    /// Those that are asked for. One that is named and not seen is an error.
+    async fn databases(&self, mysql: &Mysql) -> Result<Vec<Database>, Error> {
+        let all = mysql.databases().await?;
+        let names = self.settings.names();
+        if names.is_empty() {
+            let none = "a database that this user sees";
+            return if all.is_empty() { Err(Error::NotFound(none.into())) } else { Ok(all) };
+        }
+        let find = |name: &&str| {
+            let found = all.iter().find(|database| database.name == *name).cloned();
+            found.ok_or_else(|| {
+                Error::NotFound(format!("database `{}`, as far as this user sees,", name.escape_debug()))
+            })
+        };
+        names.iter().map(find).collect()
+    }
+
+    fn dump_call(&self, mysql: &Mysql, tool: &Tool, database: &str) -> Call {
+        let mut call = mysql.call(tool);
+        for option in OPTIONS {
+            call.arg(option);
+        }
+        if tool.flavor == Flavor::Mysql {
+            call.arg("--set-gtid-purged=OFF").arg("--column-statistics=0");
+        }
+        for table in &self.settings.exclude_tables {
+            call.arg(format!("--ignore-table={database}.{table}"));
+        }
+        call.arg("--").arg(database);
+        for table in &self.settings.tables {
+            call.arg(table);
+        }
+        call
+    }
+
+    /// Tables that are dumped and may be of several moments.
+    fn concerned<'a>(&self, tables: &'a [UnsafeTable], database: &str) -> Vec<&'a UnsafeTable> {
+        let dumped = |table: &&UnsafeTable| {
+            let MysqlSettings { tables, exclude_tables, .. } = &self.settings;
+            table.database == database
+                && (tables.is_empty() || tables.contains(&table.table))
+                && !exclude_tables.contains(&table.table)
+        };
+        tables.iter().filter(dumped).collect()
+    }
+
+    async fn warn(
+        &self,
+        tables: &[UnsafeTable],
+        database: &str,
+        emitter: &mut Emitter<'_>,
+    ) -> Result<(), Error> {
+        let tables = self.concerned(tables, database);
+        if tables.is_empty() {
+            return Ok(());
+        }
+        emitter.warn(dump::place(database, "sql")?, WarningCode::Other, unsafe_note(&tables)).await
+    }
+
+    async fn pull_all(&self, mysql: &Mysql, emitter: &mut Emitter<'_>) -> Result<(u64, String), Error> {
+        let control = emitter.control().clone();
+        let databases = control.run(self.databases(mysql)).await?;
+        let tool = control.run(mysql.dump_tool()).await?;
+        let unsafe_tables = control.run(mysql.unsafe_tables()).await?;
+        dump::folder(emitter).await?;
+        for database in &databases {
+            let call = self.dump_call(mysql, &tool, &database.name);
+            let path = dump::place(&database.name, "sql")?;
+            dump::dump(&mysql.reach, call, Shape::Mysql, path, emitter).await?;
+            self.warn(&unsafe_tables, &database.name, emitter).await?;
+        }
+        Ok((databases.len() as u64, tool.to_string()))
+    }
+}
+
+/// What may be wrong with them, and what helps.
+fn unsafe_note(tables: &[&UnsafeTable]) -> String {
+    let named = |table: &&UnsafeTable| format!("{} ({})", table.table, table.engine);
+    let names: Vec<String> = tables.iter().map(named).collect();
+    format!(
+        "tables of engines without transactions may have changed while they were read, and not be of the same moment as \
+         the others: {}; ALTER TABLE … ENGINE=InnoDB helps, or leave them out",
+        some_of(&names)
+    )
+}
+
+#[async_trait]
+impl Source for MysqlSource {
+    fn kind(&self) -> &'static str {
+        "mysql"
+    }
+
+    async fn probe(&mut self) -> Result<Probe, Error> {
+        let mysql = self.connect().await?;
+        let tool = mysql.dump_tool().await?;
+        let databases = self.databases(&mysql).await?;
+        let mut notes = vec![tool_note(&tool.to_string(), &mysql.reach)];
+        notes.push(size_note(databases.iter().map(|database| database.size).sum(), "of tables and indexes"));
+        let unsafe_tables = mysql.unsafe_tables().await?;
+        for database in &databases {
+            let tables = self.concerned(&unsafe_tables, &database.name);
+            if !tables.is_empty() {
+                notes.push(format!("`{}`: {}", database.name.escape_debug(), unsafe_note(&tables)));
+            }
+        }
+        let found =
+            |database: Database| ProbedPath { path: database.name, kind: Some("database"), error: None };
+        let paths = databases.into_iter().map(found).collect();
+        let host_key = mysql.reach.host_key();
+        Ok(Probe { server: Some(mysql.name), host_key, paths, notes })
+    }
+
+    async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
+        let mut emitter = Emitter::new(sink, control);
+        let mysql = control.run(self.connect()).await?;
+        let (dumps, tool) = self.pull_all(&mysql, &mut emitter).await?;
+        Ok(emitter.finish(Evidence::Dump { dumps, tool, server: mysql.name }))
+    }
+}

@@ -1,0 +1,204 @@
+//! PostgreSQL databases, as `pg_dump` writes them.
+
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use xvault_core::snapshot::Evidence;
+use xvault_core::source::{DumpFormat, PostgresSettings};
+use xvault_core::{EntrySink, SourceSettings};
+
+use super::dump::{self, Shape};
+use super::{Emitter, Probe, ProbedPath, PullSummary, Source};
+use crate::database::postgres::{Database, Postgres};
+use crate::database::{DatabaseLogin, Reach, some_of, unhex};
+use crate::tool::{Call, Version};
+use crate::{Control, Error};
+
+/// Where roles and tablespaces lie.
+const GLOBALS: &str = "globals.sql";
+
+/// Tables and sequences that the user may not read, or not whole: row security would make `pg_dump` fail.
+const UNREADABLE: &str = "SELECT encode(convert_to(c.oid::regclass::text, getdatabaseencoding()), 'hex') \
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+    WHERE c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT \
+    (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)) \
+    ORDER BY 1 LIMIT 100";
+
+/// The databases of a PostgreSQL server: an entry for each, and one for roles and tablespaces when they are asked for.
+///
+/// `pg_dump` reads each database as it was at one moment; two databases are not of the same moment.
+pub struct PostgresSource {
+    settings: PostgresSettings,
+    login: DatabaseLogin,
+}
+
+impl PostgresSource {
+    /// From saved settings and how to log in.
+    ///
+    /// # Errors
+    /// When the settings can't work.
+    pub fn new(settings: &PostgresSettings, login: DatabaseLogin) -> Result<Self, Error> {
+        SourceSettings::Postgres(settings.clone()).validate()?;
+        Ok(Self { settings: settings.clone(), login })
+    }
+
+    async fn connect(&self) -> Result<Postgres, Error> {
+        let named = self.settings.names().into_iter().next();
+        Postgres::connect(&self.settings.server(), &self.login, named).await
+    }
+
+    /// Those that are asked for. One that is named and not there is an error.
+    async fn databases(&self, postgres: &Postgres) -> Result<Vec<Database>, Error> {
+        let all = postgres.databases().await?;
+        let names = self.settings.names();
+        if names.is_empty() {
+            return if all.is_empty() { Err(Error::NotFound("a database".into())) } else { Ok(all) };
+        }
+        let find = |name: &&str| {
+            let found = all.iter().find(|database| database.name == *name).cloned();
+            found.ok_or_else(|| Error::NotFound(format!("database `{}`", name.escape_debug())))
+        };
+        names.iter().map(find).collect()
+    }
+
+    fn dump_call(&self, postgres: &Postgres, tool: &PathBuf, database: &str) -> Call {
+        let settings = &self.settings;
+        let mut call = postgres.call(tool, database);
+        call.arg("--no-password");
+        call.arg(format!("--lock-wait-timeout={}s", settings.lock_timeout().as_secs()));
+        match settings.format {
+            // Compression is the archive's: it does better, and finds what two dumps have in common.
+            DumpFormat::Custom => call.arg("--format=custom").arg("--compress=0"),
+            DumpFormat::Plain => call.arg("--format=plain"),
+        };
+        if !(settings.schemas.is_empty() && settings.tables.is_empty()) {
+            call.arg("--strict-names");
+        }
+        let patterns = [
+            ("schema", &settings.schemas),
+            ("exclude-schema", &settings.exclude_schemas),
+            ("table", &settings.tables),
+            ("exclude-table", &settings.exclude_tables),
+        ];
+        for (option, patterns) in patterns {
+            for pattern in patterns {
+                call.arg(format!("--{option}={pattern}"));
+            }
+        }
+        call
+    }
+
+    fn shape(&self) -> (Shape, &'static str) {
+        match self.settings.format {
+            DumpFormat::Custom => (Shape::PostgresCustom, "dump"),
+            DumpFormat::Plain => (Shape::PostgresPlain, "sql"),
+        }
+    }
+
+    async fn pull_globals(
+        &self,
+        postgres: &Postgres,
+        home: &str,
+        emitter: &mut Emitter<'_>,
+    ) -> Result<(), Error> {
+        let (tool, _) = postgres.tool("pg_dumpall").await?;
+        let mut call = postgres.call(&tool, home);
+        call.arg("--globals-only").arg("--no-password");
+        if !postgres.is_superuser {
+            call.arg("--no-role-passwords");
+            emitter
+                .control()
+                .progress()
+                .note("the roles' passwords are left out: only superusers may read them");
+        }
+        dump::dump(&postgres.reach, call, Shape::PostgresGlobals, dump::path(GLOBALS)?, emitter).await
+    }
+
+    async fn pull_all(
+        &self,
+        postgres: &Postgres,
+        emitter: &mut Emitter<'_>,
+    ) -> Result<(u64, Version), Error> {
+        let control = emitter.control().clone();
+        let databases = control.run(self.databases(postgres)).await?;
+        let (tool, version) = control.run(postgres.tool("pg_dump")).await?;
+        let mut dumps = databases.len() as u64;
+        dump::folder(emitter).await?;
+        let (shape, extension) = self.shape();
+        for database in &databases {
+            let call = self.dump_call(postgres, &tool, &database.name);
+            let path = dump::place(&database.name, extension)?;
+            dump::dump(&postgres.reach, call, shape, path, emitter).await?;
+        }
+        if let (true, Some(home)) = (self.settings.globals, databases.first()) {
+            self.pull_globals(postgres, &home.name, emitter).await?;
+            dumps += 1;
+        }
+        Ok((dumps, version))
+    }
+
+    async fn look_at(&self, postgres: &Postgres, database: &Database, notes: &mut Vec<String>) -> ProbedPath {
+        let path = database.name.clone();
+        match postgres.query(&database.name, UNREADABLE).await {
+            Ok(rows) => {
+                let names = rows.iter().filter_map(|row| unhex(row.first()?)).collect::<Vec<_>>();
+                if !names.is_empty() {
+                    notes.push(unreadable(&database.name, &names));
+                }
+                let error = (!names.is_empty()).then(|| format!("can't be read: {}", some_of(&names)));
+                ProbedPath { path, kind: Some("database"), error }
+            }
+            Err(error) => ProbedPath { path, kind: None, error: Some(xvault_core::error::chain(&error)) },
+        }
+    }
+}
+
+fn unreadable(database: &str, names: &[String]) -> String {
+    format!(
+        "{} of database `{}` can't be read, so a backup would fail: grant SELECT (and USAGE on the schema, and BYPASSRLS \
+         where rows are guarded), as pg_read_all_data does, or exclude them",
+        some_of(names),
+        database.escape_debug()
+    )
+}
+
+/// `12 MiB`, for notes.
+pub(super) fn size_note(bytes: u64, place: &str) -> String {
+    let mib = bytes.div_ceil(1 << 20);
+    format!("about {mib} MiB {place}")
+}
+
+/// What runs, and where.
+pub(super) fn tool_note(tool: &str, reach: &Reach) -> String {
+    if reach.is_remote() { format!("{tool} of the SSH server") } else { format!("{tool} of this machine") }
+}
+
+#[async_trait]
+impl Source for PostgresSource {
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
+    async fn probe(&mut self) -> Result<Probe, Error> {
+        let postgres = self.connect().await?;
+        let (_, version) = postgres.tool("pg_dump").await?;
+        let mut notes = vec![tool_note(&format!("pg_dump {version}"), &postgres.reach)];
+        let databases = self.databases(&postgres).await?;
+        let size = databases.iter().filter_map(|database| database.size).sum();
+        notes.push(size_note(size, "on the server's disk"));
+        let mut paths = Vec::new();
+        for database in &databases {
+            paths.push(self.look_at(&postgres, database, &mut notes).await);
+        }
+        let host_key = postgres.reach.host_key();
+        Ok(Probe { server: Some(postgres.name), host_key, paths, notes })
+    }
+
+    async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
+        let mut emitter = Emitter::new(sink, control);
+        let postgres = control.run(self.connect()).await?;
+        let (dumps, version) = self.pull_all(&postgres, &mut emitter).await?;
+        let tool = format!("pg_dump {version}");
+        Ok(emitter.finish(Evidence::Dump { dumps, tool, server: postgres.name }))
+    }
+}

@@ -1,0 +1,263 @@
+//! Tools of others (`pg_dump`, `mysqldump`, their clients) at work: on this machine, or on an SSH server.
+//!
+//! - [`ToolOptions`]: which tools of this machine, and how they are held;
+//! - [`Call`]: what is to be run, with its secret apart;
+//! - [`Running`]: its output, its input, its end.
+
+mod find;
+mod local;
+mod remote;
+mod version;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use crate::Error;
+use crate::ssh::{ExecEvent, ExecInput, Exit, Session};
+
+pub(crate) use find::{authorities, found};
+use local::{LocalInput, LocalTool};
+use remote::RemoteTool;
+pub use version::Version;
+
+/// More of what a tool says on standard error than this is not kept: the end of it is.
+const MAX_COMPLAINT: usize = 16 << 10;
+
+/// Which tools of this machine are used, and how they are held.
+#[derive(Debug, Clone)]
+pub struct ToolOptions {
+    /// Where to look, before the usual places and the `PATH`.
+    pub folders: Vec<PathBuf>,
+    /// Uses tools with known holes, which a hostile server can use against this machine.
+    pub allow_outdated: bool,
+    /// Without a byte for so long, a tool is given up.
+    pub idle: Duration,
+    /// Whom tools run as when this program is root: numeric user and group. Whoever that is should own nothing.
+    pub run_as: (u32, u32),
+    /// The most memory that a tool may take, in bytes: one row of a gigabyte takes some.
+    pub memory: u64,
+}
+
+impl Default for ToolOptions {
+    fn default() -> Self {
+        const NOBODY: u32 = 65_534;
+        Self {
+            folders: Vec::new(),
+            allow_outdated: false,
+            idle: Duration::from_secs(30 * 60),
+            run_as: (NOBODY, NOBODY),
+            memory: 6 << 30,
+        }
+    }
+}
+
+impl ToolOptions {
+    /// The user that tools run as.
+    pub(crate) fn owner(&self) -> u32 {
+        let own = rustix::process::geteuid();
+        if own.is_root() { self.run_as.0 } else { own.as_raw() }
+    }
+}
+
+/// What is to be run.
+pub(crate) struct Call {
+    /// A path on this machine, or a word that the SSH server's `PATH` knows.
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    /// What of the environment matters; there is nothing else on this machine.
+    pub(crate) env: Vec<(&'static str, String)>,
+    /// A file that only the tool may read.
+    pub(crate) secret: Option<Secret>,
+    /// Certificates for the tool's file descriptor [`CA_PATH`]. Only on this machine.
+    pub(crate) ca: Option<String>,
+    /// Whether standard input will be written to.
+    pub(crate) takes_input: bool,
+}
+
+/// A file that only the tool may read, and how the tool is told where it is.
+pub(crate) struct Secret {
+    pub(crate) content: Zeroizing<Vec<u8>>,
+    pub(crate) told: Told,
+}
+
+/// How a tool is told the place of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// By this variable of its environment.
+    Env(&'static str),
+    /// By this option in front of all others, which ends in `=`.
+    FirstOption(&'static str),
+}
+
+/// Where a tool of this machine finds its secret, and where the certificates.
+pub(crate) const SECRET_PATH: &str = "/proc/self/fd/3";
+pub(crate) const CA_PATH: &str = "/proc/self/fd/4";
+
+impl Call {
+    pub(crate) fn new(program: impl Into<PathBuf>) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            secret: None,
+            ca: None,
+            takes_input: false,
+        }
+    }
+
+    pub(crate) fn arg(&mut self, arg: impl Into<OsString>) -> &mut Self {
+        self.args.push(arg.into());
+        self
+    }
+
+    /// The program's name, for messages.
+    pub(crate) fn name(&self) -> String {
+        self.program.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+/// Where tools run.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// Here, held by these options.
+    Here(&'a ToolOptions),
+    /// On an SSH server.
+    There(&'a Session, &'a ToolOptions),
+}
+
+/// The standard input of a tool. A dropped one ends like one that was ended.
+pub(crate) enum Input {
+    Local(LocalInput),
+    Remote(ExecInput),
+}
+
+impl Input {
+    /// Waits while the tool takes nothing.
+    pub(crate) async fn write(&mut self, data: Bytes) -> Result<(), Error> {
+        match self {
+            Self::Local(input) => input.write(&data).await,
+            Self::Remote(input) => input.write(data).await,
+        }
+    }
+
+    /// There is no more.
+    pub(crate) async fn end(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Local(input) => input.end().await,
+            Self::Remote(input) => input.end().await,
+        }
+    }
+}
+
+/// A tool at work. Dropping it ends it.
+pub(crate) struct Running {
+    name: String,
+    side: Side,
+    complaint: Vec<u8>,
+}
+
+enum Side {
+    Local(LocalTool),
+    Remote(RemoteTool),
+}
+
+impl Running {
+    /// Starts `call`.
+    pub(crate) async fn start(call: Call, place: Place<'_>) -> Result<Self, Error> {
+        let name = call.name();
+        let side = match place {
+            Place::Here(options) => Side::Local(LocalTool::start(call, options)?),
+            Place::There(session, options) => {
+                Side::Remote(RemoteTool::start(call, session, options.idle).await?)
+            }
+        };
+        Ok(Self { name, side, complaint: Vec::new() })
+    }
+
+    /// The next piece of standard output or error; `None` once the tool has ended and all was read.
+    pub(crate) async fn next(&mut self) -> Result<Option<ExecEvent>, Error> {
+        let event = match &mut self.side {
+            Side::Local(tool) => tool.next().await?,
+            Side::Remote(tool) => tool.next().await?,
+        };
+        if let Some(ExecEvent::Stderr(data)) = &event {
+            self.complaint.extend_from_slice(data);
+            let surplus = self.complaint.len().saturating_sub(MAX_COMPLAINT);
+            self.complaint.drain(..surplus);
+        }
+        Ok(event)
+    }
+
+    /// What writes to standard input, while this reads what the tool says. Once.
+    pub(crate) fn take_input(&mut self) -> Option<Input> {
+        match &mut self.side {
+            Side::Local(tool) => tool.take_input().map(Input::Local),
+            Side::Remote(tool) => Some(Input::Remote(tool.input())),
+        }
+    }
+
+    /// Ends the tool before its time, here or there.
+    pub(crate) async fn stop(&mut self) {
+        match &mut self.side {
+            Side::Local(tool) => tool.kill(),
+            Side::Remote(tool) => tool.stop().await,
+        }
+    }
+
+    /// How it ended; `None` while it runs.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        match &self.side {
+            Side::Local(tool) => tool.exit(),
+            Side::Remote(tool) => tool.exit(),
+        }
+    }
+
+    /// The end of what it said on standard error.
+    pub(crate) fn complaint(&self) -> String {
+        let text = String::from_utf8_lossy(&self.complaint);
+        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        let from = lines.len().saturating_sub(6);
+        lines.get(from..).unwrap_or_default().join("; ").chars().filter(|c| !c.is_control()).collect()
+    }
+
+    /// The program's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// An error unless the tool exited with status 0.
+    pub(crate) fn check_exit(&self) -> Result<(), Error> {
+        match self.exit() {
+            Some(Exit::Status(0)) => Ok(()),
+            Some(Exit::Status(127)) if matches!(self.side, Side::Remote(_)) => Err(Error::Tool {
+                tool: self.name.clone(),
+                reason: format!("it is not there: install it on the SSH server ({})", self.complaint()),
+            }),
+            exit => {
+                let exit = exit.map_or("it did not end".to_owned(), |exit| exit.to_string());
+                Err(Error::Tool { tool: self.name.clone(), reason: format!("{exit}: {}", self.complaint()) })
+            }
+        }
+    }
+
+    /// Runs to the end, and gives at most `limit` bytes of standard output.
+    pub(crate) async fn output(mut self, limit: usize) -> Result<Vec<u8>, Error> {
+        let mut stdout = Vec::new();
+        while let Some(event) = self.next().await? {
+            if let ExecEvent::Stdout(data) = event {
+                stdout.extend_from_slice(&data);
+            }
+            if stdout.len() > limit {
+                self.stop().await;
+                let reason = format!("it printed more than {limit} bytes");
+                return Err(Error::Tool { tool: self.name, reason });
+            }
+        }
+        self.check_exit()?;
+        Ok(stdout)
+    }
+}

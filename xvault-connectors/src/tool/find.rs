@@ -1,0 +1,67 @@
+//! Where the tools of this machine are.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::ToolOptions;
+use crate::Error;
+
+/// Where systems keep their programs.
+const SYSTEM: [&str; 6] = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// Where PostgreSQL's own programs lie, a folder for each major version: Debian's and Red Hat's places.
+const POSTGRES: [(&str, &str); 2] = [("/usr/lib/postgresql", ""), ("/usr", "pgsql-")];
+
+/// Where systems keep the certificates of the authorities that they trust.
+const AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The machine's authorities.
+pub(crate) fn authorities() -> Option<PathBuf> {
+    AUTHORITIES.iter().map(PathBuf::from).find(|path| path.is_file())
+}
+
+/// All programs of that name, those of `options` first, then the newest PostgreSQL's. Debian's scripts of the same names,
+/// which choose among them, come last.
+pub(crate) fn found(name: &str, options: &ToolOptions) -> Vec<PathBuf> {
+    let folders = options.folders.iter().cloned().chain(postgres_folders());
+    let folders = folders.chain(SYSTEM.iter().map(PathBuf::from));
+    let mut found: Vec<PathBuf> = Vec::new();
+    for path in folders.map(|folder| folder.join(name)).filter(|path| path.is_file()) {
+        if !found.contains(&path) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn postgres_folders() -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for (parent, prefix) in POSTGRES {
+        let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+        folders.extend(entries.filter_map(|entry| {
+            let major: u32 = entry.file_name().to_str()?.strip_prefix(prefix)?.parse().ok()?;
+            Some((major, entry.path().join("bin")))
+        }));
+    }
+    folders.sort_by_key(|(major, _)| std::cmp::Reverse(*major));
+    folders.into_iter().map(|(_, folder)| folder).collect()
+}
+
+/// A program of util-linux that takes rights away from the tools.
+pub(super) fn helper(name: &str) -> Result<PathBuf, Error> {
+    let mut places = SYSTEM.iter().map(|folder| Path::new(folder).join(name));
+    places.find(|path| path.is_file()).ok_or_else(|| Error::Tool {
+        tool: name.to_owned(),
+        reason: "it is not there, and database tools are not run without it: install util-linux".to_owned(),
+    })
+}
+
+/// The `PATH` of tools.
+pub(super) fn path_variable() -> OsString {
+    SYSTEM.join(":").into()
+}

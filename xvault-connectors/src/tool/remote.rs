@@ -1,0 +1,92 @@
+//! A tool on an SSH server: its secret goes through standard input into a file that is gone at once.
+
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Call, Secret, Told};
+use crate::Error;
+use crate::ssh::{Exec, ExecEvent, ExecInput, Exit, Session};
+
+/// What the server's `sh` runs. `$1`: how many bytes of secret come first on standard input; `$2`: how the tool is told
+/// (an option, or the name of a variable); `$3`: whether standard input then goes to the tool; then the tool and its arguments.
+///
+/// The secret's file has a name for an instant, below which nobody else may read it; where there is `/proc`, the tool gets
+/// the nameless file. A tool without input is ended when ours is: nobody would read its output.
+const SCRIPT: &str = r#"
+LC_ALL=C; export LC_ALL
+n=$1 told=$2 input=$3; shift 3
+if [ "$n" -gt 0 ]; then
+  umask 077
+  f=$(mktemp /dev/shm/xv.XXXXXXXXXX 2>/dev/null) || f=$(mktemp "${TMPDIR:-/tmp}/xv.XXXXXXXXXX") || exit 126
+  trap 'rm -f "$f"' EXIT
+  trap 'exit 143' HUP INT TERM
+  dd bs=1 count="$n" of="$f" 2>/dev/null
+  exec 3<"$f"
+  if [ -r /proc/self/fd/3 ]; then rm -f "$f"; s=/proc/self/fd/3; else s=$f; fi
+  case $told in
+    --*) t=$1; shift; set -- "$t" "$told$s" "$@" ;;
+    *) eval "$told=\$s; export $told" ;;
+  esac
+fi
+if [ "$input" = yes ]; then "$@"; exit $?; fi
+exec 4<&0
+"$@" </dev/null 4<&- &
+p=$!
+{ read -r _; kill "$p"; } <&4 >/dev/null 2>&1 3<&- &
+w=$!
+exec 4<&- 3<&-
+wait "$p"; e=$?
+kill "$w" 2>/dev/null
+exit "$e"
+"#;
+
+/// How long the goodbye to a tool may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+pub(super) struct RemoteTool {
+    exec: Exec,
+}
+
+impl RemoteTool {
+    pub(super) async fn start(call: Call, session: &Session, idle: Duration) -> Result<Self, Error> {
+        let mut argv: Vec<Vec<u8>> = ["sh", "-c", SCRIPT, "sh"].map(|word| word.as_bytes().to_vec()).into();
+        let (length, told) = match &call.secret {
+            None => (0, ""),
+            Some(Secret { content, told: Told::Env(name) }) => (content.len(), *name),
+            Some(Secret { content, told: Told::FirstOption(option) }) => (content.len(), *option),
+        };
+        argv.push(length.to_string().into_bytes());
+        argv.push(told.as_bytes().to_vec());
+        argv.push(if call.takes_input { b"yes".to_vec() } else { b"no".to_vec() });
+        if !call.env.is_empty() {
+            argv.push(b"env".to_vec());
+            argv.extend(call.env.iter().map(|(name, value)| format!("{name}={value}").into_bytes()));
+        }
+        argv.push(call.program.as_os_str().as_bytes().to_vec());
+        argv.extend(call.args.iter().map(|arg| arg.as_bytes().to_vec()));
+        let exec = session.exec_with_input(&argv).await?.patient(idle);
+        if let Some(secret) = &call.secret {
+            exec.input().write(Bytes::copy_from_slice(&secret.content)).await?;
+        }
+        Ok(Self { exec })
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<ExecEvent>, Error> {
+        self.exec.next().await
+    }
+
+    pub(super) fn input(&self) -> ExecInput {
+        self.exec.input()
+    }
+
+    pub(super) fn exit(&self) -> Option<Exit> {
+        self.exec.exit().cloned()
+    }
+
+    /// Its input ends, by which the script ends it; servers that know signals pass one on, too.
+    pub(super) async fn stop(&mut self) {
+        let _ = tokio::time::timeout(GOODBYE, self.exec.terminate()).await;
+    }
+}

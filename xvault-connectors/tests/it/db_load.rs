@@ -1,0 +1,218 @@
+//! Dumps into databases, by every way.
+
+use bytes::Bytes;
+use serde_json::json;
+use xvault_connectors::database::{DumpReader, Loaded, Trial, dump_channel};
+use xvault_connectors::{Control, DatabaseLoad, Error};
+use xvault_core::DatabaseTarget;
+use xvault_testkit::databases::{MARIADB_SAMPLE, POSTGRES_SAMPLE};
+use xvault_testkit::{Mariadb, Postgres, Sshd};
+
+use crate::db_support::{Db, WAYS, Way, body};
+
+/// A dump that comes in small pieces; whole, or broken off after so many bytes.
+fn dump(content: &[u8], broken_after: Option<usize>) -> DumpReader {
+    let (writer, reader) = dump_channel();
+    let content = Bytes::copy_from_slice(content);
+    tokio::spawn(async move {
+        let end = broken_after.unwrap_or(content.len());
+        for start in (0..end).step_by(10_000) {
+            if writer.push(content.slice(start..end.min(start + 10_000))).await.is_err() {
+                return;
+            }
+        }
+        if broken_after.is_none() {
+            writer.finished().await;
+        }
+    });
+    reader
+}
+
+fn load_of(db: &Db) -> DatabaseLoad {
+    let target: DatabaseTarget =
+        serde_json::from_value(json!({"type": db.kind, "config": db.config})).unwrap();
+    DatabaseLoad::new(&target, db.login(&target.server())).unwrap()
+}
+
+async fn load(db: &Db, dump: DumpReader) -> Result<Loaded, Error> {
+    load_of(db).load(dump, &Control::default()).await
+}
+
+async fn trial(db: &Db, dump: DumpReader) -> Result<Trial, Error> {
+    load_of(db).trial(dump, &Control::default()).await
+}
+
+fn postgres_sample(format: &str) -> (&'static Postgres, String, Db) {
+    let postgres = Postgres::shared();
+    let url = postgres.create_database();
+    let _ = postgres.psql(&url, POSTGRES_SAMPLE);
+    let source = Db::postgres(postgres, &url).set("format", format);
+    (postgres, url, source)
+}
+
+fn to_postgres(server: &Postgres, name: &str) -> Db {
+    Db::postgres(server, name).set("create", true)
+}
+
+#[tokio::test]
+async fn a_postgresql_dump_loads_into_a_fresh_server_by_every_way() {
+    let sshd = Sshd::builder().start();
+    let fresh = Postgres::start();
+    for format in ["custom", "plain"] {
+        let (postgres, url, source) = postgres_sample(format);
+        let (kept, _) = source.pull().await;
+        let content = &kept.entries[1].1;
+        for way in WAYS {
+            let name = format!("{format} it's \"{way:?}\" \u{1f600}");
+            let loaded = load(&to_postgres(&fresh, &name).by(way, &sshd), dump(content, None)).await.unwrap();
+            assert_eq!((loaded.created, loaded.bytes), (true, content.len() as u64));
+            assert_eq!(fresh.checksums(&name), postgres.checksums(&url), "{format} {way:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mariadb_dump_loads_into_a_fresh_server_by_every_way() {
+    let sshd = Sshd::builder().start();
+    let (server, fresh) = (Mariadb::shared(), Mariadb::start());
+    let name = server.create_database();
+    let _ = server.sql(&name, MARIADB_SAMPLE);
+    let (kept, _) = Db::mysql(server, &name).pull().await;
+    let content = &kept.entries[1].1;
+    for way in WAYS {
+        let _ = fresh.sql("", &format!("DROP DATABASE IF EXISTS {name}"));
+        let target = Db::mysql(&fresh, &name).set("create", true).by(way, &sshd);
+        let loaded = load(&target, dump(content, None)).await.unwrap();
+        assert!(loaded.created);
+        assert_eq!(fresh.checksums(&name), server.checksums(&name), "{way:?}");
+    }
+    let odd = "it's `a/b` %";
+    let target = Db::mysql(&fresh, odd).set("create", true);
+    assert!(load(&target, dump(content, None)).await.unwrap().created);
+}
+
+#[tokio::test]
+async fn what_is_there_is_replaced_only_when_asked() {
+    let (postgres, url, source) = postgres_sample("custom");
+    let (kept, _) = source.pull().await;
+    let content = &kept.entries[1].1;
+    let name = url.rsplit('/').next().unwrap();
+    let _ = postgres.psql(&url, "DELETE FROM child");
+    let refused = load(&to_postgres(postgres, name), dump(content, None)).await.unwrap_err();
+    assert!(refused.to_string().contains("not empty"), "{refused}");
+    let missing = load(&Db::postgres(postgres, "not there"), dump(content, None)).await.unwrap_err();
+    assert!(missing.to_string().contains("does not exist"), "{missing}");
+    let loaded =
+        load(&Db::postgres(postgres, name).set("overwrite", true), dump(content, None)).await.unwrap();
+    assert!(!loaded.created);
+    assert_eq!(postgres.psql(&url, "SELECT count(*) FROM child"), "40\n");
+
+    let server = Mariadb::shared();
+    let name = server.create_database();
+    let _ = server.sql(&name, MARIADB_SAMPLE);
+    let (kept, _) = Db::mysql(server, &name).pull().await;
+    let content = &kept.entries[1].1;
+    let _ = server.sql(&name, "DELETE FROM child");
+    let refused = load(&Db::mysql(server, &name), dump(content, None)).await.unwrap_err();
+    assert!(refused.to_string().contains("not empty"), "{refused}");
+    let _ = load(&Db::mysql(server, &name).set("overwrite", true), dump(content, None)).await.unwrap();
+    assert_eq!(server.sql(&name, "SELECT COUNT(*) FROM child"), "40\n");
+}
+
+#[tokio::test]
+async fn a_dump_that_breaks_off_leaves_nothing() {
+    let sshd = Sshd::builder().start();
+    for format in ["custom", "plain"] {
+        let (postgres, _, source) = postgres_sample(format);
+        let (kept, _) = source.pull().await;
+        let content = &kept.entries[1].1;
+        for way in [Way::Direct, Way::Remote] {
+            let cut = Some(content.len() - 20_000);
+            let fresh = format!("fresh {format} {way:?}");
+            let error =
+                load(&to_postgres(postgres, &fresh).by(way, &sshd), dump(content, cut)).await.unwrap_err();
+            assert!(matches!(error, Error::Incomplete(_)), "{error:?}");
+            let there = "SELECT count(*) FROM pg_database WHERE datname LIKE 'fresh %'";
+            assert_eq!(postgres.psql("postgres", there), "0\n", "{format} {way:?}");
+            // A database that was there is as it was.
+            let own = postgres.create_database();
+            let name = own.rsplit('/').next().unwrap();
+            let error =
+                load(&Db::postgres(postgres, name).by(way, &sshd), dump(content, cut)).await.unwrap_err();
+            assert!(matches!(error, Error::Incomplete(_)), "{error:?}");
+            let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+            assert_eq!(postgres.psql(&own, tables), "0\n", "{format} {way:?}");
+        }
+    }
+    let server = Mariadb::shared();
+    let name = server.create_database();
+    let _ = server.sql(&name, MARIADB_SAMPLE);
+    let (kept, _) = Db::mysql(server, &name).pull().await;
+    let content = &kept.entries[1].1;
+    let target = Db::mysql(server, "fresh_cut").set("create", true);
+    let error = load(&target, dump(content, Some(content.len() / 2))).await.unwrap_err();
+    assert!(matches!(error, Error::Incomplete(_)), "{error:?}");
+    assert_eq!(server.sql("", "SHOW DATABASES LIKE 'fresh_cut'"), "");
+}
+
+#[tokio::test]
+async fn what_the_server_does_not_take_is_told_and_undone() {
+    let postgres = Postgres::shared();
+    let bad = b"--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE t (a int);\nSELECT no_such_function();\n";
+    let error = load(&to_postgres(postgres, "bad_sql"), dump(bad, None)).await.unwrap_err();
+    assert!(error.to_string().contains("no_such_function"), "{error}");
+    assert_eq!(
+        postgres.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname = 'bad_sql'"),
+        "0\n"
+    );
+    let server = Mariadb::shared();
+    let bad = b"-- MariaDB dump 10.19\nCREATE TABLE t (a INT);\nSELECT * FROM no_such_table;\n";
+    let error = load(&Db::mysql(server, "bad_sql").set("create", true), dump(bad, None)).await.unwrap_err();
+    assert!(error.to_string().contains("no_such_table"), "{error}");
+    let other = load(&to_postgres(postgres, "other_kind"), dump(bad, None)).await.unwrap_err();
+    assert!(other.to_string().contains("can be loaded into PostgreSQL"), "{other}");
+    let none =
+        load(&Db::mysql(server, "other_kind").set("create", true), dump(b"hello", None)).await.unwrap_err();
+    assert!(none.to_string().contains("can be loaded into MySQL"), "{none}");
+}
+
+/// A hostile server, or whoever can write a dump, must not run programs where it is loaded.
+#[tokio::test]
+async fn commands_of_the_clients_in_a_dump_are_not_run() {
+    let dir = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(dir.path(), Some(65_534), Some(65_534)).unwrap();
+    let mark = dir.path().join("owned");
+    let touch = format!("touch {}", mark.display());
+    let postgres = Postgres::shared();
+    let hostile = format!("--\n-- PostgreSQL database dump\n--\n\\! {touch}\n");
+    let error = load(&to_postgres(postgres, "hostile"), dump(hostile.as_bytes(), None)).await.unwrap_err();
+    assert!(error.to_string().contains("restrict"), "{error}");
+    let server = Mariadb::shared();
+    let hostile = format!("-- MariaDB dump 10.19\nSELECT 1;\n\\! {touch}\nsystem {touch}\n");
+    let _ = load(&Db::mysql(server, "hostile").set("create", true), dump(hostile.as_bytes(), None)).await;
+    assert!(!mark.exists(), "a dump ran a program");
+}
+
+#[tokio::test]
+async fn a_trial_counts_and_leaves_nothing() {
+    let (postgres, _, source) = postgres_sample("custom");
+    let (kept, _) = source.pull().await;
+    let content = &kept.entries[1].1;
+    let found = trial(&Db::postgres(postgres, "never_made"), dump(content, None)).await.unwrap();
+    assert_eq!((found.tables, found.dump_bytes), (9, content.len() as u64));
+    assert_eq!(found.rows, 2004 + 2 + 50 + 20 + 40 + 301 + 3);
+    let left = "SELECT count(*) FROM pg_database WHERE datname LIKE 'xvault_test%' OR datname = 'never_made'";
+    assert_eq!(postgres.psql("postgres", left), "0\n");
+    let broken = trial(&Db::postgres(postgres, "never_made"), dump(content, Some(1000))).await.unwrap_err();
+    assert!(matches!(broken, Error::Incomplete(_)), "{broken:?}");
+    assert_eq!(postgres.psql("postgres", left), "0\n");
+
+    let server = Mariadb::shared();
+    let name = server.create_database();
+    let _ = server.sql(&name, MARIADB_SAMPLE);
+    let (kept, _) = Db::mysql(server, &name).pull().await;
+    let dumped = body(&kept, &format!("database/{name}.sql"));
+    let found = trial(&Db::mysql(server, "never_made"), dump(dumped, None)).await.unwrap();
+    assert_eq!(found.rows, 2004 + 2 + 50 + 20 + 40 + 301 + 3 + 2);
+    assert_eq!(server.sql("", "SHOW DATABASES LIKE 'xvault_test%'"), "");
+}

@@ -1,0 +1,129 @@
+//! PostgreSQL databases as sources, by every way.
+
+use xvault_connectors::Error;
+use xvault_core::snapshot::Evidence;
+use xvault_testkit::databases::POSTGRES_SAMPLE;
+use xvault_testkit::{Postgres, Sshd};
+
+use crate::db_support::{Db, WAYS, Way, body, feed, pg_restore};
+
+fn sample() -> (&'static Postgres, String) {
+    let postgres = Postgres::shared();
+    let url = postgres.create_database();
+    let _ = postgres.psql(&url, POSTGRES_SAMPLE);
+    (postgres, url)
+}
+
+#[tokio::test]
+async fn a_dump_by_every_way_restores_to_the_same_database() {
+    let (postgres, url) = sample();
+    let sshd = Sshd::builder().start();
+    let name = url.rsplit('/').next().unwrap();
+    for way in WAYS {
+        let (kept, summary) = Db::postgres(postgres, &url).by(way, &sshd).pull().await;
+        let Evidence::Dump { dumps: 1, tool, server } = &summary.evidence else { panic!("{summary:?}") };
+        assert!(tool.starts_with("pg_dump ") && server.starts_with("PostgreSQL "), "{tool} {server}");
+        assert_eq!(summary.content.warnings, 0);
+        let copy = postgres.create_database();
+        pg_restore(postgres, &copy, body(&kept, &format!("database/{name}.dump")));
+        assert_eq!(postgres.checksums(&copy), postgres.checksums(&url), "{way:?}");
+    }
+}
+
+#[tokio::test]
+async fn plain_dumps_and_globals_are_sql() {
+    let (postgres, url) = sample();
+    let db = Db::postgres(postgres, &url).set("format", "plain").set("globals", true);
+    let (kept, summary) = db.pull().await;
+    assert!(matches!(summary.evidence, Evidence::Dump { dumps: 2, .. }), "{summary:?}");
+    let name = url.rsplit('/').next().unwrap();
+    let copy = postgres.create_database();
+    let mut psql = xvault_testkit::tools::command("psql", ["-X", "-v", "ON_ERROR_STOP=1", "-d", &copy]);
+    feed(&mut psql, body(&kept, &format!("database/{name}.sql")));
+    assert_eq!(postgres.checksums(&copy), postgres.checksums(&url));
+    let globals = String::from_utf8_lossy(body(&kept, "globals.sql"));
+    assert!(globals.contains("CREATE ROLE postgres"), "{globals}");
+}
+
+#[tokio::test]
+async fn all_databases_are_those_that_can_be_connected_to() {
+    let postgres = Postgres::start();
+    let nasty = "it's \"a/b\" \u{1f600}\n%";
+    let quoted = nasty.replace('"', "\"\"");
+    let _ = postgres.psql("postgres", &format!("CREATE DATABASE \"{quoted}\""));
+    let mut db = Db::postgres(&postgres, "postgres").set("globals", true);
+    db.config.as_object_mut().unwrap().remove("database");
+    let (kept, _) = db.pull().await;
+    let paths: Vec<String> = kept
+        .entries
+        .iter()
+        .map(|(entry, _)| String::from_utf8(entry.path.as_bytes().into()).unwrap())
+        .collect();
+    let escaped = "database/it's \"a%2Fb\" \u{1f600}\n%25.dump";
+    assert_eq!(paths, ["database", escaped, "database/postgres.dump", "globals.sql"]);
+}
+
+#[tokio::test]
+async fn tables_and_schemas_are_chosen_by_pattern() {
+    let (postgres, url) = sample();
+    let name = url.rsplit('/').next().unwrap();
+    let path = format!("database/{name}.sql");
+    let plain = || Db::postgres(postgres, &url).set("format", "plain");
+    let text = |kept: &crate::ssh_support::Kept| String::from_utf8_lossy(body(kept, &path)).into_owned();
+    let (only, _) = plain().set("tables", serde_json::json!(["parts*"])).pull().await;
+    assert!(text(&only).contains("CREATE TABLE public.parts_a"));
+    assert!(!text(&only).contains("CREATE TABLE public.plain"));
+    let (without, _) = plain().set("exclude_tables", serde_json::json!(["plain"])).pull().await;
+    assert!(!text(&without).contains("CREATE TABLE public.plain"));
+    assert!(text(&without).contains("CREATE TABLE public.large"));
+    let (schema, _) = plain().set("schemas", serde_json::json!(["odd*"])).pull().await;
+    assert!(!text(&schema).contains("CREATE TABLE public."), "{}", text(&schema));
+    let missing = plain().set("tables", serde_json::json!(["no_such_table"])).error().await;
+    assert!(missing.to_string().contains("no_such_table"), "{missing}");
+}
+
+#[tokio::test]
+async fn a_probe_tells_what_there_is_and_what_can_not_be_read() {
+    let (postgres, url) = sample();
+    let sshd = Sshd::builder().start();
+    let name = url.rsplit('/').next().unwrap();
+    for way in WAYS {
+        let probe = Db::postgres(postgres, &url).by(way, &sshd).source().unwrap().probe().await.unwrap();
+        assert!(probe.server.as_deref().is_some_and(|server| server.starts_with("PostgreSQL ")), "{probe:?}");
+        assert_eq!(probe.host_key.is_some(), way != Way::Direct);
+        assert_eq!((probe.paths[0].path.as_str(), probe.paths[0].error.as_deref()), (name, None));
+        assert!(probe.notes.iter().any(|note| note.contains("MiB")), "{probe:?}");
+        let place = if way == Way::Remote { "of the SSH server" } else { "of this machine" };
+        assert!(
+            probe.notes.iter().any(|note| note.starts_with("pg_dump ") && note.ends_with(place)),
+            "{probe:?}"
+        );
+    }
+    let user = format!("u_{name}");
+    let _ = postgres
+        .psql(&url, &format!("CREATE ROLE {user} LOGIN PASSWORD 'pw'; GRANT SELECT ON plain TO {user}"));
+    let mut limited = Db::postgres(postgres, &url).set("username", user.as_str());
+    limited.password = "pw".into();
+    let probe = limited.source().unwrap().probe().await.unwrap();
+    let error = probe.paths[0].error.as_deref().unwrap();
+    assert!(error.contains("`large`") && !error.contains("`plain`"), "{error}");
+    assert!(probe.notes.iter().any(|note| note.contains("grant SELECT")), "{probe:?}");
+    let failed = limited.error().await;
+    assert!(failed.to_string().contains("permission denied"), "{failed}");
+}
+
+#[tokio::test]
+async fn a_wrong_login_and_a_missing_database_are_told_apart() {
+    let (postgres, url) = sample();
+    let sshd = Sshd::builder().start();
+    for way in WAYS {
+        let mut wrong = Db::postgres(postgres, &url).by(way, &sshd);
+        wrong.password = "wrong".into();
+        let error = wrong.error().await;
+        assert!(matches!(error, Error::Auth { .. }), "{way:?}: {error:?}");
+        let missing = Db::postgres(postgres, &url).by(way, &sshd).set("database", "gone").error().await;
+        assert!(matches!(missing, Error::NotFound(_)), "{way:?}: {missing:?}");
+    }
+    let nobody = Db::postgres(postgres, &url).set("port", 1).error().await;
+    assert!(matches!(nobody, Error::Connection { .. }), "{nobody:?}");
+}
