@@ -112,6 +112,9 @@ pub enum Error {
         /// What it is, and should be.
         reason: &'static str,
     },
+    /// What an export is written to takes no more.
+    #[error("write the export")]
+    Output(#[source] io::Error),
     /// The same path was pushed twice, so that one of the two could never be restored.
     #[error("entry `{path}` appears twice")]
     Duplicate {
@@ -153,7 +156,9 @@ impl Error {
 impl Dispose for Error {
     fn disposition(&self) -> Disposition {
         match self {
-            Self::Io { source, .. } | Self::Target { source, .. } => source.disposition(),
+            Self::Io { source, .. } | Self::Target { source, .. } | Self::Output(source) => {
+                source.disposition()
+            }
             Self::Cancelled => Disposition::Cancelled,
             _ => Disposition::Permanent,
         }
@@ -169,7 +174,7 @@ impl From<Error> for SinkError {
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match &error {
-            Error::Io { source, .. } | Error::Target { source, .. } => source.kind(),
+            Error::Io { source, .. } | Error::Target { source, .. } | Error::Output(source) => source.kind(),
             Error::NotFound { .. } => io::ErrorKind::NotFound,
             _ => io::ErrorKind::InvalidData,
         };

@@ -1,87 +1,95 @@
-//! A snapshot, or a part of it, as a plain tar stream.
+//! A snapshot, or a part of it, as a plain stream for somebody who has no xVault: tar, tar.zst or zip.
+
+mod deflate;
+mod linked;
+mod names;
+mod output;
+mod record;
+mod tar;
+mod zip;
 
 use std::io::{Read, Seek, Write};
 
-use xvault_core::EntryPath;
+use xvault_core::{EntryPath, ExportFormat, Phase};
 
-use crate::error::{ArchiveFile, Error};
-use crate::header;
-use crate::index::TAR_END;
-use crate::listing::ArchiveEntry;
-use crate::reader::{ArchiveReader, Bodies};
-use crate::select::{Selected, Selection};
+use crate::error::Error;
+use crate::reader::ArchiveReader;
 use crate::watch::Watch;
+use output::Output;
 
-/// Writes the entries at or below `paths` (none: all) to `out` as a POSIX tar; returns its length.
+pub use zip::REPORT_NAME;
+
+/// zstd's own default: compresses about as fast as a snapshot is read.
+const ZSTD_LEVEL: i32 = 3;
+
+/// What an export wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Exported {
+    /// Bytes that went to the output.
+    pub bytes: u64,
+    /// Entries in it, not counting the report of renamed ones.
+    pub entries: u64,
+    /// Entries of a zip that have another name there than in the snapshot; the zip's [`REPORT_NAME`] lists them.
+    pub renamed: u64,
+}
+
+/// Writes the entries at or below `paths` (none: all) to `out`, from first to last byte, without going back.
 ///
-/// Unlike the tar inside the artifact, streams that were stored in parts are one file again. Every
-/// header and every content hash is checked. When a check fails the tar stops without its closing zero
-/// blocks, by which `tar` sees that it is not whole.
+/// Unlike in the tar inside the artifact, streams that were stored in parts are one file again. Every header and every
+/// content hash is checked. When a check fails the output stops there and is recognisably not whole: a tar lacks its
+/// closing zero blocks, a `tar.zst` its frame's end, a zip its directory.
+///
+/// A zip holds hard links as copies, and names that every system can have. Each component is UTF-8; what Windows
+/// forbids in it (`<>:"\|?*`, control characters, bytes that are no UTF-8, a dot or space at the end, the first letter
+/// of a device's name such as `NUL.txt`) stands as `%` and two hexadecimal digits for each byte, and so does a `%` that
+/// could be taken for one of these. Of names that differ by case only the later ones get `%~1`, `%~2`… before their
+/// extension; a component that would be longer than 255 bytes is cut and ends in `%~~` and a hash. No entry lies below a
+/// link, so that nothing can leave the directory it is unpacked into. Targets of symbolic links stay as they are.
+///
+/// Memory: as [`ArchiveReader`] and, for a zip, about 60 bytes for each entry and 300 for each file with hard links.
 ///
 /// # Errors
-/// A damaged archive, [`Error::NotFound`], or `out` does not take it.
-pub fn tar<A, I, W>(
+/// A damaged archive, [`Error::NotFound`], or `out` does not take it. A zip also refuses entries that appear twice or
+/// lie below something that is no directory.
+pub fn export<A, I, W>(
     reader: &mut ArchiveReader<A, I>,
+    format: ExportFormat,
     paths: &[EntryPath],
     out: &mut W,
     watch: &Watch,
-) -> Result<u64, Error>
+) -> Result<Exported, Error>
 where
     A: Read + Seek,
     I: Read + Seek,
     W: Write,
 {
-    let (index, mut bodies) = reader.split()?;
-    let selection = Selection::new(paths, index)?;
-    let mut export = Export { out, length: 0, scratch: Vec::new(), watch };
-    for entry in index.entries()? {
-        watch.check()?;
-        if let Some(selected) = selection.resolve(entry?)? {
-            export.entry(&selected, &mut bodies)?;
-        }
-    }
-    export.put(&TAR_END)?;
-    export.out.flush().map_err(output_error)?;
-    Ok(export.length)
+    let total = if paths.is_empty() { Some(reader.totals()?.content.bytes) } else { None };
+    watch.progress.phase(Phase::Restore, total);
+    let mut out = Output::new(out);
+    let mut exported = match format {
+        ExportFormat::Tar => tar::write(reader, paths, &mut out, watch)?,
+        ExportFormat::TarZst => tar_zst(reader, paths, &mut out, watch)?,
+        ExportFormat::Zip => zip::write(reader, paths, &mut out, watch)?,
+    };
+    out.flush()?;
+    exported.bytes = out.bytes();
+    Ok(exported)
 }
 
-struct Export<'a, W> {
-    out: &'a mut W,
-    length: u64,
-    scratch: Vec<u8>,
-    watch: &'a Watch,
-}
-
-impl<W: Write> Export<'_, W> {
-    fn entry<A: Read + Seek>(
-        &mut self,
-        selected: &Selected,
-        bodies: &mut Bodies<'_, A>,
-    ) -> Result<(), Error> {
-        let size = selected.content.as_ref().map_or(0, ArchiveEntry::size);
-        self.watch.progress.entry(&selected.shown.path);
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.clear();
-        header::encode(&selected.shown, size, &mut scratch);
-        self.put(&scratch)?;
-        self.scratch = scratch;
-        let Some(content) = &selected.content else { return Ok(()) };
-        let mut body = bodies.open(content.clone());
-        while let Some(chunk) = body.next_chunk()? {
-            self.watch.check()?;
-            self.put(&chunk)?;
-            self.watch.progress.bytes(chunk.len() as u64);
-        }
-        let zeros = [0; xvault_core::tar::BLOCK_LEN];
-        self.put(zeros.get(..header::padding(size)).unwrap_or_default())
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.length += bytes.len() as u64;
-        self.out.write_all(bytes).map_err(output_error)
-    }
-}
-
-fn output_error(source: std::io::Error) -> Error {
-    Error::Io { op: "export", file: ArchiveFile::Artifact, source }
+fn tar_zst<A, I, W>(
+    reader: &mut ArchiveReader<A, I>,
+    paths: &[EntryPath],
+    out: &mut Output<'_, W>,
+    watch: &Watch,
+) -> Result<Exported, Error>
+where
+    A: Read + Seek,
+    I: Read + Seek,
+    W: Write,
+{
+    let mut encoder = zstd::Encoder::new(out, ZSTD_LEVEL).map_err(Error::Output)?;
+    encoder.include_checksum(true).map_err(Error::Output)?;
+    let exported = tar::write(reader, paths, &mut Output::new(&mut encoder), watch)?;
+    encoder.finish().map_err(Error::Output)?;
+    Ok(exported)
 }

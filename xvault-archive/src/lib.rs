@@ -10,7 +10,7 @@
 //! - [`ArchiveWriter`]: entries in, artifact and index out; parallel and bounded;
 //! - [`ArchiveReader`]: entries from the index, content from the few frames that hold it;
 //! - [`ArchiveIndex`]: the index alone, for listing without the artifact;
-//! - [`extract()`]: to a directory, never outside it; [`export::tar`]: to a plain tar;
+//! - [`extract()`]: to a directory, never outside it; [`export()`]: to a tar, tar.zst or zip;
 //! - [`verify`]: sizes and hashes without a key, everything with one;
 //! - [`index`]: the lines of the index; [`Error`]: what a caller can decide on.
 //!
@@ -58,7 +58,7 @@
 mod age_stream;
 mod digest;
 mod error;
-pub mod export;
+mod export;
 pub mod extract;
 mod frames;
 mod header;
@@ -73,6 +73,7 @@ mod watch;
 mod writer;
 
 pub use error::{ArchiveFile, Error};
+pub use export::{Exported, REPORT_NAME, export};
 pub use extract::{ExtractOptions, ExtractStats, Overwrite, extract};
 pub use index::{IndexReader, Record};
 pub use listing::{ArchiveEntry, ArchiveIndex, Entries};

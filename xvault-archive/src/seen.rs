@@ -39,10 +39,10 @@ impl PathSet {
 
 /// Uses a number that is a hash already as it is, its low bits mixed in from the high ones.
 #[derive(Default, Clone, Copy)]
-struct PassThrough;
+pub(crate) struct PassThrough;
 
 #[derive(Default)]
-struct Hashed(u64);
+pub(crate) struct Hashed(u64);
 
 impl BuildHasher for PassThrough {
     type Hasher = Hashed;

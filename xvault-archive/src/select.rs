@@ -24,6 +24,7 @@ struct Promoted {
 }
 
 /// One entry to be taken out.
+#[derive(Clone)]
 pub(crate) struct Selected {
     /// What it becomes.
     pub(crate) shown: Entry,

@@ -10,7 +10,7 @@ use xvault::core::store::Addressing;
 use xvault::core::tag::{self, InvalidTags};
 use xvault::core::{SourceId, TenantId};
 use xvault::retention::{Count, Rules, Within};
-use xvault::{Overwrite, ReadBack};
+use xvault::{ExportFormat, Overwrite, ReadBack};
 
 use crate::units::parse_bytes;
 
@@ -68,6 +68,7 @@ impl Command {
             Self::Backup(_) => "interrupted; no snapshot was made, nothing half-done was kept",
             Self::Up(_) => "interrupted; unfinished jobs go on at the next start",
             Self::Forget(_) => "interrupted; what was not deleted yet is whole and stays",
+            Self::Restore(args) if args.output.is_some() => "interrupted; what was written is not whole",
             Self::Restore(_) => "interrupted; the files restored so far are whole and stay",
             _ => "interrupted",
         }
@@ -84,8 +85,8 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Write one file of a snapshot to standard output
     Cat(CatArgs),
-    /// Restore a snapshot, or some paths of it, into a directory
-    Restore(RestoreArgs),
+    /// Restore a snapshot, or some paths of it, into a directory or an archive file
+    Restore(Box<RestoreArgs>),
     /// Check that snapshots are undamaged
     Verify(VerifyArgs),
     /// Delete the snapshots that no rule keeps
@@ -311,8 +312,17 @@ pub(crate) struct RestoreArgs {
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     /// The directory to restore into; made when it is missing
-    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub(crate) to: PathBuf,
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, required_unless_present = "output")]
+    pub(crate) to: Option<PathBuf>,
+    /// Write one archive file instead, or `-` for standard output
+    ///
+    /// A tar keeps everything. A zip has names that every system can have, and says in `xvault-renamed.jsonl` which of
+    /// them are others than in the snapshot; hard links become copies.
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "to")]
+    pub(crate) output: Option<PathBuf>,
+    /// The archive's form: tar, tar.zst or zip [default: by the end of FILE]
+    #[arg(long, value_name = "FORMAT", requires = "output")]
+    pub(crate) format: Option<ExportFormat>,
     /// What happens to files that are there already
     #[arg(long, value_name = "WHEN", default_value = "never")]
     pub(crate) overwrite: OverwriteArg,

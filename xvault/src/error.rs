@@ -78,8 +78,8 @@ pub enum Error {
         limit: u64,
     },
 
-    /// What a file of a snapshot was written to failed.
-    #[error("write the content of a file")]
+    /// What a file of a snapshot, or an export, was written to failed.
+    #[error("write what was read from the snapshot")]
     Output(#[source] std::io::Error),
 
     /// The archive's output has no reader any more: the store failed, and says why itself.

@@ -5,6 +5,7 @@
 //! - [`backup()`]: pulls a [`Source`] into a [`Store`], for the recipients in [`BackupOptions`], and reads back what was stored;
 //! - [`list`] and [`find`]: which snapshots there are, and the one that is meant (an id, its beginning, or [`LATEST`]);
 //! - [`Snapshot::open`]: then [`Snapshot::entries`], [`Snapshot::cat`], [`Snapshot::read_to_vec`] and [`Snapshot::restore`];
+//! - [`Snapshot::export`]: a tar, tar.zst or zip of it; [`Snapshot::export_stream`] and [`Snapshot::file_stream`]: for an HTTP response;
 //! - [`verify()`]: sizes and hashes without a key, every byte and every content hash with one;
 //! - [`forget`]: what a retention policy ([`retention`]) keeps of them, and the removal of the others;
 //! - [`Control`]: cancellation, progress and bandwidth of all of these; [`Error`]: what went wrong, and what to do about it.
@@ -72,7 +73,9 @@
 mod backup;
 pub mod bridge;
 mod error;
+mod export;
 pub mod forget;
+mod media_type;
 mod objects;
 mod read_back;
 mod restore;
@@ -87,18 +90,20 @@ pub use xvault_core as core;
 pub use xvault_retention as retention;
 
 pub use backup::{BackupOptions, backup};
+pub use bridge::ByteStream;
 pub use error::Error;
+pub use export::FileStream;
 pub use restore::RestoreOptions;
 pub use restore_test::restore_test;
 pub use select::{LATEST, find, list, locate};
 pub use snapshot::{Fetched, Snapshot};
 pub use verify::{Depth, VerifyOptions, VerifyReport, verify};
-pub use xvault_archive::{ArchiveEntry, ExtractStats, Overwrite};
+pub use xvault_archive::{ArchiveEntry, Exported, ExtractStats, Overwrite};
 pub use xvault_connectors::snapshot::{Filter, Listed};
 pub use xvault_connectors::{
     Control, FsStore, LocalSource, MemoryStore, SftpSource, Source, SshSource, Store,
 };
-pub use xvault_core::ReadBack;
+pub use xvault_core::{ExportFormat, ReadBack};
 
 /// The code in the README compiles.
 #[cfg(doctest)]

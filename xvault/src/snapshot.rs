@@ -1,7 +1,8 @@
 //! A snapshot in a store, opened to be looked into.
 
 use std::io::Write;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
+use std::sync::Arc;
 
 use xvault_archive::{ArchiveEntry, ArchiveIndex, ArchiveReader, EntryReader};
 use xvault_connectors::{Control, Store};
@@ -13,11 +14,31 @@ use crate::bridge::{ByteCount, ObjectReader, exactly, with_objects};
 use crate::objects::Stored;
 
 /// A snapshot that exists, and the identities to read it with.
-#[derive(Debug)]
+///
+/// One that was opened with [`Snapshot::open_shared`] holds its store itself, and so can be streamed from a task.
+#[derive(Debug, Clone)]
 pub struct Snapshot<'s> {
-    store: &'s dyn Store,
+    store: Held<'s>,
     manifest: Manifest,
     identities: Vec<Identity>,
+}
+
+/// A store that somebody else keeps, or that is kept here.
+#[derive(Debug, Clone)]
+enum Held<'s> {
+    Borrowed(&'s dyn Store),
+    Shared(Arc<dyn Store>),
+}
+
+impl<'s> Deref for Held<'s> {
+    type Target = dyn Store + 's;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Held::Borrowed(store) => *store,
+            Held::Shared(store) => &**store,
+        }
+    }
 }
 
 /// How many bytes were fetched from the store.
@@ -48,7 +69,20 @@ impl<'s> Snapshot<'s> {
     /// The snapshot of a manifest that was just read from `store`.
     #[must_use]
     pub fn of(store: &'s dyn Store, manifest: Manifest, identities: Vec<Identity>) -> Self {
-        Self { store, manifest, identities }
+        Self { store: Held::Borrowed(store), manifest, identities }
+    }
+
+    /// As [`Snapshot::open`], with a store of its own.
+    ///
+    /// # Errors
+    /// As [`Snapshot::open`].
+    pub async fn open_shared(
+        store: Arc<dyn Store>,
+        key: &SnapshotKey,
+        identities: Vec<Identity>,
+    ) -> Result<Snapshot<'static>, Error> {
+        let manifest = xvault_connectors::snapshot::manifest(&*store, key).await.map_err(Error::Store)?;
+        Ok(Snapshot { store: Held::Shared(store), manifest, identities })
     }
 
     /// What the manifest says.
@@ -153,14 +187,14 @@ impl<'s> Snapshot<'s> {
         .await
     }
 
-    async fn artifact(&self, control: &Control) -> Result<Stored<'s>, Error> {
+    async fn artifact(&self, control: &Control) -> Result<Stored<'_>, Error> {
         let (key, digest) = (self.manifest.key(), &self.manifest.artifact);
-        Stored::open(self.store, &key, ARTIFACT_NAME, digest, control).await
+        Stored::open(&*self.store, &key, ARTIFACT_NAME, digest, control).await
     }
 
-    async fn index(&self, control: &Control) -> Result<Stored<'s>, Error> {
+    async fn index(&self, control: &Control) -> Result<Stored<'_>, Error> {
         let (key, digest) = (self.manifest.key(), &self.manifest.index);
-        Stored::open(self.store, &key, INDEX_NAME, digest, control).await
+        Stored::open(&*self.store, &key, INDEX_NAME, digest, control).await
     }
 }
 
@@ -188,7 +222,7 @@ fn show<T>(
     Ok(())
 }
 
-fn copy(
+pub(crate) fn copy(
     body: &mut EntryReader<'_, ObjectReader>,
     out: &mut impl Write,
     control: &Control,

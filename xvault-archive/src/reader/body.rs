@@ -114,7 +114,7 @@ impl<'a, A: Read + Seek> EntryReader<'a, A> {
         self.input = Bytes::new();
         let (number, frame) =
             self.table.at(self.position).ok_or_else(|| self.disagrees("the index has no frame for it"))?;
-        let tar = self.frames.load(self.table, number)?;
+        let tar = self.frames.load(self.table, number).map_err(|error| self.named(error))?;
         let cut =
             |offset: u64| usize::try_from(offset - frame.offset).map_or(tar.len(), |at| at.min(tar.len()));
         let (start, end) = (cut(self.position), cut(self.entry.end.min(frame.offset + frame.size)));
@@ -196,9 +196,23 @@ impl<'a, A: Read + Seek> EntryReader<'a, A> {
     }
 
     fn disagrees(&self, reason: &str) -> Error {
-        let Self { entry: ArchiveEntry { entry, offset, .. }, .. } = self;
-        let place = format!("entry `{}` at byte {offset} of the tar stream", entry.path);
-        Error::damaged(ArchiveFile::Artifact, format!("{place}: {reason}"))
+        Error::damaged(ArchiveFile::Artifact, format!("{}: {reason}", self.place()))
+    }
+
+    /// A frame that can't be read is told with the entry that needed it.
+    fn named(&self, error: Error) -> Error {
+        match error {
+            Error::Damaged { file, reason } => Error::damaged(file, format!("{}: {reason}", self.place())),
+            Error::Truncated { file, reason } => {
+                Error::Truncated { file, reason: format!("{}: {reason}", self.place()) }
+            }
+            other => other,
+        }
+    }
+
+    fn place(&self) -> String {
+        let ArchiveEntry { entry, offset, .. } = &self.entry;
+        format!("entry `{}` at byte {offset} of the tar stream", entry.path)
     }
 }
 

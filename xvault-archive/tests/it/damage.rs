@@ -8,8 +8,9 @@ use xvault_archive::{ArchiveReader, Error, ExtractOptions, Watch, export, extrac
 use xvault_core::snapshot::{
     Completeness, ContentSummary, Evidence, FORMAT_VERSION, Manifest, ReadBack, ReadBackReport,
 };
-use xvault_core::{Dispose, Disposition, Identity};
+use xvault_core::{Dispose, Disposition, ExportFormat, Identity};
 
+use crate::export::assert_not_whole;
 use crate::support::{Archive, Item, file, noise, oddities, path, small, stream, write, write_with};
 use crate::tree::names;
 
@@ -59,16 +60,18 @@ enum Operation {
     List,
     Cat,
     Extract,
-    Export,
+    Export(ExportFormat),
     Quick,
     Deep,
 }
 
-const OPERATIONS: [Operation; 6] = [
+const OPERATIONS: [Operation; 8] = [
     Operation::List,
     Operation::Cat,
     Operation::Extract,
-    Operation::Export,
+    Operation::Export(ExportFormat::Tar),
+    Operation::Export(ExportFormat::TarZst),
+    Operation::Export(ExportFormat::Zip),
     Operation::Quick,
     Operation::Deep,
 ];
@@ -97,8 +100,13 @@ fn operate(operation: Operation, archive: &Archive) -> Result<Vec<u8>, Error> {
             }
         }
         Operation::Extract => return extract_all(archive, &manifest),
-        Operation::Export => {
-            export::tar(&mut open()?, &[], &mut out, &Watch::default())?;
+        Operation::Export(format) => {
+            let exported =
+                open().and_then(|mut reader| export(&mut reader, format, &[], &mut out, &Watch::default()));
+            if let Err(error) = exported {
+                assert_not_whole(format, &out);
+                return Err(error);
+            }
         }
         Operation::Quick => verify::quick(&*archive.artifact, &*archive.index, &manifest, &Watch::default())?,
         Operation::Deep => {

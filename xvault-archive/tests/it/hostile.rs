@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use xvault_archive::{ArchiveReader, Error, ExtractOptions, Overwrite, Watch, export, extract, verify};
 use xvault_core::snapshot::ContentSummary;
-use xvault_core::{EntryPath, Identity, Phase, Progress, Warning, seal};
+use xvault_core::{EntryPath, ExportFormat, Identity, Phase, Progress, Warning, seal};
 use xvault_testkit::forge::{self, Crafted, FRAME, Forged, Zeros, header_block, zstd_of};
 use xvault_testkit::samples;
 
+use crate::export::assert_not_whole;
 use crate::support::Counting;
 use crate::tree::{names, place};
 
@@ -88,8 +89,12 @@ impl Sealed {
     fn refused_by_all(&self) -> String {
         let deep = self.open().and_then(|mut reader| verify::deep(&mut reader, &Watch::default()));
         assert!(deep.is_err());
-        let export = |mut reader| export::tar(&mut reader, &[], &mut std::io::sink(), &Watch::default());
-        assert!(self.open().and_then(export).is_err());
+        for format in ExportFormat::ALL {
+            let mut out = Vec::new();
+            let export = |mut reader| export(&mut reader, format, &[], &mut out, &Watch::default());
+            assert!(self.open().and_then(export).is_err());
+            assert_not_whole(format, &out);
+        }
         self.refused()
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod damage;
+mod export;
 mod extract;
 mod golden;
 mod hostile;

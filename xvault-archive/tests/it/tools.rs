@@ -9,7 +9,7 @@ use bytes::Bytes;
 use xvault_archive::{ArchiveWriter, ExtractOptions, Watch, export, extract};
 use xvault_core::secret::ExposeSecret;
 use xvault_core::tar::{Event, TarEntry, TarKind, TarParser};
-use xvault_core::{Entry, EntryKind, Identity, Mtime};
+use xvault_core::{Entry, EntryKind, ExportFormat, Identity, Mtime};
 
 use crate::support::{
     Archive, Item, dir, file, hardlink, metadata, noise, oddities, path, small, symlink, write,
@@ -179,8 +179,8 @@ fn an_export_is_a_plain_tar_with_streams_whole() {
     let items = possible(oddities());
     let archive = write(&items);
     let mut tar = Vec::new();
-    let length = export::tar(&mut archive.reader(), &[], &mut tar, &Watch::default()).unwrap();
-    assert_eq!(length, tar.len() as u64);
+    let exported = export(&mut archive.reader(), ExportFormat::Tar, &[], &mut tar, &Watch::default());
+    assert_eq!(exported.unwrap().bytes, tar.len() as u64);
     let work = tempfile::tempdir().unwrap();
     let place = work.path().join("tar");
     fs::write(&place, &tar).unwrap();
@@ -188,7 +188,8 @@ fn an_export_is_a_plain_tar_with_streams_whole() {
     assert_tree(&work.path().join("out"), &items, rustix::process::geteuid().is_root());
 
     let mut part = Vec::new();
-    export::tar(&mut archive.reader(), &[path("srv/second-name")], &mut part, &Watch::default()).unwrap();
+    let paths = [path("srv/second-name")];
+    export(&mut archive.reader(), ExportFormat::Tar, &paths, &mut part, &Watch::default()).unwrap();
     let entries = parse(&part);
     assert_eq!(entries.len(), 1);
     assert_eq!(

@@ -3,6 +3,7 @@
 
 mod commands;
 mod crash;
+mod exports;
 mod forget;
 mod hostile;
 mod keys;

@@ -3,6 +3,7 @@
 
 mod cancel;
 mod control;
+mod export;
 mod forget;
 mod object_reader;
 mod read_back;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use xvault_archive::{ArchiveEntry, Watch, export};
 use xvault_core::tar::{Event, TarEntry, TarKind, TarParser};
-use xvault_core::{EntryKind, EntryPath};
+use xvault_core::{EntryKind, EntryPath, ExportFormat};
 
 use super::{Reader, assert_is_promised};
 use crate::Verdict;
@@ -11,7 +11,7 @@ use crate::Verdict;
 /// Exports everything, and reads the tar stream again.
 pub(super) fn check(reader: &mut Reader, entries: &[ArchiveEntry]) -> Verdict {
     let mut tar = Vec::new();
-    let exported = export::tar(reader, &[], &mut tar, &Watch::default());
+    let exported = export(reader, ExportFormat::Tar, &[], &mut tar, &Watch::default());
     let (found, whole) = parse(Bytes::from(tar));
     assert_eq!(whole, exported.is_ok(), "a broken-off export must be told from a whole one");
     for ((header, body), entry) in found.iter().zip(entries) {

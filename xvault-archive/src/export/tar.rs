@@ -1,0 +1,70 @@
+//! The form that keeps everything: a POSIX tar.
+
+use std::io::{Read, Seek, Write};
+
+use xvault_core::EntryPath;
+
+use super::Exported;
+use super::output::Output;
+use crate::error::Error;
+use crate::header;
+use crate::index::TAR_END;
+use crate::listing::ArchiveEntry;
+use crate::reader::{ArchiveReader, Bodies};
+use crate::select::{Selected, Selection};
+use crate::watch::Watch;
+
+pub(super) fn write<A, I, W>(
+    reader: &mut ArchiveReader<A, I>,
+    paths: &[EntryPath],
+    out: &mut Output<'_, W>,
+    watch: &Watch,
+) -> Result<Exported, Error>
+where
+    A: Read + Seek,
+    I: Read + Seek,
+    W: Write,
+{
+    let (index, mut bodies) = reader.split()?;
+    let selection = Selection::new(paths, index)?;
+    let mut tar = Tar { out, scratch: Vec::new(), watch };
+    let mut exported = Exported::default();
+    for entry in index.entries()? {
+        watch.check()?;
+        if let Some(selected) = selection.resolve(entry?)? {
+            tar.entry(&selected, &mut bodies)?;
+            exported.entries += 1;
+        }
+    }
+    tar.out.put(&TAR_END)?;
+    Ok(exported)
+}
+
+struct Tar<'a, 'o, W> {
+    out: &'a mut Output<'o, W>,
+    scratch: Vec<u8>,
+    watch: &'a Watch,
+}
+
+impl<W: Write> Tar<'_, '_, W> {
+    fn entry<A: Read + Seek>(
+        &mut self,
+        selected: &Selected,
+        bodies: &mut Bodies<'_, A>,
+    ) -> Result<(), Error> {
+        let size = selected.content.as_ref().map_or(0, ArchiveEntry::size);
+        self.watch.progress.entry(&selected.shown.path);
+        self.scratch.clear();
+        header::encode(&selected.shown, size, &mut self.scratch);
+        self.out.put(&self.scratch)?;
+        let Some(content) = &selected.content else { return Ok(()) };
+        let mut body = bodies.open(content.clone());
+        while let Some(chunk) = body.next_chunk()? {
+            self.watch.check()?;
+            self.out.put(&chunk)?;
+            self.watch.progress.bytes(chunk.len() as u64);
+        }
+        let zeros = [0; xvault_core::tar::BLOCK_LEN];
+        self.out.put(zeros.get(..header::padding(size)).unwrap_or_default())
+    }
+}
