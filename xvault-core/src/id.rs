@@ -109,6 +109,8 @@ ids! {
     UserId = "user id";
     /// A password or private key that a source is read with.
     CredentialId = "credential id";
+    /// A place that snapshots lie in, as operators and tenants save it.
+    StoreId = "store id";
     /// A token for programs.
     ApiKeyId = "api key id";
     /// A login, and all that descends from it.

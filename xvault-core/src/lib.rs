@@ -54,7 +54,7 @@ pub use entry::{Entry, EntryKind, EntryPath, EntrySink, Metadata, Mtime, SinkErr
 pub use error::{Dispose, Disposition};
 pub use export::ExportFormat;
 pub use id::{
-    ApiKeyId, ClaimNonce, CredentialId, JobId, LeaseToken, ScheduleId, SessionId, SnapshotId, SourceId,
+    ApiKeyId, ClaimNonce, CredentialId, JobId, LeaseToken, ScheduleId, SessionId, SnapshotId, SourceId, StoreId,
     TenantId, UserId, WorkerId,
 };
 pub use job::{JobKind, JobStatus};

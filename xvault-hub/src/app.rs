@@ -8,6 +8,7 @@ pub(crate) mod auth;
 #[cfg(test)]
 pub(crate) mod bench;
 pub(crate) mod credentials;
+pub(crate) mod egress;
 pub(crate) mod email;
 pub(crate) mod fleet;
 pub(crate) mod holds;
@@ -27,6 +28,7 @@ pub(crate) mod schedules;
 pub(crate) mod sessions;
 pub(crate) mod snapshots;
 pub(crate) mod sources;
+pub(crate) mod stores;
 pub(crate) mod streams;
 pub(crate) mod tenant_settings;
 pub(crate) mod tenants;

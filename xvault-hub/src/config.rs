@@ -10,7 +10,7 @@ use xvault_core::secret::{ExposeSecret, SecretString};
 use xvault_core::service::{DEFAULT_LOG_FILTER, Environment, LogFormat, SettingError};
 
 use crate::queue::{JobQueue, RedisQueue};
-use crate::{Clock, Db, HubParts, IpNet, Keys, Registration, Settings};
+use crate::{Clock, Db, HubParts, IpNet, Keys, PrivateStores, Registration, Settings};
 
 /// Every environment variable that begins with `HUB_`, besides [`SECRETS`].
 pub const KNOWN: &[&str] = &[
@@ -22,6 +22,7 @@ pub const KNOWN: &[&str] = &[
     "HUB_JOB_LOG_DAYS",
     "HUB_REGISTRATION",
     "HUB_RECOVERY_RECIPIENT",
+    "HUB_PRIVATE_STORES",
     "HUB_TRUSTED_PROXIES",
     "HUB_DATABASE_CONNECTIONS",
     "HUB_MAX_CONNECTIONS",
@@ -83,6 +84,9 @@ pub struct BehaviourArgs {
     /// An offline age recipient that every backup is encrypted to, too
     #[arg(long, env = "HUB_RECOVERY_RECIPIENT", value_name = "RECIPIENT")]
     pub recovery_recipient: Option<Recipient>,
+    /// Whose stores may have an address in a private network: operators or everybody
+    #[arg(long, env = "HUB_PRIVATE_STORES", default_value = "operators", value_name = "WHO")]
+    pub private_stores: PrivateStores,
     /// Proxies whose X-Forwarded-For is believed, such as 10.0.0.5 or 10.0.0.0/24; separated by commas
     #[arg(long, env = "HUB_TRUSTED_PROXIES", value_name = "NETWORKS", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
@@ -136,6 +140,7 @@ impl BehaviourArgs {
         settings.max_silence = Duration::from_secs(self.max_silence_seconds);
         settings.trusted_proxies = self.trusted_proxies.clone();
         settings.recovery_recipient = self.recovery_recipient.clone();
+        settings.private_stores = self.private_stores;
         Ok(settings)
     }
 }

@@ -81,5 +81,5 @@ pub use db::{Db, Dialect, Error as DbError, Migration};
 pub use ipnet::IpNet;
 pub use keys::{Error as KeyError, Keys};
 pub use serve::{raise_open_files, serve, serve_http, stop_on_signals};
-pub use settings::{LoginLimit, Registration, Settings, SettingsError, StreamLimit};
+pub use settings::{LoginLimit, PrivateStores, Registration, Settings, SettingsError, StreamLimit};
 pub use state::{Hub, HubParts, StartError};

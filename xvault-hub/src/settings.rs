@@ -34,6 +34,27 @@ impl FromStr for Registration {
     }
 }
 
+/// Whose stores may have an address in a private network, or on a worker's own machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PrivateStores {
+    /// Those that operators made: a tenant's own could make workers ask what only they can reach.
+    #[default]
+    Operators,
+    /// Everybody's, where all tenants are trusted.
+    Everybody,
+}
+
+impl FromStr for PrivateStores {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "operators" => Ok(Self::Operators),
+            "everybody" => Ok(Self::Everybody),
+            _ => Err("`operators` or `everybody` is needed"),
+        }
+    }
+}
+
 /// How the hub behaves. Begin with [`Settings::with_jwt_secret`].
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -69,6 +90,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// An offline key that every backup is encrypted to, too.
     pub recovery_recipient: Option<Recipient>,
+    /// Whose stores may have an address in a private network.
+    pub private_stores: PrivateStores,
 }
 
 /// Why there are no settings.
@@ -103,6 +126,7 @@ impl Settings {
             max_silence: Duration::from_secs(75),
             trusted_proxies: Vec::new(),
             recovery_recipient: None,
+            private_stores: PrivateStores::default(),
         })
     }
 }

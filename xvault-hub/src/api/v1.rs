@@ -19,6 +19,7 @@ mod snapshot_verify;
 mod snapshots;
 mod source_test;
 mod sources;
+mod stores;
 mod tenants;
 mod users;
 mod workers;
@@ -37,6 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
         .merge(credentials::routes())
         .merge(sources::routes())
         .merge(source_test::routes())
+        .merge(stores::routes())
         .merge(schedules::routes())
         .merge(jobs::routes())
         .merge(job_logs::routes())

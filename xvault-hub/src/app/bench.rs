@@ -90,6 +90,7 @@ impl Bench {
             status: SourceStatus::Active,
             settings,
             credential_id: None,
+            store_id: None,
             read_back: ReadBack::Full,
             created_at: now,
             updated_at: now,

@@ -21,6 +21,8 @@ pub struct Rekeyed {
     pub credentials: u64,
     /// Identities of tenants.
     pub tenant_keys: u64,
+    /// What requests to stores are signed with, where it is no credential of a tenant.
+    pub stores: u64,
 }
 
 /// Why some may be left. Run it again once the cause is gone.
@@ -55,6 +57,7 @@ pub async fn rekey(db: &Db, keys: &Keys) -> Result<Rekeyed, RekeyError> {
     let done = Rekeyed {
         credentials: table(db, keys, Table::Credentials).await?,
         tenant_keys: table(db, keys, Table::TenantKeys).await?,
+        stores: table(db, keys, Table::Stores).await?,
     };
     let mut tx = db.begin().await?;
     kek::rekey(&mut tx, keys).await?;
@@ -64,7 +67,7 @@ pub async fn rekey(db: &Db, keys: &Keys) -> Result<Rekeyed, RekeyError> {
         target_type: "kek",
         target_id: &kek_id,
         tenant_id: None,
-        details: json!({ "credentials": done.credentials, "tenant_keys": done.tenant_keys }),
+        details: json!({ "credentials": done.credentials, "tenant_keys": done.tenant_keys, "stores": done.stores }),
     };
     record_by_system(&mut tx, deed, now).await?;
     tx.commit().await.map_err(DbError::from)?;

@@ -2,14 +2,15 @@
 
 use serde_json::{Value, json};
 use xvault_core::source::DatabaseServer;
-use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, SshSettings, TenantId};
+use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, SshSettings, StoreId, TenantId};
 
 use super::audit::{Deed, record};
 use crate::api::error::{Error, Result};
 use crate::api::principal::{Principal, Role};
 use crate::db::credentials::CredentialKind;
 use crate::db::sources::{Source, SourceStatus};
-use crate::db::{Page, Scope, credentials, schedules, sources, tenants};
+use crate::db::status::Status;
+use crate::db::{Page, Scope, credentials, schedules, sources, stores, tenants};
 use crate::{DbError, Hub};
 
 /// A source to be.
@@ -19,7 +20,20 @@ pub(crate) struct NewSource {
     pub(crate) name: String,
     pub(crate) settings: SourceSettings,
     pub(crate) credential_id: Option<CredentialId>,
-    pub(crate) read_back: ReadBack,
+    pub(crate) store: StoreChoice,
+    /// None: as the store's kind asks for.
+    pub(crate) read_back: Option<ReadBack>,
+}
+
+/// Where the snapshots of a new source shall lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreChoice {
+    /// In the platform's default store; on the worker's disk where there is none.
+    Default,
+    /// On the disk of the worker that makes them.
+    Disk,
+    /// There.
+    Store(StoreId),
 }
 
 /// What shall be different about a source. What is absent stays.
@@ -30,13 +44,16 @@ pub(crate) struct Change {
     pub(crate) config: Option<serde_json::Value>,
     /// `Some(None)`: none any more.
     pub(crate) credential_id: Option<Option<CredentialId>>,
+    /// `Some(None)`: the worker's disk.
+    pub(crate) store_id: Option<Option<StoreId>>,
     pub(crate) read_back: Option<ReadBack>,
 }
 
 /// Saves a source.
 pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewSource) -> Result<Source> {
     let now = hub.clock().now();
-    let NewSource { tenant_id, name, settings, credential_id, read_back } = new;
+    let NewSource { tenant_id, name, settings, credential_id, store, read_back } = new;
+    let store_id = chosen(&mut *hub.db().conn().await?, store).await?;
     let source = Source {
         id: SourceId::generate(),
         tenant_id,
@@ -44,7 +61,8 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewSource) -> Result
         status: SourceStatus::Active,
         settings,
         credential_id,
-        read_back,
+        read_back: read_back.unwrap_or_else(|| usual_read_back(store_id.as_ref())),
+        store_id,
         created_at: now,
         updated_at: now,
     };
@@ -52,6 +70,7 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewSource) -> Result
     let mut tx = hub.db().begin().await?;
     tenants::get(&mut tx, &Scope::All, &source.tenant_id).await.map_err(Error::of("tenant"))?;
     check_credential(&mut tx, &source).await?;
+    check_store(&mut tx, &source).await?;
     sources::insert(&mut tx, &source).await?;
     record(&mut tx, hub, who, deed("source.create", &source)).await?;
     tx.commit().await.map_err(DbError::from)?;
@@ -118,6 +137,30 @@ fn needs_login(server: &DatabaseServer) -> bool {
     }
 }
 
+async fn chosen(conn: &mut sqlx::AnyConnection, choice: StoreChoice) -> Result<Option<StoreId>> {
+    match choice {
+        StoreChoice::Default => Ok(stores::default(conn).await?.map(|store| store.id)),
+        StoreChoice::Disk => Ok(None),
+        StoreChoice::Store(id) => Ok(Some(id)),
+    }
+}
+
+/// Reading back all of a bucket's object costs what downloading it costs.
+fn usual_read_back(store_id: Option<&StoreId>) -> ReadBack {
+    if store_id.is_some() { ReadBack::Sample } else { ReadBack::Full }
+}
+
+/// The store must be there for the tenant to use.
+async fn check_store(conn: &mut sqlx::AnyConnection, source: &Source) -> Result<()> {
+    let Some(id) = &source.store_id else { return Ok(()) };
+    let own = Scope::Tenant(source.tenant_id.clone());
+    let store = stores::get(conn, &own, id).await.map_err(Error::of("store"))?;
+    match store.status {
+        Status::Active => Ok(()),
+        Status::Disabled => Err(Error::conflict("store_disabled", "the store is disabled; name another one")),
+    }
+}
+
 fn deed<'a>(action: &'a str, source: &'a Source) -> Deed<'a> {
     Deed {
         action,
@@ -128,6 +171,7 @@ fn deed<'a>(action: &'a str, source: &'a Source) -> Deed<'a> {
             "name": source.name,
             "type": source.settings.kind(),
             "target": target(&source.settings, source.credential_id.as_ref()),
+            "store_id": source.store_id,
         }),
     }
 }
@@ -186,6 +230,10 @@ pub(crate) async fn update(
     if let Some(credential_id) = change.credential_id {
         source.credential_id = credential_id;
     }
+    if let Some(store_id) = change.store_id {
+        source.store_id = store_id;
+        check_store(&mut tx, &source).await?;
+    }
     if let Some(read_back) = change.read_back {
         source.read_back = read_back;
     }
@@ -228,7 +276,7 @@ pub(crate) async fn delete(hub: &Hub, who: &Principal, scope: &Scope, id: &Sourc
     record(&mut tx, hub, who, event).await?;
     schedules::delete_for_source(&mut tx, id).await?;
     source.status = SourceStatus::Deleted;
-    source.credential_id = None;
+    (source.credential_id, source.store_id) = (None, None);
     source.updated_at = hub.clock().now();
     sources::update(&mut tx, &source).await.map_err(Error::of("source"))?;
     tx.commit().await.map_err(DbError::from)?;

@@ -116,6 +116,13 @@ pub(crate) async fn get(conn: &mut AnyConnection, scope: &Scope, id: &Credential
     if scope.admits(&found.tenant_id) { Ok(found) } else { Err(super::Error::NotFound) }
 }
 
+/// A secret, still encrypted.
+pub(crate) async fn secret(conn: &mut AnyConnection, id: &CredentialId) -> Result<StoredSecret> {
+    let query = sqlx::query("SELECT ciphertext, key_id FROM credentials WHERE id = $1");
+    let row = query.bind(id.as_str()).fetch_one(conn).await?;
+    Ok(StoredSecret { ciphertext: row.try_get("ciphertext")?, kek_id: row.try_get("key_id")? })
+}
+
 pub(crate) async fn list(conn: &mut AnyConnection, scope: &Scope, page: &Page) -> Result<Vec<Credential>> {
     let query = match scope {
         Scope::Tenant(tenant) => {

@@ -21,15 +21,15 @@ use std::collections::HashSet;
 use jiff::Timestamp;
 use sqlx::{AnyConnection, AssertSqlSafe};
 use xvault_core::job::{JobError, State};
-use xvault_core::{JobId, LeaseToken, ScheduleId, SnapshotId, SourceId, WorkerId};
+use xvault_core::{JobId, LeaseToken, ScheduleId, SnapshotId, SourceId, StoreId, WorkerId};
 
 use super::{Binds, Result, Scope, parsed, places};
 
 const INSERT: &str = "INSERT INTO jobs (id, tenant_id, source_id, type, status, priority, target_worker_id, capability,
     payload, attempt, max_attempts, not_before, snapshot_id, enqueued_at, enqueue_count, push_at, created_by, schedule_id,
-    created_at, updated_at) VALUES";
+    created_at, updated_at, store_id) VALUES";
 /// Its columns.
-const INSERTED: usize = 20;
+const INSERTED: usize = 21;
 
 /// Adds a job. [`super::Error::Duplicate`] when another unfinished one excludes it.
 pub(crate) async fn insert(conn: &mut AnyConnection, job: &JobRow) -> Result<()> {
@@ -75,6 +75,7 @@ fn bind_new<'q>(query: Binds<'q>, job: &JobRow) -> Binds<'q> {
         .bind(job.schedule_id.as_ref().map(ScheduleId::as_str).map(text))
         .bind(job.created_at.as_millisecond())
         .bind(job.created_at.as_millisecond())
+        .bind(job.store_id.as_ref().map(StoreId::as_str).map(text))
 }
 
 /// One job.
@@ -92,7 +93,8 @@ pub(crate) async fn save(conn: &mut AnyConnection, job: &JobRow, now: Timestamp)
         "UPDATE jobs SET revision = revision + 1, status = $3, attempt = $4, not_before = $5, worker_id = $6,
              lease_token = $7, lease_expires_at = $8, done_token = $9, error_code = $10, error_message = $11,
              snapshot_id = $12, progress = $13, result = $14, enqueued_at = $15, enqueue_count = $16, push_at = $17,
-             started_at = $18, finished_at = $19, target_worker_id = $20, updated_at = $21, runs = $22
+             started_at = $18, finished_at = $19, target_worker_id = $20, updated_at = $21, runs = $22,
+             store_id = $23
          WHERE id = $1 AND revision = $2",
     )
     .bind(job.id.as_str())
@@ -117,6 +119,7 @@ pub(crate) async fn save(conn: &mut AnyConnection, job: &JobRow, now: Timestamp)
     .bind(job.target_worker_id.as_ref().map(WorkerId::as_str))
     .bind(now.as_millisecond())
     .bind(i64::from(job.runs))
+    .bind(job.store_id.as_ref().map(StoreId::as_str))
     .execute(conn)
     .await?;
     Ok(result.rows_affected() == 1)

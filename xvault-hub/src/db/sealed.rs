@@ -9,6 +9,7 @@ use super::Result;
 pub(crate) enum Table {
     Credentials,
     TenantKeys,
+    Stores,
 }
 
 /// One of them.
@@ -22,13 +23,14 @@ pub(crate) struct Sealed {
 }
 
 impl Table {
-    pub(crate) const ALL: [Self; 2] = [Self::Credentials, Self::TenantKeys];
+    pub(crate) const ALL: [Self; 3] = [Self::Credentials, Self::TenantKeys, Self::Stores];
 
     /// As it is named in the database.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Credentials => "credentials",
             Self::TenantKeys => "tenant_keys",
+            Self::Stores => "stores",
         }
     }
 }
@@ -39,6 +41,9 @@ pub(crate) async fn kek_ids(conn: &mut AnyConnection, table: Table) -> Result<Ve
         Table::Credentials => "SELECT DISTINCT key_id AS kek_id FROM credentials",
         Table::TenantKeys => {
             "SELECT DISTINCT kek_id FROM tenant_keys WHERE encrypted_private_key IS NOT NULL AND kek_id IS NOT NULL"
+        }
+        Table::Stores => {
+            "SELECT DISTINCT kek_id FROM stores WHERE ciphertext IS NOT NULL AND kek_id IS NOT NULL"
         }
     };
     let rows = sqlx::query(sql).fetch_all(conn).await?;
@@ -59,6 +64,10 @@ pub(crate) async fn others(
         Table::TenantKeys => {
             "SELECT id, encrypted_private_key AS ciphertext, kek_id FROM tenant_keys
              WHERE encrypted_private_key IS NOT NULL AND kek_id <> $1 ORDER BY id LIMIT $2"
+        }
+        Table::Stores => {
+            "SELECT id, ciphertext, kek_id FROM stores WHERE ciphertext IS NOT NULL AND kek_id <> $1
+             ORDER BY id LIMIT $2"
         }
     };
     let rows = sqlx::query(sql).bind(kek_id).bind(limit).fetch_all(conn).await?;
@@ -88,6 +97,9 @@ pub(crate) async fn replace(
         Table::TenantKeys => {
             "UPDATE tenant_keys SET encrypted_private_key = $4, kek_id = $5
              WHERE id = $1 AND kek_id = $2 AND encrypted_private_key = $3"
+        }
+        Table::Stores => {
+            "UPDATE stores SET ciphertext = $4, kek_id = $5 WHERE id = $1 AND kek_id = $2 AND ciphertext = $3"
         }
     };
     let result = sqlx::query(sql)

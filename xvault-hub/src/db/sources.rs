@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
-use xvault_core::{CredentialId, JobId, ReadBack, SourceId, SourceSettings, TenantId};
+use xvault_core::{CredentialId, JobId, ReadBack, SourceId, SourceSettings, StoreId, TenantId};
 
 use super::{
     Dialect, Error, Page, Result, Scope, instant, json as json_column, parsed, parsed_opt, places, touched,
@@ -58,6 +58,8 @@ pub(crate) struct Source {
     /// Columns `type` and `config`.
     pub(crate) settings: SourceSettings,
     pub(crate) credential_id: Option<CredentialId>,
+    /// Where its snapshots go. None: the disk of the worker that makes them.
+    pub(crate) store_id: Option<StoreId>,
     pub(crate) read_back: ReadBack,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
@@ -74,6 +76,7 @@ fn from_row(row: &AnyRow) -> Result<Source> {
         status: parsed(row, "status")?,
         settings: from_json(json!({ "type": kind, "config": config }), "config")?,
         credential_id: parsed_opt(row, "credential_id")?,
+        store_id: parsed_opt(row, "store_id")?,
         read_back: from_json(Value::String(read_back), "read_back")?,
         created_at: instant(row, "created_at")?,
         updated_at: instant(row, "updated_at")?,
@@ -101,8 +104,9 @@ fn read_back_word(read_back: ReadBack) -> &'static str {
 
 pub(crate) async fn insert(conn: &mut AnyConnection, source: &Source) -> Result<()> {
     sqlx::query(
-        "INSERT INTO sources (id, tenant_id, type, name, status, config, credential_id, read_back, created_at, updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO sources (id, tenant_id, type, name, status, config, credential_id, read_back, created_at, updated_at,
+             store_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(source.id.as_str())
     .bind(source.tenant_id.as_str())
@@ -114,6 +118,7 @@ pub(crate) async fn insert(conn: &mut AnyConnection, source: &Source) -> Result<
     .bind(read_back_word(source.read_back))
     .bind(source.created_at.as_millisecond())
     .bind(source.updated_at.as_millisecond())
+    .bind(source.store_id.as_ref().map(StoreId::as_str))
     .execute(conn)
     .await?;
     Ok(())
@@ -223,7 +228,8 @@ pub(crate) async fn list(
 /// as it is.
 pub(crate) async fn update(conn: &mut AnyConnection, source: &Source) -> Result<()> {
     let done = sqlx::query(
-        "UPDATE sources SET name = $3, status = $4, config = $5, credential_id = $6, read_back = $7, updated_at = $8
+        "UPDATE sources SET name = $3, status = $4, config = $5, credential_id = $6, read_back = $7, updated_at = $8,
+             store_id = $9
          WHERE id = $1 AND tenant_id = $2 AND status <> 'deleted'",
     )
     .bind(source.id.as_str())
@@ -234,6 +240,7 @@ pub(crate) async fn update(conn: &mut AnyConnection, source: &Source) -> Result<
     .bind(source.credential_id.as_ref().map(CredentialId::as_str))
     .bind(read_back_word(source.read_back))
     .bind(source.updated_at.as_millisecond())
+    .bind(source.store_id.as_ref().map(StoreId::as_str))
     .execute(conn)
     .await?;
     touched(&done)

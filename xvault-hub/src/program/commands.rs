@@ -71,7 +71,7 @@ pub(crate) async fn rekey(environment: &Environment) -> anyhow::Result<()> {
     let done = crate::rekey(&db, &keys).await?;
     print(&format!(
         "{} credentials and {} tenant keys are now encrypted to key {}",
-        done.credentials,
+        done.credentials + done.stores,
         done.tenant_keys,
         keys.current_id()
     ))

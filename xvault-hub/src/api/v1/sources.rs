@@ -8,7 +8,8 @@ use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xvault_core::{
-    CredentialId, LocalSettings, MysqlSettings, PostgresSettings, ReadBack, SourceId, SshSettings, TenantId,
+    CredentialId, LocalSettings, MysqlSettings, PostgresSettings, ReadBack, SourceId, SshSettings, StoreId,
+    TenantId,
 };
 
 use super::config::{SourceType, parse};
@@ -19,7 +20,7 @@ use crate::api::fields::{Name, name, sought};
 use crate::api::paging::{cut, page};
 use crate::api::principal::{NamedTenant, Principal, Role};
 use crate::app::overdue::{self, Standing};
-use crate::app::sources::{self, Change, NewSource};
+use crate::app::sources::{self, Change, NewSource, StoreChoice};
 use crate::db;
 use crate::db::sources::SourceStatus;
 
@@ -61,7 +62,13 @@ struct CreateSource {
     credential_id: Option<CredentialId>,
     #[schema(value_type = SourceConfig)]
     config: Value,
-    /// How much of each snapshot is read back and compared after it was written; `full` when absent.
+    /// The store that its snapshots go to; `null`: the disk of the worker that makes them. When absent, the platform's default
+    /// store, if there is one.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<StoreId>)]
+    store_id: Option<Option<StoreId>>,
+    /// How much of each snapshot is read back and compared after it was written; when absent, `full` on a worker's disk and
+    /// `sample` in a store.
     read_back: Option<ReadBack>,
 }
 
@@ -76,6 +83,10 @@ struct UpdateSource {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<CredentialId>)]
     credential_id: Option<Option<CredentialId>>,
+    /// The store that new snapshots go to; `null`: the disk of the worker that makes them. Those that are there stay where they are.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<StoreId>)]
+    store_id: Option<Option<StoreId>>,
     /// All settings of the source's type.
     #[schema(value_type = Option<SourceConfig>)]
     config: Option<Value>,
@@ -84,9 +95,9 @@ struct UpdateSource {
 }
 
 /// Tells `null` from absence.
-fn present<'de, D: Deserializer<'de>>(
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     value: D,
-) -> std::result::Result<Option<Option<CredentialId>>, D::Error> {
+) -> std::result::Result<Option<Option<T>>, D::Error> {
     Option::deserialize(value).map(Some)
 }
 
@@ -119,6 +130,8 @@ pub(super) struct Source {
     #[schema(value_type = SourceConfig)]
     config: Value,
     credential_id: Option<CredentialId>,
+    /// Where new snapshots go; absent: the disk of the worker that makes them.
+    store_id: Option<StoreId>,
     read_back: ReadBack,
     /// When its last whole snapshot was reported. A partial one does not count.
     last_success_at: Option<Timestamp>,
@@ -147,6 +160,7 @@ impl Source {
             name: row.name,
             status: row.status,
             credential_id: row.credential_id,
+            store_id: row.store_id,
             read_back: row.read_back,
             last_success_at: standing.last_success_at,
             next_expected_at: standing.next_expected_at,
@@ -195,7 +209,12 @@ async fn create(
         name: name("name", &body.name)?,
         settings: parse(body.kind.as_str(), &body.config)?,
         credential_id: body.credential_id,
-        read_back: body.read_back.unwrap_or_default(),
+        store: match body.store_id {
+            None => StoreChoice::Default,
+            Some(None) => StoreChoice::Disk,
+            Some(Some(id)) => StoreChoice::Store(id),
+        },
+        read_back: body.read_back,
     };
     let source = sources::create(&hub, &who, new).await?;
     Ok((StatusCode::CREATED, answer(&hub, source).await?))
@@ -262,6 +281,7 @@ async fn update(
         name: body.name.map(|text| name("name", &text)).transpose()?,
         config: body.config,
         credential_id: body.credential_id,
+        store_id: body.store_id,
         read_back: body.read_back,
     };
     answer(&hub, sources::update(&hub, &who, &who.scope(None)?, &id, change, parse).await?).await

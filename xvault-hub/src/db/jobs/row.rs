@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use xvault_core::job::{JobError, Lease, Life, State};
 use xvault_core::{
-    JobId, JobKind, JobStatus, LeaseToken, ScheduleId, SnapshotId, SourceId, TenantId, WorkerId,
+    JobId, JobKind, JobStatus, LeaseToken, ScheduleId, SnapshotId, SourceId, StoreId, TenantId, WorkerId,
 };
 
 use crate::db::{Error, Result, instant, instant_opt, json, json_opt, parsed, parsed_opt};
@@ -42,6 +42,8 @@ pub(crate) struct JobRow {
     pub(crate) done_token: Option<LeaseToken>,
     /// The snapshot to be deleted, or that the present attempt makes.
     pub(crate) snapshot_id: Option<SnapshotId>,
+    /// The store that the present attempt writes to, or that is tested or swept. None: a worker's disk, or that of its snapshot.
+    pub(crate) store_id: Option<StoreId>,
     /// How far it has come: `xvault_core::protocol::JobProgress`.
     pub(crate) progress: Option<Value>,
     /// When a message about it was last sent.
@@ -87,6 +89,7 @@ impl JobRow {
             worker_id: None,
             done_token: None,
             snapshot_id: None,
+            store_id: None,
             progress: None,
             enqueued_at: None,
             enqueue_count: 0,
@@ -138,6 +141,7 @@ impl JobRow {
             worker_id: parsed_opt(row, "worker_id")?,
             done_token: parsed_opt(row, "done_token")?,
             snapshot_id: parsed_opt(row, "snapshot_id")?,
+            store_id: parsed_opt(row, "store_id")?,
             progress: json_opt(row, "progress")?,
             enqueued_at: instant_opt(row, "enqueued_at")?,
             enqueue_count: row.try_get("enqueue_count")?,

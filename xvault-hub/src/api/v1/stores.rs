@@ -1,0 +1,301 @@
+//! `/api/v1/stores`
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xvault_core::secret::SecretString;
+use xvault_core::{CredentialId, S3Credential, S3Settings, StoreId, TenantId};
+
+use crate::Hub;
+use crate::api::error::{Error, ErrorBody, Result};
+use crate::api::extract::{Json, Path, Query};
+use crate::api::fields::{Name, name};
+use crate::api::paging::{TenantPaging, cut};
+use crate::api::principal::{NamedTenant, Principal, Role};
+use crate::app::stores::{self, Change, Key, NewStore};
+use crate::db;
+use crate::db::status::Status;
+use crate::db::stores::Scoping;
+
+pub(super) fn routes() -> OpenApiRouter<Hub> {
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get, update, delete))
+}
+
+/// The kinds of stores that can be made. Workers' own disks are there without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum StoreKind {
+    /// A bucket of an S3-compatible service.
+    S3,
+}
+
+/// What requests to the bucket are signed with.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct StoreCredential {
+    access_key_id: String,
+    /// It is encrypted at once, and never shown.
+    #[schema(value_type = String)]
+    secret_access_key: SecretString,
+}
+
+impl StoreCredential {
+    fn read(self) -> Result<Key> {
+        let credential = S3Credential {
+            access_key_id: self.access_key_id,
+            secret_access_key: self.secret_access_key,
+            session_token: None,
+        };
+        use xvault_core::secret::ExposeSecret as _;
+        let reread = S3Credential::from_json(credential.to_json().expose_secret());
+        let reason = "both keys must be there, in letters, digits and signs without blanks";
+        reread.map(Key::Own).map_err(|_| Error::invalid_field("credential", reason))
+    }
+}
+
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CreateStore {
+    /// Whose it is. For operators: without it the store is the platform's, for all tenants; others may leave it out.
+    tenant_id: Option<TenantId>,
+    /// For people.
+    #[schema(value_type = Name)]
+    name: String,
+    kind: StoreKind,
+    config: S3Settings,
+    /// What requests are signed with. Either this or `credential_id`.
+    credential: Option<StoreCredential>,
+    /// A credential of the tenant of kind `storage`, whose plain text is `{"access_key_id": …, "secret_access_key": …}`.
+    credential_id: Option<CredentialId>,
+    /// How jobs get credentials that reach no further than they need. For stores of the platform.
+    scoping: Option<Scoping>,
+    /// Whether sources that name no store when they are made get this one. For one store of the platform.
+    #[serde(default)]
+    is_default: bool,
+}
+
+/// What is absent stays as it is.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct UpdateStore {
+    /// For people.
+    #[schema(value_type = Option<Name>)]
+    name: Option<String>,
+    /// All of its settings. `bucket` and `prefix` stay while snapshots lie in it.
+    config: Option<S3Settings>,
+    /// What requests are signed with from now on.
+    credential: Option<StoreCredential>,
+    /// The same, as a credential of the tenant.
+    credential_id: Option<CredentialId>,
+    /// How jobs get credentials that reach no further than they need; `null` for not at all.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Scoping>)]
+    scoping: Option<Option<Scoping>>,
+    is_default: Option<bool>,
+    /// `disabled`: no backups are made into it. What lies in it can be read and deleted.
+    status: Option<Status>,
+}
+
+/// Tells `null` from absence.
+fn present<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<Option<Scoping>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+/// How far the credentials that a job gets reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum ScopedCredentials {
+    /// Made for each job: as far as the job needs, and for hours.
+    Sts,
+    /// Jobs get the store's own.
+    None,
+}
+
+/// A place that snapshots lie in. Of the platform's, tenants see the name.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Store {
+    id: StoreId,
+    /// Absent: the platform's.
+    tenant_id: Option<TenantId>,
+    name: String,
+    kind: StoreKind,
+    /// Its settings; absent for those who may not change it.
+    config: Option<S3Settings>,
+    credential_id: Option<CredentialId>,
+    scoping: Option<Scoping>,
+    scoped_credentials: ScopedCredentials,
+    /// What that means.
+    scoped_credentials_note: &'static str,
+    is_default: bool,
+    status: Status,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Stores {
+    stores: Vec<Store>,
+    next_cursor: Option<String>,
+}
+
+impl Store {
+    /// As `who` may see it.
+    fn shown(row: db::stores::Store, who: &Principal) -> Self {
+        let visible = row.tenant_id.is_some() || who.role == Role::Operator;
+        let (scoped_credentials, scoped_credentials_note) = reach(row.scoping.as_ref());
+        Self {
+            id: row.id,
+            tenant_id: row.tenant_id,
+            name: row.name,
+            kind: StoreKind::S3,
+            config: Some(row.settings).filter(|_| visible),
+            credential_id: row.credential_id,
+            scoping: row.scoping.filter(|_| visible),
+            scoped_credentials,
+            scoped_credentials_note,
+            is_default: row.is_default,
+            status: row.status,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+fn reach(scoping: Option<&Scoping>) -> (ScopedCredentials, &'static str) {
+    match scoping {
+        Some(Scoping::Sts { .. }) => (
+            ScopedCredentials::Sts,
+            "each job gets credentials of its own from the store's STS: a backup may only put below the prefix of its snapshot",
+        ),
+        None => (
+            ScopedCredentials::None,
+            "jobs get the store's own credential, sealed to their worker: what it may do, a worker may do while it runs a job",
+        ),
+    }
+}
+
+fn key(credential: Option<StoreCredential>, credential_id: Option<CredentialId>) -> Result<Option<Key>> {
+    match (credential, credential_id) {
+        (Some(_), Some(_)) => Err(Error::invalid_field("credential_id", "leave it out beside `credential`")),
+        (Some(credential), None) => credential.read().map(Some),
+        (None, id) => Ok(id.map(Key::Credential)),
+    }
+}
+
+/// Save a store
+///
+/// Operators save stores for all tenants, or for the one they name; a tenant's owners and admins save its own buckets.
+/// `POST /stores/{id}/test` tries one.
+#[utoipa::path(
+    post, path = "/stores", tag = "stores",
+    params(NamedTenant),
+    request_body = CreateStore,
+    responses((status = 201, body = Store)),
+)]
+async fn create(
+    State(hub): State<Hub>,
+    who: Principal,
+    Query(named): Query<NamedTenant>,
+    Json(body): Json<CreateStore>,
+) -> Result<(StatusCode, Json<Store>)> {
+    who.require(Role::Admin)?;
+    let StoreKind::S3 = body.kind;
+    let named = named.or(body.tenant_id)?;
+    let tenant_id = match who.role {
+        Role::Operator => named,
+        _ => Some(who.tenant(named)?),
+    };
+    let key = key(body.credential, body.credential_id)?
+        .ok_or_else(|| Error::invalid_field("credential", "it is missing"))?;
+    let new = NewStore {
+        tenant_id,
+        name: name("name", &body.name)?,
+        settings: body.config,
+        key,
+        scoping: body.scoping,
+        is_default: body.is_default,
+    };
+    let store = stores::create(&hub, &who, new).await?;
+    Ok((StatusCode::CREATED, Json(Store::shown(store, &who))))
+}
+
+/// List stores
+///
+/// One's own and the platform's, newest first.
+#[utoipa::path(
+    get, path = "/stores", tag = "stores",
+    params(TenantPaging),
+    responses((status = 200, body = Stores)),
+)]
+async fn list(
+    State(hub): State<Hub>,
+    who: Principal,
+    Query(query): Query<TenantPaging>,
+) -> Result<Json<Stores>> {
+    let (tenant_id, page) = query.parts()?;
+    let rows = stores::list(&hub, &who.scope(tenant_id)?, &page).await?;
+    let (rows, next_cursor) = cut(&page, rows, |row| row.id.as_str());
+    let stores = rows.into_iter().map(|row| Store::shown(row, &who)).collect();
+    Ok(Json(Stores { stores, next_cursor }))
+}
+
+/// Get a store
+#[utoipa::path(
+    get, path = "/stores/{id}", tag = "stores",
+    params(("id" = StoreId, Path)),
+    responses((status = 200, body = Store)),
+)]
+async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<StoreId>) -> Result<Json<Store>> {
+    Ok(Json(Store::shown(stores::get(&hub, &who.scope(None)?, &id).await?, &who)))
+}
+
+/// Change a store
+///
+/// What is absent stays. Jobs that are claimed from now on use the new settings. Only operators change the platform's.
+#[utoipa::path(
+    patch, path = "/stores/{id}", tag = "stores",
+    params(("id" = StoreId, Path)),
+    request_body = UpdateStore,
+    responses(
+        (status = 200, body = Store),
+        (status = 409, body = ErrorBody, description = "Its bucket or prefix would change while snapshots lie in it (`in_use`)."),
+    ),
+)]
+async fn update(
+    State(hub): State<Hub>,
+    who: Principal,
+    Path(id): Path<StoreId>,
+    Json(body): Json<UpdateStore>,
+) -> Result<Json<Store>> {
+    who.require(Role::Admin)?;
+    let change = Change {
+        name: body.name.map(|text| name("name", &text)).transpose()?,
+        settings: body.config,
+        key: key(body.credential, body.credential_id)?,
+        scoping: body.scoping,
+        is_default: body.is_default,
+        status: body.status,
+    };
+    let store = stores::update(&hub, &who, &who.scope(None)?, &id, change).await?;
+    Ok(Json(Store::shown(store, &who)))
+}
+
+/// Delete a store
+///
+/// Not while sources, snapshots or jobs use it. What lies in its bucket stays there.
+#[utoipa::path(
+    delete, path = "/stores/{id}", tag = "stores",
+    params(("id" = StoreId, Path)),
+    responses(
+        (status = 204, description = "It is gone."),
+        (status = 409, description = "It is used (`in_use`); `details` counts by what.", body = ErrorBody),
+    ),
+)]
+async fn delete(State(hub): State<Hub>, who: Principal, Path(id): Path<StoreId>) -> Result<StatusCode> {
+    who.require(Role::Admin)?;
+    stores::delete(&hub, &who, &who.scope(None)?, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

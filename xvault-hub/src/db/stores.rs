@@ -1,0 +1,268 @@
+//! Table `stores`: buckets that operators save for all tenants, and tenants for themselves. Secrets only where they are asked for.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
+use xvault_core::{CredentialId, S3Settings, StoreId, TenantId};
+
+use super::credentials::StoredSecret;
+use super::status::Status;
+use super::{Error, Page, Result, Scope, instant, instant_opt, json, json_opt, parsed, parsed_opt, touched};
+
+/// How credentials that reach no further than a job needs are made of those of the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Scoping {
+    /// `AssumeRole` with a session policy.
+    Sts {
+        /// The role that is taken on: it must be allowed what jobs need, and the store's credential must be allowed to take it on.
+        #[schema(min_length = 1, max_length = 2048)]
+        role_arn: String,
+        /// Address of the service; that of the store when absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        endpoint: Option<String>,
+        /// How long a job's credentials are good, in seconds: no job may take longer. The role must allow as much.
+        #[serde(default = "Scoping::default_session")]
+        #[schema(minimum = 900, maximum = 43200, default = 43200)]
+        session_seconds: u32,
+    },
+}
+
+impl Scoping {
+    /// The longest session that Amazon's service gives: backups may take hours.
+    fn default_session() -> u32 {
+        12 * 3600
+    }
+}
+
+/// A row without its secret.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Store {
+    pub(crate) id: StoreId,
+    /// None: the platform's.
+    pub(crate) tenant_id: Option<TenantId>,
+    pub(crate) name: String,
+    /// Column `config`.
+    pub(crate) settings: S3Settings,
+    /// None: its secret is its own.
+    pub(crate) credential_id: Option<CredentialId>,
+    pub(crate) scoping: Option<Scoping>,
+    pub(crate) is_default: bool,
+    pub(crate) status: Status,
+    /// What its last test saw: `xvault_core::protocol::StoreReport`.
+    pub(crate) last_test: Option<serde_json::Value>,
+    pub(crate) tested_at: Option<Timestamp>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+}
+
+/// All columns but the secret.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, tenant_id, name, config, credential_id, scoping, is_default, status, last_test, tested_at,
+                 created_at, updated_at FROM stores ",
+            $rest
+        )
+    };
+}
+
+fn from_row(row: &AnyRow) -> Result<Store> {
+    Ok(Store {
+        id: parsed(row, "id")?,
+        tenant_id: parsed_opt(row, "tenant_id")?,
+        name: row.try_get("name")?,
+        settings: json(row, "config")?,
+        credential_id: parsed_opt(row, "credential_id")?,
+        scoping: json_opt(row, "scoping")?,
+        is_default: row.try_get::<i64, _>("is_default")? != 0,
+        status: parsed(row, "status")?,
+        last_test: json_opt(row, "last_test")?,
+        tested_at: instant_opt(row, "tested_at")?,
+        created_at: instant(row, "created_at")?,
+        updated_at: instant(row, "updated_at")?,
+    })
+}
+
+fn text<T: Serialize>(value: &T, column: &'static str) -> Result<String> {
+    serde_json::to_string(value).map_err(|_| Error::Corrupt { column })
+}
+
+fn scoping(store: &Store) -> Result<Option<String>> {
+    store.scoping.as_ref().map(|scoping| text(scoping, "scoping")).transpose()
+}
+
+/// Adds a store, with its secret unless it has a `credential_id`.
+pub(crate) async fn insert(
+    conn: &mut AnyConnection,
+    store: &Store,
+    secret: Option<&StoredSecret>,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO stores (id, tenant_id, name, kind, config, credential_id, ciphertext, kek_id, scoping, is_default,
+             status, created_at, updated_at)
+         VALUES ($1, $2, $3, 's3', $4, $5, $6, $7, $8, $9, $10, $11, $11)",
+    )
+    .bind(store.id.as_str())
+    .bind(store.tenant_id.as_ref().map(TenantId::as_str))
+    .bind(&store.name)
+    .bind(text(&store.settings, "config")?)
+    .bind(store.credential_id.as_ref().map(CredentialId::as_str))
+    .bind(secret.map(|secret| secret.ciphertext.clone()))
+    .bind(secret.map(|secret| secret.kek_id.clone()))
+    .bind(scoping(store)?)
+    .bind(i64::from(store.is_default))
+    .bind(store.status.as_str())
+    .bind(store.created_at.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Of one's own or of the platform; operators see all.
+pub(crate) async fn get(conn: &mut AnyConnection, scope: &Scope, id: &StoreId) -> Result<Store> {
+    let row = sqlx::query(select!("WHERE id = $1")).bind(id.as_str()).fetch_one(conn).await?;
+    admitted(scope, from_row(&row)?)
+}
+
+/// As [`get`]; nobody else changes it, deletes it, or begins to use it until the transaction ends.
+pub(crate) async fn lock(conn: &mut AnyConnection, scope: &Scope, id: &StoreId) -> Result<Store> {
+    let done = sqlx::query("UPDATE stores SET updated_at = updated_at WHERE id = $1").bind(id.as_str());
+    touched(&done.execute(&mut *conn).await?)?;
+    get(conn, scope, id).await
+}
+
+fn admitted(scope: &Scope, store: Store) -> Result<Store> {
+    if store.tenant_id.as_ref().is_none_or(|tenant| scope.admits(tenant)) {
+        Ok(store)
+    } else {
+        Err(Error::NotFound)
+    }
+}
+
+/// The store of sources that name none.
+pub(crate) async fn default(conn: &mut AnyConnection) -> Result<Option<Store>> {
+    let row = sqlx::query(select!("WHERE is_default = 1")).fetch_optional(conn).await?;
+    row.as_ref().map(from_row).transpose()
+}
+
+/// Sources that name none get another store from now on, or none.
+pub(crate) async fn clear_default(conn: &mut AnyConnection) -> Result<()> {
+    sqlx::query("UPDATE stores SET is_default = 0 WHERE is_default = 1").execute(conn).await?;
+    Ok(())
+}
+
+/// A tenant's and the platform's, or all; newest first; one more than the page holds.
+pub(crate) async fn list(conn: &mut AnyConnection, scope: &Scope, page: &Page) -> Result<Vec<Store>> {
+    let query = match scope {
+        Scope::Tenant(tenant) => sqlx::query(select!(
+            "WHERE id < $1 AND (tenant_id = $3 OR tenant_id IS NULL) ORDER BY id DESC LIMIT $2"
+        ))
+        .bind(page.before())
+        .bind(page.probe_limit())
+        .bind(tenant.as_str()),
+        Scope::All => sqlx::query(select!("WHERE id < $1 ORDER BY id DESC LIMIT $2"))
+            .bind(page.before())
+            .bind(page.probe_limit()),
+    };
+    query.fetch_all(conn).await?.iter().map(from_row).collect()
+}
+
+/// Writes back everything that people change.
+pub(crate) async fn update(conn: &mut AnyConnection, store: &Store) -> Result<()> {
+    let done = sqlx::query(
+        "UPDATE stores SET name = $2, config = $3, credential_id = $4, scoping = $5, is_default = $6, status = $7,
+             updated_at = $8
+         WHERE id = $1",
+    )
+    .bind(store.id.as_str())
+    .bind(&store.name)
+    .bind(text(&store.settings, "config")?)
+    .bind(store.credential_id.as_ref().map(CredentialId::as_str))
+    .bind(scoping(store)?)
+    .bind(i64::from(store.is_default))
+    .bind(store.status.as_str())
+    .bind(store.updated_at.as_millisecond())
+    .execute(conn)
+    .await?;
+    touched(&done)
+}
+
+/// Gives it a secret of its own in the place of the one before, or takes that away.
+pub(crate) async fn set_secret(
+    conn: &mut AnyConnection,
+    id: &StoreId,
+    secret: Option<&StoredSecret>,
+) -> Result<()> {
+    let done = sqlx::query("UPDATE stores SET ciphertext = $2, kek_id = $3 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(secret.map(|secret| secret.ciphertext.clone()))
+        .bind(secret.map(|secret| secret.kek_id.clone()))
+        .execute(conn)
+        .await?;
+    touched(&done)
+}
+
+/// What its requests are signed with, still encrypted.
+pub(crate) async fn secret(conn: &mut AnyConnection, id: &StoreId) -> Result<StoredSecret> {
+    let row = sqlx::query(
+        "SELECT COALESCE(c.ciphertext, s.ciphertext) AS ciphertext, COALESCE(c.key_id, s.kek_id) AS kek_id
+         FROM stores s LEFT JOIN credentials c ON c.id = s.credential_id AND c.tenant_id = s.tenant_id
+         WHERE s.id = $1 AND COALESCE(c.ciphertext, s.ciphertext) IS NOT NULL",
+    )
+    .bind(id.as_str())
+    .fetch_one(conn)
+    .await?;
+    Ok(StoredSecret { ciphertext: row.try_get("ciphertext")?, kek_id: row.try_get("kek_id")? })
+}
+
+/// What refers to a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Uses {
+    /// Sources that are backed up into it.
+    pub(crate) sources: i64,
+    /// Snapshots that lie in it.
+    pub(crate) snapshots: i64,
+    /// Unfinished jobs.
+    pub(crate) jobs: i64,
+    /// Stores that are copied into it.
+    pub(crate) replicas_of: i64,
+}
+
+impl Uses {
+    /// Whether something lies in it, or is being written.
+    pub(crate) fn holds_something(self) -> bool {
+        self.snapshots > 0 || self.jobs > 0
+    }
+
+    /// Whether it can't go.
+    pub(crate) fn any(self) -> bool {
+        self.holds_something() || self.sources > 0 || self.replicas_of > 0
+    }
+}
+
+/// What refers to it now.
+pub(crate) async fn uses(conn: &mut AnyConnection, id: &StoreId) -> Result<Uses> {
+    let row = sqlx::query(
+        "SELECT (SELECT COUNT(*) FROM sources WHERE store_id = $1 AND status <> 'deleted') AS sources,
+             (SELECT COUNT(*) FROM snapshots WHERE store_id = $1) AS snapshots,
+             (SELECT COUNT(*) FROM jobs WHERE store_id = $1 AND status IN ('queued', 'running', 'finalizing')) AS jobs,
+             (SELECT COUNT(*) FROM stores WHERE replica_id = $1) AS replicas_of",
+    )
+    .bind(id.as_str())
+    .fetch_one(conn)
+    .await?;
+    Ok(Uses {
+        sources: row.try_get("sources")?,
+        snapshots: row.try_get("snapshots")?,
+        jobs: row.try_get("jobs")?,
+        replicas_of: row.try_get("replicas_of")?,
+    })
+}
+
+/// [`Error::InUse`] while something refers to it.
+pub(crate) async fn delete(conn: &mut AnyConnection, id: &StoreId) -> Result<()> {
+    let done = sqlx::query("DELETE FROM stores WHERE id = $1").bind(id.as_str()).execute(conn).await?;
+    touched(&done)
+}
