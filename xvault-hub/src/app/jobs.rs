@@ -3,7 +3,9 @@
 //! Every change is a transition of [`xvault_core::job::Life`], written back only if the row is still the one that was read;
 //! what belongs to it is done in the same transaction, and messages follow the commit.
 
+mod access;
 mod assign;
+mod attempt;
 mod claim;
 mod complete;
 mod delete;

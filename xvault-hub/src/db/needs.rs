@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
-use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, TenantId};
+use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, StoreId, TenantId};
 
 use super::credentials::StoredSecret;
 use super::{Error, Result, Scope, json, parsed, parsed_opt, places};
@@ -17,6 +17,9 @@ pub(crate) struct Needs {
     pub(crate) credential_id: Option<CredentialId>,
     pub(crate) credential: Option<StoredSecret>,
     pub(crate) read_back: ReadBack,
+    /// Where new snapshots go. None: the disk of the worker that makes them.
+    pub(crate) store_id: Option<StoreId>,
+    pub(crate) store_disabled: bool,
     pub(crate) source_disabled: bool,
     pub(crate) tenant_disabled: bool,
 }
@@ -24,9 +27,10 @@ pub(crate) struct Needs {
 /// Those of sources that are not deleted.
 const SELECT: &str =
     "SELECT s.id, s.tenant_id, s.type, s.config, s.status, s.read_back, t.status AS tenant_status,
-        c.id AS credential_id, c.ciphertext, c.key_id
+        c.id AS credential_id, c.ciphertext, c.key_id, s.store_id, st.status AS store_status
     FROM sources s JOIN tenants t ON t.id = s.tenant_id LEFT JOIN credentials c
         ON c.id = s.credential_id AND c.tenant_id = s.tenant_id
+        LEFT JOIN stores st ON st.id = s.store_id
     WHERE s.status <> 'deleted' AND s.id";
 
 /// A source that is not deleted.
@@ -58,6 +62,8 @@ fn from_row(row: &AnyRow) -> Result<Needs> {
         credential_id: parsed_opt(row, "credential_id")?,
         credential: credential(row)?,
         read_back: word(row, "read_back")?,
+        store_id: parsed_opt(row, "store_id")?,
+        store_disabled: row.try_get::<Option<String>, _>("store_status")?.as_deref() == Some("disabled"),
         source_disabled: row.try_get::<String, _>("status")? == "disabled",
         tenant_disabled: row.try_get::<String, _>("tenant_status")? == "disabled",
     })

@@ -10,9 +10,10 @@ use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use xvault_core::snapshot::{Completeness, Locator};
-use xvault_core::{JobId, Manifest, ReadBack, SnapshotId, SourceId, TenantId, WorkerId};
+use xvault_core::{JobId, Manifest, ReadBack, SnapshotId, SourceId, StoreId, TenantId, WorkerId};
 
 use super::newest::Newest;
+use super::workers::S3;
 use super::{Error, Page, Result, Scope, instant, instant_opt, json, parsed, parsed_opt};
 
 pub(crate) use due::{Due, Habit, ask_for_check, due, habits};
@@ -80,6 +81,8 @@ pub(crate) struct Snapshot {
     pub(crate) encryption_key_id: String,
     pub(crate) encryption_recipient: String,
     pub(crate) locator: Locator,
+    /// The store that it lies in. None: a worker's disk.
+    pub(crate) store_id: Option<StoreId>,
     /// Where its bytes lie, when that is a worker's disk.
     pub(crate) worker_id: Option<WorkerId>,
     pub(crate) held_at: Option<Timestamp>,
@@ -89,6 +92,13 @@ pub(crate) struct Snapshot {
     pub(crate) soundness: Soundness,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
+}
+
+impl Snapshot {
+    /// What a worker must be able to that shall read or delete it.
+    pub(crate) fn capability(&self) -> Option<String> {
+        self.store_id.as_ref().map(|_| S3.to_owned())
+    }
 }
 
 fn from_row(row: &AnyRow) -> Result<Snapshot> {
@@ -109,6 +119,7 @@ fn from_row(row: &AnyRow) -> Result<Snapshot> {
         encryption_key_id: row.try_get("encryption_key_id")?,
         encryption_recipient: row.try_get("encryption_recipient")?,
         locator: locator(row)?,
+        store_id: parsed_opt(row, "store_id")?,
         worker_id: parsed_opt(row, "worker_id")?,
         held_at: instant_opt(row, "held_at")?,
         hold_reason: row.try_get("hold_reason")?,
@@ -171,11 +182,11 @@ fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// Adds the snapshot that a manifest tells of.
+/// Adds the snapshot that a manifest tells of, and where it lies.
 pub(crate) async fn insert(
     conn: &mut AnyConnection,
     manifest: &Manifest,
-    locator: &Locator,
+    (locator, store_id): (&Locator, Option<&StoreId>),
     now: Timestamp,
 ) -> Result<()> {
     let summary = &manifest.content_summary;
@@ -191,9 +202,9 @@ pub(crate) async fn insert(
         "INSERT INTO snapshots (id, tenant_id, source_id, job_id, status, size_bytes, content_bytes, files, warnings,
              started_at, finished_at, duration_ms, manifest_json, encryption_algorithm, encryption_key_id,
              encryption_recipient, storage_backend, worker_id, local_path, bucket, object_key, etag, verified_at,
-             fully_verified_at, created_at, updated_at)
+             fully_verified_at, created_at, updated_at, store_id)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-             $23, $24, $25, $25)",
+             $23, $24, $25, $25, $26)",
     )
     .bind(manifest.snapshot_id.as_str())
     .bind(manifest.tenant_id.as_str())
@@ -220,6 +231,7 @@ pub(crate) async fn insert(
     .bind(verified_at)
     .bind(fully_verified_at)
     .bind(now.as_millisecond())
+    .bind(store_id.map(StoreId::as_str))
     .execute(conn)
     .await?;
     Ok(())
@@ -228,7 +240,7 @@ pub(crate) async fn insert(
 /// All that [`from_row`] reads: `manifest_json`, longer than the rest together, is left where it is.
 const SUMMARY: &str = "SELECT id, tenant_id, source_id, job_id, status, size_bytes, content_bytes, files, warnings,
     started_at, finished_at, duration_ms, encryption_algorithm, encryption_key_id, encryption_recipient,
-    storage_backend, worker_id, local_path, bucket, object_key, etag, held_at, hold_reason, deletion_began_at, verified_at,
+    storage_backend, store_id, worker_id, local_path, bucket, object_key, etag, held_at, hold_reason, deletion_began_at, verified_at,
     fully_verified_at, checked_at, looked_inside_at, checked_depth, checked_by_job_id, damaged_at, damage, damage_depth,
     created_at, updated_at FROM snapshots";
 

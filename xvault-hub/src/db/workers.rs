@@ -8,6 +8,9 @@ use xvault_core::{JobId, Recipient, WorkerId};
 
 use super::{Error, Page, Result, instant, instant_opt, json, json_opt, parsed, parsed_opt, touched};
 
+/// What workers can that reach stores in buckets.
+pub(crate) const S3: &str = "s3";
+
 /// A row.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Worker {
@@ -38,9 +41,18 @@ impl Worker {
         self.drain || self.status == "draining"
     }
 
-    /// Whether it can run a job that needs `capability`.
+    /// Whether it can run a job that needs `capability`: one word, or several with `+` between them.
     pub(crate) fn is_capable(&self, capability: Option<&str>) -> bool {
-        capability.is_none_or(|needed| self.capabilities.iter().any(|own| own == needed))
+        let has = |needed: &str| self.capabilities.iter().any(|own| own == needed);
+        capability.is_none_or(|needed| needed.split('+').all(has))
+    }
+
+    /// All that jobs may ask of it, with a comma before and behind each: what it can, and each together with a store.
+    pub(crate) fn words(&self) -> String {
+        let with_store = self.capabilities.iter().filter(|_| self.is_capable(Some(S3)));
+        let with_store = with_store.map(|own| format!("{own}+{S3},"));
+        let own = self.capabilities.iter().map(|own| format!("{own},"));
+        std::iter::once(",".to_owned()).chain(own).chain(with_store).collect()
     }
 }
 

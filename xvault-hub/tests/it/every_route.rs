@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
 use crate::routes::{Names, ROUTES, Route, Who};
+use crate::stores::bucket;
 use crate::world::{Answer, Caller, Tenant, World, text};
 
 /// One of everything that a tenant can have.
@@ -16,6 +17,7 @@ struct Belongings {
     api_key: String,
     credential: String,
     source: String,
+    store: String,
     job: String,
     snapshot: String,
     schedule: String,
@@ -55,6 +57,7 @@ impl Belongings {
         let snapshot = worker.back_up(&enqueue(&callers.member, &source).await).await;
         let schedule = json!({ "source_id": source, "cron": "0 3 * * *" });
         let schedule = text(&callers.admin.post("/api/v1/schedules", schedule).await.expect(201)["id"]);
+        let store = bucket(&callers.admin).await;
         let key = json!({ "name": "ci", "role": "member" });
         let api_key = text(&callers.owner.post("/api/v1/api-keys", key).await.expect(201)["id"]);
         // API keys have none.
@@ -68,6 +71,7 @@ impl Belongings {
             job: enqueue(&callers.member, &source).await,
             credential,
             source,
+            store,
             snapshot,
             schedule,
         }
@@ -80,6 +84,7 @@ impl Belongings {
             Names::ApiKey => &self.api_key,
             Names::Credential => &self.credential,
             Names::Source => &self.source,
+            Names::Store => &self.store,
             Names::Job | Names::HeldJob => &self.job,
             Names::Snapshot => &self.snapshot,
             Names::Schedule => &self.schedule,
@@ -170,11 +175,16 @@ async fn a_foreign_id_is_none(world: World) {
     }
     let path = format!("/api/v1/sources/{}", own.source);
     acme.owner.put(&path, json!({ "credential_id": foreign.credential })).await.refused(404, "not_found");
+    acme.owner.put(&path, json!({ "store_id": foreign.store })).await.refused(404, "not_found");
+    let path = format!("/api/v1/stores/{}", own.store);
+    let body = json!({ "credential_id": foreign.credential });
+    acme.owner.send(Method::PATCH, &path, Some(body)).await.refused(404, "not_found");
     for list in [
         "users",
         "api-keys",
         "credentials",
         "sources",
+        "stores",
         "schedules",
         "jobs",
         "snapshots",
@@ -199,6 +209,7 @@ fn nothing() -> Belongings {
         api_key: none(),
         credential: none(),
         source: none(),
+        store: none(),
         job: none(),
         snapshot: none(),
         schedule: none(),
@@ -215,13 +226,14 @@ async fn everything(tenant: &Tenant, own: &Belongings) -> Vec<Value> {
         ("api-keys", &own.api_key),
         ("credentials", &own.credential),
         ("sources", &own.source),
+        ("stores", &own.store),
         ("jobs", &own.job),
         ("snapshots", &own.snapshot),
         ("schedules", &own.schedule),
     ] {
         all.push(tenant.owner.get(&format!("/api/v1/{kind}/{id}")).await.expect(200));
     }
-    for list in ["users", "api-keys", "credentials", "sources", "schedules", "jobs", "snapshots"] {
+    for list in ["users", "api-keys", "credentials", "sources", "stores", "schedules", "jobs", "snapshots"] {
         all.push(tenant.owner.get(&format!("/api/v1/{list}")).await.expect(200));
     }
     all

@@ -39,6 +39,7 @@ mod secrets;
 mod sessions;
 mod settings;
 mod sources;
+mod stores;
 mod tenancy;
 mod users;
 mod verify;

@@ -25,6 +25,7 @@ pub(crate) enum Names {
     ApiKey,
     Credential,
     Source,
+    Store,
     Job,
     Snapshot,
     Schedule,
@@ -69,7 +70,7 @@ impl Route {
 }
 
 use Names::{
-    ApiKey, Credential, HeldJob, Job, Nothing, Schedule, Session, Snapshot, Source, Tenant, User, Worker,
+    ApiKey, Credential, HeldJob, Job, Nothing, Schedule, Session, Snapshot, Source, Store, Tenant, User, Worker,
 };
 
 /// Every one.
@@ -164,6 +165,18 @@ pub(crate) const ROUTES: &[Route] = &[
     route("POST", "/api/v1/sources/{id}/enable", Who::Admin, Source),
     route("POST", "/api/v1/sources/{id}/test?wait_seconds=0", Who::Member, Source),
     route("GET", "/api/v1/sources/{id}/snapshots", Who::Member, Source),
+    with(
+        "POST",
+        "/api/v1/stores",
+        Who::Admin,
+        Nothing,
+        r#"{"tenant_id":"$tenant","name":"bucket","kind":"s3","config":{"bucket":"backups"},
+            "credential":{"access_key_id":"AK","secret_access_key":"hunter2"}}"#,
+    ),
+    route("GET", "/api/v1/stores", Who::Member, Nothing),
+    route("GET", "/api/v1/stores/{id}", Who::Member, Store),
+    with("PATCH", "/api/v1/stores/{id}", Who::Admin, Store, r#"{"name":"renamed"}"#),
+    route("DELETE", "/api/v1/stores/{id}", Who::Admin, Store),
     with(
         "POST",
         "/api/v1/schedules",

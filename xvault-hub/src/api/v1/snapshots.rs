@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xvault_core::protocol::VerifyDepth;
 use xvault_core::snapshot::Locator;
-use xvault_core::{JobId, Manifest, SnapshotId, SourceId, TenantId, WorkerId};
+use xvault_core::{JobId, Manifest, SnapshotId, SourceId, StoreId, TenantId, WorkerId};
 
 use super::jobs::Job;
 use crate::Hub;
@@ -110,6 +110,8 @@ struct Snapshot {
     encryption_key_id: String,
     encryption_recipient: String,
     storage_backend: StorageBackend,
+    /// The store that it lies in; absent: a worker's disk.
+    store_id: Option<StoreId>,
     worker_id: Option<WorkerId>,
     local_path: Option<String>,
     bucket: Option<String>,
@@ -199,6 +201,7 @@ impl TryFrom<db::snapshots::Snapshot> for Snapshot {
             encryption_key_id: row.encryption_key_id,
             encryption_recipient: row.encryption_recipient,
             storage_backend,
+            store_id: row.store_id,
             worker_id: place.worker_id,
             local_path: place.local_path,
             bucket: place.bucket,

@@ -12,7 +12,7 @@ use xvault_core::{JobKind, Recipient, SnapshotKey};
 use zeroize::Zeroizing;
 
 use super::enqueue::check_enabled;
-use super::{cleaned, complete, millis};
+use super::{access, cleaned, complete, millis};
 use crate::api::error::Result;
 use crate::app::audit::{Deed, record_by_worker};
 use crate::db::credentials::StoredSecret;
@@ -23,13 +23,19 @@ use crate::{DbError, Hub, KeyError};
 
 /// Why a job that was claimed can't be done: its needs are not met, and won't be by trying again.
 #[derive(Debug, thiserror::Error)]
-enum Unmet {
+pub(super) enum Unmet {
     #[error("the source is gone")]
     NoSource,
     #[error("{0}")]
     Disabled(&'static str),
     #[error("a secret that the job needs can't be opened")]
     Credential(#[source] KeyError),
+    #[error("the snapshot is gone")]
+    NoSnapshot,
+    #[error("the store is gone, or has no credential")]
+    NoStore,
+    #[error("the store's credential is none: give it another one")]
+    BadCredential,
     #[error("the tenant has no active key to encrypt to")]
     NoKey,
     #[error("the tenant's identity is not here: only the tenant can decrypt")]
@@ -47,6 +53,9 @@ impl Unmet {
             Self::NoSource => "source_gone",
             Self::Disabled(_) => "disabled",
             Self::Credential(_) => "credential_unreadable",
+            Self::NoSnapshot => "snapshot_gone",
+            Self::NoStore => "store_gone",
+            Self::BadCredential => "bad_credential",
             Self::NoKey => "no_key",
             Self::NoIdentity => "no_identity",
             Self::Kind => "unsupported",
@@ -67,12 +76,13 @@ pub(super) async fn assign(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<C
 }
 
 async fn assignment(hub: &Hub, worker: &Worker, job: &JobRow) -> std::result::Result<Assignment, Unmet> {
+    let store = access::of_job(hub, worker, job).await?;
     let mut conn = hub.db().conn().await?;
     let task = match job.kind {
-        JobKind::Backup => backup(hub, &mut conn, worker, job).await?,
+        JobKind::Backup => backup(hub, &mut conn, worker, job, store).await?,
         JobKind::Probe => probe(hub, &mut conn, worker, job).await?,
-        JobKind::DeleteSnapshot => Task::DeleteSnapshot { snapshot: key(job)?, store: StoreAccess::LocalFs },
-        JobKind::Verify => verify::verify(hub, &mut conn, worker, job).await?,
+        JobKind::DeleteSnapshot => Task::DeleteSnapshot { snapshot: key(job)?, store },
+        JobKind::Verify => verify::verify(hub, &mut conn, worker, job, store).await?,
         _ => return Err(Unmet::Kind),
     };
     let lease = job.life.lease().ok_or(Unmet::Kind)?;
@@ -86,7 +96,7 @@ async fn assignment(hub: &Hub, worker: &Worker, job: &JobRow) -> std::result::Re
     })
 }
 
-fn key(job: &JobRow) -> std::result::Result<SnapshotKey, Unmet> {
+pub(super) fn key(job: &JobRow) -> std::result::Result<SnapshotKey, Unmet> {
     Ok(SnapshotKey {
         tenant_id: job.tenant_id.clone(),
         source_id: job.source_id.clone().ok_or(Unmet::NoSource)?,
@@ -110,6 +120,7 @@ async fn backup(
     conn: &mut AnyConnection,
     worker: &Worker,
     job: &JobRow,
+    store: StoreAccess,
 ) -> std::result::Result<Task, Unmet> {
     let needs = needs_of(conn, job).await?;
     let keys = tenant_keys::active(conn, &job.tenant_id).await?;
@@ -122,7 +133,7 @@ async fn backup(
         source: needs.settings,
         recipients: recipients(hub, &keys, "data")?,
         index_recipients: recipients(hub, &keys, "index")?,
-        store: StoreAccess::LocalFs,
+        store,
         read_back: needs.read_back,
         expected_bytes,
     })))

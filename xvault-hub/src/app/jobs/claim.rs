@@ -6,7 +6,7 @@ use xvault_core::protocol::{Claim, ClaimAnswer};
 use xvault_core::{ClaimNonce, JobId, JobKind, LeaseToken, SnapshotId, WorkerId};
 
 use super::delete::{self, Begun};
-use super::{ROUNDS, assign};
+use super::{ROUNDS, assign, attempt};
 use crate::Hub;
 use crate::api::error::Result;
 use crate::app::wake;
@@ -137,8 +137,13 @@ async fn take(hub: &Hub, worker: &Worker, job: &JobRow, nonce: Option<&ClaimNonc
         Ok(after) => after,
         Err(refusal) => return Ok(Taken::Refused(refusal.to_string())),
     };
-    if job.kind != JobKind::DeleteSnapshot {
-        return saved(hub, after, now).await;
+    match job.kind {
+        JobKind::Backup => {
+            let begun = attempt::begin(hub, after, now).await?;
+            return Ok(begun.map_or(Taken::Changed, taken));
+        }
+        JobKind::DeleteSnapshot => {}
+        _ => return saved(hub, after, now).await,
     }
     Ok(match delete::begin(hub, job, &after, now).await? {
         Begun::Yes => taken(after),

@@ -3,19 +3,19 @@
 use std::panic::resume_unwind;
 
 use jiff::Timestamp;
-use sqlx::{Any, Transaction};
+use sqlx::{Any, AnyConnection, Transaction};
 use tracing::Instrument as _;
 use xvault_core::job::{JobError, Life, State};
 use xvault_core::protocol::{Complete, CompleteAnswer, JOB_FINISHED, LEASE_LOST, Outcome, TaskResult};
 use xvault_core::snapshot::{FORMAT_VERSION, Locator};
-use xvault_core::{JobId, JobKind, JobStatus, Manifest, WorkerId};
+use xvault_core::{JobId, JobKind, JobStatus, Manifest, SnapshotKey, WorkerId};
 
 use super::report::held;
 use super::{change, cleaned, commit};
 use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::app::{retention, verify, wake};
-use crate::db::{Scope, jobs, jobs::JobRow, snapshots};
+use crate::db::{Scope, jobs, jobs::JobRow, snapshots, store_attempts, stores};
 
 /// The longest error message that is kept, in bytes.
 pub(super) const MAX_ERROR_MESSAGE: usize = 4096;
@@ -114,7 +114,7 @@ fn checked(job: &JobRow, worker: &WorkerId, result: &TaskResult) -> Result<Optio
     match (job.kind, result) {
         (JobKind::Backup, TaskResult::Backup { manifest, locator }) => {
             check_manifest(job, worker, manifest)?;
-            check_locator(worker, locator)?;
+            check_locator(job, worker, locator)?;
             Ok(None)
         }
         (JobKind::DeleteSnapshot, TaskResult::DeleteSnapshot) => Ok(None),
@@ -160,7 +160,12 @@ fn check_manifest(job: &JobRow, worker: &WorkerId, manifest: &Manifest) -> Resul
     storable("manifest.encryption_key_id", &manifest.encryption_key_id)
 }
 
-fn check_locator(worker: &WorkerId, locator: &Locator) -> Result<()> {
+/// It must be of the kind that the assignment asked for; [`check_place`] looks where in a store it is.
+fn check_locator(job: &JobRow, worker: &WorkerId, locator: &Locator) -> Result<()> {
+    if job.store_id.is_some() != matches!(locator, Locator::S3 { .. }) {
+        let message = "it is not in the store of the assignment";
+        return Err(Error::invalid_field("outcome.result.locator.storage_backend", message));
+    }
     match locator {
         Locator::LocalFs { worker_id, .. } if worker_id != worker => {
             Err(Error::invalid_field("outcome.result.locator.worker_id", "it is another worker's"))
@@ -176,6 +181,28 @@ fn check_locator(worker: &WorkerId, locator: &Locator) -> Result<()> {
         }
         _ => Err(Error::invalid_field("outcome.result.locator", "it is of an unknown kind")),
     }
+}
+
+/// It must be where the store of the assignment keeps that snapshot.
+async fn check_place(conn: &mut AnyConnection, job: &JobRow, locator: &Locator) -> Result<()> {
+    let (Some(id), Some(source), Some(snapshot)) = (&job.store_id, &job.source_id, &job.snapshot_id) else {
+        return Ok(());
+    };
+    let Locator::S3 { bucket, object_key, .. } = locator else { return Ok(()) };
+    let store = stores::get(conn, &Scope::All, id).await.map_err(Error::of("store"))?;
+    let key = SnapshotKey {
+        tenant_id: job.tenant_id.clone(),
+        source_id: source.clone(),
+        snapshot_id: snapshot.clone(),
+    };
+    let foreign = |field: &str| Error::invalid_field(field, "it is not that of the assignment");
+    if *bucket != store.settings.bucket {
+        return Err(foreign("outcome.result.locator.bucket"));
+    }
+    if *object_key != store.settings.object_key(&key.prefix()) {
+        return Err(foreign("outcome.result.locator.object_key"));
+    }
+    Ok(())
 }
 
 /// PostgreSQL keeps no NUL in text.
@@ -196,7 +223,10 @@ async fn store(
 ) -> Result<()> {
     match (result, &job.snapshot_id) {
         (TaskResult::Backup { manifest, locator }, _) => {
-            Ok(snapshots::insert(tx, manifest, locator, hub.clock().now()).await?)
+            check_place(tx, job, locator).await?;
+            store_attempts::delete(tx, &manifest.snapshot_id).await?;
+            let lies = (locator, job.store_id.as_ref());
+            Ok(snapshots::insert(tx, manifest, lies, hub.clock().now()).await?)
         }
         (TaskResult::DeleteSnapshot, Some(snapshot)) => Ok(snapshots::delete(tx, snapshot).await?),
         (TaskResult::Verify { depth, finding }, Some(snapshot)) => {

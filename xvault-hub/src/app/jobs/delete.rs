@@ -30,6 +30,7 @@ pub(crate) fn deletion(snapshot: &Snapshot, created_by: Option<String>, now: Tim
     JobRow {
         snapshot_id: Some(snapshot.id.clone()),
         target_worker_id: snapshot.worker_id.clone(),
+        capability: snapshot.capability(),
         created_by,
         ..JobRow::new(JobKind::DeleteSnapshot, tenant_id, source_id, ATTEMPTS, now)
     }

@@ -12,7 +12,7 @@ use crate::app::audit::{Deed, record};
 use crate::app::wake;
 use crate::db::schedules::Schedule;
 use crate::db::sources::{self, SourceStatus};
-use crate::db::{Scope, jobs, jobs::JobRow, needs, needs::Needs, workers};
+use crate::db::{Scope, jobs, jobs::JobRow, needs, needs::Needs, workers, workers::S3};
 use crate::{DbError, Hub};
 
 /// The kind of source that only a worker with its own disk can pull.
@@ -145,7 +145,11 @@ async fn pulling(hub: &Hub, scope: &Scope, kind: JobKind, source_id: SourceId) -
 async fn planned(hub: &Hub, kind: JobKind, source_id: SourceId, needs: &Needs) -> Result<Plan> {
     check_enabled(needs, kind)?;
     let target_worker_id = route(hub, &needs.settings).await?;
-    let capability = Some(needs.settings.kind().to_owned());
+    let kind_of_source = needs.settings.kind();
+    let capability = Some(match (kind, &needs.store_id) {
+        (JobKind::Backup, Some(_)) => format!("{kind_of_source}+{S3}"),
+        _ => kind_of_source.to_owned(),
+    });
     let tenant_id = needs.tenant_id.clone();
     Ok(Plan { tenant_id, source_id, kind, target_worker_id, capability })
 }
@@ -156,6 +160,8 @@ pub(super) fn check_enabled(needs: &Needs, kind: JobKind) -> Result<()> {
         Err(Error::conflict("tenant_disabled", "the tenant is disabled"))
     } else if needs.source_disabled && kind == JobKind::Backup {
         Err(source_disabled())
+    } else if needs.store_disabled && kind == JobKind::Backup {
+        Err(Error::conflict("store_disabled", "the source's store is disabled; enable it, or name another"))
     } else {
         Ok(())
     }

@@ -73,6 +73,7 @@ pub(crate) fn reading(hub: &Hub, snapshot: &Snapshot, new: &Reading, created_by:
     let job = JobRow {
         snapshot_id: Some(snapshot.id.clone()),
         target_worker_id: snapshot.worker_id.clone(),
+        capability: snapshot.capability(),
         payload: new.payload.clone(),
         created_by,
         ..JobRow::new(new.kind, tenant_id, source_id, new.max_attempts, now)

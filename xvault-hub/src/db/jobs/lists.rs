@@ -69,7 +69,7 @@ pub(crate) async fn eligible(
     let query = sqlx::query(text)
         .bind(now.as_millisecond())
         .bind(worker.id.as_str())
-        .bind(format!(",{},", worker.capabilities.join(",")))
+        .bind(worker.words())
         .bind(limit);
     query.fetch_all(conn).await?.iter().map(JobRow::read).collect()
 }

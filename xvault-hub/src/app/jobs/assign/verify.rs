@@ -15,6 +15,7 @@ pub(super) async fn verify(
     conn: &mut AnyConnection,
     worker: &Worker,
     job: &JobRow,
+    store: StoreAccess,
 ) -> Result<Task, Unmet> {
     let depth = depth(job).unwrap_or(VerifyDepth::Quick);
     let mut opening = Vec::new();
@@ -25,6 +26,6 @@ pub(super) async fn verify(
             opening.push(identities(hub, conn, worker, job, "index").await?);
         }
     }
-    let (snapshot, store) = (key(job)?, StoreAccess::LocalFs);
+    let snapshot = key(job)?;
     Ok(Task::Verify(Box::new(VerifyTask { snapshot, store, depth, identities: opening })))
 }

@@ -1,0 +1,144 @@
+//! What a worker needs to reach the store that its job is about: sealed to that worker, for that job.
+
+use serde_json::json;
+use xvault_core::protocol::{Sealed, StoreAccess};
+use xvault_core::secret::ExposeSecret;
+use xvault_core::{JobKind, Recipient, S3Credential, StoreId};
+
+use super::assign::{Unmet, key};
+use crate::app::audit::{Deed, record_by_worker};
+use crate::app::stores::target;
+use crate::db::jobs::JobRow;
+use crate::db::status::Status;
+use crate::db::stores::Store;
+use crate::db::workers::Worker;
+use crate::db::{Scope, snapshots, stores};
+use crate::{DbError, Hub, KeyError};
+
+/// What a job does below its prefix in a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Puts new objects, and reads those back.
+    Write,
+    /// Reads.
+    Read,
+    /// Lists and deletes.
+    Delete,
+}
+
+type Result<T> = std::result::Result<T, Unmet>;
+
+/// Where the job's snapshot lies or shall lie, with what the job needs to reach it. No connection to the database may be held: a
+/// store's own service may be asked, and take its time.
+pub(super) async fn of_job(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<StoreAccess> {
+    let (purpose, store_id) = match job.kind {
+        JobKind::Backup => (Purpose::Write, job.store_id.clone()),
+        JobKind::DeleteSnapshot => (Purpose::Delete, store_of_snapshot(hub, job).await?),
+        kind if JobKind::READING.contains(&kind) => (Purpose::Read, store_of_snapshot(hub, job).await?),
+        _ => return Ok(StoreAccess::LocalFs),
+    };
+    match store_id {
+        Some(id) => access_for(hub, worker, job, &id, &key(job)?.prefix(), purpose).await,
+        None => Ok(StoreAccess::LocalFs),
+    }
+}
+
+async fn store_of_snapshot(hub: &Hub, job: &JobRow) -> Result<Option<StoreId>> {
+    let id = job.snapshot_id.as_ref().ok_or(Unmet::Kind)?;
+    let own = Scope::Tenant(job.tenant_id.clone());
+    match snapshots::get(&mut *hub.db().conn().await?, &own, id).await {
+        Err(DbError::NotFound) => Err(Unmet::NoSnapshot),
+        snapshot => Ok(snapshot?.store_id),
+    }
+}
+
+/// What it takes to do this below `prefix` in a store. That the worker has it is written down before it has it.
+pub(super) async fn access_for(
+    hub: &Hub,
+    worker: &Worker,
+    job: &JobRow,
+    store_id: &StoreId,
+    prefix: &str,
+    purpose: Purpose,
+) -> Result<StoreAccess> {
+    let recipient = worker.recipient.as_ref().ok_or(Unmet::Kind)?;
+    let (store, credential) = opened(hub, job, store_id, purpose).await?;
+    let granted = granted(&store, credential, prefix, purpose).await?;
+    let access = StoreAccess::S3 {
+        credential: sealed(recipient, &granted.credential)?,
+        read_credential: granted.read.map(|read| sealed(recipient, &read)).transpose()?,
+        settings: Box::new(store.settings.clone()),
+    };
+    note(hub, worker, job, (&store, prefix, purpose)).await?;
+    Ok(access)
+}
+
+/// The store with its own credential, if the job may use it.
+async fn opened(
+    hub: &Hub,
+    job: &JobRow,
+    id: &StoreId,
+    purpose: Purpose,
+) -> Result<(Store, S3Credential)> {
+    let mut conn = hub.db().conn().await?;
+    let own = Scope::Tenant(job.tenant_id.clone());
+    let store = match stores::get(&mut conn, &own, id).await {
+        Err(DbError::NotFound) => return Err(Unmet::NoStore),
+        store => store?,
+    };
+    if store.status == Status::Disabled && purpose == Purpose::Write {
+        return Err(Unmet::Disabled("the store is disabled"));
+    }
+    let secret = match stores::secret(&mut conn, id).await {
+        Err(DbError::NotFound) => return Err(Unmet::NoStore),
+        secret => secret?,
+    };
+    let plain = hub.keys().open(&secret.ciphertext, &secret.kek_id).map_err(Unmet::Credential)?;
+    let credential = S3Credential::from_json(plain.expose_secret()).map_err(|_| Unmet::BadCredential)?;
+    Ok((store, credential))
+}
+
+/// What a job gets.
+struct Granted {
+    credential: S3Credential,
+    /// For reading back what `credential` may only write.
+    read: Option<S3Credential>,
+}
+
+/// The store's own credential, where nothing narrower can be had.
+async fn granted(_: &Store, credential: S3Credential, _: &str, _: Purpose) -> Result<Granted> {
+    Ok(Granted { credential, read: None })
+}
+
+fn sealed(recipient: &Recipient, credential: &S3Credential) -> Result<Sealed> {
+    let sealed = Sealed::to(recipient, credential.to_json().expose_secret());
+    sealed.map_err(|error| Unmet::Credential(KeyError::Seal(error)))
+}
+
+async fn note(
+    hub: &Hub,
+    worker: &Worker,
+    job: &JobRow,
+    (store, prefix, purpose): (&Store, &str, Purpose),
+) -> Result<()> {
+    let purpose = match purpose {
+        Purpose::Write => "write",
+        Purpose::Read => "read",
+        Purpose::Delete => "delete",
+    };
+    let deed = Deed {
+        action: "credential.release",
+        target_type: "store",
+        target_id: store.id.as_str(),
+        tenant_id: Some(&job.tenant_id),
+        details: json!({
+            "job_id": job.id,
+            "snapshot_id": job.snapshot_id,
+            "purpose": purpose,
+            "prefix": prefix,
+            "target": target(store),
+        }),
+    };
+    let mut conn = hub.db().conn().await?;
+    Ok(record_by_worker(&mut conn, &worker.id, deed, hub.clock().now()).await?)
+}

@@ -1,0 +1,279 @@
+//! Stores over HTTP: whose they are, what is shown of them, and what keeps them.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use xvault_core::S3Credential;
+use xvault_core::protocol::{StoreAccess, Task};
+use xvault_core::secret::ExposeSecret as _;
+use xvault_testkit::samples;
+
+use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
+use crate::world::{Answer, Caller, World, text};
+
+/// A store as it is asked for.
+pub(crate) fn new_store(name: &str) -> Value {
+    json!({
+        "name": name,
+        "kind": "s3",
+        "config": { "bucket": "backups", "prefix": "x/y", "endpoint": "https://s3.example" },
+        "credential": { "access_key_id": "AK", "secret_access_key": "hunter2" },
+    })
+}
+
+/// A tenant's own bucket. Gives its id.
+pub(crate) async fn bucket(admin: &Caller) -> String {
+    text(&admin.post("/api/v1/stores", new_store("bucket")).await.expect(201)["id"])
+}
+
+async fn patch(caller: &Caller, id: &str, body: Value) -> Answer {
+    caller.send(Method::PATCH, &format!("/api/v1/stores/{id}"), Some(body)).await
+}
+
+async fn get(caller: &Caller, id: &str) -> Value {
+    caller.get(&format!("/api/v1/stores/{id}")).await.expect(200)
+}
+
+/// A source over SSH whose snapshots go there.
+async fn source_into(admin: &Caller, store: &str) -> String {
+    let (_, source) = ssh_source(admin).await;
+    let path = format!("/api/v1/sources/{source}");
+    let saved = admin.put(&path, json!({ "store_id": store })).await.expect(200);
+    assert_eq!(saved["store_id"], json!(store));
+    source
+}
+
+/// Reports the snapshot of a backup into the bucket of [`new_store`], with a locator that is changed before.
+async fn report(
+    worker: &FakeWorker,
+    job: &xvault_core::protocol::Assignment,
+    change: impl FnOnce(&mut Value),
+) -> Answer {
+    let Task::Backup(task) = &job.task else { panic!("{job:?}") };
+    let key = xvault_core::SnapshotKey {
+        tenant_id: job.tenant_id.clone(),
+        source_id: task.source_id.clone(),
+        snapshot_id: task.snapshot_id.clone(),
+    };
+    let mut manifest = samples::manifest(&key);
+    (manifest.job_id, manifest.worker_id) = (job.job_id.clone(), worker.id.parse().unwrap());
+    let mut locator = json!({
+        "storage_backend": "s3",
+        "bucket": "backups",
+        "object_key": format!("x/y/{}", key.prefix()),
+        "etag": "\"e-1\"",
+    });
+    change(&mut locator);
+    let result = json!({ "type": "backup", "manifest": manifest, "locator": locator });
+    worker.say(job, "complete", json!({ "outcome": { "status": "completed", "result": result } })).await
+}
+
+async fn tenants_see_the_names_of_the_platforms_stores_and_all_of_their_own(world: World) {
+    let (acme, umbrella) = (world.tenant("acme").await, world.tenant("umbrella").await);
+    let shared = world.operator.post("/api/v1/stores", new_store("shared")).await.expect(201);
+    assert_eq!((shared["tenant_id"].clone(), shared["config"]["bucket"].clone()), (json!(null), json!("backups")));
+    let (shared, own) = (text(&shared["id"]), bucket(&acme.admin).await);
+    let seen = get(&acme.owner, &shared).await;
+    assert_eq!((text(&seen["name"]).as_str(), seen["config"].clone()), ("shared", json!(null)));
+    assert_eq!(get(&acme.member, &own).await["config"]["prefix"], json!("x/y"));
+    for (caller, names) in [
+        (&acme.member, vec!["bucket", "shared"]),
+        (&umbrella.owner, vec!["shared"]),
+        (&world.operator, vec!["bucket", "shared"]),
+    ] {
+        let list = caller.get("/api/v1/stores").await.expect(200);
+        let found: Vec<_> = list["stores"].as_array().unwrap().iter().map(|store| text(&store["name"])).collect();
+        assert_eq!(found, names);
+        assert!(!list.to_string().contains("hunter2"), "{list}");
+    }
+    patch(&acme.owner, &shared, json!({ "name": "mine" })).await.refused(403, "forbidden");
+    acme.owner.delete(&format!("/api/v1/stores/{shared}")).await.refused(403, "forbidden");
+    acme.owner.post("/api/v1/sources", source_body(&shared)).await.expect(201);
+    let events = world.operator.get("/api/v1/audit-events").await.expect(200).to_string();
+    assert!(events.contains("store.create") && !events.contains("hunter2"), "{events}");
+}
+
+fn source_body(store: &str) -> Value {
+    let config = json!({ "host": "h", "username": "u", "paths": ["/srv"] });
+    json!({ "type": "ssh", "name": "x", "store_id": store, "config": config })
+}
+
+async fn what_a_store_can_not_be_is_said_with_the_field(world: World) {
+    let acme = world.tenant("acme").await;
+    let credential = json!({ "kind": "source", "name": "web", "plaintext": "dGVzdC1wYXNz" });
+    let source_credential = text(&acme.admin.post("/api/v1/credentials", credential).await.expect(201)["id"]);
+    let credential = json!({ "kind": "storage", "name": "web", "plaintext": "dGVzdC1wYXNz" });
+    let no_json = text(&acme.admin.post("/api/v1/credentials", credential).await.expect(201)["id"]);
+    let sts = json!({ "kind": "sts", "role_arn": "arn:aws:iam::1:role/x" });
+    for (field, path, value) in [
+        ("config.bucket", "/config/bucket", json!("No")),
+        ("config.prefix", "/config/prefix", json!("../up")),
+        ("config.endpoint", "/config/endpoint", json!("http://169.254.169.254")),
+        ("config.endpoint", "/config/endpoint", json!("http://127.1:9000")),
+        ("credential", "/credential", json!({ "access_key_id": "a b", "secret_access_key": "x" })),
+        ("credential", "/credential", json!(null)),
+        ("credential_id", "/credential_id", json!(source_credential)),
+        ("scoping", "/scoping", sts.clone()),
+        ("is_default", "/is_default", json!(true)),
+    ] {
+        let mut body = new_store("x");
+        match body.pointer_mut(path) {
+            Some(place) => *place = value,
+            None => body[&path[1..]] = value,
+        }
+        let answer = acme.owner.post("/api/v1/stores", body).await.refused(422, "invalid_field");
+        assert_eq!(answer["details"]["field"], json!(field), "{path}: {answer}");
+    }
+    for id in [source_credential, no_json] {
+        let mut body = new_store("x");
+        body.as_object_mut().unwrap().remove("credential");
+        body["credential_id"] = json!(id);
+        let answer = acme.owner.post("/api/v1/stores", body).await.refused(422, "invalid_field");
+        assert_eq!(answer["details"]["field"], json!("credential_id"), "{answer}");
+    }
+    let mut private = new_store("nas");
+    private["config"]["endpoint"] = json!("http://10.0.0.5:9000");
+    private["scoping"] = sts;
+    let made = world.operator.post("/api/v1/stores", private).await.expect(201);
+    assert_eq!(made["scoped_credentials"], json!("sts"), "operators know their networks");
+    let local = json!({ "name": "disk", "kind": "local_fs", "config": {} });
+    acme.owner.post("/api/v1/stores", local).await.refused(422, "invalid_field");
+}
+
+async fn a_store_in_use_stays_where_it_is(world: World) {
+    let worker = FakeWorker::join(&world, "w1", &["ssh", "s3"]).await;
+    let acme = world.tenant("acme").await;
+    let store = bucket(&acme.admin).await;
+    let source = source_into(&acme.admin, &store).await;
+    let path = format!("/api/v1/stores/{store}");
+    let refused = acme.owner.delete(&path).await.refused(409, "in_use");
+    assert_eq!(refused["details"]["sources"], json!(1));
+    let job = worker.claim(&enqueue(&acme.member, &source).await).await;
+    report(&worker, &job, |_| {}).await.expect(200);
+    let saved = acme.admin.put(&format!("/api/v1/sources/{source}"), json!({ "store_id": null })).await.expect(200);
+    assert_eq!(saved["store_id"], json!(null));
+    let refused = acme.owner.delete(&path).await.refused(409, "in_use");
+    assert_eq!((refused["details"]["sources"].clone(), refused["details"]["snapshots"].clone()), (json!(0), json!(1)));
+    let mut config = new_store("x")["config"].clone();
+    config["prefix"] = json!("elsewhere");
+    patch(&acme.owner, &store, json!({ "config": config })).await.refused(409, "in_use");
+    // The server may move, and its snapshots with it.
+    let mut config = new_store("x")["config"].clone();
+    config["endpoint"] = json!("https://s3.elsewhere.example");
+    patch(&acme.owner, &store, json!({ "config": config })).await.expect(200);
+    let unused = bucket(&acme.admin).await;
+    acme.owner.delete(&format!("/api/v1/stores/{unused}")).await.expect(204);
+    acme.owner.get(&format!("/api/v1/stores/{unused}")).await.refused(404, "not_found");
+}
+
+async fn new_sources_get_the_default_store_unless_they_say_otherwise(world: World) {
+    let acme = world.tenant("acme").await;
+    let mut store = new_store("shared");
+    store["is_default"] = json!(true);
+    let first = text(&world.operator.post("/api/v1/stores", store.clone()).await.expect(201)["id"]);
+    let second = text(&world.operator.post("/api/v1/stores", store).await.expect(201)["id"]);
+    assert_eq!(get(&world.operator, &first).await["is_default"], json!(false), "there is one");
+    let mut body = source_body(&first);
+    let named = acme.admin.post("/api/v1/sources", body.clone()).await.expect(201);
+    assert_eq!((named["store_id"].clone(), named["read_back"].clone()), (json!(first), json!("sample")));
+    body.as_object_mut().unwrap().remove("store_id");
+    assert_eq!(acme.admin.post("/api/v1/sources", body.clone()).await.expect(201)["store_id"], json!(second));
+    body["store_id"] = json!(null);
+    let disk = acme.admin.post("/api/v1/sources", body).await.expect(201);
+    assert_eq!((disk["store_id"].clone(), disk["read_back"].clone()), (json!(null), json!("full")));
+}
+
+async fn a_disabled_store_takes_no_backups(world: World) {
+    let worker = FakeWorker::join(&world, "w1", &["ssh", "s3"]).await;
+    let acme = world.tenant("acme").await;
+    let store = bucket(&acme.admin).await;
+    let source = source_into(&acme.admin, &store).await;
+    let queued = enqueue(&acme.member, &source).await;
+    patch(&acme.admin, &store, json!({ "status": "disabled" })).await.expect(200);
+    let nothing = worker.caller.post("/internal/jobs/claim", json!({ "job_id": queued })).await.expect(200);
+    assert_eq!(nothing["outcome"], json!("nothing"));
+    let failed = acme.member.get(&format!("/api/v1/jobs/{queued}")).await.expect(200);
+    assert_eq!((failed["status"].clone(), failed["error_code"].clone()), (json!("failed"), json!("disabled")), "{failed}");
+    let body = json!({ "source_id": source });
+    acme.member.post("/api/v1/jobs", body).await.refused(409, "store_disabled");
+}
+
+async fn a_backup_into_a_store_gets_its_credential_sealed_and_is_believed_only_about_its_place(world: World) {
+    let worker = FakeWorker::join(&world, "w1", &["ssh", "s3"]).await;
+    let acme = world.tenant("acme").await;
+    let store = bucket(&acme.admin).await;
+    let source = source_into(&acme.admin, &store).await;
+    let job = worker.claim(&enqueue(&acme.member, &source).await).await;
+    let Task::Backup(task) = &job.task else { panic!("{job:?}") };
+    let StoreAccess::S3 { settings, credential, read_credential } = &task.store else { panic!("{task:?}") };
+    assert_eq!(settings.to_string(), "s3://backups/x/y");
+    assert_eq!(*read_credential, None, "this credential reads, too");
+    let opened = credential.open(&worker.identity).unwrap();
+    let opened = S3Credential::from_json(opened.expose_secret()).unwrap();
+    assert_eq!((opened.access_key_id.as_str(), opened.secret_access_key.expose_secret()), ("AK", "hunter2"));
+    let lies: [(&str, fn(&mut Value)); 4] = [
+        ("outcome.result.locator.bucket", |locator| locator["bucket"] = json!("another")),
+        ("outcome.result.locator.object_key", |locator| locator["object_key"] = json!("x/y/tenants/t")),
+        ("outcome.result.locator.etag", |locator| locator["etag"] = json!("a\u{0}b")),
+        ("outcome.result.locator.storage_backend", |locator| {
+            *locator = json!({ "storage_backend": "local_fs", "worker_id": "w1", "local_path": "/b" });
+        }),
+    ];
+    for (field, lie) in lies {
+        let refused = report(&worker, &job, lie).await.refused(422, "invalid_field");
+        assert_eq!(refused["details"]["field"].as_str().unwrap().trim_start_matches("outcome.result."),
+            field.trim_start_matches("outcome.result."), "{refused}");
+    }
+    report(&worker, &job, |_| {}).await.expect(200);
+    let list = acme.member.get("/api/v1/snapshots").await.expect(200);
+    let snapshot = &list["snapshots"][0];
+    assert_eq!(snapshot["store_id"], json!(store));
+    assert_eq!(snapshot["storage_backend"], json!("s3"));
+    assert_eq!(snapshot["etag"], json!("\"e-1\""));
+    assert_eq!(snapshot["worker_id"], json!(null));
+    let events = acme.admin.get("/api/v1/audit-events").await.expect(200);
+    let released = events["events"].as_array().unwrap().iter().find(|event| event["target_type"] == "store"
+        && event["action"] == "credential.release").unwrap();
+    assert_eq!(released["target_id"], json!(store));
+    assert!(!events.to_string().contains("hunter2"));
+}
+
+/// A snapshot on a worker's disk is that worker's; one in a bucket is anybody's who knows buckets.
+async fn any_worker_that_knows_buckets_deletes_what_lies_in_one(world: World) {
+    let (old, new) = (FakeWorker::join(&world, "old", &["ssh"]).await, FakeWorker::join(&world, "new", &["ssh", "s3"]).await);
+    let other = FakeWorker::join(&world, "other", &["s3"]).await;
+    let acme = world.tenant("acme").await;
+    let source = source_into(&acme.admin, &bucket(&acme.admin).await).await;
+    let backup = enqueue(&acme.member, &source).await;
+    for worker in [&old, &other] {
+        let answer = worker.caller.post("/internal/jobs/claim", json!({ "job_id": backup })).await.expect(200);
+        assert_eq!(answer["outcome"], json!("nothing"), "{answer}");
+        let answer = worker.caller.post("/internal/jobs/claim", json!({})).await.expect(200);
+        assert_eq!(answer["outcome"], json!("nothing"), "{answer}");
+    }
+    let claimed = new.caller.post("/internal/jobs/claim", json!({})).await.expect(200);
+    assert_eq!(claimed["outcome"], json!("claimed"), "{claimed}");
+    let job = serde_json::from_value(claimed).unwrap();
+    let xvault_core::protocol::ClaimAnswer::Claimed(job) = job else { panic!() };
+    report(&new, &job, |_| {}).await.expect(200);
+    let snapshot = text(&acme.member.get("/api/v1/snapshots").await.expect(200)["snapshots"][0]["id"]);
+    let deletion = acme.admin.delete(&format!("/api/v1/snapshots/{snapshot}")).await.expect(202);
+    let answer = old.caller.post("/internal/jobs/claim", json!({})).await.expect(200);
+    assert_eq!(answer["outcome"], json!("nothing"), "{answer}");
+    let job = other.claim(&text(&deletion["job_id"])).await;
+    let Task::DeleteSnapshot { snapshot: key, store: StoreAccess::S3 { settings, .. } } = &job.task else {
+        panic!("{job:?}")
+    };
+    assert_eq!((key.snapshot_id.as_str(), settings.bucket.as_str()), (snapshot.as_str(), "backups"));
+    other.complete(&job, json!({ "type": "delete_snapshot" })).await;
+    acme.member.get(&format!("/api/v1/snapshots/{snapshot}")).await.refused(404, "not_found");
+}
+
+on_both_engines!(
+    tenants_see_the_names_of_the_platforms_stores_and_all_of_their_own,
+    what_a_store_can_not_be_is_said_with_the_field,
+    a_store_in_use_stays_where_it_is,
+    new_sources_get_the_default_store_unless_they_say_otherwise,
+    a_disabled_store_takes_no_backups,
+    a_backup_into_a_store_gets_its_credential_sealed_and_is_believed_only_about_its_place,
+    any_worker_that_knows_buckets_deletes_what_lies_in_one,
+);
