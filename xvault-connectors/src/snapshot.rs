@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use xvault_core::snapshot::{DocumentError, MANIFEST_NAME, MAX_JSON_LEN, META_NAME, UNREPORTED_NAME};
+use xvault_core::snapshot::{
+    DocumentError, MANIFEST_NAME, MAX_JSON_LEN, META_NAME, REPORTED_NAME, UNREPORTED_NAME,
+};
 use xvault_core::{Manifest, Meta, SnapshotKey, SourceId, TenantId};
 
 use crate::{Error, Store};
@@ -230,7 +232,7 @@ pub async fn delete(store: &dyn Store, key: &SnapshotKey) -> Result<(), Error> {
 async fn delete_content(store: &dyn Store, prefix: &str) -> Result<(), Error> {
     let objects: Vec<_> = store.list(prefix).await?.try_collect().await?;
     for object in objects {
-        if !matches!(snapshot_of(&object), Some((_, META_NAME | UNREPORTED_NAME))) {
+        if !matches!(snapshot_of(&object), Some((_, META_NAME | UNREPORTED_NAME | REPORTED_NAME))) {
             store.delete(&object).await?;
         }
     }

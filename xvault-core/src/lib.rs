@@ -54,8 +54,8 @@ pub use entry::{Entry, EntryKind, EntryPath, EntrySink, Metadata, Mtime, SinkErr
 pub use error::{Dispose, Disposition};
 pub use export::ExportFormat;
 pub use id::{
-    ApiKeyId, ClaimNonce, CredentialId, JobId, LeaseToken, ScheduleId, SessionId, SnapshotId, SourceId, StoreId,
-    TenantId, UserId, WorkerId,
+    ApiKeyId, ClaimNonce, CredentialId, JobId, LeaseToken, ScheduleId, SessionId, SnapshotId, SourceId,
+    StoreId, TenantId, UserId, WorkerId,
 };
 pub use job::{JobKind, JobStatus};
 pub use monitor::{Phase, Progress, Silent};

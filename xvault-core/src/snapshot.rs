@@ -22,6 +22,10 @@ pub const META_NAME: &str = "meta.json";
 pub const MANIFEST_NAME: &str = "manifest.json";
 /// Name of the file that stands beside a worker's snapshot until the hub is told of it. No part of the snapshot.
 pub const UNREPORTED_NAME: &str = "unreported";
+/// Name of the file that is written beside a snapshot in a bucket before the hub is told of it. No part of the snapshot.
+pub const REPORTED_NAME: &str = "reported";
+/// Name of the file that is written beside such a snapshot once the hub has said that it does not want it. No part of it.
+pub const WITHDRAWN_NAME: &str = "withdrawn";
 /// The longest `meta.json` or `manifest.json` that is read.
 pub const MAX_JSON_LEN: u64 = 1 << 20;
 

@@ -34,6 +34,7 @@ use xvault_core::secret::SecretString;
 use xvault_core::snapshot::Locator;
 use xvault_core::store::{S3Credential, S3Settings};
 
+use self::body::Body;
 use self::client::Client;
 use self::http::Http;
 use self::patience::Patience;
@@ -116,6 +117,14 @@ impl S3Store {
     pub fn reading_with(mut self, credential: &S3Credential) -> Result<Self, Error> {
         self.reader = Reader::new(&self.settings, credential, &self.http, self.client.patience().clone())?;
         Ok(self)
+    }
+
+    /// Writes a small object beside those that are staged.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
+        upload::put(&self.client, key, &Body::of(bytes)).await.map(drop)
     }
 
     /// A link with which anybody can read one object until it expires: a secret until then. Nobody is asked, not even

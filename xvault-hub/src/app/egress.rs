@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why an address is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an address in a private network is for operators to allow: a public one is needed (HUB_PRIVATE_STORES)")]
+#[error(
+    "an address in a private network is for operators to allow: a public one is needed (HUB_PRIVATE_STORES)"
+)]
 pub(crate) struct Private;
 
 /// Refuses addresses of this machine, of private and link-local networks (a cloud's metadata among them), and names that
@@ -71,10 +73,32 @@ mod tests {
     #[test]
     fn what_only_a_worker_can_reach_is_refused_however_it_is_spelt() {
         for host in [
-            "127.0.0.1:9000", "127.1", "2130706433", "0x7f.1", "0.0.0.0", "10.0.0.5", "172.16.0.1", "192.168.1.1",
-            "169.254.169.254", "100.100.100.200", "[::1]:9000", "[::]", "[fd00::1]", "[fe80::1]", "[::ffff:127.0.0.1]",
-            "[64:ff9b::7f00:1]", "[2002:7f00:1::]", "localhost", "LOCALHOST.", "s3.localhost", "garage",
-            "metadata.google.internal", "nas.local", "nas.home.arpa", "255.255.255.255", "224.0.0.1",
+            "127.0.0.1:9000",
+            "127.1",
+            "2130706433",
+            "0x7f.1",
+            "0.0.0.0",
+            "10.0.0.5",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.100.100.200",
+            "[::1]:9000",
+            "[::]",
+            "[fd00::1]",
+            "[fe80::1]",
+            "[::ffff:127.0.0.1]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "localhost",
+            "LOCALHOST.",
+            "s3.localhost",
+            "garage",
+            "metadata.google.internal",
+            "nas.local",
+            "nas.home.arpa",
+            "255.255.255.255",
+            "224.0.0.1",
         ] {
             assert_eq!(check_public(&format!("http://{host}")), Err(Private), "{host}");
         }
@@ -83,7 +107,9 @@ mod tests {
 
     #[test]
     fn public_addresses_pass() {
-        for host in ["s3.eu-central-1.amazonaws.com", "8.8.8.8:443", "[2606:4700::1111]", "s3.example", "172.32.0.1"] {
+        for host in
+            ["s3.eu-central-1.amazonaws.com", "8.8.8.8:443", "[2606:4700::1111]", "s3.example", "172.32.0.1"]
+        {
             assert_eq!(check_public(&format!("https://{host}")), Ok(()), "{host}");
         }
     }

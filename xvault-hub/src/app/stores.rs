@@ -103,7 +103,10 @@ fn check(store: &Store) -> Result<()> {
 
 fn check_sts(settings: &S3Settings, role_arn: &str, endpoint: Option<&str>, seconds: u32) -> Result<()> {
     if !(1..=2048).contains(&role_arn.len()) || !role_arn.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Error::invalid_field("scoping.role_arn", "a role's ARN is needed: arn:aws:iam::…:role/…"));
+        return Err(Error::invalid_field(
+            "scoping.role_arn",
+            "a role's ARN is needed: arn:aws:iam::…:role/…",
+        ));
     }
     if !(900..=43200).contains(&seconds) {
         return Err(Error::invalid_field("scoping.session_seconds", "900 to 43200 are possible"));

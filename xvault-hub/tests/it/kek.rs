@@ -116,7 +116,10 @@ async fn all_secrets_move_to_a_new_key(engine: crate::world::Dialect) {
     assert!(error.contains(&new.recipient().key_id()), "{error}");
     let events = world.operator.get("/api/v1/audit-events?limit=2").await.expect(200);
     assert_eq!(text(&events["audit_events"][1]["action"]), "kek.rekey");
-    assert_eq!(events["audit_events"][1]["details"], json!({ "credentials": 20, "tenant_keys": 2 }));
+    assert_eq!(
+        events["audit_events"][1]["details"],
+        json!({ "credentials": 20, "tenant_keys": 2, "stores": 0 })
+    );
 }
 
 on_both_engines!(a_wrong_key_stops_the_start, a_missing_key_of_a_secret_stops_the_start);

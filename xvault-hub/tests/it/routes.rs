@@ -70,7 +70,8 @@ impl Route {
 }
 
 use Names::{
-    ApiKey, Credential, HeldJob, Job, Nothing, Schedule, Session, Snapshot, Source, Store, Tenant, User, Worker,
+    ApiKey, Credential, HeldJob, Job, Nothing, Schedule, Session, Snapshot, Source, Store, Tenant, User,
+    Worker,
 };
 
 /// Every one.

@@ -70,7 +70,10 @@ async fn report(
 async fn tenants_see_the_names_of_the_platforms_stores_and_all_of_their_own(world: World) {
     let (acme, umbrella) = (world.tenant("acme").await, world.tenant("umbrella").await);
     let shared = world.operator.post("/api/v1/stores", new_store("shared")).await.expect(201);
-    assert_eq!((shared["tenant_id"].clone(), shared["config"]["bucket"].clone()), (json!(null), json!("backups")));
+    assert_eq!(
+        (shared["tenant_id"].clone(), shared["config"]["bucket"].clone()),
+        (json!(null), json!("backups"))
+    );
     let (shared, own) = (text(&shared["id"]), bucket(&acme.admin).await);
     let seen = get(&acme.owner, &shared).await;
     assert_eq!((text(&seen["name"]).as_str(), seen["config"].clone()), ("shared", json!(null)));
@@ -81,7 +84,8 @@ async fn tenants_see_the_names_of_the_platforms_stores_and_all_of_their_own(worl
         (&world.operator, vec!["bucket", "shared"]),
     ] {
         let list = caller.get("/api/v1/stores").await.expect(200);
-        let found: Vec<_> = list["stores"].as_array().unwrap().iter().map(|store| text(&store["name"])).collect();
+        let found: Vec<_> =
+            list["stores"].as_array().unwrap().iter().map(|store| text(&store["name"])).collect();
         assert_eq!(found, names);
         assert!(!list.to_string().contains("hunter2"), "{list}");
     }
@@ -149,10 +153,14 @@ async fn a_store_in_use_stays_where_it_is(world: World) {
     assert_eq!(refused["details"]["sources"], json!(1));
     let job = worker.claim(&enqueue(&acme.member, &source).await).await;
     report(&worker, &job, |_| {}).await.expect(200);
-    let saved = acme.admin.put(&format!("/api/v1/sources/{source}"), json!({ "store_id": null })).await.expect(200);
+    let saved =
+        acme.admin.put(&format!("/api/v1/sources/{source}"), json!({ "store_id": null })).await.expect(200);
     assert_eq!(saved["store_id"], json!(null));
     let refused = acme.owner.delete(&path).await.refused(409, "in_use");
-    assert_eq!((refused["details"]["sources"].clone(), refused["details"]["snapshots"].clone()), (json!(0), json!(1)));
+    assert_eq!(
+        (refused["details"]["sources"].clone(), refused["details"]["snapshots"].clone()),
+        (json!(0), json!(1))
+    );
     let mut config = new_store("x")["config"].clone();
     config["prefix"] = json!("elsewhere");
     patch(&acme.owner, &store, json!({ "config": config })).await.refused(409, "in_use");
@@ -192,7 +200,11 @@ async fn a_disabled_store_takes_no_backups(world: World) {
     let nothing = worker.caller.post("/internal/jobs/claim", json!({ "job_id": queued })).await.expect(200);
     assert_eq!(nothing["outcome"], json!("nothing"));
     let failed = acme.member.get(&format!("/api/v1/jobs/{queued}")).await.expect(200);
-    assert_eq!((failed["status"].clone(), failed["error_code"].clone()), (json!("failed"), json!("disabled")), "{failed}");
+    assert_eq!(
+        (failed["status"].clone(), failed["error_code"].clone()),
+        (json!("failed"), json!("disabled")),
+        "{failed}"
+    );
     let body = json!({ "source_id": source });
     acme.member.post("/api/v1/jobs", body).await.refused(409, "store_disabled");
 }
@@ -220,8 +232,11 @@ async fn a_backup_into_a_store_gets_its_credential_sealed_and_is_believed_only_a
     ];
     for (field, lie) in lies {
         let refused = report(&worker, &job, lie).await.refused(422, "invalid_field");
-        assert_eq!(refused["details"]["field"].as_str().unwrap().trim_start_matches("outcome.result."),
-            field.trim_start_matches("outcome.result."), "{refused}");
+        assert_eq!(
+            refused["details"]["field"].as_str().unwrap().trim_start_matches("outcome.result."),
+            field.trim_start_matches("outcome.result."),
+            "{refused}"
+        );
     }
     report(&worker, &job, |_| {}).await.expect(200);
     let list = acme.member.get("/api/v1/snapshots").await.expect(200);
@@ -231,21 +246,29 @@ async fn a_backup_into_a_store_gets_its_credential_sealed_and_is_believed_only_a
     assert_eq!(snapshot["etag"], json!("\"e-1\""));
     assert_eq!(snapshot["worker_id"], json!(null));
     let events = acme.admin.get("/api/v1/audit-events").await.expect(200);
-    let released = events["events"].as_array().unwrap().iter().find(|event| event["target_type"] == "store"
-        && event["action"] == "credential.release").unwrap();
+    let released = events["audit_events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|event| event["target_type"] == "store" && event["action"] == "credential.release")
+        .unwrap();
     assert_eq!(released["target_id"], json!(store));
     assert!(!events.to_string().contains("hunter2"));
 }
 
 /// A snapshot on a worker's disk is that worker's; one in a bucket is anybody's who knows buckets.
 async fn any_worker_that_knows_buckets_deletes_what_lies_in_one(world: World) {
-    let (old, new) = (FakeWorker::join(&world, "old", &["ssh"]).await, FakeWorker::join(&world, "new", &["ssh", "s3"]).await);
+    let (old, new) = (
+        FakeWorker::join(&world, "old", &["ssh"]).await,
+        FakeWorker::join(&world, "new", &["ssh", "s3"]).await,
+    );
     let other = FakeWorker::join(&world, "other", &["s3"]).await;
     let acme = world.tenant("acme").await;
     let source = source_into(&acme.admin, &bucket(&acme.admin).await).await;
     let backup = enqueue(&acme.member, &source).await;
     for worker in [&old, &other] {
-        let answer = worker.caller.post("/internal/jobs/claim", json!({ "job_id": backup })).await.expect(200);
+        let answer =
+            worker.caller.post("/internal/jobs/claim", json!({ "job_id": backup })).await.expect(200);
         assert_eq!(answer["outcome"], json!("nothing"), "{answer}");
         let answer = worker.caller.post("/internal/jobs/claim", json!({})).await.expect(200);
         assert_eq!(answer["outcome"], json!("nothing"), "{answer}");
@@ -259,7 +282,7 @@ async fn any_worker_that_knows_buckets_deletes_what_lies_in_one(world: World) {
     let deletion = acme.admin.delete(&format!("/api/v1/snapshots/{snapshot}")).await.expect(202);
     let answer = old.caller.post("/internal/jobs/claim", json!({})).await.expect(200);
     assert_eq!(answer["outcome"], json!("nothing"), "{answer}");
-    let job = other.claim(&text(&deletion["job_id"])).await;
+    let job = other.claim(&text(&deletion["id"])).await;
     let Task::DeleteSnapshot { snapshot: key, store: StoreAccess::S3 { settings, .. } } = &job.task else {
         panic!("{job:?}")
     };

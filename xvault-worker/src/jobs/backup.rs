@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use xvault::BackupOptions;
 use xvault::connectors::Control;
 use xvault::core::protocol::{BackupTask, LogLevel, TaskResult};
 use xvault::core::snapshot::Completeness;
 use xvault::core::{JobId, Manifest, Phase, TenantId};
-use xvault::{BackupOptions, Store};
 
 use super::Tools;
 use super::fault::Fault;
@@ -21,7 +21,10 @@ pub(super) async fn run(
     task: &BackupTask,
     (control, report): (Control, &Arc<Report>),
 ) -> Result<TaskResult, Fault> {
-    check_room(&tools.doors.storage_base, tools.min_free, task.expected_bytes)?;
+    let place = tools.place(&task.store)?;
+    if place.is_disk() {
+        check_room(&tools.doors.storage_base, tools.min_free, task.expected_bytes)?;
+    }
     let mut source = tools.doors.open(&task.source, task.credential.as_ref())?;
     report.line(LogLevel::Info, &format!("backup of a source of type {} begins", task.source.kind()));
     control.progress().phase(Phase::Connect, None);
@@ -30,14 +33,14 @@ pub(super) async fn run(
         .tenant(tenant_id.clone())
         .snapshot(task.snapshot_id.clone())
         .work(job_id.clone(), tools.worker_id.clone())
-        .unreported()
         .read_back(task.read_back)
         .expected_bytes(task.expected_bytes)
         .control(control);
-    let manifest = xvault::backup(&mut *source, &tools.store, &options).await?;
+    let options = if place.is_disk() { options.unreported() } else { options };
+    let manifest = xvault::backup(&mut *source, place.store(), &options).await?;
     report.sum_up();
     report.line(level(&manifest), &describe(&manifest));
-    let locator = tools.store.locator(&tools.worker_id, &manifest.key().prefix());
+    let locator = place.store().locator(&tools.worker_id, &manifest.key().prefix());
     Ok(TaskResult::Backup { manifest: Box::new(manifest), locator })
 }
 

@@ -88,6 +88,9 @@ fn store_code(error: &ConnectorError) -> &'static str {
         ConnectorError::Cancelled => "cancelled",
         error if is_full(error) => "store_full",
         ConnectorError::Damaged { .. } => "store_damaged",
+        ConnectorError::Denied { .. } => "store_denied",
+        ConnectorError::Untrusted { .. } => "store_untrusted",
+        ConnectorError::Connection { .. } | ConnectorError::Timeout { .. } => "store_unreachable",
         _ => "store",
     }
 }

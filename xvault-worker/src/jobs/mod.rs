@@ -3,6 +3,7 @@
 mod backup;
 mod delete;
 pub(crate) mod fault;
+pub(crate) mod place;
 mod probe;
 pub(crate) mod source;
 mod verify;
@@ -16,20 +17,21 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
-use xvault::connectors::{Control, snapshot};
+use xvault::FsStore;
+use xvault::connectors::Control;
 use xvault::core::error::chain;
 use xvault::core::job::JobError;
 use xvault::core::protocol::{
     Assignment, LogLevel, Outcome, ReconcileAnswer, StoreAccess, StoredSnapshot, Task, TaskResult,
 };
 use xvault::core::{Disposition, JobId, JobKind, JobStatus, SnapshotKey, TenantId, WorkerId};
-use xvault::{FsStore, Store};
 
 use crate::hub::{self, Backoff, Hub};
 use crate::lease::{self, Lease, Stop};
 use crate::metrics::Metrics;
 use crate::report::{self, Report, Wire};
 use fault::Fault;
+use place::Place;
 use source::Doors;
 
 /// How long the hub may take to say what is to become of a snapshot it may have heard of.
@@ -57,16 +59,6 @@ pub(crate) struct Tools {
     pub(crate) metrics: Metrics,
     /// Cancelled when running jobs are to be handed back.
     pub(crate) give_up: CancellationToken,
-}
-
-impl Tools {
-    /// The store that a task names.
-    fn open_store(&self, access: &StoreAccess) -> Result<Arc<dyn Store>, Fault> {
-        match access {
-            StoreAccess::LocalFs => Ok(Arc::new(self.store.clone())),
-            _ => Err(Fault::permanent("unknown_store", "this worker is too old for the store")),
-        }
-    }
 }
 
 /// Runs a job that was asked for at `asked_at`, to its end.
@@ -367,7 +359,17 @@ impl Job {
         let answer = self.tools.hub.renew(&self.assignment.job_id, self.lease.token()).await;
         self.lease.heed(asked_at, &answer);
         answer.map_err(Unannounced::Hub)?;
-        snapshot::unmark(&self.tools.store, key).await.map_err(Unannounced::Store)
+        let place = self.place().map_err(Unannounced::Store)?;
+        place.announce(key).await.map_err(Unannounced::Store)
+    }
+
+    /// Where this job's snapshot lies.
+    fn place(&self) -> Result<Place, xvault::connectors::Error> {
+        let access = match &self.assignment.task {
+            Task::Backup(task) => &task.store,
+            _ => &StoreAccess::LocalFs,
+        };
+        self.tools.place(access).map_err(|fault| xvault::connectors::Error::Credential(fault.message))
     }
 
     /// The result won't do: the attempt has `failed`, and the hub is told so. An attempt ends once, so when the hub has taken that,
@@ -408,7 +410,8 @@ impl Job {
     }
 
     async fn discard(&self, key: &SnapshotKey) {
-        if let Err(error) = snapshot::delete(&self.tools.store, key).await {
+        let discarded = async { self.place()?.discard(key).await };
+        if let Err(error) = discarded.await {
             tracing::warn!(
                 snapshot_id = %key.snapshot_id,
                 error = chain(&error),

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use xvault::connectors::{LocalSource, SftpSource, Source, SshCredential, SshOptions, SshSource};
 use xvault::core::protocol::Sealed;
 use xvault::core::secret::{ExposeSecret, SecretString, from_file_bytes};
-use xvault::core::{Identity, LocalSettings, SourceSettings, SshSettings, seal};
+use xvault::core::{Identity, LocalSettings, S3Credential, SourceSettings, SshSettings, seal};
 
 use super::fault::{Fault, source_code};
+
+/// The word for stores in buckets: a hub asks no worker that does not say it.
+const BUCKETS: &str = "s3";
 
 /// What this worker may open, and with what.
 #[derive(Debug)]
@@ -21,10 +24,10 @@ pub(crate) struct Doors {
 }
 
 impl Doors {
-    /// The types of sources that this worker takes.
+    /// The types of sources that this worker takes, and that it reaches stores in buckets.
     pub(crate) fn capabilities(&self) -> Vec<String> {
         let local = (!self.local_roots.is_empty()).then_some("local");
-        ["sftp", "ssh"].into_iter().chain(local).map(str::to_owned).collect()
+        ["sftp", "ssh"].into_iter().chain(local).chain([BUCKETS]).map(str::to_owned).collect()
     }
 
     /// The source, ready to connect.
@@ -47,6 +50,13 @@ impl Doors {
                 return Err(Fault::permanent("unknown_source_type", message));
             }
         })
+    }
+
+    /// What requests to a bucket are signed with.
+    pub(super) fn bucket_key(&self, sealed: &Sealed) -> Result<S3Credential, Fault> {
+        let opened = sealed.open(&self.identity).map_err(|error| unsealable(&error))?;
+        S3Credential::from_json(opened.expose_secret())
+            .map_err(|error| Fault::permanent("bad_credential", format!("the store's credential: {error}")))
     }
 
     /// The identities of a tenant, one per line.
@@ -133,8 +143,8 @@ mod tests {
 
     #[test]
     fn local_is_offered_only_where_it_is_allowed() {
-        assert_eq!(doors(vec![]).capabilities(), ["sftp", "ssh"]);
-        assert_eq!(doors(vec!["/srv".into()]).capabilities(), ["sftp", "ssh", "local"]);
+        assert_eq!(doors(vec![]).capabilities(), ["sftp", "ssh", "s3"]);
+        assert_eq!(doors(vec!["/srv".into()]).capabilities(), ["sftp", "ssh", "local", "s3"]);
         let local = SourceSettings::Local(LocalSettings { paths: vec!["/etc".into()], excludes: vec![] });
         assert_eq!(refusal(&doors(vec![]), &local, None).code, "path_not_allowed");
     }

@@ -74,12 +74,7 @@ pub(super) async fn access_for(
 }
 
 /// The store with its own credential, if the job may use it.
-async fn opened(
-    hub: &Hub,
-    job: &JobRow,
-    id: &StoreId,
-    purpose: Purpose,
-) -> Result<(Store, S3Credential)> {
+async fn opened(hub: &Hub, job: &JobRow, id: &StoreId, purpose: Purpose) -> Result<(Store, S3Credential)> {
     let mut conn = hub.db().conn().await?;
     let own = Scope::Tenant(job.tenant_id.clone());
     let store = match stores::get(&mut conn, &own, id).await {

@@ -1,0 +1,93 @@
+//! Where a job's snapshot lies, and what is written beside it so that nobody removes what a hub may count on.
+//!
+//! On the worker's disk a snapshot comes with a mark, which goes before the hub is told of it. Whoever may only put objects
+//! into a bucket can't take anything away there: so there it is the other way round, and the mark comes.
+
+use std::sync::Arc;
+
+use xvault::connectors::{Error, S3Options, S3Store, snapshot};
+use xvault::core::SnapshotKey;
+use xvault::core::protocol::StoreAccess;
+use xvault::core::snapshot::{REPORTED_NAME, WITHDRAWN_NAME};
+use xvault::{FsStore, Store};
+
+use super::Tools;
+use super::fault::Fault;
+
+/// What stands in the marks, for people.
+const REPORTED: &str = "A hub may have been told of this snapshot.\n";
+const WITHDRAWN: &str = "The hub has said that it does not want this snapshot.\n";
+
+/// A store that a job reads or writes.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// The worker's own disk.
+    Disk(FsStore),
+    /// A bucket.
+    Bucket(S3Store),
+}
+
+impl Tools {
+    /// The place that a task names.
+    pub(crate) fn place(&self, access: &StoreAccess) -> Result<Place, Fault> {
+        match access {
+            StoreAccess::LocalFs => Ok(Place::Disk(self.store.clone())),
+            StoreAccess::S3 { settings, credential, read_credential } => {
+                let key = self.doors.bucket_key(credential)?;
+                let mut store = S3Store::new(settings, &key, S3Options::default()).map_err(unopened)?;
+                if let Some(sealed) = read_credential {
+                    store = store.reading_with(&self.doors.bucket_key(sealed)?).map_err(unopened)?;
+                }
+                Ok(Place::Bucket(store))
+            }
+            _ => Err(Fault::permanent("unknown_store", "this worker is too old for the store")),
+        }
+    }
+
+    /// The store that a task names.
+    pub(crate) fn open_store(&self, access: &StoreAccess) -> Result<Arc<dyn Store>, Fault> {
+        Ok(match self.place(access)? {
+            Place::Disk(store) => Arc::new(store),
+            Place::Bucket(store) => Arc::new(store),
+        })
+    }
+}
+
+fn unopened(error: Error) -> Fault {
+    xvault::Error::Store(error).into()
+}
+
+impl Place {
+    pub(crate) fn is_disk(&self) -> bool {
+        matches!(self, Self::Disk(_))
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        match self {
+            Self::Disk(store) => store,
+            Self::Bucket(store) => store,
+        }
+    }
+
+    /// The hub is about to be told of the snapshot: from now on nobody removes it for being unknown. Doing it twice is fine.
+    pub(crate) async fn announce(&self, key: &SnapshotKey) -> Result<(), Error> {
+        match self {
+            Self::Disk(store) => snapshot::unmark(store, key).await,
+            Self::Bucket(store) => store.put(&beside(key, REPORTED_NAME), REPORTED.into()).await,
+        }
+    }
+
+    /// Nobody wants the snapshot: it goes. Where this worker may not delete, it is marked for the hub's sweep.
+    pub(crate) async fn discard(&self, key: &SnapshotKey) -> Result<(), Error> {
+        let deleted = snapshot::delete(self.store(), key).await;
+        match (self, deleted) {
+            (Self::Bucket(store), Err(_)) => store.put(&beside(key, WITHDRAWN_NAME), WITHDRAWN.into()).await,
+            (_, deleted) => deleted,
+        }
+    }
+}
+
+/// The key of a file that stands beside a snapshot's.
+pub(crate) fn beside(key: &SnapshotKey, name: &str) -> String {
+    format!("{}/{name}", key.prefix())
+}
