@@ -41,7 +41,7 @@ struct Plan {
     cut: Option<Cut>,
     stall_after: Option<u64>,
     lose_answer_to: Option<Vec<u8>>,
-    instead: Option<Instead>,
+    instead: Vec<Instead>,
     refuse: bool,
 }
 
@@ -121,7 +121,7 @@ impl FaultProxy {
     }
 
     /// Answers the next `times` HTTP requests that have `text` in them by itself, with `status` ("503 Slow Down") and `body`,
-    /// and closes their connections: the server never hears of them.
+    /// and closes their connections: the server never hears of them. Of several such answers the one told first comes first.
     pub fn answer_instead(&self, text: &str, times: u32, status: &str, body: &str) {
         let length = body.len();
         let head = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
@@ -130,7 +130,7 @@ impl FaultProxy {
             times,
             reply: [head.as_bytes(), body.as_bytes()].concat(),
         };
-        self.shared.change(|plan| plan.instead = Some(instead));
+        self.shared.change(|plan| plan.instead.push(instead));
     }
 
     /// Takes back all faults but the delay; stalled connections go on.
@@ -286,7 +286,7 @@ impl Lane {
         let found = |text: &[u8]| head.windows(text.len()).any(|window| window == text);
         self.shared.requests.fetch_add(found(b" HTTP/1.1\r\n").into(), Ordering::Relaxed);
         let mut plan = self.shared.plan();
-        let instead = plan.instead.as_mut().filter(|instead| instead.times > 0 && found(&instead.text))?;
+        let instead = plan.instead.iter_mut().find(|instead| instead.times > 0 && found(&instead.text))?;
         instead.times -= 1;
         self.shared.answered.fetch_add(1, Ordering::Relaxed);
         Some(instead.reply.clone())

@@ -96,21 +96,28 @@ async fn nothing_is_left_of_what_was_abandoned_or_dropped() {
     let mut writer = staging.writer(ARTIFACT_NAME).await.unwrap();
     writer.write(vec![7; 17 * MIB].into()).await.unwrap();
     assert_eq!(access.uploads().len(), 1);
-    drop((writer, staging));
-    let gone = || access.keys("").is_empty() && access.uploads().is_empty();
-    for _ in 0..200 {
-        if gone() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    assert!(gone(), "{:?} {:?}", access.keys(""), access.uploads());
+    drop(writer);
+    until(|| access.uploads().is_empty()).await;
+    drop(staging);
+    until(|| access.keys("").is_empty()).await;
     let staging = stage(&store, "meta.json", [Bytes::from_static(b"{}")]).await.unwrap();
     let mut writer = staging.writer(ARTIFACT_NAME).await.unwrap();
     writer.write(vec![7; 17 * MIB].into()).await.unwrap();
     writer.abort().await.unwrap();
+    assert!(access.uploads().is_empty());
     staging.abandon().await.unwrap();
-    assert!(gone(), "{:?} {:?}", access.keys(""), access.uploads());
+    assert!(access.keys("").is_empty());
+}
+
+/// What is dropped is removed beside us.
+async fn until(holds: impl Fn() -> bool) {
+    for _ in 0..400 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("not within ten seconds");
 }
 
 #[tokio::test]
@@ -126,14 +133,17 @@ async fn a_sweep_takes_what_the_dead_left_and_leaves_what_lives() {
     let id = String::from_utf8_lossy(&begun.body).split("UploadId>").nth(1).unwrap().replace("</", "");
     let part = format!("{}?partNumber=1&uploadId={id}", at(ARTIFACT_NAME));
     assert_eq!(access.in_bucket("PUT", &part, b"half").status, 200);
+    // And one that had not begun its upload.
+    let other_run = format!("some/place/{}/meta.json", SNAPSHOT.replace("/x", "/w"));
+    assert_eq!(access.in_bucket("PUT", &other_run, b"{}").status, 200);
     // Not below our place: somebody else's.
     let other = "other/tenants/t/sources/s/snapshots/z/meta.json";
     assert_eq!(access.in_bucket("PUT", other, b"{}").status, 200);
     let hour = store.sweep(Duration::from_secs(3600)).await.unwrap();
-    assert_eq!(hour, Swept { removed: 0, in_use: 1, failed: 0 });
-    assert_eq!((access.keys("").len(), access.uploads().len()), (4, 1));
+    assert_eq!(hour, Swept { removed: 0, in_use: 2, failed: 0 });
+    assert_eq!((access.keys("").len(), access.uploads().len()), (5, 1));
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), Swept { removed: 1, in_use: 0, failed: 0 });
+    assert_eq!(store.sweep(Duration::ZERO).await.unwrap(), Swept { removed: 2, in_use: 0, failed: 0 });
     let kept = [ARTIFACT_NAME, "manifest.json"].map(|name| format!("some/place/{SNAPSHOT}/{name}"));
     assert_eq!(access.keys("some/"), kept);
     assert_eq!((access.keys("other/"), access.uploads()), (vec![other.to_owned()], vec![]));

@@ -79,6 +79,26 @@ async fn an_answer_that_is_lost_fails_nothing_and_doubles_nothing() {
     }
 }
 
+/// SeaweedFS finishes an upload twice, as some do; others know it no more.
+#[tokio::test]
+async fn an_upload_that_is_gone_was_finished_if_its_object_is_there() {
+    let gone = "<Error><Code>NoSuchUpload</Code></Error>";
+    for (there, size) in [(true, content().len()), (false, content().len() - 1)] {
+        let (access, proxy, store) = proxied();
+        let staging = store.stage(SNAPSHOT).await.unwrap();
+        let mut writer = staging.writer(ARTIFACT_NAME).await.unwrap();
+        writer.write(content()).await.unwrap();
+        let key = format!("some/place/{SNAPSHOT}/{ARTIFACT_NAME}");
+        assert_eq!(access.in_bucket("PUT", &key, &content()[..size]).status, 200);
+        // Of the first answer nobody knows whether the server did what it was asked for.
+        proxy.answer_instead("<CompleteMultipartUpload>", 1, "504 Gateway Timeout", "");
+        proxy.answer_instead("<CompleteMultipartUpload>", 1, "404 Not Found", gone);
+        let written = writer.close().await;
+        assert_eq!(proxy.answered(), 2);
+        assert_eq!(written.is_ok(), there, "{written:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_connection_cut_in_mid_part_is_made_again() {
     let (access, proxy, store) = proxied();
