@@ -7,7 +7,7 @@ use xvault_archive::{Watch, export};
 use xvault_connectors::{Control, Error as ConnectorError, Store};
 use xvault_core::snapshot::{ARTIFACT_NAME, ContentSummary};
 use xvault_core::tar::{Event, TarKind, TarParser};
-use xvault_core::{Identity, Phase, SnapshotKey};
+use xvault_core::{ExportFormat, Identity, Phase, SnapshotKey};
 
 use crate::bridge::stoppable;
 use crate::verify::check_meta;
@@ -33,7 +33,7 @@ pub async fn restore_test(
     let watching = watch.clone();
     let work = snapshot.with_reader(control, move |mut reader, _| {
         let mut unpacked = Unpacked::default();
-        export::tar(&mut reader, &[], &mut unpacked, &watching)?;
+        export(&mut reader, ExportFormat::Tar, &[], &mut unpacked, &watching)?;
         Ok(unpacked)
     });
     let unpacked = stoppable(control, &watch, work).await?;
