@@ -1,7 +1,6 @@
 //! A snapshot, or a part of it, as a plain stream for somebody who has no xVault: tar, tar.zst or zip.
 
 mod deflate;
-mod linked;
 mod names;
 mod output;
 mod record;

@@ -8,7 +8,7 @@ mod target;
 use std::io::{Read, Seek};
 use std::path::Path;
 
-use xvault_core::{Entry, EntryKind, EntryPath, Phase};
+use xvault_core::{Entry, EntryKind, EntryPath, Overwrite, Phase};
 
 use crate::error::Error;
 use crate::listing::{ArchiveEntry, ArchiveIndex};
@@ -20,28 +20,16 @@ use late::LateLinks;
 use place::{Ownership, Placed, Placing};
 use target::{Target, is_unfinished};
 
-/// What happens to files and links that exist already. Existing directories are always merged.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Overwrite {
-    /// They stay as they are, and are counted as `kept`; so does the metadata of existing directories, unless an
-    /// extraction that was stopped has left them unfinished (mode 1700).
-    ///
-    /// A hard link to a file that was kept becomes a link to it only when that file is the one of the snapshot: same
-    /// size, time, mode and content hash. Otherwise it becomes a file of its own, so that it has the snapshot's content.
-    #[default]
-    Never,
-    /// Files are replaced when size or mtime differ, links when their target does.
-    IfChanged,
-    /// They are replaced.
-    Always,
-}
-
 /// How to extract.
 #[derive(Debug, Clone)]
 pub struct ExtractOptions {
     /// What to extract: these entries and all below them. None: everything.
     pub paths: Vec<EntryPath>,
     /// What happens to what exists.
+    ///
+    /// With [`Overwrite::Never`] a hard link to a file that was kept becomes a link to it only when that file is the one
+    /// of the snapshot: same size, time, mode and content hash. Otherwise it becomes a file of its own, so that it has
+    /// the snapshot's content.
     pub overwrite: Overwrite,
     /// Whether owner and group are restored, by number. Without it set-id bits are dropped.
     pub owner: bool,

@@ -10,7 +10,7 @@
 //! - [`ArchiveWriter`]: entries in, artifact and index out; parallel and bounded;
 //! - [`ArchiveReader`]: entries from the index, content from the few frames that hold it;
 //! - [`ArchiveIndex`]: the index alone, for listing without the artifact;
-//! - [`extract()`]: to a directory, never outside it; [`export()`]: to a tar, tar.zst or zip;
+//! - [`extract()`]: to a directory, never outside it; [`export()`]: to a tar, tar.zst or zip; [`deliver::deliver`]: to whoever restores elsewhere;
 //! - [`verify`]: sizes and hashes without a key, everything with one;
 //! - [`index`]: the lines of the index; [`Error`]: what a caller can decide on.
 //!
@@ -56,6 +56,7 @@
 //! ```
 
 mod age_stream;
+pub mod deliver;
 mod digest;
 mod error;
 mod export;
@@ -64,6 +65,7 @@ mod frames;
 mod header;
 pub mod index;
 mod input;
+mod linked;
 mod listing;
 mod reader;
 mod seen;
@@ -74,9 +76,10 @@ mod writer;
 
 pub use error::{ArchiveFile, Error};
 pub use export::{Exported, REPORT_NAME, export};
-pub use extract::{ExtractOptions, ExtractStats, Overwrite, extract};
+pub use extract::{ExtractOptions, ExtractStats, extract};
 pub use index::{IndexReader, Record};
 pub use listing::{ArchiveEntry, ArchiveIndex, Entries};
 pub use reader::{ArchiveReader, EntryReader};
 pub use watch::Watch;
 pub use writer::{ArchiveStats, ArchiveWriter, Finished, WriterOptions};
+pub use xvault_core::Overwrite;

@@ -85,7 +85,7 @@ pub(crate) enum Command {
     Ls(LsArgs),
     /// Write one file of a snapshot to standard output
     Cat(CatArgs),
-    /// Restore a snapshot, or some paths of it, into a directory or an archive file
+    /// Restore a snapshot, or some paths of it, into a directory, to a server, or into an archive file
     Restore(Box<RestoreArgs>),
     /// Check that snapshots are undamaged
     Verify(VerifyArgs),
@@ -311,9 +311,13 @@ pub(crate) struct RestoreArgs {
     /// Only these paths and what lies below them [default: everything]
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
-    /// The directory to restore into; made when it is missing
+    /// The directory to restore into, made when it is missing; of a server as sftp://user@host:port/dir
+    ///
+    /// A restore to a server that broke off is completed by running it again: whole files are recognised and stay.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, required_unless_present = "output")]
     pub(crate) to: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) login: LoginArgs,
     /// Write one archive file instead, or `-` for standard output
     ///
     /// A tar keeps everything. A zip has names that every system can have, and says in `xvault-renamed.jsonl` which of

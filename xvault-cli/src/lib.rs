@@ -123,7 +123,8 @@ fn disposition(error: &anyhow::Error) -> Disposition {
 /// What the user can do about it with a flag, or with patience.
 fn hint(error: &anyhow::Error) -> Option<String> {
     match error.downcast_ref::<xvault::Error>()? {
-        xvault::Error::Source(ConnectorError::UnknownHostKey { fingerprint, .. }) => Some(format!(
+        xvault::Error::Source(ConnectorError::UnknownHostKey { fingerprint, .. })
+        | xvault::Error::Target(ConnectorError::UnknownHostKey { fingerprint, .. }) => Some(format!(
             "once you have compared it, run again with --host-key {fingerprint}, or with --accept-new-host-key"
         )),
         error if error.disposition() == Disposition::Transient => {

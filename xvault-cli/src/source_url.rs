@@ -6,14 +6,14 @@ use anyhow::{Context, bail};
 use percent_encoding::percent_decode_str;
 use xvault::core::{LocalSettings, SourceSettings, SshSettings};
 
-use crate::args::SourceArgs;
+use crate::args::{LoginArgs, SourceArgs};
 
 /// The settings that `args` describe, validated.
 pub(crate) fn settings(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<SourceSettings> {
     let settings = match args.source.split_once("://") {
         None => local(args, current_dir)?,
-        Some(("sftp", rest)) => SourceSettings::Sftp(ssh(args, rest)?),
-        Some(("ssh", rest)) => SourceSettings::Ssh(ssh(args, rest)?),
+        Some(("sftp", rest)) => SourceSettings::Sftp(source(args, rest)?),
+        Some(("ssh", rest)) => SourceSettings::Ssh(source(args, rest)?),
         Some(("file", _)) => bail!("a directory of this machine is given as a plain path, without file://"),
         Some((scheme, _)) => bail!("{scheme}:// is no kind of source: use a path, sftp:// or ssh://"),
     };
@@ -45,13 +45,37 @@ fn lexically_clean(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-fn ssh(args: &SourceArgs, rest: &str) -> anyhow::Result<SshSettings> {
+fn source(args: &SourceArgs, rest: &str) -> anyhow::Result<SshSettings> {
+    let mut settings = ssh(&args.source, rest, &args.login)?;
+    settings.paths.extend(args.paths.iter().cloned());
+    settings.excludes.clone_from(&args.excludes);
+    if settings.paths.is_empty() {
+        bail!("the URL names no path: write {}, or add --path", example(&args.source))
+    }
+    Ok(settings)
+}
+
+/// The server and directory of a restore, where `url` is one: `sftp://user@host:port/dir`.
+pub(crate) fn target(url: &str, login: &LoginArgs) -> anyhow::Result<Option<SshSettings>> {
+    let settings = match url.split_once("://") {
+        None => return Ok(None),
+        Some(("sftp", rest)) => ssh(url, rest, login)?,
+        Some((scheme, _)) => bail!("{scheme}:// is no place to restore to: use a directory, or sftp://"),
+    };
+    if settings.paths.is_empty() {
+        bail!("the URL names no directory: write {}", example(url))
+    }
+    SourceSettings::Sftp(settings.clone()).validate()?;
+    Ok(Some(settings))
+}
+
+fn ssh(url: &str, rest: &str, login: &LoginArgs) -> anyhow::Result<SshSettings> {
     let (authority, path) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),
         None => (rest, ""),
     };
     let Some((username, server)) = authority.rsplit_once('@') else {
-        bail!("the URL names no account: write {}", example(&args.source))
+        bail!("the URL names no account: write {}", example(url))
     };
     if username.contains(':') {
         bail!(
@@ -59,22 +83,14 @@ fn ssh(args: &SourceArgs, rest: &str) -> anyhow::Result<SshSettings> {
         )
     }
     let (host, port) = host_and_port(server)?;
-    let mut paths: Vec<String> = Vec::new();
-    if !path.is_empty() {
-        paths.push(remote_path(path)?);
-    }
-    paths.extend(args.paths.iter().cloned());
-    if paths.is_empty() {
-        bail!("the URL names no path: write {}, or add --path", example(&args.source))
-    }
     Ok(SshSettings {
         host,
         port,
         username: decode(username)?,
-        paths,
-        use_password: args.login.ssh_key.is_none() && args.login.password_file.is_some(),
-        excludes: args.excludes.clone(),
-        host_key: args.login.host_key.clone(),
+        paths: if path.is_empty() { Vec::new() } else { vec![remote_path(path)?] },
+        use_password: login.ssh_key.is_none() && login.password_file.is_some(),
+        excludes: Vec::new(),
+        host_key: login.host_key.clone(),
     })
 }
 

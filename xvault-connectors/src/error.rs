@@ -135,6 +135,17 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// Something could not be restored to a target.
+    #[error("{action}: {reason}")]
+    Push {
+        /// A verb phrase with the entry and the target: "write `srv/x` in /restored on host:22".
+        action: String,
+        /// What the other side says, or what is in the way.
+        reason: String,
+        /// Whether it may work later.
+        disposition: Disposition,
+    },
+
     /// An operation of a store failed.
     #[error("{action}")]
     Store {
@@ -214,7 +225,7 @@ impl Dispose for Error {
             | Self::Damaged { .. } => Disposition::Permanent,
             Self::Connection { .. } | Self::Timeout { .. } | Self::Incomplete(_) => Disposition::Transient,
             Self::Io { source, .. } => source.disposition(),
-            Self::Store { disposition, .. } => *disposition,
+            Self::Store { disposition, .. } | Self::Push { disposition, .. } => *disposition,
             Self::Sink(error) => error.disposition(),
             Self::Cancelled => Disposition::Cancelled,
         }

@@ -8,6 +8,7 @@ pub mod snapshot;
 pub mod source;
 pub mod ssh;
 pub mod store;
+pub mod target;
 pub mod tool;
 
 pub use control::Control;
@@ -19,3 +20,4 @@ pub use source::{
 };
 pub use ssh::{HostKeyPolicy, SshCredential, SshOptions};
 pub use store::{FsStore, MemoryStore, S3Options, S3Store, Staging, Store, StoreWriter, Swept};
+pub use target::{SftpTarget, SftpTargetOptions, Target};

@@ -19,10 +19,12 @@ use xvault_core::snapshot::{ContentSummary, Evidence};
 use crate::{Control, Error};
 
 pub use emitter::Emitter;
+pub(crate) use link::Link;
 pub use local::LocalSource;
 pub use mysql::MysqlSource;
 pub use postgres::PostgresSource;
 pub use sftp::SftpSource;
+pub(crate) use sftp::scope::real_path;
 pub use ssh::SshSource;
 #[doc(hidden)]
 pub use ssh::repack;

@@ -215,6 +215,21 @@ impl Entry {
     }
 }
 
+/// What a restore does with files and links that exist already. Existing directories are always merged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Overwrite {
+    /// They stay as they are, and are counted as kept; so does the metadata of existing directories, unless a restore
+    /// that was stopped has left them unfinished (mode 1700).
+    #[default]
+    Never,
+    /// Files are replaced when size or mtime differ, links when their target does.
+    IfChanged,
+    /// They are replaced.
+    Always,
+}
+
 /// What could not be read whole. Any warning makes a snapshot *partial*.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning {

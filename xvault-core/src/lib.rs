@@ -50,7 +50,9 @@ pub mod store;
 pub mod tag;
 pub mod tar;
 
-pub use entry::{Entry, EntryKind, EntryPath, EntrySink, Metadata, Mtime, SinkError, Warning, WarningCode};
+pub use entry::{
+    Entry, EntryKind, EntryPath, EntrySink, Metadata, Mtime, Overwrite, SinkError, Warning, WarningCode,
+};
 pub use error::{Dispose, Disposition};
 pub use export::ExportFormat;
 pub use id::{

@@ -16,6 +16,10 @@ pub enum Error {
     #[error("store: {0}")]
     Store(#[source] xvault_connectors::Error),
 
+    /// What a snapshot is restored to could not be reached or written.
+    #[error("target: {0}")]
+    Target(#[source] xvault_connectors::Error),
+
     /// The artifact could not be written or read.
     #[error(transparent)]
     Archive(#[from] xvault_archive::Error),
@@ -98,7 +102,7 @@ pub enum Error {
 impl Dispose for Error {
     fn disposition(&self) -> Disposition {
         match self {
-            Self::Source(error) | Self::Store(error) => error.disposition(),
+            Self::Source(error) | Self::Store(error) | Self::Target(error) => error.disposition(),
             Self::Archive(error) => error.disposition(),
             Self::Output(error) | Self::Outlet(error) | Self::Thread(error) => error.disposition(),
             Self::Document(_)

@@ -4,7 +4,7 @@
 //!
 //! - [`backup()`]: pulls a [`Source`] into a [`Store`], for the recipients in [`BackupOptions`], and reads back what was stored;
 //! - [`list`] and [`find`]: which snapshots there are, and the one that is meant (an id, its beginning, or [`LATEST`]);
-//! - [`Snapshot::open`]: then [`Snapshot::entries`], [`Snapshot::cat`], [`Snapshot::read_to_vec`] and [`Snapshot::restore`];
+//! - [`Snapshot::open`]: then [`Snapshot::entries`], [`Snapshot::cat`], [`Snapshot::read_to_vec`] and [`Snapshot::restore`], or [`Snapshot::restore_to`] a [`Target`] elsewhere;
 //! - [`Snapshot::export`]: a tar, tar.zst or zip of it; [`Snapshot::export_stream`] and [`Snapshot::file_stream`]: for an HTTP response;
 //! - [`verify()`]: sizes and hashes without a key, every byte and every content hash with one;
 //! - [`forget`]: what a retention policy ([`retention`]) keeps of them, and the removal of the others;
@@ -77,6 +77,7 @@ mod export;
 pub mod forget;
 mod media_type;
 mod objects;
+mod push;
 mod read_back;
 mod restore;
 mod restore_test;
@@ -101,7 +102,8 @@ pub use verify::{Depth, VerifyOptions, VerifyReport, verify};
 pub use xvault_archive::{ArchiveEntry, Exported, ExtractStats, Overwrite};
 pub use xvault_connectors::snapshot::{Filter, Listed};
 pub use xvault_connectors::{
-    Control, FsStore, LocalSource, MemoryStore, SftpSource, Source, SshSource, Store,
+    Control, FsStore, LocalSource, MemoryStore, SftpSource, SftpTarget, SftpTargetOptions, Source, SshSource,
+    Store, Target,
 };
 pub use xvault_core::{ExportFormat, ReadBack};
 

@@ -6,11 +6,12 @@ use xvault_core::{EntryKind, EntryPath, Mtime};
 
 use super::Exported;
 use super::deflate::{Deflated, Deflater};
-use super::linked::LinkedFiles;
+
 use super::names::{Node, SafeNames};
 use super::output::Output;
 use super::record::{Member, end};
 use crate::error::{ArchiveFile, Error};
+use crate::linked::LinkedFiles;
 use crate::listing::{ArchiveEntry, ArchiveIndex};
 use crate::reader::{ArchiveReader, Bodies};
 use crate::select::{Selected, Selection};

@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
-use xvault_core::{Entry, EntryPath, Metadata};
+use xvault_core::{Entry, EntryPath, Metadata, Overwrite};
 
+use super::litter;
 use super::target::{Target, failed, obstructed, stat};
-use super::{Overwrite, litter};
 use crate::error::Error;
 use crate::listing::ArchiveEntry;
 use crate::reader::EntryReader;

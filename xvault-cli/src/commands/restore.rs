@@ -2,6 +2,7 @@
 
 mod directory;
 mod export;
+mod server;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -19,18 +20,22 @@ pub(super) async fn run(
     cancel: &CancellationToken,
 ) -> anyhow::Result<Outcome> {
     let destination = export::destination(args)?;
+    let server = server::settings(args)?;
     let paths = paths(&args.paths)?;
     let identities = keys::identities(args.snapshot.identity.identity.as_deref())?;
     let store = store::open(&args.snapshot.store, false)?;
     let snapshot = super::open(&*store, &args.snapshot, identities).await?;
     output.say_if_partial(snapshot.manifest());
     let control = super::control(output, cancel);
-    match (&destination, &args.to) {
-        (Some(destination), _) => {
+    match (&destination, &server, &args.to) {
+        (Some(destination), ..) => {
             export::run(&snapshot, destination, &paths, args, &control, output).await?;
         }
-        (None, Some(target)) => directory::run(&snapshot, target, paths, args, control, output).await?,
-        (None, None) => return Err(WrongUsage("say where to: --to DIR or -o FILE".into()).into()),
+        (None, Some(server), _) => server::run(&snapshot, server, &paths, args, &control, output).await?,
+        (None, None, Some(target)) => {
+            directory::run(&snapshot, target, paths, args, control, output).await?;
+        }
+        (None, None, None) => return Err(WrongUsage("say where to: --to DIR or -o FILE".into()).into()),
     }
     Ok(Outcome::Done)
 }

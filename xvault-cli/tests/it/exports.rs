@@ -26,12 +26,14 @@ fn each_format_is_opened_by_its_own_tool() {
         world.ok(&["restore", "latest", "-o", text(&file)]);
         fs::create_dir(&out).unwrap();
         let unpack = format!("{unpack} {} -C {}", text(&file), text(&out));
-        tools::run(Command::new("sh").args(["-c", &unpack]));
+        let _ = tools::run(Command::new("sh").args(["-c", &unpack]));
         assert_same_tree(&tree, &restored(&out, &tree), &TreeOptions::default());
     }
     let told = world.ok(&["restore", "latest", "-o", "all.zip"]);
     assert!(told.stdout.contains("1 have other names there"), "{told:?}");
-    tools::run(Command::new("unzip").args(["-q", "all.zip", "-d", "unzipped"]).current_dir(world.path("")));
+    let _ = tools::run(
+        Command::new("unzip").args(["-q", "all.zip", "-d", "unzipped"]).current_dir(world.path("")),
+    );
     let out = restored(&world.path("unzipped"), &tree);
     assert_eq!(fs::read(out.join("sub/a%3Ab.txt")).unwrap(), b"colon");
     let report = fs::read_to_string(world.path("unzipped/xvault-renamed.jsonl")).unwrap();

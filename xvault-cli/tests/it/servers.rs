@@ -180,3 +180,40 @@ fn what_can_not_be_read_makes_a_partial_snapshot() {
         assert_eq!(fs::read_to_string(restored(&out, &tree.join("open"))).unwrap(), "x");
     }
 }
+
+#[test]
+fn a_snapshot_goes_back_to_a_server_and_is_completed_by_the_next_run() {
+    let sshd = Sshd::builder().start();
+    let world = World::new();
+    let tree = world.tree(|dir| {
+        trees::small_files(&dir.join("small"), 40, 2000);
+        fs::write(dir.join("file"), "x").unwrap();
+    });
+    world.backup(text(&tree), &[]);
+    let out = sshd.home.join("restored here");
+    let place = url("sftp", &sshd, sshd.port, &sshd.home.join("restored%20here"));
+    let restore = |more: &[&str]| world.run(&[&["restore", "latest", "--to", &place], more].concat());
+
+    let unknown = restore(&["--ssh-key", text(&sshd.key_path)]);
+    assert!(unknown.code == 1 && unknown.stderr.contains(&sshd.host_key.fingerprint), "{unknown:?}");
+    assert!(unknown.stderr.contains("--host-key"), "{unknown:?}");
+    let login = login(&sshd);
+    let done = restore(&strs(&login));
+    assert_eq!(done.code, 0, "{done:?}");
+    let same = TreeOptions { mtime: MtimeMatch::Seconds32, ..TreeOptions::default() };
+    assert_same_tree(&tree, &restored(&out, &tree), &same);
+
+    fs::remove_file(restored(&out, &tree).join("file")).unwrap();
+    let again = restore(&[&strs(&login)[..], &["--json"]].concat());
+    let told: serde_json::Value = serde_json::from_str(again.stdout.trim()).unwrap();
+    assert_eq!((&told["files"], &told["kept"]), (&1.into(), &40.into()), "{told}");
+    // The directory was there, so its time is that of the new file.
+    assert_same_tree(&tree, &restored(&out, &tree), &TreeOptions { mtime: MtimeMatch::Ignore, ..same });
+
+    for (bad, part) in
+        [("sftp://host/dir", "no account"), ("sftp://u@host", "no directory"), ("ftp://u@h/x", "ftp://")]
+    {
+        let ran = world.run(&["restore", "latest", "--to", bad]);
+        assert!(ran.code == 1 && ran.stderr.contains(part), "{bad}: {ran:?}");
+    }
+}

@@ -20,13 +20,13 @@ use super::session::Watch;
 use crate::Error;
 use frames::Frames;
 
-pub use attrs::{Attrs, FileType};
-pub use wire::{Name, Reply, Request, Status, StatusCode};
+pub use attrs::{Attrs, FileType, SetAttrs};
+pub use wire::{Extensions, Name, Reply, Request, Status, StatusCode, free_bytes};
 
 /// The most we ask for with one READ: what OpenSSH allows, and what fits our packet limit.
 const MAX_READ_LEN: u32 = 255 * 1024;
 
-/// What every server must be able to answer at least.
+/// What every server must be able to answer, and to take, at least.
 const MIN_READ_LEN: u32 = 32 * 1024;
 
 /// Open handles that a server which names no limit is trusted with.
@@ -37,6 +37,8 @@ const DEFAULT_HANDLES: u64 = 100;
 pub struct Limits {
     /// Bytes of one READ.
     pub read_len: u32,
+    /// Bytes of one WRITE.
+    pub write_len: u32,
     /// Handles open at once.
     pub open_handles: u64,
 }
@@ -49,6 +51,7 @@ pub struct Sftp {
     frames: Frames,
     last_id: u32,
     limits: Limits,
+    extensions: Extensions,
     watch: Watch,
     idle: Duration,
 }
@@ -64,7 +67,8 @@ impl Sftp {
         let (reader, writer) = channel.split();
         writer.request_subsystem(true, "sftp").await.map_err(|error| watch.lost_by(error))?;
         let (outbox, queue) = mpsc::unbounded_channel();
-        let limits = Limits { read_len: MIN_READ_LEN, open_handles: DEFAULT_HANDLES };
+        let limits =
+            Limits { read_len: MIN_READ_LEN, write_len: MIN_READ_LEN, open_handles: DEFAULT_HANDLES };
         let mut sftp = Self {
             reader,
             outbox,
@@ -72,6 +76,7 @@ impl Sftp {
             frames: Frames::default(),
             last_id: 0,
             limits,
+            extensions: Extensions::default(),
             watch,
             idle,
         };
@@ -105,6 +110,7 @@ impl Sftp {
             self.read_more().await?;
         };
         let extensions = wire::version(packet).map_err(|detail| self.watch.protocol(detail))?;
+        self.extensions = extensions;
         if extensions.limits {
             self.ask_limits().await?;
         }
@@ -113,10 +119,12 @@ impl Sftp {
 
     async fn ask_limits(&mut self) -> Result<(), Error> {
         if let Reply::Extended(body) = self.call(&Request::Limits).await? {
-            let (read_len, handles) = wire::limits(&body).map_err(|detail| self.watch.protocol(detail))?;
-            if let Ok(read_len @ 1..) = u32::try_from(read_len.min(u64::from(MAX_READ_LEN))) {
-                self.limits.read_len = read_len;
-            }
+            let (read_len, write_len, handles) =
+                wire::limits(&body).map_err(|detail| self.watch.protocol(detail))?;
+            let capped =
+                |len: u64| u32::try_from(len.min(u64::from(MAX_READ_LEN))).ok().filter(|len| *len > 0);
+            self.limits.read_len = capped(read_len).unwrap_or(self.limits.read_len);
+            self.limits.write_len = capped(write_len).unwrap_or(self.limits.write_len);
             if handles > 0 {
                 self.limits.open_handles = handles;
             }
@@ -128,6 +136,12 @@ impl Sftp {
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// What the server offers beside the protocol.
+    #[must_use]
+    pub fn extensions(&self) -> Extensions {
+        self.extensions
     }
 
     /// Queues a request and returns its id. It leaves with the next [`Sftp::recv`].

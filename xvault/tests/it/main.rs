@@ -6,6 +6,7 @@ mod control;
 mod export;
 mod forget;
 mod object_reader;
+mod push;
 mod read_back;
 mod recipients;
 mod select;

@@ -1,5 +1,6 @@
 //! File attributes as SFTP version 3 has them.
 
+use bytes::{BufMut, BytesMut};
 use xvault_core::{Metadata, Mtime};
 
 use super::wire::Fields;
@@ -84,6 +85,45 @@ impl Attrs {
             user: None,
             group: None,
             mtime: Mtime { secs: self.mtime.map_or(0, |low| widen(low, now)), nanos: 0 },
+        }
+    }
+}
+
+/// Attributes to be set; what is `None` stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SetAttrs {
+    /// Numeric owner and group.
+    pub owner: Option<(u32, u32)>,
+    /// Permission bits.
+    pub mode: Option<u32>,
+    /// Seconds since 1970, for the times of last access and last change.
+    pub mtime: Option<u32>,
+}
+
+impl SetAttrs {
+    /// Permission bits alone.
+    #[must_use]
+    pub fn mode(mode: u32) -> Self {
+        Self { mode: Some(mode), ..Self::default() }
+    }
+
+    pub(super) fn encode(self, out: &mut BytesMut) {
+        let flag = |there: bool, flag| if there { flag } else { 0 };
+        out.put_u32(
+            flag(self.owner.is_some(), HAS_OWNER)
+                | flag(self.mode.is_some(), HAS_MODE)
+                | flag(self.mtime.is_some(), HAS_TIMES),
+        );
+        if let Some((uid, gid)) = self.owner {
+            out.put_u32(uid);
+            out.put_u32(gid);
+        }
+        if let Some(mode) = self.mode {
+            out.put_u32(mode);
+        }
+        if let Some(mtime) = self.mtime {
+            out.put_u32(mtime);
+            out.put_u32(mtime);
         }
     }
 }

@@ -4,7 +4,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use xvault_core::entry::display_name;
 
-use super::attrs::Attrs;
+use super::attrs::{Attrs, SetAttrs};
 use super::frames::Packet;
 
 const INIT: u8 = 1;
@@ -12,13 +12,20 @@ const VERSION: u8 = 2;
 const OPEN: u8 = 3;
 const CLOSE: u8 = 4;
 const READ: u8 = 5;
+const WRITE: u8 = 6;
 const LSTAT: u8 = 7;
 const FSTAT: u8 = 8;
+const SETSTAT: u8 = 9;
+const FSETSTAT: u8 = 10;
 const OPENDIR: u8 = 11;
 const READDIR: u8 = 12;
+const REMOVE: u8 = 13;
+const MKDIR: u8 = 14;
 const REALPATH: u8 = 16;
 const STAT: u8 = 17;
+const RENAME: u8 = 18;
 const READLINK: u8 = 19;
+const SYMLINK: u8 = 20;
 const STATUS: u8 = 101;
 const HANDLE: u8 = 102;
 const NAME: u8 = 104;
@@ -27,9 +34,16 @@ const EXTENDED: u8 = 200;
 const EXTENDED_REPLY: u8 = 201;
 
 const OPEN_READ: u32 = 1;
+/// Write, create, and only if nothing is there: not even a link that leads elsewhere.
+const OPEN_NEW: u32 = 0x2 | 0x8 | 0x20;
 
 /// OpenSSH's extension that tells the server's limits.
 const LIMITS: &[u8] = b"limits@openssh.com";
+const POSIX_RENAME: &[u8] = b"posix-rename@openssh.com";
+const HARDLINK: &[u8] = b"hardlink@openssh.com";
+const FSYNC: &[u8] = b"fsync@openssh.com";
+const LSETSTAT: &[u8] = b"lsetstat@openssh.com";
+const STATVFS: &[u8] = b"statvfs@openssh.com";
 
 /// Handles are at most so long, by the protocol.
 const MAX_HANDLE_LEN: usize = 256;
@@ -66,6 +80,39 @@ pub enum Request<'a> {
     RealPath(&'a [u8]),
     /// The server's limits.
     Limits,
+    /// Create a file for writing, where nothing is; nobody else may read it yet.
+    Create(&'a [u8]),
+    /// Content for an open file.
+    Write {
+        /// The file.
+        handle: &'a [u8],
+        /// Where it goes.
+        offset: u64,
+        /// What.
+        data: &'a [u8],
+    },
+    /// Make a directory with these permission bits, which the server's umask narrows.
+    MkDir(&'a [u8], u32),
+    /// Change attributes of what a path leads to.
+    SetStat(&'a [u8], SetAttrs),
+    /// Change attributes of an open file.
+    FSetStat(&'a [u8], SetAttrs),
+    /// Change attributes of a link itself; see [`Extensions::lsetstat`].
+    LSetStat(&'a [u8], SetAttrs),
+    /// Remove a file or link.
+    Remove(&'a [u8]),
+    /// Give a new name, unless it is taken.
+    Rename(&'a [u8], &'a [u8]),
+    /// Give a new name, whatever has it; see [`Extensions::posix_rename`].
+    PosixRename(&'a [u8], &'a [u8]),
+    /// Make a symbolic link. Servers disagree about which path is the link: OpenSSH's is the second.
+    Symlink(&'a [u8], &'a [u8]),
+    /// A second name for a file; see [`Extensions::hardlink`].
+    HardLink(&'a [u8], &'a [u8]),
+    /// Write an open file to disk; see [`Extensions::fsync`].
+    Fsync(&'a [u8]),
+    /// How full a file system is; see [`Extensions::statvfs`].
+    StatVfs(&'a [u8]),
 }
 
 impl Request<'_> {
@@ -92,8 +139,44 @@ impl Request<'_> {
             Self::ReadLink(path) => packet(out, READLINK, id, |out| string(out, path)),
             Self::RealPath(path) => packet(out, REALPATH, id, |out| string(out, path)),
             Self::Limits => packet(out, EXTENDED, id, |out| string(out, LIMITS)),
+            Self::Create(path) => packet(out, OPEN, id, |out| {
+                string(out, path);
+                out.put_u32(OPEN_NEW);
+                SetAttrs::mode(0o600).encode(out);
+            }),
+            Self::Write { handle, offset, data } => packet(out, WRITE, id, |out| {
+                string(out, handle);
+                out.put_u64(offset);
+                string(out, data);
+            }),
+            Self::MkDir(path, mode) => with_attrs(out, MKDIR, id, path, SetAttrs::mode(mode)),
+            Self::SetStat(path, attrs) => with_attrs(out, SETSTAT, id, path, attrs),
+            Self::FSetStat(handle, attrs) => with_attrs(out, FSETSTAT, id, handle, attrs),
+            Self::LSetStat(path, attrs) => packet(out, EXTENDED, id, |out| {
+                string(out, LSETSTAT);
+                string(out, path);
+                attrs.encode(out);
+            }),
+            Self::Remove(path) => packet(out, REMOVE, id, |out| string(out, path)),
+            Self::Rename(from, to) => strings(out, RENAME, id, &[from, to]),
+            Self::Symlink(first, second) => strings(out, SYMLINK, id, &[first, second]),
+            Self::PosixRename(from, to) => strings(out, EXTENDED, id, &[POSIX_RENAME, from, to]),
+            Self::HardLink(from, to) => strings(out, EXTENDED, id, &[HARDLINK, from, to]),
+            Self::Fsync(handle) => strings(out, EXTENDED, id, &[FSYNC, handle]),
+            Self::StatVfs(path) => strings(out, EXTENDED, id, &[STATVFS, path]),
         }
     }
+}
+
+fn with_attrs(out: &mut BytesMut, kind: u8, id: u32, what: &[u8], attrs: SetAttrs) {
+    packet(out, kind, id, |out| {
+        string(out, what);
+        attrs.encode(out);
+    });
+}
+
+fn strings(out: &mut BytesMut, kind: u8, id: u32, all: &[&[u8]]) {
+    packet(out, kind, id, |out| all.iter().for_each(|one| string(out, one)));
 }
 
 fn packet(out: &mut BytesMut, kind: u8, id: u32, body: impl FnOnce(&mut BytesMut)) {
@@ -121,9 +204,20 @@ pub(super) fn init(out: &mut BytesMut) {
 }
 
 /// What a server's greeting offers beside the protocol.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Extensions {
-    pub(super) limits: bool,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extensions {
+    /// [`Request::Limits`].
+    pub limits: bool,
+    /// [`Request::PosixRename`].
+    pub posix_rename: bool,
+    /// [`Request::HardLink`].
+    pub hardlink: bool,
+    /// [`Request::Fsync`].
+    pub fsync: bool,
+    /// [`Request::LSetStat`].
+    pub lsetstat: bool,
+    /// [`Request::StatVfs`].
+    pub statvfs: bool,
 }
 
 /// Reads the server's greeting.
@@ -139,15 +233,31 @@ pub(super) fn version(packet: Packet) -> Result<Extensions, String> {
         let name = fields.string()?;
         fields.string()?;
         extensions.limits |= name == LIMITS;
+        extensions.posix_rename |= name == POSIX_RENAME;
+        extensions.hardlink |= name == HARDLINK;
+        extensions.fsync |= name == FSYNC;
+        extensions.lsetstat |= name == LSETSTAT;
+        extensions.statvfs |= name == STATVFS;
     }
     Ok(extensions)
 }
 
-/// From the reply to [`Request::Limits`]: bytes of one READ, and open handles; 0 is "not told".
-pub(super) fn limits(body: &[u8]) -> Result<(u64, u64), &'static str> {
+/// From the reply to [`Request::Limits`]: bytes of one READ and of one WRITE, and open handles; 0 is "not told".
+pub(super) fn limits(body: &[u8]) -> Result<(u64, u64, u64), &'static str> {
     let mut fields = Fields(body);
-    let (_packet, read, _write) = (fields.u64()?, fields.u64()?, fields.u64()?);
-    Ok((read, fields.u64()?))
+    let (_packet, read, write) = (fields.u64()?, fields.u64()?, fields.u64()?);
+    Ok((read, write, fields.u64()?))
+}
+
+/// From the reply to [`Request::StatVfs`]: bytes that are free for us.
+///
+/// # Errors
+/// When the reply is too short.
+pub fn free_bytes(body: &[u8]) -> Result<u64, &'static str> {
+    let mut fields = Fields(body);
+    let (_block, fragment) = (fields.u64()?, fields.u64()?);
+    let (_blocks, _free, available) = (fields.u64()?, fields.u64()?, fields.u64()?);
+    Ok(fragment.saturating_mul(available))
 }
 
 /// What a server answers.

@@ -1,4 +1,4 @@
-//! The files that hard links lead to, for a form that has no hard links.
+//! The files that hard links lead to, for whatever has no hard links or may not make them.
 
 use std::collections::HashMap;
 use std::io::{Read, Seek};
@@ -12,7 +12,7 @@ use crate::select::{Selected, Selection};
 
 /// Remembers what links will need, and nothing else.
 #[derive(Default)]
-pub(super) struct LinkedFiles {
+pub(crate) struct LinkedFiles {
     wanted: PathSet,
     /// By the name that links use.
     files: HashMap<EntryPath, Selected>,
@@ -20,7 +20,7 @@ pub(super) struct LinkedFiles {
 
 impl LinkedFiles {
     /// Goes through the index once.
-    pub(super) fn find<I: Read + Seek>(
+    pub(crate) fn find<I: Read + Seek>(
         selection: &Selection,
         index: &mut ArchiveIndex<I>,
     ) -> Result<Self, Error> {
@@ -35,7 +35,7 @@ impl LinkedFiles {
     }
 
     /// Gives a link the content and metadata of its file; everything else stays as it is.
-    pub(super) fn resolve(&mut self, selected: Selected) -> Result<Selected, Error> {
+    pub(crate) fn resolve(&mut self, selected: Selected) -> Result<Selected, Error> {
         let Selected { shown, content } = &selected;
         if let EntryKind::Hardlink { target } = &shown.kind {
             let file = self.files.get(target).ok_or_else(|| Error::Hostile {
