@@ -117,6 +117,8 @@ ids! {
     SessionId = "session id";
     /// When a source is backed up.
     ScheduleId = "schedule id";
+    /// A link to a download.
+    DownloadId = "download id";
     /// What a worker shows to prove that a job is still its own. Ours, so never guessed from outside: 74 random bits.
     LeaseToken = "lease token";
     /// What tells a claim from others, so that it can be repeated. The worker's secret: the lease token is made of it.

@@ -56,8 +56,8 @@ pub use entry::{
 pub use error::{Dispose, Disposition};
 pub use export::ExportFormat;
 pub use id::{
-    ApiKeyId, ClaimNonce, CredentialId, JobId, LeaseToken, ScheduleId, SessionId, SnapshotId, SourceId,
-    StoreId, TenantId, UserId, WorkerId,
+    ApiKeyId, ClaimNonce, CredentialId, DownloadId, JobId, LeaseToken, ScheduleId, SessionId, SnapshotId,
+    SourceId, StoreId, TenantId, UserId, WorkerId,
 };
 pub use job::{JobKind, JobStatus};
 pub use monitor::{Phase, Progress, Silent};

@@ -14,10 +14,12 @@
 //! | `POST /internal/jobs/{id}/progress` | [`Report`] | [`LeaseAnswer`] |
 //! | `POST /internal/jobs/{id}/logs` | [`Logs`] | [`LeaseAnswer`] |
 //! | `POST /internal/jobs/{id}/complete` | [`Complete`] | [`CompleteAnswer`] |
+//! | `POST /internal/downloads/open` | [`OpenDownload`] | [`OpenedDownload`] |
 //!
 //! A call with a lost lease answers 409 with code [`LEASE_LOST`], one about a finished job 409 with [`JOB_FINISHED`]: the
 //! worker stops the job and removes what it stored, unless a completion was sent before that may have arrived: then it asks.
 
+mod restore;
 mod verify;
 
 use std::fmt;
@@ -37,6 +39,9 @@ use crate::{
     SnapshotKey, SourceId, SourceSettings, TenantId, WorkerId,
 };
 
+pub use restore::{
+    DownloadBody, OpenDownload, OpenedDownload, RestoreReport, RestoreTarget, RestoreTask, StoredFile,
+};
 pub use verify::{Finding, VerifyDepth, VerifyTask};
 
 /// The error code of a call with a token that holds no living lease.
@@ -142,6 +147,9 @@ pub struct Register {
     pub storage_base_path: String,
     /// How many jobs it runs at a time.
     pub concurrency: u32,
+    /// What links to its downloads begin with, `https://worker-1.example`; absent: it serves none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub download_url: Option<String>,
 }
 
 /// The hub knows the worker now.
@@ -298,6 +306,8 @@ pub enum Task {
     },
     /// Find out whether a snapshot is still what was written.
     Verify(Box<VerifyTask>),
+    /// Give back a snapshot, or some of it.
+    Restore(Box<RestoreTask>),
 }
 
 /// Where a task reads or writes snapshots, with what it takes: for this task, and no longer than that.
@@ -499,6 +509,11 @@ pub enum TaskResult {
         depth: VerifyDepth,
         /// Sound, or not.
         finding: Finding,
+    },
+    /// It was given back.
+    Restore {
+        /// How much.
+        report: RestoreReport,
     },
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod auth;
 #[cfg(test)]
 pub(crate) mod bench;
 pub(crate) mod credentials;
+pub(crate) mod downloads;
 pub(crate) mod egress;
 pub(crate) mod email;
 pub(crate) mod fleet;

@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use xvault_core::protocol::QueueName;
 
 use crate::app::{jobs, overdue, retention, scheduler, verify, wake, workers};
-use crate::db::{self, job_logs, refresh_tokens};
+use crate::db::{self, downloads, job_logs, refresh_tokens};
 use crate::{Hub, queue::QueueError};
 use grace::Grace;
 use pace::{Failure, repeat};
@@ -39,6 +39,8 @@ const PROVE: Duration = Duration::from_secs(300);
 const PROVE_SOON: Duration = Duration::from_secs(30);
 /// How often what is old is removed.
 const TIDY: Duration = Duration::from_secs(3600);
+/// How long download links are remembered after their end.
+const ENDED_LINKS: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Lines that are removed in one statement: SQLite has one writer, and it must not be held up.
 const LOG_LINES: u32 = 1000;
 
@@ -79,6 +81,7 @@ impl Hub {
             repeat("session janitor", &stop, || tidy_sessions(self)),
             repeat("log janitor", &stop, || tidy_logs(self)),
             repeat("verifier", &stop, || prove(self)),
+            repeat("download janitor", &stop, || tidy_downloads(self)),
             repeat("queue janitor", &stop, || tidy_queues(self)),
             retention_passes(&stop, || retain(self)),
         );
@@ -199,6 +202,13 @@ async fn tidy_logs(hub: &Hub) -> Result<Duration, Failure> {
     let before = hub.clock().now().checked_sub(age).unwrap_or(jiff::Timestamp::MIN);
     let removed = job_logs::delete_older(&mut *hub.db().conn().await?, before, LOG_LINES).await?;
     Ok(if removed >= u64::from(LOG_LINES) { Duration::from_millis(100) } else { TIDY })
+}
+
+/// Forgets download links that ended a while ago: until then they can say so.
+async fn tidy_downloads(hub: &Hub) -> Result<Duration, Failure> {
+    let before = hub.clock().now().checked_sub(ENDED_LINKS).unwrap_or(jiff::Timestamp::MIN);
+    downloads::delete_ended(&mut *hub.db().conn().await?, before).await?;
+    Ok(TIDY)
 }
 
 /// Removes what finished messages leave in the queues.

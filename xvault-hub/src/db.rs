@@ -7,6 +7,7 @@
 pub(crate) mod api_keys;
 pub(crate) mod audit;
 pub(crate) mod credentials;
+pub(crate) mod downloads;
 pub(crate) mod job_logs;
 pub(crate) mod jobs;
 mod migrations;

@@ -80,6 +80,6 @@ pub use clock::Clock;
 pub use db::{Db, Dialect, Error as DbError, Migration};
 pub use ipnet::IpNet;
 pub use keys::{Error as KeyError, Keys};
-pub use serve::{raise_open_files, serve, serve_http, stop_on_signals};
+pub use serve::{raise_open_files, serve, serve_beside, serve_http, stop_on_signals};
 pub use settings::{LoginLimit, PrivateStores, Registration, Settings, SettingsError, StreamLimit};
 pub use state::{Hub, HubParts, StartError};

@@ -6,6 +6,7 @@ mod stalling;
 
 use std::time::Duration;
 
+use axum::Router;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -25,11 +26,24 @@ pub(crate) struct Stopping(pub(crate) CancellationToken);
 /// # Errors
 /// When the listener fails.
 pub async fn serve(hub: &Hub, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+    serve_beside(hub, Router::new(), listener, stop).await
+}
+
+/// As [`serve`], with other routes beside the hub's: those of a worker in the same program, say.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve_beside(
+    hub: &Hub,
+    others: Router,
+    listener: TcpListener,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let background = tokio::spawn({
         let (hub, stop) = (hub.clone(), stop.clone());
         async move { hub.run_background(stop).await }
     });
-    serve_http(hub, listener, stop.clone()).await;
+    serve_app(hub, hub.router().merge(others), listener, stop.clone()).await;
     stop.cancel();
     let _panicked = background.await;
     Ok(())
@@ -38,13 +52,17 @@ pub async fn serve(hub: &Hub, listener: TcpListener, stop: CancellationToken) ->
 /// As [`serve`], without the loops. It holds fewer connections than its settings say where the limit of open files is low: see
 /// [`raise_open_files`].
 pub async fn serve_http(hub: &Hub, listener: TcpListener, stop: CancellationToken) {
+    serve_app(hub, hub.router(), listener, stop).await;
+}
+
+async fn serve_app(hub: &Hub, app: Router, listener: TcpListener, stop: CancellationToken) {
     let settings = hub.settings();
     let limits = connections::Limits {
         open: open_files::room(settings.max_connections),
         silence: settings.max_silence,
     };
     tokio::select! {
-        () = connections::serve(listener, hub.router(), limits, stop.clone()) => {}
+        () = connections::serve(listener, app, limits, stop.clone()) => {}
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
     }
 }

@@ -9,6 +9,7 @@ use xvault_core::secret::SecretString;
 
 use crate::api::Mount;
 use crate::app::access_token::AccessTokens;
+use crate::app::downloads::DownloadTokens;
 use crate::app::login_limits::LoginLimits;
 use crate::app::operators::{self, FirstLogin, KeepError, OperatorError};
 use crate::app::passwords::Passwords;
@@ -41,6 +42,7 @@ pub struct Hub(Arc<Inner>);
 struct Inner {
     parts: HubParts,
     access: AccessTokens,
+    download_tokens: DownloadTokens,
     passwords: Passwords,
     limits: LoginLimits,
     streams: Streams,
@@ -69,11 +71,13 @@ impl Hub {
         parts.clock.correct(parts.db.now_millis().await?);
         app::kek::check(&parts.db, &parts.keys, parts.clock.now()).await?;
         let access = AccessTokens::new(&parts.settings.jwt_secret, parts.settings.access_token);
+        let download_tokens = DownloadTokens::new(&parts.settings.jwt_secret);
         let limits = LoginLimits::new(parts.settings.login_limit);
         let streams = Streams::new(parts.settings.stream_limit);
         Ok(Self(Arc::new(Inner {
             parts,
             access,
+            download_tokens,
             passwords: Passwords::default(),
             limits,
             streams,
@@ -170,6 +174,10 @@ impl Hub {
 
     pub(crate) fn access(&self) -> &AccessTokens {
         &self.0.access
+    }
+
+    pub(crate) fn download_tokens(&self) -> &DownloadTokens {
+        &self.0.download_tokens
     }
 
     pub(crate) fn passwords(&self) -> &Passwords {

@@ -10,7 +10,7 @@ use xvault::core::WorkerId;
 use xvault::core::secret::SecretString;
 use xvault::core::service::{DEFAULT_LOG_FILTER, Environment, LogFormat, SettingError};
 
-use crate::config::{CONCURRENCY, WorkerConfig};
+use crate::config::{CONCURRENCY, DOWNLOADS, WorkerConfig};
 
 /// Secrets are taken from the environment or from a file, never from a flag: a process list shows flags.
 const TOKEN: &str = "WORKER_TOKEN";
@@ -63,6 +63,15 @@ pub struct BehaviourArgs {
     /// Address that /metrics and /healthz are served at, such as 127.0.0.1:9100; nowhere when absent
     #[arg(long, env = "WORKER_METRICS_ADDR", value_name = "WORKER_METRICS_ADDR")]
     metrics_addr: Option<SocketAddr>,
+    /// Address that downloads are served at, such as 127.0.0.1:8081; nowhere when absent
+    #[arg(long, env = "WORKER_DOWNLOAD_ADDR", value_name = "WORKER_DOWNLOAD_ADDR")]
+    download_addr: Option<SocketAddr>,
+    /// What links to downloads begin with, as people reach this worker: https://worker-1.example; http:// and the address when absent
+    #[arg(long, env = "WORKER_DOWNLOAD_URL", value_name = "WORKER_DOWNLOAD_URL")]
+    download_url: Option<String>,
+    /// Downloads at a time, besides jobs
+    #[arg(long, env = "WORKER_DOWNLOADS", value_name = "WORKER_DOWNLOADS", default_value_t = DOWNLOADS)]
+    downloads: NonZeroUsize,
     /// Seconds that running jobs may take to end when the worker is stopped
     #[arg(long, env = "WORKER_DRAIN_SECONDS", value_name = "WORKER_DRAIN_SECONDS", default_value_t = 300)]
     drain_seconds: u32,
@@ -81,6 +90,9 @@ impl BehaviourArgs {
             drain: Duration::from_secs(self.drain_seconds.into()),
             min_free: self.min_free,
             metrics_addr: self.metrics_addr,
+            download_addr: self.download_addr,
+            download_url: self.download_url.clone().or(config.download_url),
+            downloads: self.downloads,
             ..config
         }
     }

@@ -12,6 +12,8 @@ use xvault::core::secret::SecretString;
 pub(crate) const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 /// How long running jobs may take when the worker is stopped.
 pub(crate) const DRAIN: Duration = Duration::from_secs(300);
+/// Downloads at a time.
+pub(crate) const DOWNLOADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
 /// Room on the disk that no backup may use.
 pub(crate) const MIN_FREE: u64 = 1 << 30;
 
@@ -40,6 +42,12 @@ pub struct WorkerConfig {
     pub min_free: u64,
     /// Where `/metrics` and `/healthz` are served. Nowhere by default.
     pub metrics_addr: Option<SocketAddr>,
+    /// Where downloads are served. Nowhere by default, unless by [`Worker::download_router`](crate::Worker::download_router).
+    pub download_addr: Option<SocketAddr>,
+    /// What links to these downloads begin with: `https://worker-1.example`. `http://` and `download_addr` by default.
+    pub download_url: Option<String>,
+    /// How many downloads run at a time, besides jobs.
+    pub downloads: NonZeroUsize,
 }
 
 impl WorkerConfig {
@@ -61,6 +69,9 @@ impl WorkerConfig {
             drain: DRAIN,
             min_free: MIN_FREE,
             metrics_addr: None,
+            download_addr: None,
+            download_url: None,
+            downloads: DOWNLOADS,
         }
     }
 }

@@ -32,9 +32,14 @@ pub enum Error {
     /// A directory that tenants may back up is missing.
     #[error("a directory of WORKER_ALLOW_LOCAL can't be found")]
     AllowLocal(#[source] io::Error),
-    /// The address for metrics can't be had.
-    #[error("listen at {addr} for metrics")]
+    /// Nobody could reach the downloads.
+    #[error("WORKER_DOWNLOAD_URL is not set: people can't reach {0}, so say what they do reach")]
+    NoDownloadUrl(SocketAddr),
+    /// An address to serve at can't be had.
+    #[error("listen at {addr} for {what}")]
     Listen {
+        /// What was to be served.
+        what: &'static str,
         /// The address.
         addr: SocketAddr,
         /// The cause.

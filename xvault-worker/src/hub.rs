@@ -12,8 +12,8 @@ use tokio::sync::watch;
 use xvault::core::error::chain;
 use xvault::core::protocol::{
     Assignment, Claim, ClaimAnswer, Complete, CompleteAnswer, Heartbeat, HeartbeatAnswer, JOB_FINISHED,
-    JobProgress, LEASE_LOST, LeaseAnswer, LogLine, Logs, Outcome, Reconcile, ReconcileAnswer, Register,
-    Registered, Renew, Report, StoredSnapshot,
+    JobProgress, LEASE_LOST, LeaseAnswer, LogLine, Logs, OpenDownload, OpenedDownload, Outcome, Reconcile,
+    ReconcileAnswer, Register, Registered, Renew, Report, StoredSnapshot,
 };
 use xvault::core::secret::{ExposeSecret, SecretString};
 use xvault::core::{ClaimNonce, JobId, LeaseToken};
@@ -231,6 +231,11 @@ impl Hub {
     ) -> Result<CompleteAnswer, Error> {
         let complete = Complete { lease_token: token.clone(), outcome: outcome.clone() };
         self.post(&format!("internal/jobs/{job_id}/complete"), &complete).await
+    }
+
+    /// `POST /internal/downloads/open`.
+    pub(crate) async fn open_download(&self, open: &OpenDownload) -> Result<OpenedDownload, Error> {
+        self.post("internal/downloads/open", open).await
     }
 
     async fn post<A: DeserializeOwned>(&self, call: &str, body: &impl Serialize) -> Result<A, Error> {

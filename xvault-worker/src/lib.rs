@@ -3,6 +3,7 @@
 //! - [`Worker`]: opens the store, runs until it is told to stop, and drains;
 //! - [`WorkerConfig`]: what it is told at its start; [`args::Args`] reads the same from flags and environment;
 //! - [`Feed`]: where its wake-up calls come from, Redis or a hub in the same program ([`LocalFeed`]);
+//! - [`Worker::download_router`]: its downloads, for an HTTP server of the same program;
 //! - [`program`]: all of it as a program.
 //!
 //! ```
@@ -45,6 +46,7 @@
 pub mod args;
 mod claims;
 pub mod config;
+mod downloads;
 mod error;
 
 mod heartbeat;

@@ -41,6 +41,7 @@ pub(crate) struct Metrics {
     active: Gauge,
     pulled: Counter,
     stored: Counter,
+    sent: Counter,
     consumers: Family<QueueLabel, Counter>,
     bad_messages: Family<QueueLabel, Counter>,
     hub_reached: Gauge,
@@ -71,7 +72,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("xvault_worker");
         let jobs = Family::<JobLabels, Counter>::default();
         let durations = Family::<KindLabel, Histogram>::new_with_constructor(|| Histogram::new(DURATIONS));
-        let (pulled, stored) = (Counter::default(), Counter::default());
+        let [pulled, stored, sent] = [(); 3].map(|()| Counter::default());
         let (consumers, bad_messages) = (Family::<QueueLabel, Counter>::default(), Family::default());
         let [active, hub_reached, token_refused] = [(); 3].map(|()| Gauge::default());
         let [memory, disk_free, disk_total] = [(); 3].map(|()| Gauge::default());
@@ -80,6 +81,7 @@ impl Metrics {
         registry.register("active_jobs", "Jobs that run", active.clone());
         registry.register_with_unit("pulled", "Content read from sources", Unit::Bytes, pulled.clone());
         registry.register_with_unit("stored", "Artifacts written", Unit::Bytes, stored.clone());
+        registry.register_with_unit("downloaded", "Content sent to clients", Unit::Bytes, sent.clone());
         registry.register("consumer_restarts", "Consumers of a queue that broke off", consumers.clone());
         registry.register("bad_messages", "Queue messages that could not be read", bad_messages.clone());
         registry.register("hub_reached", "1 when the last heartbeat was answered", hub_reached.clone());
@@ -109,6 +111,7 @@ impl Metrics {
             active,
             pulled,
             stored,
+            sent,
             consumers,
             bad_messages,
             hub_reached,
@@ -129,6 +132,11 @@ impl Metrics {
         self.active.dec();
         self.jobs.get_or_create(&JobLabels { kind: kind.as_str(), outcome }).inc();
         self.durations.get_or_create(&KindLabel { kind: kind.as_str() }).observe(took.as_secs_f64());
+    }
+
+    /// So much content went to a client.
+    pub(crate) fn sent(&self, bytes: u64) {
+        self.sent.inc_by(bytes);
     }
 
     /// A backup read and wrote so many bytes.

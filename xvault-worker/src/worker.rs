@@ -1,8 +1,10 @@
 //! The worker as a whole: starts its loops, and stops them in order.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use futures::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -15,6 +17,7 @@ use xvault::core::protocol::{JobMessage, QueueName, Register};
 
 use crate::claims::Claims;
 use crate::config::WorkerConfig;
+use crate::downloads::{self, Downloads};
 use crate::error::Error;
 use crate::heartbeat::Membership;
 use crate::hub::{Hub, Standing};
@@ -36,6 +39,9 @@ pub struct Worker {
     feed: Arc<Feed>,
     tools: Arc<Tools>,
     recipient: Recipient,
+    /// Jobs, which are waited for at the end.
+    running: TaskTracker,
+    downloads: Downloads,
 }
 
 impl std::fmt::Debug for Worker {
@@ -69,7 +75,9 @@ impl Worker {
             metrics: Metrics::new(),
             give_up: CancellationToken::new(),
         });
-        Ok(Self { config, feed: Arc::new(feed), tools, recipient })
+        let running = TaskTracker::new();
+        let downloads = Downloads::new(tools.clone(), running.clone(), config.downloads);
+        Ok(Self { config, feed: Arc::new(feed), tools, recipient, running, downloads })
     }
 
     /// What the hub seals secrets for this worker to.
@@ -78,22 +86,34 @@ impl Worker {
         &self.recipient
     }
 
+    /// `/downloads/…`, for an HTTP server in the same program that passes the addresses of its clients on as `ConnectInfo`. Links
+    /// lead there by [`WorkerConfig::download_url`]. It answers while the worker runs.
+    pub fn download_router(&self) -> Router {
+        self.downloads.router()
+    }
+
     /// Runs until `shutdown`, then lets running jobs end for as long as the settings say, hands back what still runs, and returns.
     ///
     /// A hub or a queue that goes away is waited for, however long it takes. Dropping the future stops running jobs, too.
     ///
     /// # Errors
-    /// When the address for metrics can't be had. Nothing was begun then.
+    /// When an address to serve at can't be had. Nothing was begun then.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let (closing, shutdown) = (CancellationToken::new(), shutdown.child_token());
         let ends = [&closing, &shutdown, &self.tools.give_up];
         let _dropped = ends.map(|token| token.clone().drop_guard());
         let loops = TaskTracker::new();
-        if let Some(listener) = self.listen().await? {
+        let metrics = listen(self.config.metrics_addr, "metrics").await?;
+        let downloading = listen(self.config.download_addr, "downloads").await?;
+        let download_url = self.download_url(downloading.as_ref())?;
+        if let Some(listener) = metrics {
             loops.spawn(http::run(listener, self.tools.metrics.clone(), closing.clone()));
         }
+        if let Some(listener) = downloading {
+            loops.spawn(downloads::run(listener, self.downloads.router(), closing.clone()));
+        }
         let paused = watch::Sender::new(false);
-        let membership = self.membership(&shutdown, &paused);
+        let membership = self.membership(&shutdown, &paused, download_url);
         loops.spawn(membership.run(closing.clone()));
         let (tools, stop) = (self.tools.clone(), shutdown.clone());
         loops.spawn(async move {
@@ -101,10 +121,10 @@ impl Worker {
             let work = accepted.then(|()| reconcile::run(&tools.hub, &tools.store));
             tokio::select! { () = stop.cancelled() => {}, () = work => {} }
         });
-        let running = TaskTracker::new();
-        self.consume(&loops, &running, &shutdown, &paused);
+        self.consume(&loops, &self.running, &shutdown, &paused);
         shutdown.cancelled().await;
-        self.drain(&running).await;
+        self.downloads.close();
+        self.drain(&self.running).await;
         closing.cancel();
         loops.close();
         if timeout(LINGER, loops.wait()).await.is_err() {
@@ -113,14 +133,25 @@ impl Worker {
         Ok(())
     }
 
-    async fn listen(&self) -> Result<Option<TcpListener>, Error> {
-        let Some(addr) = self.config.metrics_addr else { return Ok(None) };
-        let bound = TcpListener::bind(addr).await.map_err(|source| Error::Listen { addr, source })?;
-        tracing::info!(%addr, "serving /metrics and /healthz");
-        Ok(Some(bound))
+    /// What links begin with: the setting, or the address that is served at. An address that means all of this machine's is none.
+    fn download_url(&self, listener: Option<&TcpListener>) -> Result<Option<String>, Error> {
+        if let Some(url) = &self.config.download_url {
+            return Ok(Some(url.trim_end_matches('/').to_owned()));
+        }
+        let Some(addr) = listener.and_then(|listener| listener.local_addr().ok()) else { return Ok(None) };
+        if addr.ip().is_unspecified() {
+            Err(Error::NoDownloadUrl(addr))
+        } else {
+            Ok(Some(format!("http://{addr}")))
+        }
     }
 
-    fn membership(&self, shutdown: &CancellationToken, paused: &watch::Sender<bool>) -> Membership {
+    fn membership(
+        &self,
+        shutdown: &CancellationToken,
+        paused: &watch::Sender<bool>,
+        download_url: Option<String>,
+    ) -> Membership {
         let register = Register {
             worker_id: self.config.worker_id.clone(),
             name: None,
@@ -129,6 +160,7 @@ impl Worker {
             capabilities: self.tools.doors.capabilities(),
             storage_base_path: self.config.storage_base.display().to_string(),
             concurrency: u32::try_from(self.config.concurrency.get()).unwrap_or(u32::MAX),
+            download_url,
         };
         Membership {
             hub: self.tools.hub.clone(),
@@ -188,6 +220,14 @@ impl Worker {
             tracing::error!(jobs = running.len(), "some jobs did not stop");
         }
     }
+}
+
+/// An address that something is served at, if it is.
+async fn listen(addr: Option<SocketAddr>, what: &'static str) -> Result<Option<TcpListener>, Error> {
+    let Some(addr) = addr else { return Ok(None) };
+    let bound = TcpListener::bind(addr).await.map_err(|source| Error::Listen { what, addr, source })?;
+    tracing::info!(%addr, "serving {what}");
+    Ok(Some(bound))
 }
 
 /// Consumes while the terms are met, until `stop`.

@@ -123,6 +123,7 @@ impl Fleet {
         let id = format!("worker-{number}");
         let (token, storage) = (self.new_token(&id), self.dir.path().join(&id));
         let metrics_port = free_port();
+        let download_addr = format!("127.0.0.1:{}", free_port());
         let hub = &self.hubs[number % self.hubs.len()];
         let line = plan.hub_lines.then(|| FaultProxy::start(hub.port));
         let port = line.as_ref().map_or(hub.port, |line| line.port);
@@ -140,6 +141,7 @@ impl Fleet {
             ("WORKER_CONCURRENCY", &plan.concurrency.to_string()),
             ("WORKER_MIN_FREE", "1MiB"),
             ("WORKER_METRICS_ADDR", &format!("127.0.0.1:{metrics_port}")),
+            ("WORKER_DOWNLOAD_ADDR", &download_addr),
             ("WORKER_LOG", plan.log_filter),
         ]);
         env.extend(skew(plan.worker_skews.get(number)));
@@ -148,7 +150,8 @@ impl Fleet {
         }
         let log = self.dir.path().join(format!("{id}.log"));
         let program = Program::start(WORKER, &[], &env, &log);
-        Worker { id, storage, token, metrics_port, line, _door: door, program, env, log }
+        let download_url = format!("http://{download_addr}");
+        Worker { id, storage, token, metrics_port, download_url, line, _door: door, program, env, log }
     }
 
     /// As an operator makes one, on the machine of the hub.

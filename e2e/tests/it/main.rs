@@ -3,6 +3,7 @@
 //! - `seed_flow`: from nothing to a snapshot that age, zstd and tar open, with curl;
 //! - `redis_trouble`, `worker_trouble`, `hub_trouble`, `postgres_trouble`: what goes wrong in a fleet, and how it heals unaided;
 //! - `seed_retention`: schedules and retention, with curl;
+//! - `seed_restore`: restores and downloads, with curl;
 //! - `database_put_back`: an older copy of the database costs no snapshot that was on record since;
 //! - `retention_story`: a year of backups, and what is left of it;
 //! - `secrets`: nothing secret is found anywhere after a full run.
@@ -30,6 +31,7 @@ mod redis_trouble;
 mod retention_story;
 mod secrets;
 mod seed_flow;
+mod seed_restore;
 mod seed_retention;
 mod site;
 mod tls;

@@ -51,8 +51,8 @@ pub(super) async fn run(args: &UpArgs, output: &Output, stop: &CancellationToken
     // The worker hands back what it can't finish, so it ends before the hub does.
     let hub_stop = CancellationToken::new();
     let serving = tokio::spawn({
-        let (hub, hub_stop) = (hub.clone(), hub_stop.clone());
-        async move { xvault_hub::serve(&hub, listener, hub_stop).await }
+        let (hub, downloads, hub_stop) = (hub.clone(), worker.download_router(), hub_stop.clone());
+        async move { xvault_hub::serve_beside(&hub, downloads, listener, hub_stop).await }
     });
     let mut serving = std::pin::pin!(serving);
     tokio::select! {
@@ -138,7 +138,9 @@ fn kept(path: &Path) -> anyhow::Result<xvault::core::secret::SecretString> {
 async fn worker(args: &UpArgs, hub: &Hub, queue: &LocalQueue, address: SocketAddr) -> anyhow::Result<Worker> {
     let id = WorkerId::local();
     let token = hub.issue_worker_token(&id).await?;
-    let config = WorkerConfig::new(id.clone(), token, hub_url(address), args.data_dir.join("backups"));
+    let mut config = WorkerConfig::new(id.clone(), token, hub_url(address), args.data_dir.join("backups"));
+    // Its downloads are served beside the hub.
+    config.download_url = Some(hub_url(address));
     let config = args.worker.apply(config);
     let receivers = queue.receiver(&QueueName::Shared).zip(queue.receiver(&QueueName::Worker(id)));
     let (shared, own) = receivers.context("the queue's receivers are taken")?;

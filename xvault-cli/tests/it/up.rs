@@ -90,7 +90,7 @@ fn the_readmes_lines_back_up_a_directory_and_a_server() {
     for program in ["curl", "jq", "age", "zstd"] {
         let _ = tool(program);
     }
-    let (dir, _docs) = with_docs();
+    let (dir, docs) = with_docs();
     let sshd = Sshd::builder().start();
     std::fs::write(sshd.home.join("index.html"), "<p>shop</p>").unwrap();
     std::fs::create_dir(dir.path().join(".ssh")).unwrap();
@@ -107,6 +107,7 @@ fn the_readmes_lines_back_up_a_directory_and_a_server() {
     // What differs from the printed lines: the port, and the server that a reader would fill in.
     let address = |lines: String| lines.replace("127.0.0.1:8080", &format!("127.0.0.1:{}", up.port));
     let (service, by_hand) = (address(block("service")), block("by hand"));
+    let get_back = block("get it back");
     let server = block("server")
         .replace("shop.example", "127.0.0.1")
         .replace("\"port\": 22", &format!("\"port\": {}", sshd.port))
@@ -116,6 +117,10 @@ fn the_readmes_lines_back_up_a_directory_and_a_server() {
     let local = shell(dir.path(), &format!("{service}\n{by_hand}"));
     assert!(local.contains("\"status\": \"completed\""), "{local}");
     assert!(local.contains("docs/letter.txt\n"), "{local}");
+    let back = shell(dir.path(), &format!("{service}\n{get_back}"));
+    assert!(back.contains("docs/letter.txt\n"), "{back}");
+    let letter = dir.path().join("restored").join(docs.strip_prefix("/").unwrap()).join("letter.txt");
+    assert_eq!(std::fs::read(letter).unwrap(), b"Dear reader");
     let remote = shell(dir.path(), &format!("{service}\n{server}\n{by_hand}"));
     assert!(remote.contains("index.html\n"), "{remote}");
 

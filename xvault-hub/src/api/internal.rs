@@ -1,5 +1,6 @@
 //! `/internal`: what workers call. See [`xvault_core::protocol`].
 
+mod downloads;
 mod jobs;
 mod workers;
 
@@ -13,7 +14,7 @@ use super::principal::bearer;
 use crate::Hub;
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
-    OpenApiRouter::new().merge(workers::routes()).merge(jobs::routes())
+    OpenApiRouter::new().merge(workers::routes()).merge(jobs::routes()).merge(downloads::routes())
 }
 
 /// The worker that asks: the owner of the token in the `Authorization` header.

@@ -6,10 +6,12 @@ mod audit_events;
 mod auth;
 mod config;
 mod credentials;
+mod downloads;
 mod job_events;
 mod job_logs;
 mod jobs;
 mod plan_page;
+mod restores;
 mod retention;
 mod schedule_fields;
 mod schedules;
@@ -45,6 +47,8 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
         .merge(job_events::routes())
         .merge(snapshots::routes())
         .merge(snapshot_verify::routes())
+        .merge(downloads::routes())
+        .merge(restores::routes())
         .merge(retention::routes())
         .merge(workers::routes())
         .merge(settings::routes())

@@ -59,6 +59,17 @@ pub(crate) async fn record_by_worker(
     insert(conn, ("worker", Some(worker.to_string())), None, deed, now).await
 }
 
+/// A deed of a worker for somebody who opened a download link there.
+pub(crate) async fn record_for_client(
+    conn: &mut AnyConnection,
+    worker: &WorkerId,
+    client: Option<IpAddr>,
+    deed: Deed<'_>,
+    now: Timestamp,
+) -> db::Result<()> {
+    insert(conn, ("worker", Some(worker.to_string())), client, deed, now).await
+}
+
 /// A deed of the program itself.
 pub(crate) async fn record_by_system(
     conn: &mut AnyConnection,

@@ -74,6 +74,7 @@ impl Bench {
             capabilities: vec!["sftp".into()],
             storage_base_path: "/var/lib/xvault".into(),
             concurrency: 2,
+            download_url: Some(format!("http://{name}.example:8081")),
         };
         workers::register(&mut conn, &said, now).await.unwrap();
         id

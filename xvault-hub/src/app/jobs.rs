@@ -16,7 +16,9 @@ mod probes;
 mod reading;
 mod reconcile;
 mod report;
+mod restore;
 
+pub(crate) use assign::assign;
 pub(crate) use claim::claim;
 pub(crate) use complete::complete;
 pub(crate) use delete::{call_off, delete_snapshot, deletion, resume};
@@ -27,6 +29,7 @@ pub(crate) use probes::probe;
 pub(crate) use reading::{Reading, lock_readable, read_snapshot, reading};
 pub(crate) use reconcile::reconcile;
 pub(crate) use report::{add_logs, renew, report};
+pub(crate) use restore::{NewRestore, RestoreOrder, entry_paths, made_by, restore};
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Settings of a tenant: a few known keys, each with a range.
 
 use serde_json::{Map, Value, json};
+use sqlx::AnyConnection;
 use xvault_core::TenantId;
 
 use super::audit::{Deed, record};
@@ -22,10 +23,17 @@ enum Values {
     Words(&'static [&'static str]),
 }
 
+/// Hours that a link to a download is good; a week at most.
+const DOWNLOAD_HOURS: &str = "download_expiration_hours";
+/// Unless a tenant says otherwise.
+const DEFAULT_DOWNLOAD_HOURS: u64 = 24;
+
 /// All keys.
 const KNOWN: [Known; 3] = [
-    // Hours that a restored archive can be downloaded; a week at most.
-    Known { key: "download_expiration_hours", values: Values::Numbers { min: 1, max: 168, default: 24 } },
+    Known {
+        key: DOWNLOAD_HOURS,
+        values: Values::Numbers { min: 1, max: 168, default: DEFAULT_DOWNLOAD_HOURS },
+    },
     // Days after which a snapshot is verified again. 0: never by itself.
     Known { key: "verify_interval_days", values: Values::Numbers { min: 0, max: 3650, default: 0 } },
     // How far such a verification goes.
@@ -66,6 +74,16 @@ pub(crate) async fn get(hub: &Hub, scope: &Scope, tenant_id: &TenantId) -> Resul
         all.insert(key, value);
     }
     Ok(all)
+}
+
+/// How long a tenant's links to downloads are good, in hours.
+pub(crate) async fn download_expiration_hours(
+    conn: &mut AnyConnection,
+    tenant_id: &TenantId,
+) -> crate::db::Result<u64> {
+    let set = settings::of_tenant(conn, tenant_id).await?;
+    let value = set.iter().find(|(key, _)| key == DOWNLOAD_HOURS).map(|(_, value)| value.parse());
+    Ok(value.and_then(std::result::Result::ok).unwrap_or(DEFAULT_DOWNLOAD_HOURS))
 }
 
 /// Changes the keys that are named; null gives one its default back. All or none.

@@ -16,6 +16,8 @@ const MISSED: u32 = 3;
 const MAX_NAME: usize = 200;
 /// The longest path, in bytes.
 const MAX_PATH: usize = 4096;
+/// The longest address, in bytes.
+const MAX_URL: usize = 1024;
 /// The most types of sources that a worker can name.
 const MAX_CAPABILITIES: usize = 64;
 /// The longest name of a type of sources, in bytes.
@@ -49,6 +51,7 @@ pub(crate) async fn register(hub: &Hub, worker: &WorkerId, said: &Register) -> R
     check_text("version", &said.version, MAX_NAME)?;
     check_text("storage_base_path", &said.storage_base_path, MAX_PATH)?;
     check_capabilities(&said.capabilities)?;
+    check_download_url(said.download_url.as_deref())?;
     workers::register(&mut *hub.db().conn().await?, said, hub.clock().now()).await?;
     tracing::info!(worker_id = %worker, version = said.version, "worker registered");
     Ok(Registered { heartbeat_ms: millis(hub.settings().heartbeat) })
@@ -59,6 +62,20 @@ fn check_text(field: &str, text: &str, max: usize) -> Result<()> {
         Ok(())
     } else {
         Err(Error::invalid_field(field, format!("1 to {max} bytes of printable text are needed")))
+    }
+}
+
+/// Links are made of it, and shown to people.
+fn check_download_url(url: Option<&str>) -> Result<()> {
+    let fits = |url: &str| {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~:/[]%".contains(&b);
+        rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(allowed))
+    };
+    if url.is_none_or(|url| url.len() <= MAX_URL && fits(url)) {
+        Ok(())
+    } else {
+        Err(Error::invalid_field("download_url", "http:// or https:// with a host and a path is needed"))
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Worker {
     pub(crate) capabilities: Vec<String>,
     pub(crate) concurrency: i64,
     pub(crate) storage_base_path: Option<String>,
+    /// What links to its downloads begin with. None: it serves none.
+    pub(crate) download_url: Option<String>,
     /// As of the last heartbeat.
     pub(crate) metrics: Option<WorkerMetrics>,
     pub(crate) last_seen_at: Option<Timestamp>,
@@ -68,6 +70,7 @@ fn from_row(row: &AnyRow) -> Result<Worker> {
         capabilities: json(row, "capabilities")?,
         concurrency: row.try_get("concurrency")?,
         storage_base_path: row.try_get("storage_base_path")?,
+        download_url: row.try_get("download_url")?,
         metrics: json_opt(row, "metrics")?,
         last_seen_at: instant_opt(row, "last_seen_at")?,
         created_at: instant(row, "created_at")?,
@@ -168,7 +171,7 @@ pub(crate) async fn register(conn: &mut AnyConnection, said: &Register, now: Tim
         serde_json::to_string(&said.capabilities).map_err(|_| Error::Corrupt { column: "capabilities" })?;
     let result = sqlx::query(
         "UPDATE workers SET name = COALESCE($2, name), recipient = $3, version = $4, capabilities = $5, concurrency = $6,
-             storage_base_path = $7, status = 'online', last_seen_at = $8, updated_at = $8
+             storage_base_path = $7, status = 'online', last_seen_at = $8, updated_at = $8, download_url = $9
          WHERE id = $1",
     )
     .bind(said.worker_id.as_str())
@@ -179,6 +182,7 @@ pub(crate) async fn register(conn: &mut AnyConnection, said: &Register, now: Tim
     .bind(i64::from(said.concurrency))
     .bind(&said.storage_base_path)
     .bind(now.as_millisecond())
+    .bind(said.download_url.clone())
     .execute(conn)
     .await?;
     touched(&result)

@@ -26,6 +26,7 @@ impl FakeWorker {
             "capabilities": capabilities,
             "storage_base_path": "/var/lib/xvault/backups",
             "concurrency": 2,
+            "download_url": format!("http://{id}.example:8081"),
         });
         worker.caller.post("/internal/workers/register", body).await.expect(200);
         worker
@@ -89,6 +90,7 @@ impl FakeWorker {
         let mut manifest = samples::manifest(&key);
         manifest.job_id = job.job_id.clone();
         manifest.worker_id = self.id.parse().unwrap();
+        manifest.encryption_recipient = text(&task["recipients"][0]).parse().unwrap();
         change(&mut manifest);
         let locator = json!({
             "storage_backend": "local_fs",

@@ -300,6 +300,13 @@ impl World {
         panic!("it never came to it");
     }
 
+    /// Changes rows as no request would.
+    pub(crate) async fn execute(&self, statement: &'static str) {
+        let pool = self.database.sql().await;
+        sqlx::query(statement).execute(&pool).await.unwrap();
+        pool.close().await;
+    }
+
     /// Somebody without a token.
     pub(crate) fn nobody(&self) -> Caller {
         Caller::nobody(&self.http, &self.base)

@@ -5,6 +5,7 @@ mod delete;
 pub(crate) mod fault;
 pub(crate) mod place;
 mod probe;
+mod restore;
 pub(crate) mod source;
 mod verify;
 
@@ -26,6 +27,7 @@ use xvault::core::protocol::{
 };
 use xvault::core::{Disposition, JobId, JobKind, JobStatus, SnapshotKey, TenantId, WorkerId};
 
+use crate::downloads::Outflow;
 use crate::hub::{self, Backoff, Hub};
 use crate::lease::{self, Lease, Stop};
 use crate::metrics::Metrics;
@@ -63,17 +65,40 @@ pub(crate) struct Tools {
 
 /// Runs a job that was asked for at `asked_at`, to its end.
 pub(crate) async fn run(tools: Arc<Tools>, assignment: Assignment, asked_at: Instant) {
-    let span = tracing::info_span!(
+    let span = span(&tools, &assignment);
+    let job = Job::new(tools, assignment, asked_at);
+    let (tools, assignment, report, control) = job.parts();
+    let work = async move { perform(&tools, &assignment, control, &report).await };
+    job.run(work).instrument(span).await;
+}
+
+/// Runs the job of a download that somebody opened at `asked_at`, to its end, into `out`.
+pub(crate) async fn run_download(
+    tools: Arc<Tools>,
+    assignment: Assignment,
+    asked_at: Instant,
+    mut out: Outflow,
+) {
+    let span = span(&tools, &assignment);
+    let job = Job::new(tools, assignment, asked_at);
+    let (tools, assignment, report, control) = job.parts();
+    let work = async move {
+        match &assignment.task {
+            Task::Restore(task) => restore::download(&tools, task, (control, &report), &mut out).await,
+            _ => Err(Fault::permanent("unknown_task", "this worker is too old for the job")),
+        }
+    };
+    job.run(work).instrument(span).await;
+}
+
+fn span(tools: &Tools, assignment: &Assignment) -> tracing::Span {
+    tracing::info_span!(
         "job",
         job_id = %assignment.job_id,
         tenant_id = %assignment.tenant_id,
         worker_id = %tools.worker_id,
         kind = kind(&assignment.task).as_str(),
-    );
-    let cancel = tools.give_up.child_token();
-    let lease = Lease::new(assignment.lease_token.clone(), assignment.lease_ms, asked_at, cancel);
-    let job = Job { tools, assignment: Arc::new(assignment), lease, report: Arc::default() };
-    job.run().instrument(span).await;
+    )
 }
 
 fn kind(task: &Task) -> JobKind {
@@ -81,6 +106,7 @@ fn kind(task: &Task) -> JobKind {
         Task::DeleteSnapshot { .. } => JobKind::DeleteSnapshot,
         Task::Probe { .. } => JobKind::Probe,
         Task::Verify(_) => JobKind::Verify,
+        Task::Restore(_) => JobKind::Restore,
         _ => JobKind::Backup,
     }
 }
@@ -172,11 +198,24 @@ impl Unannounced {
 }
 
 impl Job {
-    async fn run(self) {
+    fn new(tools: Arc<Tools>, assignment: Assignment, asked_at: Instant) -> Self {
+        let cancel = tools.give_up.child_token();
+        let lease = Lease::new(assignment.lease_token.clone(), assignment.lease_ms, asked_at, cancel);
+        Self { tools, assignment: Arc::new(assignment), lease, report: Arc::default() }
+    }
+
+    /// What its work needs.
+    fn parts(&self) -> (Arc<Tools>, Arc<Assignment>, Arc<Report>, Control) {
+        let control =
+            Control::default().with_progress(self.report.clone()).with_cancel(self.lease.cancel().clone());
+        (self.tools.clone(), self.assignment.clone(), self.report.clone(), control)
+    }
+
+    async fn run(self, work: impl Future<Output = Result<TaskResult, Fault>> + Send + 'static) {
         let began = Instant::now();
         self.tools.metrics.job_began();
         tracing::info!(attempt = self.assignment.attempt, "job begins");
-        let outcome = self.while_kept(async { self.settle(self.work(self.task()).await).await }).await;
+        let outcome = self.while_kept(async { self.settle(self.work(work).await).await }).await;
         self.tools.metrics.job_ended(kind(&self.assignment.task), outcome, began.elapsed());
         tracing::info!(outcome, seconds = began.elapsed().as_secs_f64(), "job ended");
     }
@@ -209,13 +248,6 @@ impl Job {
         let telling = report::send(self.wire(), &self.report, &closing);
         let (done, ()) = tokio::join!(working, telling);
         done.unwrap_or_else(|error| Err(panicked(&error)))
-    }
-
-    fn task(&self) -> impl Future<Output = Result<TaskResult, Fault>> + Send + use<> {
-        let (tools, assignment, report) = (self.tools.clone(), self.assignment.clone(), self.report.clone());
-        let control =
-            Control::default().with_progress(report.clone()).with_cancel(self.lease.cancel().clone());
-        async move { perform(&tools, &assignment, control, &report).await }
     }
 
     fn wire(&self) -> Wire<'_> {
@@ -443,6 +475,7 @@ async fn perform(
         }
         Task::Probe { source, credential } => probe::run(tools, source, credential.as_ref(), &control).await,
         Task::Verify(task) => verify::run(tools, task, &control).await,
+        Task::Restore(task) => restore::run(tools, task, (control, report)).await,
         _ => Err(Fault::permanent("unknown_task", "this worker is too old for the job")),
     }
 }

@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use xvault::core::job::{Life, Refusal};
 use xvault::core::protocol::{
-    Assignment, Claim, ClaimAnswer, Complete, CompleteAnswer, Heartbeat, HeartbeatAnswer, JOB_FINISHED,
-    JobProgress, LEASE_LOST, LeaseAnswer, LogLine, Logs, Outcome, Reconcile, ReconcileAnswer, Register,
-    Registered, Renew, Report, Task,
+    Assignment, Claim, ClaimAnswer, Complete, CompleteAnswer, DownloadBody, Heartbeat, HeartbeatAnswer,
+    JOB_FINISHED, JobProgress, LEASE_LOST, LeaseAnswer, LogLine, Logs, OpenDownload, OpenedDownload, Outcome,
+    Reconcile, ReconcileAnswer, Register, Registered, Renew, Report, RestoreTarget, StoreAccess, StoredFile,
+    Task,
 };
 use xvault::core::{ClaimNonce, JobId, JobStatus, LeaseToken, SnapshotKey, TenantId, WorkerId, clock};
 
@@ -45,6 +46,13 @@ pub(crate) enum Fault {
     Silent,
 }
 
+/// What a link gives.
+#[derive(Debug, Clone)]
+pub(crate) enum Linked {
+    Restore { task: Task, single_use: bool },
+    Stored { snapshot: SnapshotKey, file: StoredFile, single_use: bool },
+}
+
 #[derive(Debug)]
 pub(crate) struct FakeJob {
     pub(crate) task: Task,
@@ -57,6 +65,22 @@ pub(crate) struct FakeJob {
     pub(crate) progress: Vec<JobProgress>,
     pub(crate) logs: Vec<LogLine>,
     pub(crate) outcome: Option<Outcome>,
+}
+
+impl FakeJob {
+    fn new(task: Task) -> Self {
+        Self {
+            task,
+            life: Life::queued(clock::now(), 3),
+            claims: 0,
+            nonce: None,
+            renewals: 0,
+            completions: 0,
+            progress: Vec::new(),
+            logs: Vec::new(),
+            outcome: None,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +102,10 @@ pub(crate) struct Inner {
     pub(crate) refused: Vec<String>,
     pub(crate) heartbeat_ms: u64,
     pub(crate) lease: Duration,
+    /// Tokens of links, and what they give.
+    pub(crate) links: HashMap<String, Linked>,
+    /// The jobs of links that were opened.
+    pub(crate) opened: Vec<JobId>,
 }
 
 #[derive(Debug, Clone)]
@@ -125,18 +153,7 @@ impl FakeHub {
 
     pub(crate) fn add(&self, task: Task) -> JobId {
         let job_id = JobId::generate();
-        let job = FakeJob {
-            task,
-            life: Life::queued(clock::now(), 3),
-            claims: 0,
-            nonce: None,
-            renewals: 0,
-            completions: 0,
-            progress: Vec::new(),
-            logs: Vec::new(),
-            outcome: None,
-        };
-        self.state().jobs.insert(job_id.clone(), job);
+        self.state().jobs.insert(job_id.clone(), FakeJob::new(task));
         job_id
     }
 
@@ -172,6 +189,7 @@ fn router(inner: Arc<Mutex<Inner>>) -> Router {
         .route("/internal/workers/register", post(register))
         .route("/internal/workers/heartbeat", post(heartbeat))
         .route("/internal/workers/reconcile", post(reconcile))
+        .route("/internal/downloads/open", post(open))
         .route("/internal/jobs/claim", post(claim))
         .route("/internal/jobs/{id}/renew", post(renew))
         .route("/internal/jobs/{id}/progress", post(progress))
@@ -267,6 +285,52 @@ async fn claim(State(inner): Shared, Json(claim): Json<Claim>) -> Json<ClaimAnsw
         lease_ms: u64::try_from(lease.as_millis()).unwrap(),
         task: job.task.clone(),
     })))
+}
+
+async fn open(State(inner): Shared, Json(open): Json<OpenDownload>) -> Response {
+    let linked = inner.lock().unwrap().links.get(&open.token).cloned();
+    let (single_use, body) = match linked {
+        None => {
+            let said = json!({"error": "no such download link", "code": "not_found", "details": null});
+            return (StatusCode::NOT_FOUND, Json(said)).into_response();
+        }
+        Some(Linked::Stored { snapshot, file, single_use }) => {
+            (single_use, DownloadBody::Stored { snapshot, store: StoreAccess::LocalFs, file })
+        }
+        Some(Linked::Restore { single_use, .. }) if open.peek => (single_use, DownloadBody::Peek),
+        Some(Linked::Restore { task, single_use }) => {
+            (single_use, DownloadBody::Restore { assignment: Box::new(begun(&inner, task)) })
+        }
+    };
+    let content_type = match &body {
+        DownloadBody::Restore { assignment } => type_of(&assignment.task),
+        _ => Some("application/zip".to_owned()),
+    };
+    Json(OpenedDownload { file_name: "Zoë.tar".to_owned(), content_type, single_use, body }).into_response()
+}
+
+fn type_of(task: &Task) -> Option<String> {
+    match task {
+        Task::Restore(task) => match task.target {
+            RestoreTarget::Archive { format } => Some(format.content_type().to_owned()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A job that its worker has from the beginning.
+fn begun(inner: &Mutex<Inner>, task: Task) -> Assignment {
+    let mut inner = inner.lock().unwrap();
+    let (job_id, lease_token, lease) = (JobId::generate(), LeaseToken::generate(), inner.lease);
+    let worker: WorkerId = "worker-1".parse().unwrap();
+    let life =
+        Life::queued(clock::now(), 1).claim(clock::now(), &worker, lease_token.clone(), lease).unwrap();
+    let job = FakeJob { life, ..FakeJob::new(task.clone()) };
+    inner.jobs.insert(job_id.clone(), job);
+    inner.opened.push(job_id.clone());
+    let lease_ms = u64::try_from(lease.as_millis()).unwrap();
+    Assignment { job_id, tenant_id: tenant(), attempt: 1, lease_token, lease_ms, task }
 }
 
 pub(crate) fn tenant() -> TenantId {

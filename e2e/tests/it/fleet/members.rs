@@ -109,6 +109,8 @@ pub(crate) struct Worker {
     pub(crate) storage: PathBuf,
     pub(crate) token: String,
     pub(crate) metrics_port: u16,
+    /// What links to its downloads begin with.
+    pub(crate) download_url: String,
     /// Between it and its hub.
     pub(crate) line: Option<FaultProxy>,
     /// Before that line, or the hub.

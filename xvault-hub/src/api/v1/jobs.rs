@@ -7,14 +7,16 @@ use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xvault_core::job::{JobKind, JobStatus};
-use xvault_core::protocol::{Finding, JobProgress, ProbeReport, VerifyDepth};
+use xvault_core::protocol::{Finding, JobProgress, ProbeReport, RestoreReport, VerifyDepth};
 use xvault_core::{JobId, ScheduleId, SnapshotId, SourceId, TenantId, WorkerId};
 
+use super::downloads::DownloadLink;
 use crate::Hub;
 use crate::api::error::{ErrorBody, Result};
 use crate::api::extract::{Json, Path, Query};
 use crate::api::paging::{cut, page};
 use crate::api::principal::{NamedTenant, Principal, Role};
+use crate::app::downloads;
 use crate::app::jobs::{self, NewJob};
 use crate::db::jobs::{Filter, JobRow};
 use crate::db::{Page, Scope};
@@ -113,6 +115,10 @@ pub(super) struct Job {
     pub(super) probe: Option<ProbeReport>,
     /// What a verification found.
     verification: Option<Verification>,
+    /// What a restore gave back, or will once its link is opened.
+    restore: Option<RestoreReport>,
+    /// The link of a completed restore whose target is a download, while it is good and its worker is there. Null in lists.
+    download: Option<DownloadLink>,
     /// What it, or its last attempt, failed with: a word for programs.
     error_code: Option<String>,
     /// The same as a sentence for people.
@@ -159,9 +165,11 @@ impl From<JobRow> for Job {
             target_worker_id: row.target_worker_id,
             schedule_id: row.schedule_id,
             snapshot_id: row.snapshot_id.filter(|_| has_snapshot),
-            progress: row.progress.and_then(|value| serde_json::from_value(value).ok()),
             verification: row.result.as_ref().and_then(|value| Verification::deserialize(value).ok()),
-            probe: row.result.and_then(|value| serde_json::from_value(value).ok()),
+            progress: row.progress.and_then(read),
+            probe: row.result.clone().filter(|_| row.kind == JobKind::Probe).and_then(read),
+            restore: row.result.filter(|_| row.kind == JobKind::Restore).and_then(read),
+            download: None,
             error_code,
             error_message,
             not_before: (status == JobStatus::Queued).then_some(row.not_before),
@@ -171,6 +179,11 @@ impl From<JobRow> for Job {
             updated_at: row.updated_at,
         }
     }
+}
+
+/// A value that was checked when it was stored.
+fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Option<T> {
+    serde_json::from_value(value).ok()
 }
 
 impl Job {
@@ -241,7 +254,9 @@ pub(super) async fn answer_list(
     responses((status = 200, body = Job)),
 )]
 async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<JobId>) -> Result<Json<Job>> {
-    Ok(Json(jobs::get(&hub, &who.scope(None)?, &id).await?.into()))
+    let row = jobs::get(&hub, &who.scope(None)?, &id).await?;
+    let download = downloads::of_job(&hub, &row).await?.map(DownloadLink::from);
+    Ok(Json(Job { download, ..row.into() }))
 }
 
 /// Cancel a job

@@ -67,6 +67,8 @@ struct Worker {
     concurrency: u64,
     /// Where its snapshots lie.
     storage_base_path: Option<String>,
+    /// What links to its downloads begin with. Null: it serves none.
+    download_url: Option<String>,
     /// As of its last heartbeat.
     metrics: Option<WorkerMetrics>,
     last_seen_at: Option<Timestamp>,
@@ -112,6 +114,7 @@ impl From<db::workers::Worker> for Worker {
             capabilities: row.capabilities,
             concurrency: row.concurrency.unsigned_abs(),
             storage_base_path: row.storage_base_path,
+            download_url: row.download_url,
             metrics: row.metrics,
             last_seen_at: row.last_seen_at,
             created_at: row.created_at,

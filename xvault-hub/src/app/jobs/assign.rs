@@ -1,5 +1,6 @@
 //! What a worker is told about the job it holds: the only place where a secret leaves the database, sealed to that worker.
 
+mod restore;
 mod verify;
 
 use serde_json::json;
@@ -65,7 +66,7 @@ impl Unmet {
 }
 
 /// Tells the worker that holds `job` what to do. A job whose needs can't be met fails here, with the reason.
-pub(super) async fn assign(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<ClaimAnswer> {
+pub(crate) async fn assign(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<ClaimAnswer> {
     match assignment(hub, worker, job).await {
         Ok(assignment) => Ok(ClaimAnswer::Claimed(Box::new(assignment))),
         Err(unmet) => {
@@ -83,6 +84,7 @@ async fn assignment(hub: &Hub, worker: &Worker, job: &JobRow) -> std::result::Re
         JobKind::Probe => probe(hub, &mut conn, worker, job).await?,
         JobKind::DeleteSnapshot => Task::DeleteSnapshot { snapshot: key(job)?, store },
         JobKind::Verify => verify::verify(hub, &mut conn, worker, job, store).await?,
+        JobKind::Restore => restore::task(hub, &mut conn, worker, job, store).await?,
         _ => return Err(Unmet::Kind),
     };
     let lease = job.life.lease().ok_or(Unmet::Kind)?;

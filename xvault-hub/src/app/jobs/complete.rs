@@ -14,7 +14,7 @@ use super::report::held;
 use super::{change, cleaned, commit};
 use crate::Hub;
 use crate::api::error::{Error, Result};
-use crate::app::{retention, verify, wake};
+use crate::app::{downloads, retention, verify, wake};
 use crate::db::{Scope, jobs, jobs::JobRow, snapshots, store_attempts, stores};
 
 /// The longest error message that is kept, in bytes.
@@ -128,6 +128,9 @@ fn checked(job: &JobRow, worker: &WorkerId, result: &TaskResult) -> Result<Optio
         (JobKind::Verify, TaskResult::Verify { depth, finding }) => {
             verify::checked(job, *depth, finding).map(Some)
         }
+        (JobKind::Restore, TaskResult::Restore { report }) => {
+            Ok(Some(serde_json::to_value(report).map_err(|error| Error::internal(&error))?))
+        }
         _ => Err(Error::invalid_field("outcome.result.type", format!("the job is of type {}", job.kind))),
     }
 }
@@ -232,6 +235,7 @@ async fn store(
         (TaskResult::Verify { depth, finding }, Some(snapshot)) => {
             Ok(verify::settle(hub, tx, job, snapshot, (*depth, finding)).await?)
         }
+        (TaskResult::Restore { .. }, _) => downloads::prepared(hub, tx, job).await,
         _ => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use xvault_core::{JobId, JobKind};
 
 use super::delete::taken_up;
 use super::enqueue::{check_enabled, excluded, note, route};
-use super::{change, change_locked, commit, lock_readable, probes};
+use super::{RestoreOrder, change, change_locked, commit, lock_readable, probes};
 use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::api::principal::{Principal, Role};
@@ -67,6 +67,11 @@ async fn queue_again(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> R
         who.require(Role::Admin)?;
     }
     before.life.retry(hub.clock().now())?;
+    if matches!(RestoreOrder::of(&before), Some(RestoreOrder::Link { .. })) {
+        let text =
+            "the job served somebody who opened a download link, and is over; open the link, or a new one";
+        return Err(Error::conflict("not_retriable", text));
+    }
     let target_worker_id = target(hub, &before).await?;
     let queued = |job: &JobRow, now| {
         let job = job.with(job.life.retry(now)?, now);

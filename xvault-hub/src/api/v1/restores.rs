@@ -1,0 +1,130 @@
+//! `/api/v1/snapshots/{id}/restore`, and the same by the backup job.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use xvault_core::{ExportFormat, JobId, SnapshotId};
+
+use super::jobs::Job;
+use crate::Hub;
+use crate::api::error::{ErrorBody, Result};
+use crate::api::extract::{Json, Path};
+use crate::api::principal::{Principal, Role};
+use crate::app::jobs::{self, NewRestore, RestoreOrder, entry_paths};
+
+pub(super) fn routes() -> OpenApiRouter<Hub> {
+    OpenApiRouter::new().routes(routes!(of_snapshot)).routes(routes!(of_job))
+}
+
+/// What is to be given back, and where.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Restore {
+    /// These files and directories, with all that lies below them. Absent or empty: everything.
+    #[serde(default)]
+    paths: Vec<String>,
+    /// Of a download: how it is packed; `tar` when absent.
+    format: Option<ExportFormat>,
+    /// Where it goes; a download when absent.
+    #[serde(default)]
+    target: Target,
+}
+
+/// Where a restore goes.
+#[derive(Debug, Clone, PartialEq, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Target {
+    /// A link, which the job shows once it is completed.
+    Download {
+        /// Good for one use.
+        #[serde(default)]
+        once: bool,
+    },
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self::Download { once: false }
+    }
+}
+
+impl Restore {
+    fn order(self) -> Result<RestoreOrder> {
+        let paths = entry_paths("paths", &self.paths)?;
+        match self.target {
+            Target::Download { once } => Ok(RestoreOrder::Download {
+                format: self.format.unwrap_or_default(),
+                paths,
+                single_use: once,
+            }),
+        }
+    }
+}
+
+/// The job of a restore.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct RestoreJob {
+    #[serde(flatten)]
+    job: Job,
+    /// What it waits for, when that is away: a sentence.
+    note: Option<String>,
+}
+
+impl From<NewRestore> for RestoreJob {
+    fn from(NewRestore { job, note }: NewRestore) -> Self {
+        Self { job: job.into(), note }
+    }
+}
+
+/// Restore a snapshot
+///
+/// The job runs on the worker where the snapshot lies, or on any where all workers can reach it, and waits for it. With the target
+/// `download` it checks that all paths are there, and once it is completed, the job shows a link.
+#[utoipa::path(
+    post, path = "/snapshots/{id}/restore", tag = "snapshots", operation_id = "restore",
+    params(("id" = SnapshotId, Path)),
+    request_body = Restore,
+    responses(
+        (status = 201, body = RestoreJob),
+        (status = 409, body = ErrorBody, description = "Only the tenant can decrypt it (`no_identity`; `details` says how), \
+            it is being deleted (`deleting`), or its tenant is disabled (`tenant_disabled`)."),
+    ),
+)]
+async fn of_snapshot(
+    State(hub): State<Hub>,
+    who: Principal,
+    Path(id): Path<SnapshotId>,
+    Json(body): Json<Restore>,
+) -> Result<(StatusCode, Json<RestoreJob>)> {
+    who.require(Role::Member)?;
+    let made = jobs::restore(&hub, &who, &who.scope(None)?, &id, &body.order()?).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}
+
+/// Restore what a backup job made
+///
+/// As to restore its snapshot.
+#[utoipa::path(
+    post, path = "/jobs/{id}/restore", tag = "jobs", operation_id = "restore_job",
+    params(("id" = JobId, Path)),
+    request_body = Restore,
+    responses(
+        (status = 201, body = RestoreJob),
+        (status = 409, body = ErrorBody, description = "It is no completed backup (`no_snapshot`), or its snapshot can't be \
+            restored (`no_identity`, `deleting`, `tenant_disabled`)."),
+    ),
+)]
+async fn of_job(
+    State(hub): State<Hub>,
+    who: Principal,
+    Path(id): Path<JobId>,
+    Json(body): Json<Restore>,
+) -> Result<(StatusCode, Json<RestoreJob>)> {
+    who.require(Role::Member)?;
+    let scope = who.scope(None)?;
+    let snapshot = jobs::made_by(&hub, &scope, &id).await?;
+    let made = jobs::restore(&hub, &who, &scope, &snapshot, &body.order()?).await?;
+    Ok((StatusCode::CREATED, Json(made.into())))
+}

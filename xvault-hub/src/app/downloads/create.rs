@@ -1,0 +1,173 @@
+//! New links.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::AnyConnection;
+use xvault_core::secret::ExposeSecret as _;
+use xvault_core::{DownloadId, JobKind, JobStatus, SnapshotId, TenantId};
+
+use super::content::Content;
+use super::way::{base_url, check_readable};
+use crate::api::error::{Error, Result};
+use crate::api::principal::Principal;
+use crate::app::again::again;
+use crate::app::audit::{Deed, record};
+use crate::app::jobs::{RestoreOrder, lock_readable};
+use crate::app::tenant_settings;
+use crate::db::downloads::{self, Download};
+use crate::db::jobs::JobRow;
+use crate::db::snapshots::Snapshot;
+use crate::db::{Scope, snapshots, sources};
+use crate::{DbError, Hub};
+
+/// What somebody wants to download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) content: Content,
+    pub(crate) single_use: bool,
+}
+
+/// A link, with all that belongs to it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) url: String,
+    pub(crate) download: Download,
+}
+
+/// Makes a link. 404 when the snapshot is not in `scope`; 409 `deleting`, `tenant_disabled`, `no_identity`, `worker_offline` or
+/// `no_download_address`.
+pub(crate) async fn create(
+    hub: &Hub,
+    who: &Principal,
+    scope: &Scope,
+    id: &SnapshotId,
+    wanted: &Wanted,
+) -> Result<Link> {
+    again(|| add(hub, who, scope, id, wanted)).await
+}
+
+async fn add(hub: &Hub, who: &Principal, scope: &Scope, id: &SnapshotId, wanted: &Wanted) -> Result<Link> {
+    let mut tx = hub.db().begin().await?;
+    let snapshot = lock_readable(&mut tx, scope, id).await?;
+    if wanted.content.is_decrypted() {
+        check_readable(&mut tx, &snapshot).await?;
+    }
+    let base = base_url(hub, &mut tx, &snapshot).await?;
+    let new = New { content: wanted.content.clone(), single_use: wanted.single_use };
+    let download = new.row(hub, &mut tx, &snapshot, Some(who.actor.id().to_owned())).await?;
+    downloads::insert(&mut tx, &download, hub.clock().now()).await?;
+    record(&mut tx, hub, who, deed(&download, "download.create")).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(Link { url: url(hub, &base, &download), download })
+}
+
+/// What a row is made of.
+struct New {
+    content: Content,
+    single_use: bool,
+}
+
+impl New {
+    async fn row(
+        self,
+        hub: &Hub,
+        conn: &mut AnyConnection,
+        snapshot: &Snapshot,
+        created_by: Option<String>,
+    ) -> Result<Download> {
+        let source = sources::get(conn, &Scope::All, &snapshot.source_id).await?;
+        Ok(Download {
+            id: DownloadId::generate(),
+            tenant_id: snapshot.tenant_id.clone(),
+            snapshot_id: snapshot.id.clone(),
+            job_id: None,
+            file_name: self.content.file_name(&source.name, snapshot),
+            content: self.content,
+            single_use: self.single_use,
+            uses: 0,
+            expires_at: end(hub, conn, &snapshot.tenant_id).await?,
+            created_by,
+        })
+    }
+}
+
+/// When a link that is made now ends, by the tenant's setting: on a whole second, as its token says.
+async fn end(hub: &Hub, conn: &mut AnyConnection, tenant: &TenantId) -> Result<Timestamp> {
+    let hours = tenant_settings::download_expiration_hours(conn, tenant).await?;
+    let end = hub.clock().now().checked_add(Duration::from_secs(hours * 3600)).unwrap_or(Timestamp::MAX);
+    Ok(Timestamp::from_second(end.as_second()).unwrap_or(end))
+}
+
+/// What was done with a link.
+pub(super) fn deed<'a>(download: &'a Download, action: &'a str) -> Deed<'a> {
+    let details = json!({
+        "snapshot_id": download.snapshot_id,
+        "what": download.content.word(),
+        "content": download.content,
+        "single_use": download.single_use,
+    });
+    Deed {
+        action,
+        target_type: "download",
+        target_id: download.id.as_str(),
+        tenant_id: Some(&download.tenant_id),
+        details,
+    }
+}
+
+/// The address of a link.
+fn url(hub: &Hub, base: &str, download: &Download) -> String {
+    let token = hub.download_tokens().make(&download.id, download.expires_at);
+    let name = escaped(&download.file_name);
+    format!("{}/downloads/{}/{name}", base.trim_end_matches('/'), token.expose_secret())
+}
+
+/// As a part of a path: what is neither letter nor digit of ASCII, nor `-._`, in hexadecimal.
+fn escaped(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+/// The link of a restore job that is done, and was to end in a download; in the transaction of its completion.
+pub(crate) async fn prepared(hub: &Hub, conn: &mut AnyConnection, job: &JobRow) -> Result<()> {
+    let (Some(RestoreOrder::Download { format, paths, single_use }), Some(snapshot)) =
+        (RestoreOrder::of(job), &job.snapshot_id)
+    else {
+        return Ok(());
+    };
+    let snapshot = snapshots::get(conn, &Scope::All, snapshot).await.map_err(Error::of("snapshot"))?;
+    let new = New { content: Content::Archive { format, paths }, single_use };
+    let row = new.row(hub, conn, &snapshot, job.created_by.clone()).await?;
+    let row = Download { job_id: Some(job.id.clone()), ..row };
+    Ok(downloads::insert(conn, &row, hub.clock().now()).await?)
+}
+
+/// The link that a restore job prepared, while it is good for something.
+pub(crate) async fn of_job(hub: &Hub, job: &JobRow) -> Result<Option<Link>> {
+    if job.kind != JobKind::Restore || job.status() != JobStatus::Completed {
+        return Ok(None);
+    }
+    let mut conn = hub.db().conn().await?;
+    let now = hub.clock().now();
+    let good = |download: &Download| download.expires_at > now && !(download.single_use && download.uses > 0);
+    let Some(download) = downloads::of_job(&mut conn, &job.id).await?.filter(good) else { return Ok(None) };
+    let snapshot = match snapshots::get(&mut conn, &Scope::All, &download.snapshot_id).await {
+        Err(DbError::NotFound) => return Ok(None),
+        found => found?,
+    };
+    // A worker that is away for a moment is no reason to show no job.
+    match base_url(hub, &mut conn, &snapshot).await {
+        Ok(base) => Ok(Some(Link { url: url(hub, &base, &download), download })),
+        Err(error) if error.is_ours() => Err(error),
+        Err(_) => Ok(None),
+    }
+}

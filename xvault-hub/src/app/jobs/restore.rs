@@ -1,0 +1,165 @@
+//! Restores: what a person asks for, and the job that comes of it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use xvault_core::{DownloadId, EntryPath, ExportFormat, JobId, JobKind, JobStatus, SnapshotId};
+
+use super::reading::{Reading, lock_readable, reading};
+use super::{commit, enqueue::note};
+use crate::Hub;
+use crate::api::error::{Error, Result};
+use crate::api::principal::Principal;
+use crate::app::again::again;
+use crate::app::audit::{Deed, record};
+use crate::app::downloads::{Content, check_readable};
+use crate::app::wake;
+use crate::db::{Scope, jobs, jobs::JobRow, workers};
+
+/// The most paths that one restore can name.
+pub(crate) const MAX_PATHS: usize = 1000;
+
+/// What is to be given back, and where it goes: the payload of a restore job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "target", rename_all = "snake_case")]
+pub(crate) enum RestoreOrder {
+    /// A link to an archive, once it is known that all paths are there.
+    Download { format: ExportFormat, paths: Vec<String>, single_use: bool },
+    /// The answer to somebody who has opened a link: over when that is, and not done again.
+    Link { download_id: DownloadId, content: Content },
+}
+
+impl RestoreOrder {
+    /// As a job keeps it.
+    pub(crate) fn payload(&self) -> Value {
+        json!({ "restore": self })
+    }
+
+    /// What a job was asked for; None for jobs that restore nothing.
+    pub(crate) fn of(job: &JobRow) -> Option<Self> {
+        serde_json::from_value(job.payload.get("restore")?.clone()).ok()
+    }
+
+    /// The word for where it goes.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Download { .. } => "download",
+            Self::Link { .. } => "link",
+        }
+    }
+
+    fn paths(&self) -> &[String] {
+        match self {
+            Self::Download { paths, .. } | Self::Link { content: Content::Archive { paths, .. }, .. } => {
+                paths
+            }
+            Self::Link { .. } => &[],
+        }
+    }
+}
+
+/// Paths as people type them, as the index has them: without slashes at their ends. One that means the root means everything.
+pub(crate) fn entry_paths(field: &str, typed: &[String]) -> Result<Vec<String>> {
+    if typed.len() > MAX_PATHS {
+        return Err(Error::invalid_field(
+            field,
+            format!("{MAX_PATHS} paths at most; name a directory above"),
+        ));
+    }
+    let mut paths = Vec::with_capacity(typed.len());
+    for text in typed {
+        match EntryPath::from_source(text.as_bytes()) {
+            Ok(Some(path)) => paths.push(String::from_utf8_lossy(path.as_bytes()).into_owned()),
+            Ok(None) => return Ok(Vec::new()),
+            Err(error) => return Err(Error::invalid_field(field, error.to_string())),
+        }
+    }
+    Ok(paths)
+}
+
+/// A restore job, and what it waits for if that is known.
+#[derive(Debug)]
+pub(crate) struct NewRestore {
+    pub(crate) job: JobRow,
+    pub(crate) note: Option<String>,
+}
+
+/// Makes the job and wakes its worker. 404 when the snapshot is not in `scope`; 409 `deleting`, `tenant_disabled` or
+/// `no_identity`.
+pub(crate) async fn restore(
+    hub: &Hub,
+    who: &Principal,
+    scope: &Scope,
+    id: &SnapshotId,
+    order: &RestoreOrder,
+) -> Result<NewRestore> {
+    let job = again(|| add(hub, who, scope, id, order)).await?;
+    wake::push(hub, &job);
+    let note = waits_for(hub, &job).await?;
+    Ok(NewRestore { job, note })
+}
+
+async fn add(
+    hub: &Hub,
+    who: &Principal,
+    scope: &Scope,
+    id: &SnapshotId,
+    order: &RestoreOrder,
+) -> Result<JobRow> {
+    let mut tx = hub.db().begin().await?;
+    let snapshot = lock_readable(&mut tx, scope, id).await?;
+    check_readable(&mut tx, &snapshot).await?;
+    let new = Reading {
+        kind: JobKind::Restore,
+        snapshot_id: id.clone(),
+        payload: order.payload(),
+        max_attempts: hub.settings().max_attempts,
+    };
+    let job = reading(hub, &snapshot, &new, Some(who.actor.id().to_owned()));
+    jobs::insert(&mut tx, &job).await?;
+    note(&mut tx, hub, who, &job, "job.enqueue").await?;
+    let details = json!({ "job_id": job.id, "target": order.word(), "paths": order.paths() });
+    let deed = Deed {
+        action: "snapshot.restore",
+        target_type: "snapshot",
+        target_id: id.as_str(),
+        tenant_id: Some(&job.tenant_id),
+        details,
+    };
+    record(&mut tx, hub, who, deed).await?;
+    commit(tx).await?;
+    Ok(job)
+}
+
+/// A sentence about the worker that the job waits for, when it is away.
+async fn waits_for(hub: &Hub, job: &JobRow) -> Result<Option<String>> {
+    let Some(id) = &job.target_worker_id else { return Ok(None) };
+    let worker = workers::get(&mut *hub.db().conn().await?, id).await.map_err(Error::of("worker"))?;
+    let text = || format!("worker {id}, on whose disk the snapshot lies, is offline: the job waits for it");
+    Ok((worker.status == "offline").then(text))
+}
+
+/// The snapshot that a backup job made. 409 `no_snapshot` when it made none.
+pub(crate) async fn made_by(hub: &Hub, scope: &Scope, id: &JobId) -> Result<SnapshotId> {
+    let job = jobs::get(&mut *hub.db().conn().await?, scope, id).await.map_err(Error::of("job"))?;
+    let made = job.kind == JobKind::Backup && job.status() == JobStatus::Completed;
+    job.snapshot_id.filter(|_| made).ok_or_else(|| {
+        Error::conflict("no_snapshot", "only a completed backup job has a snapshot that can be restored")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_taken_as_people_type_them() {
+        let typed = |paths: &[&str]| {
+            entry_paths("paths", &paths.iter().map(|&path| path.to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(typed(&["/home/web/", "srv//x/./y"]).unwrap(), ["home/web", "srv/x/y"]);
+        assert_eq!(typed(&["srv", "/"]).unwrap(), Vec::<String>::new());
+        assert!(typed(&["../etc"]).is_err());
+        assert!(typed(&["a\0b"]).is_err());
+        assert!(typed(&["x"; MAX_PATHS + 1]).is_err());
+    }
+}

@@ -1,0 +1,84 @@
+//! Restore jobs: where they run, what they answer, and who may ask for one.
+
+use serde_json::{Value, json};
+use xvault_core::protocol::{RestoreTarget, Task};
+
+use crate::downloads::{Stage, token};
+use crate::world::text;
+
+async fn job(stage: &Stage, id: &str) -> Value {
+    stage.acme.member.get(&format!("/api/v1/jobs/{id}")).await.expect(200)
+}
+
+async fn a_restore_by_the_backup_job_runs_where_the_snapshot_lies_and_ends_in_a_link(stage: Stage) {
+    let path = format!("/api/v1/jobs/{}/restore", stage.backup_job);
+    let body = json!({ "paths": ["/home/web", "srv/x"], "format": "zip", "target": { "type": "download", "once": true } });
+    let made = stage.acme.member.post(&path, body).await.expect(201);
+    assert_eq!((&made["type"], &made["status"]), (&json!("restore"), &json!("queued")), "{made}");
+    assert_eq!(
+        (&made["snapshot_id"], &made["target_worker_id"], &made["note"]),
+        (&json!(stage.snapshot), &json!("w1"), &Value::Null)
+    );
+    let id = text(&made["id"]);
+    let assignment = stage.worker.claim(&id).await;
+    let Task::Restore(task) = &assignment.task else { panic!("{assignment:?}") };
+    assert_eq!(
+        (&task.target, &task.paths[..]),
+        (&RestoreTarget::Check, &["home/web".to_owned(), "srv/x".to_owned()][..])
+    );
+    assert_eq!(job(&stage, &id).await["download"], Value::Null);
+    let report = json!({ "entries": 9, "files": 7, "bytes": 7000 });
+    stage.worker.complete(&assignment, json!({ "type": "restore", "report": report })).await;
+
+    let done = job(&stage, &id).await;
+    assert_eq!((&done["status"], &done["restore"]["files"]), (&json!("completed"), &json!(7)), "{done}");
+    let link = done["download"].clone();
+    assert!(text(&link["url"]).ends_with(".zip") && link["single_use"] == true, "{link}");
+    assert_eq!(job(&stage, &id).await["download"], link, "it is the same link each time");
+    let open = json!({ "token": token(&link) });
+    let opened = stage.worker.caller.post("/internal/downloads/open", open).await.expect(200);
+    assert_eq!(opened["body"]["assignment"]["task"]["paths"], json!(["home/web", "srv/x"]));
+    assert_eq!(job(&stage, &id).await["download"], Value::Null, "a link that was used up is not shown");
+    let jobs = stage.acme.member.get("/api/v1/jobs?type=restore").await.expect(200);
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 2);
+}
+
+async fn a_restore_waits_for_its_worker_and_says_so(stage: Stage) {
+    stage.world.execute("UPDATE workers SET status = 'offline'").await;
+    let path = format!("/api/v1/snapshots/{}/restore", stage.snapshot);
+    let made = stage.acme.member.post(&path, json!({})).await.expect(201);
+    assert!(text(&made["note"]).contains("worker w1") && made["status"] == "queued", "{made}");
+}
+
+async fn only_a_backup_that_is_done_can_be_restored(stage: Stage) {
+    let queued = crate::fake_worker::enqueue(&stage.acme.member, &stage.source).await;
+    let path = format!("/api/v1/jobs/{queued}/restore");
+    stage.acme.member.post(&path, json!({})).await.refused(409, "no_snapshot");
+    let path = format!("/api/v1/snapshots/{}/restore", stage.snapshot);
+    for (body, field) in [
+        (json!({ "paths": ["../x"] }), "paths"),
+        (json!({ "target": { "type": "cloud" } }), "target"),
+        (json!({ "format": "rar" }), "format"),
+        (json!({ "pathes": [] }), "pathes"),
+    ] {
+        let answer = stage.acme.member.post(&path, body).await;
+        assert_eq!(answer.status, 422, "{}", answer.body);
+        assert!(answer.body["error"].as_str().unwrap().contains(field), "{}", answer.body);
+    }
+}
+
+async fn a_result_of_another_kind_is_not_taken(stage: Stage) {
+    let path = format!("/api/v1/snapshots/{}/restore", stage.snapshot);
+    let made = stage.acme.member.post(&path, json!({})).await.expect(201);
+    let assignment = stage.worker.claim(&text(&made["id"])).await;
+    let outcome = json!({ "status": "completed", "result": { "type": "delete_snapshot" } });
+    let said = stage.worker.say(&assignment, "complete", json!({ "outcome": outcome })).await;
+    said.refused(422, "invalid_field");
+}
+
+on_both_engines!(crate::downloads::Stage::set =>
+    a_restore_by_the_backup_job_runs_where_the_snapshot_lies_and_ends_in_a_link,
+    a_restore_waits_for_its_worker_and_says_so,
+    only_a_backup_that_is_done_can_be_restored,
+    a_result_of_another_kind_is_not_taken,
+);
