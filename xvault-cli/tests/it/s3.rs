@@ -192,3 +192,26 @@ fn a_backup_killed_in_mid_upload_is_no_snapshot_and_one_interrupted_leaves_nothi
         bucket.uploads()
     );
 }
+
+#[test]
+fn one_small_file_takes_few_requests_and_few_bytes() {
+    let seaweed = SeaweedFs::shared();
+    let (bucket, proxy) = (seaweed.new_bucket(), FaultProxy::start(seaweed.port()));
+    let endpoint = format!("http://127.0.0.1:{}", proxy.port);
+    let world = World::in_bucket(S3Access { endpoint, ..bucket });
+    let tree = world.tree(|dir| {
+        fs::create_dir(dir.join("a")).unwrap();
+        trees::small_files(&dir.join("a"), 300, 1000);
+        fs::write(dir.join("b"), trees::Xorshift::new(3).bytes(50 << 20)).unwrap();
+        fs::write(dir.join("small"), "hello").unwrap();
+        fs::write(dir.join("y"), trees::Xorshift::new(4).bytes(10 << 20)).unwrap();
+    });
+    let manifest = world.backup(text(&tree), &["--read-back", "off"]);
+    let (requests, bytes) = (proxy.requests(), proxy.bytes_to_client());
+    let id = manifest["snapshot_id"].as_str().unwrap();
+    assert_eq!(world.ok(&["cat", id, &inside(&tree.join("small"))]).stdout, "hello");
+    let (requests, bytes) = (proxy.requests() - requests, proxy.bytes_to_client() - bytes);
+    // Whatever the length of the artifact: a frame of 4 MiB, the index, and what is fetched ahead.
+    assert!(requests <= 10 && bytes <= 12 << 20, "{requests} requests, {bytes} bytes");
+    println!("{requests} requests, {bytes} bytes");
+}

@@ -1,5 +1,6 @@
 //! From objects of a store into a synchronous `Read + Seek`.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +15,10 @@ use crate::Error;
 
 /// What a read after a seek fetches: two chunks of age.
 const FIRST_BLOCK: u64 = 128 << 10;
-/// What a long sequential read fetches at a time.
-const LARGEST_BLOCK: u64 = 1 << 20;
+/// What the reads that go on from there fetch: a frame. A bucket answers after a while, however little it is asked for.
+const LARGE_BLOCK: u64 = 4 << 20;
+/// How many first blocks are kept: the ends of a file, which its readers look at again and again.
+const KEPT: usize = 4;
 
 /// An object that can be read in ranges.
 #[async_trait]
@@ -106,7 +109,7 @@ async fn answer(objects: &[&dyn Object], control: &Control, request: Request) {
     drop(request.reply.send(read));
 }
 
-/// An object as a file: fetched in blocks that grow while reads are sequential, one block ahead.
+/// An object as a file: fetched in a small block after a seek and in large ones from there, the third and those behind it ahead.
 #[derive(Debug)]
 pub struct ObjectReader {
     object: usize,
@@ -121,6 +124,10 @@ pub struct ObjectReader {
     /// What was asked for ahead: it always begins where `block` ends.
     ahead: Option<Ahead>,
     next_block: u64,
+    /// Large blocks fetched since the last seek.
+    large_blocks: u32,
+    /// Small blocks fetched before, and where they begin.
+    kept: VecDeque<(u64, Bytes)>,
 }
 
 #[derive(Debug)]
@@ -141,6 +148,8 @@ impl ObjectReader {
             block: Bytes::new(),
             ahead: None,
             next_block: FIRST_BLOCK,
+            large_blocks: 0,
+            kept: VecDeque::new(),
         }
     }
 
@@ -168,7 +177,28 @@ impl ObjectReader {
         Ok(Some(Ahead { range, reply: receiver }))
     }
 
+    /// What is at `position` of a block that was kept.
+    fn kept(&self) -> Option<Bytes> {
+        self.kept.iter().find_map(|(start, block)| {
+            let skip = usize::try_from(self.position.checked_sub(*start)?).ok()?;
+            (skip < block.len()).then(|| block.slice(skip..))
+        })
+    }
+
+    fn keep(&mut self, start: u64) {
+        if self.block.len() as u64 <= FIRST_BLOCK {
+            self.kept.truncate(KEPT - 1);
+            self.kept.push_front((start, self.block.clone()));
+        }
+    }
+
     fn fill(&mut self) -> io::Result<()> {
+        if self.ahead.is_none()
+            && let Some(block) = self.kept()
+        {
+            (self.block, self.next_block) = (block, LARGE_BLOCK);
+            return Ok(());
+        }
         let ahead = match self.ahead.take() {
             Some(ahead) => Some(ahead),
             None => self.ask(self.position)?,
@@ -180,9 +210,11 @@ impl ObjectReader {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
         }
         self.block = block;
-        // The second block in a row shows a sequential reader: fetch larger ones, and ahead.
-        self.next_block = (self.next_block * 2).min(LARGEST_BLOCK);
-        if self.next_block > FIRST_BLOCK * 2 {
+        self.keep(range.start);
+        // The second block in a row holds the rest of a frame; who reads on from there reads all of it.
+        self.large_blocks += u32::from(self.next_block == LARGE_BLOCK);
+        self.next_block = LARGE_BLOCK;
+        if self.large_blocks > 1 {
             self.ahead = self.ask(range.end)?;
         }
         Ok(())
@@ -204,6 +236,7 @@ impl ObjectReader {
                 if self.ahead.as_ref().is_none_or(|ahead| ahead.range.start != target) {
                     self.ahead = None;
                     self.next_block = FIRST_BLOCK;
+                    self.large_blocks = 0;
                 }
             }
         }

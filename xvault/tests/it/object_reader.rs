@@ -71,7 +71,7 @@ fn take(reader: &mut (impl Read + Seek), step: &Step) -> Option<(u64, Vec<u8>)> 
     }
 }
 
-const SIZE: usize = 3 << 20;
+const SIZE: usize = 9 << 20;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
@@ -115,7 +115,7 @@ async fn a_read_after_a_seek_fetches_little_again() {
         let (mut half, fetched) = (vec![0; SIZE / 2], reader.fetched());
         reader.read_exact(&mut half).unwrap();
         // A block in the other direction: whatever was read ahead has been counted before its answer comes.
-        reader.seek(SeekFrom::Start(10)).unwrap();
+        reader.seek(SeekFrom::Start(200_000)).unwrap();
         reader.read_exact(&mut [0; 10]).unwrap();
         let before = fetched.get();
         reader.seek(SeekFrom::Start(500_000)).unwrap();
@@ -124,6 +124,23 @@ async fn a_read_after_a_seek_fetches_little_again() {
     })
     .await;
     assert_eq!(fetched.unwrap(), 128 << 10);
+}
+
+#[tokio::test]
+async fn both_ends_of_an_object_are_fetched_once() {
+    let object = stored(&random(SIZE, 3)).await;
+    let fetched = with_objects(&[&object], &Control::default(), |mut readers| {
+        let mut reader = readers.remove(0);
+        for _ in 0..3 {
+            reader.read_exact(&mut [0; 10]).unwrap();
+            reader.seek(SeekFrom::End(-70_000)).unwrap();
+            reader.read_to_end(&mut Vec::new()).unwrap();
+            reader.seek(SeekFrom::Start(0)).unwrap();
+        }
+        Ok(reader.fetched().get())
+    })
+    .await;
+    assert_eq!(fetched.unwrap(), (128 << 10) + 70_000);
 }
 
 #[tokio::test]
