@@ -135,6 +135,13 @@ async fn oddities_come_back_with_owners_modes_and_links() {
     let again = world.push_to(&server(&sshd), &out, Overwrite::IfChanged).await.unwrap();
     assert_eq!(again.files, 0, "{again:?}");
     assert_same_tree(&world.tree, &world.restored(&out), &same(true));
+    // A directory that is as it should be stays so, though something is put into it.
+    let sizes = world.restored(&out).join("sizes");
+    let (lost, dir) = (files_in(&sizes).remove(0), sizes.metadata().unwrap().mtime());
+    fs::remove_file(lost).unwrap();
+    set_mtime(&sizes, dir, 0);
+    world.push_to(&server(&sshd), &out, Overwrite::Never).await.unwrap();
+    assert_same_tree(&world.tree, &world.restored(&out), &same(true));
     let always = world.push_to(&server(&sshd), &out, Overwrite::Always).await.unwrap();
     assert_eq!((always.files, always.hardlinks), (stats.files, stats.hardlinks));
     assert_same_tree(&world.tree, &world.restored(&out), &same(true));

@@ -1,6 +1,6 @@
 //! Directories: made before what lies in them, never entered through a link, finished last.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use xvault_core::{Entry, EntryKind, EntryPath, Overwrite};
 
@@ -15,12 +15,12 @@ const USUAL: u32 = 0o777;
 impl Push {
     /// Makes the directories among `entries` and all on the way to them and to others, level by level.
     pub(super) async fn make_directories(&mut self, entries: &[Entry]) -> Result<(), Error> {
-        let mut told = HashSet::new();
+        let mut told = HashMap::new();
         let mut levels: BTreeMap<usize, HashSet<EntryPath>> = BTreeMap::new();
         for entry in entries {
             let mut next = entry.path.parent();
             if entry.kind == EntryKind::Directory {
-                told.insert(&entry.path);
+                told.insert(&entry.path, entry);
                 next = Some(entry.path.clone());
             }
             while let Some(path) = next.filter(|path| !self.directories.contains(path)) {
@@ -31,22 +31,26 @@ impl Push {
             }
         }
         for level in levels.into_values() {
-            let (own, others) = level.into_iter().partition(|path| told.contains(path));
-            self.make_level(own, true).await?;
-            self.make_level(others, false).await?;
+            let (own, others) = level.into_iter().partition(|path| told.contains_key(path));
+            self.make_level(own, Some(&told)).await?;
+            self.make_level(others, None).await?;
         }
         Ok(())
     }
 
-    async fn make_level(&mut self, paths: Vec<EntryPath>, own: bool) -> Result<(), Error> {
+    /// Makes directories whose parents are there. `told`: the entries that speak of them, where some do.
+    async fn make_level(
+        &mut self,
+        paths: Vec<EntryPath>,
+        told: Option<&HashMap<&EntryPath, &Entry>>,
+    ) -> Result<(), Error> {
         let found = self.look_at(&paths.iter().collect::<Vec<_>>()).await?;
         let mut missing = Vec::new();
         for (path, found) in paths.into_iter().zip(found) {
             match found {
                 Found::Nothing => missing.push(path),
                 Found::Directory(_) => {
-                    // When it is as it should be it stays so, whatever we put into it.
-                    if own && (self.overwrite != Overwrite::Never || found.is_unfinished()) {
+                    if told.and_then(|told| told.get(&path)).is_some_and(|entry| self.is_ours(found, entry)) {
                         self.unfinished.insert(path.clone());
                     }
                     self.directories.insert(path);
@@ -58,7 +62,15 @@ impl Push {
                 }
             }
         }
-        self.make_missing(missing, own).await
+        self.make_missing(missing, told.is_some()).await
+    }
+
+    /// Whether a directory that is there gets the snapshot's metadata at the end: one that has it keeps it, whatever we
+    /// put into it.
+    fn is_ours(&self, found: Found, entry: &Entry) -> bool {
+        self.overwrite != Overwrite::Never
+            || found.is_unfinished()
+            || found.has_mode_and_time(mode_and_time(entry, self.owner))
     }
 
     async fn make_missing(&mut self, paths: Vec<EntryPath>, own: bool) -> Result<(), Error> {

@@ -53,6 +53,12 @@ impl Found {
         matches!(self, Self::File(attrs) if attrs.size == Some(size) && attrs.mtime == mtime(metadata))
     }
 
+    /// Whether setting these would change nothing.
+    pub(super) fn has_mode_and_time(self, wanted: SetAttrs) -> bool {
+        let Self::Directory(attrs) = self else { return false };
+        attrs.mode.map(|mode| mode & 0o7777) == wanted.mode && attrs.mtime == wanted.mtime
+    }
+
     /// Whether a run left it that did not come to its metadata. A parent may pass its set-group-id bit on.
     pub(super) fn is_unfinished(self) -> bool {
         matches!(self, Self::Directory(attrs) if attrs.mode.is_some_and(|mode| mode & 0o5777 == UNFINISHED))
