@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import material
+from bucket import SeaweedFs
 from contenders import Xvault
 from meter import Failed, say
 from servers import FarAway, Sshd
@@ -85,6 +86,13 @@ class Bench:
         self._stop.append(proxy)
         self.sshd.describe(proxy.port)
         return proxy
+
+    @cached_property
+    def seaweed(self):
+        """The S3 server."""
+        server = SeaweedFs(self.work / "seaweed")
+        self._stop.append(server)
+        return server
 
     def place(self):
         """A directory name that was not given out before."""

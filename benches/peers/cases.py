@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from bench import MIB, RTT_MS, TINY_FILE, need
+from bucket import BUCKET, BackUp, Cat, Rcat, Restore
 from contenders import Borg, Pipeline, Restic, Sftp, bytes_below, check_artifact, local_tar, read_event, remote_tar
 from meter import Row, interleave, measure, run, say
 
@@ -226,6 +227,47 @@ def cat_bytes(bench):
     )
 
 
+def bucket_up(bench):
+    """A backup into a bucket against `rclone rcat` of the artifact."""
+    ours, artifact, _ = in_bucket(bench)
+    rows = interleave([ours, Rcat(artifact, bench.seaweed)], bench.place(), bench.runs)
+    return Outcome(
+        f"into a bucket, random file of {bench.sizes.file // MIB} MiB",
+        rows, [at_most(rows, "rclone rcat", 1 / 0.9), memory_in_bucket(rows)],
+    )
+
+
+def bucket_down(bench):
+    """A restore from a bucket against `rclone cat` of the artifact."""
+    _, _, key = in_bucket(bench)
+    restore = Restore(bench.xvault, key.split("/")[0], bench.keys, bench.seaweed)
+    rows = interleave([restore, Cat(key, bench.seaweed)], bench.place(), bench.runs)
+    return Outcome(
+        f"out of a bucket, random file of {bench.sizes.file // MIB} MiB",
+        rows, [at_most(rows, "rclone cat", 1 / 0.9), memory_in_bucket(rows)],
+    )
+
+
+def in_bucket(bench):
+    """xvault as a contender, an artifact of it that is kept in the bucket, as a file and by its key."""
+    tree = bench.random_file(bench.sizes.file)
+    ours = BackUp(bench.xvault, tree.path, bench.keys, bench.seaweed)
+    place = bench.place()
+    place.mkdir()
+    run(ours.command(place), place, ours.env(place))
+    listed = bench.seaweed.rclone("lsf", "-R", f"s3:{BUCKET}/{place.name}").stdout.split()
+    key = f"{place.name}/" + next(name for name in listed if name.endswith("backup.tar.zst.enc"))
+    bench.seaweed.rclone("copyto", f"s3:{BUCKET}/{key}", str(place / "artifact"))
+    check_artifact(place / "artifact", bench.keys, tree)
+    return ours, place / "artifact", key
+
+
+def memory_in_bucket(rows):
+    """The limit of the issue, whatever the size."""
+    peak = next(row for row in rows if row.name == "xvault").worst("peak_bytes")
+    return Verdict("peak memory at most 128 MiB", f"{peak / MIB:.1f} MiB", peak <= 128 * MIB)
+
+
 #: Every case, in the order of the results.
 CASES = {
     "ssh-random": lambda bench: remote_file(bench, "ssh", 1.0),
@@ -238,4 +280,6 @@ CASES = {
     "rtt50-tree": rtt50_tree,
     "memory": memory,
     "cat-bytes": cat_bytes,
+    "bucket-up": bucket_up,
+    "bucket-down": bucket_down,
 }
