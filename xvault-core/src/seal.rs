@@ -178,14 +178,22 @@ pub fn seal(recipients: &[Recipient], plaintext: &[u8]) -> Result<Vec<u8>, Error
 /// # Errors
 /// When it is for other keys, was changed or cut, or holds more than [`MAX_SECRET_LEN`].
 pub fn open(identities: &[Identity], sealed: &[u8]) -> Result<SecretBytes, Error> {
+    open_up_to(identities, sealed, MAX_SECRET_LEN)
+}
+
+/// As [`open`], for what may hold up to `max` bytes.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_up_to(identities: &[Identity], sealed: &[u8], max: u64) -> Result<SecretBytes, Error> {
     let decryptor = age::Decryptor::new(sealed).map_err(Error::Open)?;
     let keys = identities.iter().map(|identity| identity.as_age() as &dyn age::Identity);
     let reader = decryptor.decrypt(keys).map_err(Error::Open)?;
     // Allocated once at its final size: a growing buffer would leave plain text behind.
-    let room = usize::try_from(MAX_SECRET_LEN.min(sealed.len() as u64)).unwrap_or(usize::MAX);
+    let room = usize::try_from(max.min(sealed.len() as u64)).unwrap_or(usize::MAX);
     let mut plaintext = Zeroizing::new(Vec::with_capacity(room.saturating_add(1)));
-    reader.take(MAX_SECRET_LEN + 1).read_to_end(&mut plaintext).map_err(Error::Io)?;
-    if plaintext.len() as u64 > MAX_SECRET_LEN {
+    reader.take(max.saturating_add(1)).read_to_end(&mut plaintext).map_err(Error::Io)?;
+    if plaintext.len() as u64 > max {
         return Err(Error::TooLong);
     }
     Ok(SecretBytes::from(plaintext.to_vec()))
@@ -231,8 +239,8 @@ pub enum Error {
     /// The payload was changed or cut.
     #[error("read the age envelope")]
     Io(#[source] std::io::Error),
-    /// A secret of more than [`MAX_SECRET_LEN`].
-    #[error("the sealed secret is longer than 1 MiB")]
+    /// A secret of more than [`MAX_SECRET_LEN`], or what else was asked for.
+    #[error("the sealed secret is longer than what is read here")]
     TooLong,
 }
 

@@ -73,6 +73,7 @@ mod state;
 
 pub use api::Mount;
 pub use app::operators::{FirstLogin, KeepError, OperatorError, reset_operator};
+pub use app::recovery;
 pub use app::rekey::{RekeyError, Rekeyed, rekey};
 pub use app::worker_tokens::{IssueError, issue_worker_token};
 pub use background::Background;

@@ -1,6 +1,7 @@
 //! `xvault-hub` as a program: flags, commands, exit code.
 
 mod commands;
+mod recovery;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,18 @@ enum Command {
     },
     /// Encrypt every stored secret to the first key of `HUB_ENCRYPTION_KEK`
     Rekey,
+    /// Take the identities of all tenants out of the hub, or bring them back
+    #[command(subcommand)]
+    Keys(recovery::KeysCommand),
+    /// Put sources and snapshots on record from the manifests in a store, after the database was lost
+    ///
+    /// What is on record stays as it is. Sources come back disabled and without their settings. Bring the tenants' identities back
+    /// first: `xvault-hub keys import`.
+    Rebuild(recovery::RebuildArgs),
+    /// Compare a store with the records: snapshots without a record, records without a snapshot
+    ///
+    /// Nothing is deleted but what --delete names.
+    Reconcile(recovery::ReconcileArgs),
     /// Print the API's description, OpenAPI 3.1
     Openapi,
 }
@@ -81,6 +94,9 @@ fn execute(cli: Cli) -> anyhow::Result<()> {
             Command::Token { worker } => commands::token(&worker, &environment).await,
             Command::Operator { email } => commands::operator(&email, &environment).await,
             Command::Rekey => commands::rekey(&environment).await,
+            Command::Keys(command) => recovery::keys(&command, &environment).await,
+            Command::Rebuild(args) => recovery::rebuild(&args, &environment).await,
+            Command::Reconcile(args) => recovery::reconcile(&args, &environment).await,
             Command::Openapi => commands::openapi(),
         }
     })

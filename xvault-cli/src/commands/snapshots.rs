@@ -23,9 +23,10 @@ pub(super) async fn run(args: &SnapshotsArgs, output: &Output) -> anyhow::Result
             Err(fault) => {
                 outcome = Outcome::Warnings;
                 let (id, reason) = (&snapshot.key.snapshot_id, error::chain(fault));
-                output.result(&json!({"snapshot_id": id, "error": reason}), || {
-                    format!("{id}  DAMAGED: {reason}")
-                })?;
+                let (tenant, source) = (&snapshot.key.tenant_id, &snapshot.key.source_id);
+                let line =
+                    json!({"snapshot_id": id, "tenant_id": tenant, "source_id": source, "error": reason});
+                output.result(&line, || format!("{id}  DAMAGED: {reason}"))?;
             }
         }
     }

@@ -5,6 +5,7 @@ use xvault_core::source::DatabaseServer;
 use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, SshSettings, StoreId, TenantId};
 
 use super::audit::{Deed, record};
+use super::recovery::settings_are_lost;
 use crate::api::error::{Error, Result};
 use crate::api::principal::{Principal, Role};
 use crate::db::credentials::CredentialKind;
@@ -255,6 +256,10 @@ pub(crate) async fn switch(
 ) -> Result<Source> {
     let mut tx = hub.db().begin().await?;
     let mut source = sources::lock(&mut tx, scope, id).await.map_err(Error::of("source"))?;
+    if on && settings_are_lost(&source.settings) {
+        let message = "the source was rebuilt from its snapshots, which do not say where it is: complete its config first";
+        return Err(Error::conflict("settings_lost", message));
+    }
     let action = if on { "source.enable" } else { "source.disable" };
     source.status = if on { SourceStatus::Active } else { SourceStatus::Disabled };
     source.updated_at = hub.clock().now();

@@ -7,11 +7,11 @@ use xvault_core::{Identity, Recipient, TenantId};
 use zeroize::Zeroizing;
 
 use super::audit::{Deed, record};
-use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::api::principal::Principal;
 use crate::db::status::Status;
 use crate::db::{Page, Scope, tenant_keys, tenants};
+use crate::{Hub, KeyError, Keys};
 
 /// A tenant with what its snapshots are encrypted to.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(crate) async fn insert_new(conn: &mut AnyConnection, hub: &Hub, name: String
         created_at: now,
         updated_at: now,
     };
-    let key = new_key(hub, &tenant.id)?;
+    let key = new_key(hub.keys(), &tenant.id)?;
     tenants::insert(conn, &tenant).await?;
     tenant_keys::insert(conn, &key, now).await?;
     Ok(TenantWithKey { tenant, public_key: key.public_key })
@@ -111,15 +111,19 @@ async fn audit(
     Ok(record(conn, hub, who, deed).await?)
 }
 
-fn new_key(hub: &Hub, tenant_id: &TenantId) -> Result<tenant_keys::TenantKey> {
+/// A new key pair of a tenant, the private key encrypted to the KEK.
+pub(crate) fn new_key(
+    keys: &Keys,
+    tenant_id: &TenantId,
+) -> std::result::Result<tenant_keys::TenantKey, KeyError> {
     let identity = Identity::generate();
-    let sealed = hub.keys().seal(identity.to_secret().expose_secret().as_bytes())?;
+    let sealed = keys.seal(identity.to_secret().expose_secret().as_bytes())?;
     Ok(tenant_keys::TenantKey {
         id: xvault_core::clock::new_id(),
         tenant_id: tenant_id.clone(),
         public_key: identity.recipient(),
         encrypted_private_key: Some(sealed),
-        kek_id: Some(hub.keys().current_id()),
+        kek_id: Some(keys.current_id()),
         purpose: "all".to_owned(),
     })
 }

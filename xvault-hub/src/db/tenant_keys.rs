@@ -80,3 +80,45 @@ pub(crate) async fn all(conn: &mut AnyConnection, tenant_id: &TenantId) -> Resul
             .await?;
     rows.iter().map(from_row).collect()
 }
+
+/// Every key of every tenant with its status, by tenant and age.
+pub(crate) async fn of_all(conn: &mut AnyConnection) -> Result<Vec<(TenantKey, String)>> {
+    let rows =
+        sqlx::query("SELECT * FROM tenant_keys ORDER BY tenant_id, created_at, id").fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((from_row(row)?, row.try_get("key_status")?))).collect()
+}
+
+/// Adds a key that comes from elsewhere, or to a known one the identity that it lacks. False when there is nothing to add.
+pub(crate) async fn add_missing(
+    conn: &mut AnyConnection,
+    key: &TenantKey,
+    status: &str,
+    now: Timestamp,
+) -> Result<bool> {
+    let completed = sqlx::query(
+        "UPDATE tenant_keys SET encrypted_private_key = $3, kek_id = $4, updated_at = $5
+         WHERE tenant_id = $1 AND public_key = $2 AND encrypted_private_key IS NULL AND $4 IS NOT NULL",
+    )
+    .bind(key.tenant_id.as_str())
+    .bind(key.public_key.to_string())
+    .bind(key.encrypted_private_key.clone())
+    .bind(key.kek_id.clone())
+    .bind(now.as_millisecond())
+    .execute(&mut *conn)
+    .await?;
+    let known = sqlx::query("SELECT id FROM tenant_keys WHERE tenant_id = $1 AND public_key = $2")
+        .bind(key.tenant_id.as_str())
+        .bind(key.public_key.to_string())
+        .fetch_optional(&mut *conn)
+        .await?;
+    if known.is_some() {
+        return Ok(completed.rows_affected() > 0);
+    }
+    insert(conn, key, now).await?;
+    sqlx::query("UPDATE tenant_keys SET key_status = $2 WHERE id = $1")
+        .bind(&key.id)
+        .bind(status)
+        .execute(conn)
+        .await?;
+    Ok(true)
+}

@@ -12,7 +12,7 @@ use crate::config::{self, ServeArgs};
 use crate::{Hub, raise_open_files, stop_on_signals};
 
 /// Connections of commands that do one thing.
-const FEW: u32 = 2;
+pub(super) const FEW: u32 = 2;
 
 pub(crate) async fn serve(args: &ServeArgs, environment: &Environment) -> anyhow::Result<()> {
     raise_open_files();
@@ -82,7 +82,7 @@ pub(crate) fn openapi() -> anyhow::Result<()> {
 }
 
 /// A result, to standard output.
-fn print(line: &str) -> anyhow::Result<()> {
+pub(super) fn print(line: &str) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 

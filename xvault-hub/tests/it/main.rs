@@ -31,6 +31,7 @@ mod operators;
 mod paging;
 mod passwords;
 mod probes;
+mod recovery;
 mod redis_queue;
 mod restores;
 mod retention;

@@ -1,0 +1,45 @@
+//! What is done when the hub's database is lost: tenants' identities come back from an export, sources and snapshots from the
+//! manifests in the stores; and what is compared before anybody believes either. For whoever has the database: the operator at the
+//! command line.
+
+pub(crate) mod listing;
+mod orphans;
+mod placeholder;
+mod rebuild;
+pub(crate) mod tenant_keys;
+
+pub use listing::{Found, ListingError, Place};
+pub use orphans::{Orphans, forget_record, orphans};
+pub(crate) use placeholder::settings_are_lost;
+pub use rebuild::{Rebuilt, rebuild};
+pub use tenant_keys::{ImportedKeys, export_keys, import_keys};
+
+use crate::{DbError, KeyError, StartError};
+
+/// Why it could not be done. What was done until then stays done, and doing it again goes on from there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecoveryError {
+    /// A key is missing, or the database is of another one.
+    #[error("open the hub's keys")]
+    Start(#[from] StartError),
+    /// A stored secret can't be opened.
+    #[error("open the identity of a tenant")]
+    Key(#[from] KeyError),
+    /// The database refuses.
+    #[error("database")]
+    Db(#[from] DbError),
+    /// What was read is no export of identities.
+    #[error("this is no export of tenants' identities: {0}")]
+    Export(String),
+    /// Snapshots in a bucket belong to a store that the hub must know.
+    #[error(
+        "no store of the hub is the bucket {bucket} with the prefix `{prefix}`: save it first (POST /api/v1/stores)"
+    )]
+    NoStore {
+        /// The bucket.
+        bucket: String,
+        /// What its keys begin with.
+        prefix: String,
+    },
+}

@@ -1,0 +1,170 @@
+//! From manifests to tenants, sources and snapshots. What is on record stays as it is, so it can be done again and again, store
+//! by store.
+
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::AnyConnection;
+use xvault_core::snapshot::Locator;
+use xvault_core::{Manifest, ReadBack, S3Settings, SnapshotId, StoreId};
+
+use super::listing::{Found, Place};
+use super::placeholder::placeholder;
+use super::{RecoveryError, tenant_keys::ensure_tenant};
+use crate::app::audit::{Deed, record_by_system};
+use crate::app::kek;
+use crate::app::tenants::new_key;
+use crate::db::sources::{self, Source, SourceStatus};
+use crate::db::{Scope, recovery, snapshots, tenant_keys};
+use crate::{Db, DbError, Keys};
+
+/// What a rebuild did, in lines for a person, and in numbers.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Tenants that were not there.
+    pub tenants: u64,
+    /// Tenants whose identity has not come back: what was backed up before can't be opened here.
+    pub without_identity: Vec<String>,
+    /// Sources that were not there: disabled, without their settings.
+    pub sources: u64,
+    /// Snapshots that were not there.
+    pub snapshots: u64,
+    /// Snapshots that were on record already.
+    pub known: u64,
+    /// What is not on record now, and why.
+    pub left_out: Vec<(SnapshotId, String)>,
+}
+
+/// Puts on record what was found in a store. Audited.
+///
+/// # Errors
+/// When the database refuses, or a bucket is of no store that the hub knows. What was put on record until then stays so.
+pub async fn rebuild(db: &Db, keys: &Keys, found: &[Found], place: &Place) -> Result<Rebuilt, RecoveryError> {
+    let now = xvault_core::clock::now();
+    kek::check(db, keys, now).await?;
+    let store_id = store_of(&mut *db.conn().await?, place).await?;
+    let mut done = Rebuilt::default();
+    for one in found {
+        match one {
+            Found::Sound(manifest) => {
+                let mut tx = db.begin().await?;
+                let mut adding = Adding { conn: &mut tx, keys, now, done: &mut done };
+                adding.snapshot(manifest, place, store_id.as_ref()).await?;
+                tx.commit().await.map_err(DbError::from)?;
+            }
+            Found::Damaged { snapshot_id, reason, .. } => {
+                done.left_out.push((snapshot_id.clone(), reason.clone()))
+            }
+        }
+    }
+    note(&mut *db.conn().await?, &done, now).await?;
+    Ok(done)
+}
+
+/// The hub's name for a bucket.
+async fn store_of(conn: &mut AnyConnection, place: &Place) -> Result<Option<StoreId>, RecoveryError> {
+    let Place::Bucket { bucket, prefix } = place else { return Ok(None) };
+    for (id, config) in recovery::buckets(conn).await? {
+        let settings = serde_json::from_str::<S3Settings>(&config);
+        if settings.is_ok_and(|settings| settings.bucket == *bucket && settings.prefix == *prefix) {
+            return Ok(Some(id));
+        }
+    }
+    Err(RecoveryError::NoStore { bucket: bucket.clone(), prefix: prefix.clone() })
+}
+
+/// One snapshot on its way into the tables.
+struct Adding<'a> {
+    conn: &'a mut AnyConnection,
+    keys: &'a Keys,
+    now: Timestamp,
+    done: &'a mut Rebuilt,
+}
+
+impl Adding<'_> {
+    async fn snapshot(
+        &mut self,
+        manifest: &Manifest,
+        place: &Place,
+        store_id: Option<&StoreId>,
+    ) -> Result<(), RecoveryError> {
+        let known = snapshots::existing(self.conn, std::slice::from_ref(&manifest.snapshot_id)).await?;
+        if !known.is_empty() {
+            self.done.known += 1;
+            return Ok(());
+        }
+        self.tenant(manifest).await?;
+        if let Err(reason) = self.source(manifest, store_id).await? {
+            self.done.left_out.push((manifest.snapshot_id.clone(), reason));
+            return Ok(());
+        }
+        let locator = place.locator(&manifest.key(), &manifest.worker_id);
+        self.worker(manifest, &locator).await?;
+        recovery::add_job(self.conn, manifest, self.now).await?;
+        snapshots::insert(self.conn, manifest, (&locator, store_id), self.now).await?;
+        self.done.snapshots += 1;
+        Ok(())
+    }
+
+    /// A tenant that was not there, and that no import has brought a key, gets a new one: its backups go on.
+    async fn tenant(&mut self, manifest: &Manifest) -> Result<(), RecoveryError> {
+        let (id, keys) = (&manifest.tenant_id, self.keys);
+        if ensure_tenant(self.conn, id, &format!("rebuilt {id}")).await? {
+            self.done.tenants += 1;
+        }
+        if tenant_keys::active(self.conn, id).await?.is_empty() {
+            tenant_keys::insert(self.conn, &new_key(keys, id)?, self.now).await?;
+            self.done.without_identity.push(id.to_string());
+        }
+        Ok(())
+    }
+
+    /// Whether there is a source for it now, or why not.
+    async fn source(
+        &mut self,
+        manifest: &Manifest,
+        store_id: Option<&StoreId>,
+    ) -> Result<Result<(), String>, RecoveryError> {
+        match sources::get(self.conn, &Scope::All, &manifest.source_id).await {
+            Ok(source) if source.tenant_id == manifest.tenant_id => return Ok(Ok(())),
+            Ok(source) => return Ok(Err(format!("its source belongs to tenant {} here", source.tenant_id))),
+            Err(DbError::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let Some(settings) = placeholder(&manifest.source_type) else {
+            return Ok(Err(format!("this hub knows no sources of type `{}`", manifest.source_type)));
+        };
+        let source = Source {
+            id: manifest.source_id.clone(),
+            tenant_id: manifest.tenant_id.clone(),
+            name: format!("rebuilt {} {}", manifest.source_type, manifest.source_id),
+            status: SourceStatus::Disabled,
+            settings,
+            credential_id: None,
+            store_id: store_id.cloned(),
+            read_back: ReadBack::Full,
+            created_at: self.now,
+            updated_at: self.now,
+        };
+        sources::insert(self.conn, &source).await?;
+        self.done.sources += 1;
+        Ok(Ok(()))
+    }
+
+    /// Who made it, and whose disk it lies on.
+    async fn worker(&mut self, manifest: &Manifest, locator: &Locator) -> Result<(), RecoveryError> {
+        recovery::add_worker(self.conn, &manifest.worker_id, self.now).await?;
+        if let Locator::LocalFs { worker_id, .. } = locator {
+            recovery::add_worker(self.conn, worker_id, self.now).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn note(conn: &mut AnyConnection, done: &Rebuilt, now: Timestamp) -> Result<(), RecoveryError> {
+    let details = json!({
+        "tenants": done.tenants, "sources": done.sources, "snapshots": done.snapshots, "known": done.known,
+        "left_out": done.left_out.len(),
+    });
+    let deed = Deed { action: "hub.rebuild", target_type: "hub", target_id: "hub", tenant_id: None, details };
+    Ok(record_by_system(conn, deed, now).await?)
+}

@@ -1,0 +1,75 @@
+//! Rows that are made of manifests, after the rows themselves were lost: what is there stays as it is.
+
+use jiff::Timestamp;
+use sqlx::{AnyConnection, Row as _};
+use xvault_core::snapshot::Locator;
+use xvault_core::{JobId, Manifest, SnapshotId, StoreId, WorkerId};
+
+use super::{Result, parsed};
+
+/// A worker that somebody will start again, and give a token. False when it is there.
+pub(crate) async fn add_worker(conn: &mut AnyConnection, id: &WorkerId, now: Timestamp) -> Result<bool> {
+    let result = sqlx::query(
+        "INSERT INTO workers (id, name, created_at, updated_at) VALUES ($1, $1, $2, $2) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(id.as_str())
+    .bind(now.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(result.rows_affected() == 1)
+}
+
+/// The job that made a snapshot, completed as it was.
+pub(crate) async fn add_job(conn: &mut AnyConnection, manifest: &Manifest, now: Timestamp) -> Result<()> {
+    let (started, finished) = (manifest.started_at.as_millisecond(), manifest.finished_at.as_millisecond());
+    sqlx::query(
+        "INSERT INTO jobs (id, tenant_id, source_id, type, status, attempt, runs, not_before, push_at, worker_id, snapshot_id,
+             started_at, finished_at, created_at, updated_at)
+         VALUES ($1, $2, $3, 'backup', 'completed', 1, 1, $4, $4, $5, $6, $4, $7, $4, $8) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(manifest.job_id.as_str())
+    .bind(manifest.tenant_id.as_str())
+    .bind(manifest.source_id.as_str())
+    .bind(started)
+    .bind(manifest.worker_id.as_str())
+    .bind(manifest.snapshot_id.as_str())
+    .bind(finished)
+    .bind(now.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The ids and settings (JSON) of all buckets that the hub knows.
+pub(crate) async fn buckets(conn: &mut AnyConnection) -> Result<Vec<(StoreId, String)>> {
+    let rows =
+        sqlx::query("SELECT id, config FROM stores WHERE kind = 's3' ORDER BY id").fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((parsed(row, "id")?, row.try_get("config")?))).collect()
+}
+
+/// The snapshots that are on record as lying where `locator` says or deeper, but for those that are being deleted.
+pub(crate) async fn on_record(conn: &mut AnyConnection, locator: &Locator) -> Result<Vec<SnapshotId>> {
+    let query = match locator {
+        Locator::LocalFs { worker_id, local_path } => sqlx::query(
+            "SELECT id FROM snapshots WHERE worker_id = $1 AND substr(local_path, 1, length($2)) = $2
+                 AND status <> 'deleting' ORDER BY id",
+        )
+        .bind(worker_id.to_string())
+        .bind(local_path.clone()),
+        Locator::S3 { bucket, object_key, .. } => sqlx::query(
+            "SELECT id FROM snapshots WHERE bucket = $1 AND substr(object_key, 1, length($2)) = $2
+                 AND status <> 'deleting' ORDER BY id",
+        )
+        .bind(bucket.clone())
+        .bind(object_key.clone()),
+        _ => return Ok(Vec::new()),
+    };
+    query.fetch_all(conn).await?.iter().map(|row| parsed(row, "id")).collect()
+}
+
+/// Whether a job is under way that has not told yet what it made.
+pub(crate) async fn is_under_way(conn: &mut AnyConnection, id: &JobId) -> Result<bool> {
+    let row =
+        sqlx::query("SELECT id FROM jobs WHERE id = $1 AND status IN ('queued', 'running', 'finalizing')");
+    Ok(row.bind(id.as_str()).fetch_optional(conn).await?.is_some())
+}

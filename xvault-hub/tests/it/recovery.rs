@@ -1,0 +1,217 @@
+//! After the database is lost: what an export, the manifests of a store and a comparison bring back.
+
+use serde_json::{Value, json};
+use xvault_core::secret::{ExposeSecret as _, SecretString};
+use xvault_core::{Identity, Manifest, SnapshotKey};
+use xvault_hub::Keys;
+use xvault_hub::recovery::{
+    Found, ImportedKeys, Orphans, Place, RecoveryError, export_keys, forget_record, import_keys, orphans,
+    rebuild,
+};
+use xvault_testkit::samples;
+
+use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
+use crate::world::{World, text};
+
+fn directory() -> Place {
+    Place::of_store("/var/lib/xvault/backups", None)
+}
+
+async fn manifest(world: &World, id: &str) -> Manifest {
+    let snapshot = world.operator.get(&format!("/api/v1/snapshots/{id}")).await.expect(200);
+    serde_json::from_value(snapshot["manifest"].clone()).unwrap()
+}
+
+fn sound(manifest: &Manifest) -> Found {
+    Found::Sound(Box::new(manifest.clone()))
+}
+
+/// A manifest of nobody who is known.
+fn stranger() -> Manifest {
+    let key = SnapshotKey {
+        tenant_id: "lost-tenant".parse().unwrap(),
+        source_id: "lost-source".parse().unwrap(),
+        snapshot_id: "lost-snapshot".parse().unwrap(),
+    };
+    let mut manifest = samples::manifest(&key);
+    manifest.worker_id = "lost-worker".parse().unwrap();
+    manifest
+}
+
+async fn identities_go_out_and_come_back_into_another_database(world: World) {
+    let (acme, umbrella) = (world.tenant("acme").await, world.tenant("umbrella").await);
+    let file = export_keys(&world.db, &world.keys).await.unwrap();
+    let all = Identity::parse_file(&file).unwrap();
+    let recipients: Vec<_> = all.iter().map(|identity| identity.recipient().to_string()).collect();
+    assert!(recipients.contains(&acme.public_key) && recipients.contains(&umbrella.public_key));
+    let events = world.operator.get("/api/v1/audit-events?action=keys.export").await.expect(200);
+    assert_eq!(events["audit_events"][0]["details"]["keys"], 2);
+
+    let other = World::builder(world.db.dialect()).start().await;
+    let done = import_keys(&other.db, &other.keys, &file).await.unwrap();
+    assert_eq!(done, ImportedKeys { tenants: 2, keys: 2, known: 0 });
+    let seen = other.operator.get(&format!("/api/v1/tenants/{}", acme.id)).await.expect(200);
+    assert_eq!((&seen["name"], &seen["public_key"]), (&json!("acme"), &json!(acme.public_key)));
+    // What came in goes out again: it was encrypted to the new hub's own KEK.
+    let again = export_keys(&other.db, &other.keys).await.unwrap();
+    let lines = |file: &SecretString| {
+        let mut lines: Vec<_> =
+            file.expose_secret().lines().filter(|line| line.starts_with("AGE-")).map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(lines(&again), lines(&file));
+    let done = import_keys(&other.db, &other.keys, &file).await.unwrap();
+    assert_eq!(done, ImportedKeys { tenants: 0, keys: 0, known: 2 });
+}
+
+async fn an_export_takes_the_right_kek(world: World) {
+    world.tenant("acme").await;
+    let wrong = export_keys(&world.db, &Keys::generate()).await.unwrap_err();
+    assert!(matches!(wrong, RecoveryError::Start(_)), "{wrong:?}");
+}
+
+async fn manifests_bring_back_what_was_on_record_and_change_nothing_that_is(world: World) {
+    let acme = world.tenant("acme").await;
+    let (_, source) = ssh_source(&acme.admin).await;
+    let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
+    let of_ssh = |manifest: &mut Manifest| manifest.source_type = "ssh".into();
+    let ids = [
+        worker.back_up_as(&enqueue(&acme.admin, &source).await, of_ssh).await,
+        worker.back_up_as(&enqueue(&acme.admin, &source).await, of_ssh).await,
+    ];
+    let mut found = vec![sound(&manifest(&world, &ids[0]).await), sound(&manifest(&world, &ids[1]).await)];
+    let damaged =
+        Found::Damaged { snapshot_id: "cut".parse().unwrap(), owner: None, reason: "it is cut".into() };
+    found.push(damaged);
+    let before = world.operator.get(&format!("/api/v1/snapshots/{}", ids[0])).await.expect(200);
+
+    // Where all is on record nothing changes.
+    let done = rebuild(&world.db, &world.keys, &found, &directory()).await.unwrap();
+    assert_eq!((done.snapshots, done.known, done.tenants, done.sources), (0, 2, 0, 0));
+    assert_eq!(done.left_out, [("cut".parse().unwrap(), "it is cut".to_owned())]);
+    let named = acme.admin.get(&format!("/api/v1/sources/{source}")).await.expect(200);
+    assert_eq!((&named["name"], &named["status"]), (&json!("server"), &json!("active")));
+
+    // Where the database is new, all of it comes back.
+    let new = World::builder(world.db.dialect()).start().await;
+    let file = export_keys(&world.db, &world.keys).await.unwrap();
+    import_keys(&new.db, &new.keys, &file).await.unwrap();
+    let done = rebuild(&new.db, &new.keys, &found, &directory()).await.unwrap();
+    assert_eq!((done.snapshots, done.known, done.tenants, done.sources), (2, 0, 0, 1));
+    assert!(done.without_identity.is_empty());
+    let after = new.operator.get(&format!("/api/v1/snapshots/{}", ids[0])).await.expect(200);
+    for field in [
+        "tenant_id",
+        "source_id",
+        "job_id",
+        "status",
+        "size_bytes",
+        "worker_id",
+        "local_path",
+        "manifest",
+        "verified_at",
+    ] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+    let rebuilt = new.operator.get(&format!("/api/v1/sources/{source}")).await.expect(200);
+    assert_eq!((&rebuilt["type"], &rebuilt["status"]), (&json!("ssh"), &json!("disabled")));
+    let done = rebuild(&new.db, &new.keys, &found, &directory()).await.unwrap();
+    assert_eq!((done.snapshots, done.known, done.sources), (0, 2, 0), "doing it again changes nothing");
+}
+
+async fn a_rebuilt_source_is_enabled_once_somebody_says_where_it_is(world: World) {
+    let found = [sound(&stranger())];
+    let done = rebuild(&world.db, &world.keys, &found, &directory()).await.unwrap();
+    assert_eq!((done.tenants, done.sources, done.snapshots), (1, 1, 1));
+    assert_eq!(done.without_identity, ["lost-tenant"]);
+    let path = "/api/v1/sources/lost-source";
+    let source = world.operator.get(path).await.expect(200);
+    assert!(source["config"].to_string().contains("settings-lost.invalid"), "{source}");
+    world.operator.post(&format!("{path}/enable"), json!({})).await.refused(409, "settings_lost");
+    let config = if source["type"] == "local" {
+        json!({ "paths": ["/srv"] })
+    } else {
+        json!({ "host": "h.example", "username": "u", "paths": ["/srv"] })
+    };
+    world.operator.put(path, json!({ "config": config })).await.expect(200);
+    let enabled = world.operator.post(&format!("{path}/enable"), json!({})).await.expect(200);
+    assert_eq!(enabled["status"], "active");
+    // The tenant has a key for what is backed up from now on.
+    let tenant = world.operator.get("/api/v1/tenants/lost-tenant").await.expect(200);
+    assert!(text(&tenant["public_key"]).starts_with("age1"));
+}
+
+async fn what_can_not_be_put_on_record_is_told(world: World) {
+    let mut unknown = stranger();
+    unknown.source_type = "carrier-pigeon".into();
+    let done = rebuild(&world.db, &world.keys, &[sound(&unknown)], &directory()).await.unwrap();
+    assert_eq!(done.snapshots, 0);
+    assert!(done.left_out[0].1.contains("carrier-pigeon"), "{done:?}");
+    let bucket = Place::of_store("s3://bucket/prefix", None);
+    let error = rebuild(&world.db, &world.keys, &[sound(&stranger())], &bucket).await.unwrap_err();
+    assert!(error.to_string().contains("save it first"), "{error}");
+}
+
+async fn snapshots_of_a_bucket_come_back_into_its_store(world: World) {
+    sqlx::query(
+        r#"INSERT INTO stores (id, name, kind, config, created_at, updated_at)
+           VALUES ('s1', 'bucket', 's3', '{"bucket":"bucket","prefix":"some/prefix"}', 0, 0)"#,
+    )
+    .execute(&world.database.sql().await)
+    .await
+    .unwrap();
+    let bucket = Place::of_store("s3://bucket/some/prefix/", None);
+    let done = rebuild(&world.db, &world.keys, &[sound(&stranger())], &bucket).await.unwrap();
+    assert_eq!(done.snapshots, 1);
+    let snapshot = world.operator.get("/api/v1/snapshots/lost-snapshot").await.expect(200);
+    assert_eq!((&snapshot["storage_backend"], &snapshot["bucket"]), (&json!("s3"), &json!("bucket")));
+    let key = "some/prefix/tenants/lost-tenant/sources/lost-source/snapshots/lost-snapshot";
+    assert_eq!(snapshot["object_key"], key);
+    let found = orphans(&world.db, &[sound(&stranger())], &bucket).await.unwrap();
+    assert_eq!((found.matching, found.without_bytes.len()), (1, 0));
+}
+
+async fn bytes_without_record_and_records_without_bytes_are_told_apart(world: World) {
+    let acme = world.tenant("acme").await;
+    let (_, source) = ssh_source(&acme.admin).await;
+    let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
+    let (there, gone) = (
+        worker.back_up(&enqueue(&acme.admin, &source).await).await,
+        worker.back_up(&enqueue(&acme.admin, &source).await).await,
+    );
+    let there = manifest(&world, &there).await;
+    // What a running job has just made has no record yet.
+    let running = worker.claim(&enqueue(&acme.admin, &source).await).await;
+    let fresh =
+        Manifest { job_id: running.job_id.clone(), snapshot_id: "fresh".parse().unwrap(), ..there.clone() };
+    let damaged = Found::Damaged { snapshot_id: "cut".parse().unwrap(), owner: None, reason: "cut".into() };
+    let found = [sound(&there), sound(&stranger()), sound(&fresh), damaged];
+    let told = orphans(&world.db, &found, &directory()).await.unwrap();
+    let expected = Orphans {
+        without_record: vec!["lost-snapshot".parse().unwrap()],
+        without_bytes: vec![gone.parse().unwrap()],
+        damaged: vec![("cut".parse().unwrap(), "cut".into())],
+        matching: 1,
+    };
+    assert_eq!(told, expected);
+    // Another directory says nothing of these records.
+    let elsewhere = Place::of_store("/srv/elsewhere", Some("w1".parse().unwrap()));
+    assert!(orphans(&world.db, &[], &elsewhere).await.unwrap().without_bytes.is_empty());
+    world.operator.get(&format!("/api/v1/snapshots/{gone}")).await.expect(200);
+    assert!(forget_record(&world.db, &gone.parse().unwrap()).await.unwrap());
+    assert!(!forget_record(&world.db, &gone.parse().unwrap()).await.unwrap());
+    assert_eq!(world.operator.get(&format!("/api/v1/snapshots/{gone}")).await.status, 404);
+    let event = acme.admin.get("/api/v1/audit-events?action=snapshot.forget_record").await.expect(200);
+    assert_eq!(event["audit_events"][0]["target_id"], Value::String(gone));
+}
+
+on_both_engines!(
+    identities_go_out_and_come_back_into_another_database,
+    an_export_takes_the_right_kek,
+    manifests_bring_back_what_was_on_record_and_change_nothing_that_is,
+    a_rebuilt_source_is_enabled_once_somebody_says_where_it_is,
+    what_can_not_be_put_on_record_is_told,
+    snapshots_of_a_bucket_come_back_into_its_store,
+    bytes_without_record_and_records_without_bytes_are_told_apart,
+);
