@@ -12,6 +12,7 @@ use xvault::core::{SourceId, TenantId};
 use xvault::retention::{Count, Rules, Within};
 use xvault::{ExportFormat, Overwrite, ReadBack};
 
+use crate::database::{DatabaseArgs, DumpArgs};
 use crate::units::parse_bytes;
 
 const AFTER_HELP: &str = "\
@@ -182,14 +183,15 @@ pub(crate) struct IdentityArgs {
 /// What is backed up, and how to log in there.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// A path, or sftp://user@host:port/path, or ssh://user@host:port/path
+    /// A path, sftp:// or ssh://user@host:port/path, postgres:// or mysql://user@host:port/database
     ///
     /// sftp:// reads files over SFTP. ssh:// runs `tar` on the server, which is faster for many small files and keeps
     /// hard links and fractions of seconds; it falls back to SFTP where the server has no tar.
     /// A path after the host is absolute; /~/docs starts at the account's home. Write a space as %20.
+    /// postgres:// and mysql:// (which is MariaDB, too) dump one database, several (--path NAME), or all when none is named.
     #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) source: String,
-    /// One more path of the same source; repeatable
+    /// One more path, or database, of the same source; repeatable
     #[arg(long = "path", value_name = "PATH")]
     pub(crate) paths: Vec<String>,
     /// Leave out what matches, in gitignore syntax, relative to each path of the source; repeatable
@@ -197,10 +199,14 @@ pub(crate) struct SourceArgs {
     pub(crate) excludes: Vec<String>,
     #[command(flatten)]
     pub(crate) login: LoginArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) dump: DumpArgs,
 }
 
 /// How to log in, and how the server proves itself.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct LoginArgs {
     /// Private key to log in with (its passphrase: --password-file, XVAULT_PASSWORD, or asked for)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -208,6 +214,9 @@ pub(crate) struct LoginArgs {
     /// File that holds the password (XVAULT_PASSWORD works too; an argument would show in `ps`)
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) password_file: Option<PathBuf>,
+    /// File that holds the password of the --via server's account, when it takes no key
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) ssh_password_file: Option<PathBuf>,
     /// Accept exactly this server key, as `ssh-keygen -l` prints it
     #[arg(long, value_name = "SHA256:…", conflicts_with_all = ["known_hosts", "accept_new_host_key"])]
     pub(crate) host_key: Option<String>,
@@ -311,7 +320,8 @@ pub(crate) struct RestoreArgs {
     /// Only these paths and what lies below them [default: everything]
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
-    /// The directory to restore into, made when it is missing; of a server as sftp://user@host:port/dir
+    /// The directory to restore into, made when it is missing; of a server as sftp://user@host:port/dir; or a
+    /// database, for one dump: postgres:// or mysql://user@host:port/database
     ///
     /// A restore to a server that broke off is completed by running it again: whole files are recognised and stay.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, required_unless_present = "output")]
@@ -327,6 +337,14 @@ pub(crate) struct RestoreArgs {
     /// The archive's form: tar, tar.zst or zip [default: by the end of FILE]
     #[arg(long, value_name = "FORMAT", requires = "output")]
     pub(crate) format: Option<ExportFormat>,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// Make the database that is loaded into when it is missing
+    #[arg(long, help_heading = "Databases")]
+    pub(crate) create: bool,
+    /// PostgreSQL: restore owners and privileges, too; their roles must be there
+    #[arg(long, help_heading = "Databases")]
+    pub(crate) keep_owner: bool,
     /// What happens to files that are there already
     #[arg(long, value_name = "WHEN", default_value = "never")]
     pub(crate) overwrite: OverwriteArg,

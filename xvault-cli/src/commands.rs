@@ -13,14 +13,16 @@ mod up;
 mod verify;
 
 use tokio_util::sync::CancellationToken;
-use xvault::connectors::{Control, LocalSource, SftpSource, Source, SshSource, Store};
+use xvault::connectors::{
+    Control, LocalSource, MysqlSource, PostgresSource, SftpSource, Source, SshSource, Store,
+};
 use xvault::core::{Identity, SourceSettings};
 use xvault::{Filter, Snapshot};
 
 use crate::Outcome;
 use crate::args::{Command, FilterArgs, SnapshotArgs, SourceArgs, StoreArgs};
 use crate::output::Output;
-use crate::{login, source_url};
+use crate::{database, login, source_url};
 
 /// Runs one command to its end.
 pub(crate) async fn run(
@@ -61,6 +63,14 @@ fn source(args: &SourceArgs, store: Option<&StoreArgs>) -> anyhow::Result<(Sourc
         }
         SourceSettings::Sftp(ssh) => Box::new(SftpSource::new(ssh, login::options(&args.login, ssh)?)?),
         SourceSettings::Ssh(ssh) => Box::new(SshSource::new(ssh, login::options(&args.login, ssh)?)?),
+        SourceSettings::Postgres(postgres) => {
+            let login = database::login(&postgres.server(), &args.database, &args.login)?;
+            Box::new(PostgresSource::new(postgres, login)?)
+        }
+        SourceSettings::Mysql(mysql) => {
+            let login = database::login(&mysql.server(), &args.database, &args.login)?;
+            Box::new(MysqlSource::new(mysql, login)?)
+        }
         _ => anyhow::bail!("this program knows no source of type {}", settings.kind()),
     };
     Ok((settings, source))

@@ -33,6 +33,16 @@ pub(crate) fn home() -> anyhow::Result<PathBuf> {
 
 /// Reads a secret from a file: a password, a private key.
 pub(crate) fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
+    let bytes = read_bytes(path)?;
+    secret::from_file_bytes(bytes).with_context(|| format!("read {}", path.display()))
+}
+
+/// Reads what is no secret: certificates.
+pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
+    String::from_utf8(read_bytes(path)?).with_context(|| format!("read {}", path.display()))
+}
+
+fn read_bytes(path: &Path) -> anyhow::Result<Vec<u8>> {
     let read = || -> io::Result<Vec<u8>> {
         let mut bytes = Vec::with_capacity(4096);
         File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
@@ -42,7 +52,7 @@ pub(crate) fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
     if bytes.len() as u64 > MAX_FILE {
         bail!("{} is longer than {MAX_FILE} bytes: it is no key or password", path.display());
     }
-    secret::from_file_bytes(bytes).with_context(|| format!("read {}", path.display()))
+    Ok(bytes)
 }
 
 /// The identities in `file`, or in the default key file.

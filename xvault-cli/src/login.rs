@@ -4,9 +4,11 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use xvault::connectors::ssh::SshTimeouts;
 use xvault::connectors::{HostKeyPolicy, SshCredential, SshOptions};
 use xvault::core::SshSettings;
 use xvault::core::secret::{ExposeSecret, SecretString};
+use xvault::core::source::SshHop;
 
 use crate::args::LoginArgs;
 use crate::keys;
@@ -14,10 +16,29 @@ use crate::keys;
 /// The keys that `ssh` tries by itself.
 const DEFAULT_KEYS: [&str; 3] = [".ssh/id_ed25519", ".ssh/id_ecdsa", ".ssh/id_rsa"];
 
+/// How to connect to the SSH server in front of a database. The password that was given is the database's.
+pub(crate) fn hop(args: &LoginArgs, hop: &SshHop) -> anyhow::Result<SshOptions> {
+    let own = LoginArgs { password_file: args.ssh_password_file.clone(), ..args.clone() };
+    let given = own.password_file.as_deref().map(keys::read_secret).transpose()?;
+    let credential = credential(&own, &hop.username, &hop.host, given)?;
+    Ok(SshOptions {
+        host: hop.host.clone(),
+        port: hop.port,
+        username: hop.username.clone(),
+        credential,
+        host_key: host_key_policy(args)?,
+        timeouts: SshTimeouts::default(),
+    })
+}
+
 /// How to log in: `--ssh-key`, else a password that was given, else the agent, else the user's own
 /// keys, else a password that is asked for.
-fn credential(args: &LoginArgs, settings: &SshSettings) -> anyhow::Result<SshCredential> {
-    let given = given_password(args)?;
+fn credential(
+    args: &LoginArgs,
+    username: &str,
+    host: &str,
+    given: Option<SecretString>,
+) -> anyhow::Result<SshCredential> {
     if let Some(path) = &args.ssh_key {
         return private_key(path, given);
     }
@@ -30,7 +51,7 @@ fn credential(args: &LoginArgs, settings: &SshSettings) -> anyhow::Result<SshCre
     if let Some(path) = default_key() {
         return private_key(&path, None);
     }
-    let account = format!("{}@{}", settings.username, settings.host);
+    let account = format!("{username}@{host}");
     match ask(&format!("password of {account}: "))? {
         Some(password) => Ok(SshCredential::Password(password)),
         None => bail!(
@@ -39,7 +60,7 @@ fn credential(args: &LoginArgs, settings: &SshSettings) -> anyhow::Result<SshCre
     }
 }
 
-fn given_password(args: &LoginArgs) -> anyhow::Result<Option<SecretString>> {
+pub(crate) fn given_password(args: &LoginArgs) -> anyhow::Result<Option<SecretString>> {
     if let Some(path) = &args.password_file {
         return keys::read_secret(path).map(Some);
     }
@@ -65,7 +86,7 @@ fn default_key() -> Option<PathBuf> {
 }
 
 /// `None` when there is nobody to ask.
-fn ask(prompt: &str) -> anyhow::Result<Option<SecretString>> {
+pub(crate) fn ask(prompt: &str) -> anyhow::Result<Option<SecretString>> {
     if !io::stdin().is_terminal() {
         return Ok(None);
     }
@@ -76,7 +97,10 @@ fn ask(prompt: &str) -> anyhow::Result<Option<SecretString>> {
 
 /// How to connect to the server of `settings`.
 pub(crate) fn options(args: &LoginArgs, settings: &SshSettings) -> anyhow::Result<SshOptions> {
-    let options = SshOptions::new(settings, credential(args, settings)?);
+    let options = SshOptions::new(
+        settings,
+        credential(args, &settings.username, &settings.host, given_password(args)?)?,
+    );
     Ok(SshOptions { host_key: host_key_policy(args)?, ..options })
 }
 

@@ -7,6 +7,7 @@ use percent_encoding::percent_decode_str;
 use xvault::core::{LocalSettings, SourceSettings, SshSettings};
 
 use crate::args::{LoginArgs, SourceArgs};
+use crate::database;
 
 /// The settings that `args` describe, validated.
 pub(crate) fn settings(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<SourceSettings> {
@@ -14,8 +15,11 @@ pub(crate) fn settings(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<
         None => local(args, current_dir)?,
         Some(("sftp", rest)) => SourceSettings::Sftp(source(args, rest)?),
         Some(("ssh", rest)) => SourceSettings::Ssh(source(args, rest)?),
+        Some((scheme @ ("postgres" | "postgresql" | "mysql"), rest)) => database::source(args, scheme, rest)?,
         Some(("file", _)) => bail!("a directory of this machine is given as a plain path, without file://"),
-        Some((scheme, _)) => bail!("{scheme}:// is no kind of source: use a path, sftp:// or ssh://"),
+        Some((scheme, _)) => {
+            bail!("{scheme}:// is no kind of source: use a path, sftp://, ssh://, postgres:// or mysql://")
+        }
     };
     settings.validate()?;
     Ok(settings)
@@ -60,7 +64,9 @@ pub(crate) fn target(url: &str, login: &LoginArgs) -> anyhow::Result<Option<SshS
     let settings = match url.split_once("://") {
         None => return Ok(None),
         Some(("sftp", rest)) => ssh(url, rest, login)?,
-        Some((scheme, _)) => bail!("{scheme}:// is no place to restore to: use a directory, or sftp://"),
+        Some((scheme, _)) => {
+            bail!("{scheme}:// is no place to restore to: use a directory, sftp://, postgres:// or mysql://")
+        }
     };
     if settings.paths.is_empty() {
         bail!("the URL names no directory: write {}", example(url))
@@ -85,7 +91,7 @@ fn ssh(url: &str, rest: &str, login: &LoginArgs) -> anyhow::Result<SshSettings> 
     let (host, port) = host_and_port(server)?;
     Ok(SshSettings {
         host,
-        port,
+        port: port.unwrap_or_else(SshSettings::default_port),
         username: decode(username)?,
         paths: if path.is_empty() { Vec::new() } else { vec![remote_path(path)?] },
         use_password: login.ssh_key.is_none() && login.password_file.is_some(),
@@ -99,7 +105,7 @@ fn example(source: &str) -> String {
     format!("{scheme}://user@host/path")
 }
 
-fn host_and_port(server: &str) -> anyhow::Result<(String, u16)> {
+pub(crate) fn host_and_port(server: &str) -> anyhow::Result<(String, Option<u16>)> {
     let (host, port) = match server.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, rest)) => (host, rest.strip_prefix(':')),
         None => match server.split_once(':') {
@@ -108,8 +114,8 @@ fn host_and_port(server: &str) -> anyhow::Result<(String, u16)> {
         },
     };
     let port = match port {
-        None => SshSettings::default_port(),
-        Some(port) => port.parse().with_context(|| format!("`{port}` is no port"))?,
+        None => None,
+        Some(port) => Some(port.parse().with_context(|| format!("`{port}` is no port"))?),
     };
     Ok((host.to_owned(), port))
 }
@@ -124,7 +130,7 @@ fn remote_path(path: &str) -> anyhow::Result<String> {
     })
 }
 
-fn decode(text: &str) -> anyhow::Result<String> {
+pub(crate) fn decode(text: &str) -> anyhow::Result<String> {
     let decoded = percent_decode_str(text).decode_utf8();
     Ok(decoded.with_context(|| format!("`{text}` is not UTF-8 once its %-escapes are read"))?.into_owned())
 }

@@ -56,6 +56,19 @@ impl Default for ToolOptions {
 }
 
 impl ToolOptions {
+    /// The types of databases whose tools are on this machine: `postgres`, `mysql`.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<&'static str> {
+        let has = |name: &str| !found(name, self).is_empty();
+        let postgres = has("pg_dump") && has("psql");
+        let mysql = (has("mariadb-dump") || has("mysqldump")) && (has("mariadb") || has("mysql"));
+        [("postgres", postgres), ("mysql", mysql)]
+            .into_iter()
+            .filter(|(_, is)| *is)
+            .map(|(kind, _)| kind)
+            .collect()
+    }
+
     /// The user that tools run as.
     pub(crate) fn owner(&self) -> u32 {
         let own = rustix::process::geteuid();

@@ -60,6 +60,10 @@ pub struct BehaviourArgs {
     /// Directory of this machine that `local` sources, which only operators make, may read; repeatable (in the variable: separated by `:`)
     #[arg(long, env = "WORKER_ALLOW_LOCAL", value_name = "WORKER_ALLOW_LOCAL", value_delimiter = ':')]
     allow_local: Vec<PathBuf>,
+    /// Use database tools with known holes, which a hostile database server can use against this machine
+    #[arg(long, env = "WORKER_ALLOW_OUTDATED_TOOLS", value_name = "true|false", num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true")]
+    allow_outdated_tools: bool,
     /// Address that /metrics and /healthz are served at, such as 127.0.0.1:9100; nowhere when absent
     #[arg(long, env = "WORKER_METRICS_ADDR", value_name = "WORKER_METRICS_ADDR")]
     metrics_addr: Option<SocketAddr>,
@@ -89,6 +93,7 @@ impl BehaviourArgs {
             allow_local: self.allow_local.clone(),
             drain: Duration::from_secs(self.drain_seconds.into()),
             min_free: self.min_free,
+            allow_outdated_tools: self.allow_outdated_tools,
             metrics_addr: self.metrics_addr,
             download_addr: self.download_addr,
             download_url: self.download_url.clone().or(config.download_url),

@@ -40,6 +40,8 @@ pub struct WorkerConfig {
     pub drain: Duration,
     /// Bytes of the disk that must stay free: a backup that needs them is put off.
     pub min_free: u64,
+    /// Whether database tools with known holes are used: a hostile database server can use those against this machine.
+    pub allow_outdated_tools: bool,
     /// Where `/metrics` and `/healthz` are served. Nowhere by default.
     pub metrics_addr: Option<SocketAddr>,
     /// Where downloads are served. Nowhere by default, unless by [`Worker::download_router`](crate::Worker::download_router).
@@ -68,6 +70,7 @@ impl WorkerConfig {
             allow_local: Vec::new(),
             drain: DRAIN,
             min_free: MIN_FREE,
+            allow_outdated_tools: false,
             metrics_addr: None,
             download_addr: None,
             download_url: None,

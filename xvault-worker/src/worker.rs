@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use xvault::FsStore;
+use xvault::connectors::tool::ToolOptions;
 use xvault::core::Recipient;
 use xvault::core::protocol::{JobMessage, QueueName, Register};
 
@@ -65,6 +66,10 @@ impl Worker {
             identity,
             local_roots: jobs::real_roots(&config.allow_local).map_err(Error::AllowLocal)?,
             storage_base: config.storage_base.clone(),
+            database_tools: ToolOptions {
+                allow_outdated: config.allow_outdated_tools,
+                ..ToolOptions::default()
+            },
         };
         let tools = Arc::new(Tools {
             worker_id: config.worker_id.clone(),

@@ -75,6 +75,7 @@ pub mod bridge;
 mod error;
 mod export;
 pub mod forget;
+mod load;
 mod media_type;
 mod objects;
 mod push;

@@ -1,5 +1,6 @@
 //! `xvault restore`: a snapshot, or some of it, out of the store.
 
+mod database;
 mod directory;
 mod export;
 mod server;
@@ -20,13 +21,18 @@ pub(super) async fn run(
     cancel: &CancellationToken,
 ) -> anyhow::Result<Outcome> {
     let destination = export::destination(args)?;
-    let server = server::settings(args)?;
+    let database = database::target(args)?;
+    let server = if database.is_some() { None } else { server::settings(args)? };
     let paths = paths(&args.paths)?;
     let identities = keys::identities(args.snapshot.identity.identity.as_deref())?;
     let store = store::open(&args.snapshot.store, false)?;
     let snapshot = super::open(&*store, &args.snapshot, identities).await?;
     output.say_if_partial(snapshot.manifest());
     let control = super::control(output, cancel);
+    if let Some(target) = &database {
+        database::run(&snapshot, target, &paths, args, &control, output).await?;
+        return Ok(Outcome::Done);
+    }
     match (&destination, &server, &args.to) {
         (Some(destination), ..) => {
             export::run(&snapshot, destination, &paths, args, &control, output).await?;

@@ -119,3 +119,16 @@ async fn a_table_that_may_not_be_read_fails_the_backup() {
     let failed = limited.error().await;
     assert!(failed.to_string().contains("denied"), "{failed}");
 }
+
+#[tokio::test]
+async fn the_user_of_the_manual_can_back_up() {
+    let (server, name) = sample();
+    let _ = server.sql("", &crate::db_postgres::sql_of_the_manual("mysql.md"));
+    let mut db = Db::mysql(server, &name).set("username", "xvault_backup");
+    db.password = "change-me".into();
+    let (kept, _) = db.pull().await;
+    let fresh = Mariadb::start();
+    let _ = fresh.sql("", &format!("CREATE DATABASE {name}"));
+    mariadb(&fresh, &name, body(&kept, &format!("database/{name}.sql")));
+    assert_eq!(fresh.checksums(&name), server.checksums(&name));
+}

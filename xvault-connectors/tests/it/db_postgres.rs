@@ -127,3 +127,35 @@ async fn a_wrong_login_and_a_missing_database_are_told_apart() {
     let nobody = Db::postgres(postgres, &url).set("port", 1).error().await;
     assert!(matches!(nobody, Error::Connection { .. }), "{nobody:?}");
 }
+
+/// What the manual tells to run: its first block of SQL.
+pub(crate) fn sql_of_the_manual(page: &str) -> String {
+    let path = format!("{}/../docs/sources/{page}", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, rest) = text.split_once("```sql\n").expect("a block of SQL");
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn the_user_of_the_manual_can_back_up_and_nothing_else() {
+    let postgres = Postgres::start();
+    let url = postgres.create_database();
+    let sample = POSTGRES_SAMPLE.replace("ALTER TABLE parent ENABLE ROW LEVEL SECURITY;", "");
+    // Large objects are for superusers, as the manual says.
+    let sample = sample.replace(r"SELECT lo_from_bytea(4242, '\x00ff10');", "");
+    let _ = postgres.psql(&url, &sample);
+    let _ = postgres.psql(&url, &sql_of_the_manual("postgres.md"));
+    let mut db = Db::postgres(&postgres, &url).set("username", "xvault_backup").set("globals", true);
+    db.password = "change-me".into();
+    let probe = db.source().unwrap().probe().await.unwrap();
+    assert_eq!(probe.paths[0].error, None);
+    let (kept, _) = db.pull().await;
+    let copy = postgres.create_database();
+    let name = url.rsplit('/').next().unwrap();
+    pg_restore(&postgres, &copy, body(&kept, &format!("database/{name}.dump")));
+    assert_eq!(postgres.checksums(&copy), postgres.checksums(&url));
+    assert!(!String::from_utf8_lossy(body(&kept, "globals.sql")).contains("SCRAM"));
+    let role =
+        "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = 'xvault_backup'";
+    assert_eq!(postgres.psql(&url, role), "f\n");
+}

@@ -77,6 +77,8 @@ pub(crate) fn source_code(error: &ConnectorError) -> &'static str {
         ConnectorError::Protocol { .. } => "protocol",
         ConnectorError::Incomplete(_) => "incomplete",
         ConnectorError::Remote { .. } => "remote_command",
+        ConnectorError::Tls { .. } => "tls",
+        ConnectorError::Tool { .. } => "tool",
         ConnectorError::Sink(_) => "archive",
         ConnectorError::Cancelled => "cancelled",
         _ => "source_io",

@@ -524,6 +524,7 @@ pub(crate) fn real_roots(allowed: &[std::path::PathBuf]) -> std::io::Result<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xvault::connectors::tool::ToolOptions;
     use xvault::core::{Identity, LeaseToken};
 
     fn key(id: &str) -> SnapshotKey {
@@ -587,6 +588,7 @@ mod tests {
                 identity: Identity::generate(),
                 local_roots: vec![],
                 storage_base: dir.to_owned(),
+                database_tools: ToolOptions::default(),
             },
             min_free: 0,
             metrics: Metrics::new(),

@@ -18,7 +18,10 @@ pub(super) async fn run(
     control.progress().phase(Phase::Connect, None);
     let probe = match control.run(source.probe()).await {
         Ok(probe) => logged_in(probe),
-        Err(Error::UnknownHostKey { server, fingerprint }) => unpinned(&server, fingerprint),
+        Err(Error::UnknownHostKey { server, fingerprint }) => {
+            let field = if settings.database_server().is_some() { "ssh_host_key" } else { "host_key" };
+            unpinned(&server, fingerprint, field)
+        }
         Err(error) => return Err(xvault::Error::Source(error).into()),
     };
     Ok(TaskResult::Probe { probe })
@@ -34,9 +37,9 @@ fn logged_in(probe: Probe) -> ProbeReport {
     ProbeReport { server, host_key, logged_in: true, paths: paths.collect(), notes }
 }
 
-fn unpinned(server: &str, fingerprint: String) -> ProbeReport {
+fn unpinned(server: &str, fingerprint: String, field: &str) -> ProbeReport {
     let note = format!(
-        "the host key of {server} is not pinned: compare the fingerprint with `ssh-keygen -lf` on the server, then save it as `host_key`"
+        "the host key of {server} is not pinned: compare the fingerprint with `ssh-keygen -lf` on the server, then save it as `{field}`"
     );
     ProbeReport {
         server: None,

@@ -2,9 +2,14 @@
 
 use std::path::PathBuf;
 
-use xvault::connectors::{LocalSource, SftpSource, Source, SshCredential, SshOptions, SshSource};
+use xvault::connectors::tool::ToolOptions;
+use xvault::connectors::{
+    DatabaseLogin, LocalSource, MysqlSource, PostgresSource, SftpSource, Source, SshCredential, SshOptions,
+    SshSource,
+};
 use xvault::core::protocol::Sealed;
 use xvault::core::secret::{ExposeSecret, SecretString, from_file_bytes};
+use xvault::core::source::{DatabaseCredential, DatabaseServer, UnfitCredential};
 use xvault::core::{Identity, LocalSettings, S3Credential, SourceSettings, SshSettings, seal};
 
 use super::fault::{Fault, source_code};
@@ -21,13 +26,17 @@ pub(crate) struct Doors {
     pub(crate) local_roots: Vec<PathBuf>,
     /// The store, which is never backed up into itself.
     pub(crate) storage_base: PathBuf,
+    /// What databases are dumped and loaded with.
+    pub(crate) database_tools: ToolOptions,
 }
 
 impl Doors {
     /// The types of sources that this worker takes, and that it reaches stores in buckets.
     pub(crate) fn capabilities(&self) -> Vec<String> {
         let local = (!self.local_roots.is_empty()).then_some("local");
-        ["sftp", "ssh"].into_iter().chain(local).chain([BUCKETS]).map(str::to_owned).collect()
+        let databases = self.database_tools.kinds();
+        let all = ["sftp", "ssh"].into_iter().chain(local).chain(databases).chain([BUCKETS]);
+        all.map(str::to_owned).collect()
     }
 
     /// The source, ready to connect.
@@ -44,6 +53,14 @@ impl Doors {
             }
             SourceSettings::Ssh(ssh) => {
                 Box::new(SshSource::new(ssh, self.ssh(ssh, credential)?).map_err(fault)?)
+            }
+            SourceSettings::Postgres(settings) => {
+                let login = self.database(&settings.server(), credential)?;
+                Box::new(PostgresSource::new(settings, login).map_err(fault)?)
+            }
+            SourceSettings::Mysql(settings) => {
+                let login = self.database(&settings.server(), credential)?;
+                Box::new(MysqlSource::new(settings, login).map_err(fault)?)
             }
             other => {
                 let message = format!("this worker can't read sources of type {}", other.kind());
@@ -91,10 +108,36 @@ impl Doors {
         Ok(SshOptions::new(settings, credential))
     }
 
-    fn credential(&self, settings: &SshSettings, sealed: &Sealed) -> Result<SshCredential, Fault> {
+    /// How to log in at a database, and at the SSH server in between.
+    pub(crate) fn database(
+        &self,
+        server: &DatabaseServer,
+        credential: Option<&Sealed>,
+    ) -> Result<DatabaseLogin, Fault> {
+        let bad = |error: UnfitCredential| Fault::permanent("bad_credential", error.to_string());
+        let only_asks = server.ssh.as_ref().is_some_and(|ssh| ssh.host_key.is_none());
+        let needs_none = server.ssh.is_none() && !server.use_password;
+        let credential = match credential {
+            Some(sealed) => DatabaseCredential::parse(server, self.secret(sealed)?).map_err(bad)?,
+            None if only_asks || needs_none => DatabaseCredential::default(),
+            None => {
+                let message = "the source has no credential: the database's password, or the SSH account's key, is needed";
+                return Err(Fault::permanent("no_credential", message));
+            }
+        };
+        let mut login = DatabaseLogin::new(server, credential);
+        login.tools = self.database_tools.clone();
+        Ok(login)
+    }
+
+    fn secret(&self, sealed: &Sealed) -> Result<SecretString, Fault> {
         let secret = sealed.open(&self.identity).map_err(|error| unsealable(&error))?;
-        let secret = from_file_bytes(secret.expose_secret().to_vec())
-            .map_err(|error| Fault::permanent("bad_credential", error.to_string()))?;
+        from_file_bytes(secret.expose_secret().to_vec())
+            .map_err(|error| Fault::permanent("bad_credential", error.to_string()))
+    }
+
+    fn credential(&self, settings: &SshSettings, sealed: &Sealed) -> Result<SshCredential, Fault> {
+        let secret = self.secret(sealed)?;
         Ok(if settings.use_password {
             SshCredential::Password(secret)
         } else {
@@ -119,10 +162,11 @@ fn fault(error: xvault::connectors::Error) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xvault::core::Disposition;
+    use xvault::core::{Disposition, PostgresSettings};
 
     fn doors(local_roots: Vec<PathBuf>) -> Doors {
-        Doors { identity: Identity::generate(), local_roots, storage_base: "/nowhere".into() }
+        let database_tools = ToolOptions::default();
+        Doors { identity: Identity::generate(), local_roots, storage_base: "/nowhere".into(), database_tools }
     }
 
     fn ssh(host_key: Option<&str>) -> SourceSettings {
@@ -143,8 +187,12 @@ mod tests {
 
     #[test]
     fn local_is_offered_only_where_it_is_allowed() {
-        assert_eq!(doors(vec![]).capabilities(), ["sftp", "ssh", "s3"]);
-        assert_eq!(doors(vec!["/srv".into()]).capabilities(), ["sftp", "ssh", "local", "s3"]);
+        let files = |roots| {
+            let all = doors(roots).capabilities();
+            all.into_iter().filter(|kind| kind != "postgres" && kind != "mysql").collect::<Vec<_>>()
+        };
+        assert_eq!(files(vec![]), ["sftp", "ssh", "s3"]);
+        assert_eq!(files(vec!["/srv".into()]), ["sftp", "ssh", "local", "s3"]);
         let local = SourceSettings::Local(LocalSettings { paths: vec!["/etc".into()], excludes: vec![] });
         assert_eq!(refusal(&doors(vec![]), &local, None).code, "path_not_allowed");
     }
@@ -157,6 +205,24 @@ mod tests {
         assert_eq!((fault.code, fault.disposition), ("credential_unreadable", Disposition::Transient));
         let own = Sealed::to(&doors.identity.recipient(), b"hunter2\n").unwrap();
         assert!(doors.open(&ssh(None), Some(&own)).is_ok());
+    }
+
+    #[test]
+    fn databases_are_offered_where_their_tools_are() {
+        let mut doors = doors(vec![]);
+        let all = doors.capabilities();
+        assert!(all.contains(&"postgres".to_owned()) && all.contains(&"mysql".to_owned()), "{all:?}");
+        let server = PostgresSettings::new("h", "u").server();
+        assert_eq!(doors.database(&server, None).unwrap_err().code, "no_credential");
+        let sealed = Sealed::to(&doors.identity.recipient(), b"hunter2\n").unwrap();
+        doors.database_tools.allow_outdated = true;
+        let login = doors.database(&server, Some(&sealed)).unwrap();
+        assert!(login.tools.allow_outdated && login.password.is_some());
+        let hop = PostgresSettings { use_ssh: true, ..PostgresSettings::new("h", "u") }.server();
+        assert!(doors.database(&hop, None).is_ok());
+        let unfit = doors.database(&hop, Some(&sealed)).unwrap_err();
+        assert_eq!(unfit.code, "bad_credential");
+        assert!(!format!("{unfit:?}").contains("hunter2"));
     }
 
     #[test]
