@@ -6,6 +6,8 @@
 //! - `seed_restore`: restores and downloads, with curl;
 //! - `database_put_back`: an older copy of the database costs no snapshot that was on record since;
 //! - `retention_story`: a year of backups, and what is left of it;
+//! - `proof`: a byte rots on a disk; it is found, told, and nothing relies on it;
+//! - `disaster`: the hub's database is lost, with the commands that docs/disaster.md prints;
 //! - `secrets`: nothing secret is found anywhere after a full run.
 //!
 //! A job is held *in mid-backup* by a proxy before its source that delivers no more until it is told to, so nothing
@@ -23,10 +25,12 @@ mod api;
 mod curl;
 mod database;
 mod database_put_back;
+mod disaster;
 mod fleet;
 mod hub_trouble;
 mod postgres_trouble;
 mod process;
+mod proof;
 mod redis_trouble;
 mod retention_story;
 mod secrets;

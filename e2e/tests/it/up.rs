@@ -13,14 +13,22 @@ use crate::wait::{eventually, until};
 /// A running one. Its operator is logged in.
 #[derive(Debug)]
 pub(crate) struct Up {
-    _program: Program,
+    program: Program,
+    listen: String,
     pub(crate) port: u16,
     pub(crate) token: String,
     pub(crate) api: Api,
     pub(crate) data: PathBuf,
     /// What `local` sources may be read from.
     pub(crate) home: PathBuf,
-    _dir: TempDir,
+    dir: TempDir,
+}
+
+/// Starts one on the directories below `dir`.
+fn begin(dir: &Path, listen: &str) -> Program {
+    let place = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let args = ["up", "--data-dir", &place("data"), "--listen", listen, "--allow-local", &place("home")];
+    Program::start(env!("CARGO_BIN_EXE_up"), &args, &Vec::new(), &dir.join("up.log"))
 }
 
 impl Up {
@@ -28,20 +36,41 @@ impl Up {
         let dir = tempfile::Builder::new().prefix("xvt-up").tempdir().unwrap();
         let (data, home) = (dir.path().join("data"), dir.path().join("home"));
         std::fs::create_dir(&home).unwrap();
-        let (port, log) = (free_port(), dir.path().join("up.log"));
-        let listen = format!("127.0.0.1:{port}");
-        let place = |path: &Path| path.to_str().unwrap().to_owned();
-        let args = ["up", "--data-dir", &place(&data), "--listen", &listen, "--allow-local", &place(&home)];
-        let mut program = Program::start(env!("CARGO_BIN_EXE_up"), &args, &Vec::new(), &log);
-        let api = Api::anonymous(port);
+        let port = free_port();
+        let (api, token, listen) = (Api::anonymous(port), String::new(), format!("127.0.0.1:{port}"));
+        let program = begin(dir.path(), &listen);
+        let mut up = Self { program, listen, port, token, api, data, home, dir };
+        up.log_in();
+        up
+    }
+
+    /// Waits until it serves, and logs in as it says that its first operator does.
+    fn log_in(&mut self) {
+        self.api = Api::anonymous(self.port);
         until(60, "a hub that serves", || {
-            assert!(program.is_alive(), "{}", program.log());
-            api.is_ready()
+            assert!(self.program.is_alive(), "{}", self.program.log());
+            self.api.is_ready()
         });
-        let login = std::fs::read(data.join("first-login.json")).unwrap();
-        let session = api.post("/api/v1/auth/login", &serde_json::from_slice(&login).unwrap());
-        let token = text(&session["access_token"]);
-        Self { _program: program, port, api: api.with_token(&token), token, data, home, _dir: dir }
+        let login = std::fs::read(self.data.join("first-login.json")).unwrap();
+        let session = self.api.post("/api/v1/auth/login", &serde_json::from_slice(&login).unwrap());
+        self.token = text(&session["access_token"]);
+        self.api = self.api.with_token(&self.token);
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// Starts it again.
+    pub(crate) fn start_again(&mut self) {
+        self.program = begin(self.dir.path(), &self.listen);
+        self.log_in();
+    }
+
+    /// All that it printed.
+    pub(crate) fn log(&self) -> String {
+        self.program.log()
     }
 
     /// Where the hub keeps its rows.
