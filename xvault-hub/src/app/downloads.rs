@@ -6,6 +6,7 @@
 mod content;
 mod create;
 mod open;
+mod presign;
 mod token;
 mod way;
 

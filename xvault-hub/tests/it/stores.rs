@@ -256,6 +256,28 @@ async fn a_backup_into_a_store_gets_its_credential_sealed_and_is_believed_only_a
     assert!(!events.to_string().contains("hunter2"));
 }
 
+async fn the_encrypted_artifact_in_a_bucket_is_had_by_a_presigned_link(world: World) {
+    let worker = FakeWorker::join(&world, "w1", &["ssh", "s3"]).await;
+    let acme = world.tenant("acme").await;
+    let store = bucket(&acme.admin).await;
+    let source = source_into(&acme.admin, &store).await;
+    let job = worker.claim(&enqueue(&acme.member, &source).await).await;
+    report(&worker, &job, |_| {}).await.expect(200);
+    let list = acme.member.get("/api/v1/snapshots").await.expect(200);
+    let path = format!("/api/v1/snapshots/{}/download?what=artifact", text(&list["snapshots"][0]["id"]));
+    let link = acme.member.get(&path).await.expect(200);
+    let url = text(&link["url"]);
+    assert!(url.starts_with("https://s3.example/backups/x/y/tenants/"), "{url}");
+    assert!(
+        url.contains("/backup.tar.zst.enc?")
+            && url.contains("X-Amz-Expires=86")
+            && url.contains("X-Amz-Signature="),
+        "{url}"
+    );
+    assert!(!url.contains("hunter2") && text(&link["command"]).contains("age -d -i KEY"), "{link}");
+    acme.member.get(&format!("{path}&once=true")).await.refused(400, "bad_request");
+}
+
 /// A snapshot on a worker's disk is that worker's; one in a bucket is anybody's who knows buckets.
 async fn any_worker_that_knows_buckets_deletes_what_lies_in_one(world: World) {
     let (old, new) = (
@@ -298,5 +320,6 @@ on_both_engines!(
     new_sources_get_the_default_store_unless_they_say_otherwise,
     a_disabled_store_takes_no_backups,
     a_backup_into_a_store_gets_its_credential_sealed_and_is_believed_only_about_its_place,
+    the_encrypted_artifact_in_a_bucket_is_had_by_a_presigned_link,
     any_worker_that_knows_buckets_deletes_what_lies_in_one,
 );

@@ -9,6 +9,7 @@ use xvault_core::secret::ExposeSecret as _;
 use xvault_core::{DownloadId, JobKind, JobStatus, SnapshotId, TenantId};
 
 use super::content::Content;
+use super::presign;
 use super::way::{base_url, check_readable};
 use crate::api::error::{Error, Result};
 use crate::api::principal::Principal;
@@ -54,13 +55,22 @@ async fn add(hub: &Hub, who: &Principal, scope: &Scope, id: &SnapshotId, wanted:
     if wanted.content.is_decrypted() {
         check_readable(&mut tx, &snapshot).await?;
     }
-    let base = base_url(hub, &mut tx, &snapshot).await?;
     let new = New { content: wanted.content.clone(), single_use: wanted.single_use };
     let download = new.row(hub, &mut tx, &snapshot, Some(who.actor.id().to_owned())).await?;
+    let url = match presign::url(hub, &mut tx, &snapshot, &download).await? {
+        Some(_) if download.single_use => return Err(not_once()),
+        Some(url) => url,
+        None => url(hub, &base_url(hub, &mut tx, &snapshot).await?, &download),
+    };
     downloads::insert(&mut tx, &download, hub.clock().now()).await?;
     record(&mut tx, hub, who, deed(&download, "download.create")).await?;
     tx.commit().await.map_err(DbError::from)?;
-    Ok(Link { url: url(hub, &base, &download), download })
+    Ok(Link { url, download })
+}
+
+/// A bucket counts no uses.
+fn not_once() -> Error {
+    Error::bad_request("the link leads straight into a bucket, and is good until it ends: leave `once` out")
 }
 
 /// What a row is made of.
@@ -125,7 +135,7 @@ fn url(hub: &Hub, base: &str, download: &Download) -> String {
 }
 
 /// As a part of a path: what is neither letter nor digit of ASCII, nor `-._`, in hexadecimal.
-fn escaped(name: &str) -> String {
+pub(super) fn escaped(name: &str) -> String {
     let mut escaped = String::with_capacity(name.len());
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_') {
