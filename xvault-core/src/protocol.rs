@@ -20,6 +20,7 @@
 //! worker stops the job and removes what it stored, unless a completion was sent before that may have arrived: then it asks.
 
 mod restore;
+mod stores;
 mod verify;
 
 use std::fmt;
@@ -42,6 +43,7 @@ use crate::{
 pub use restore::{
     DownloadBody, OpenDownload, OpenedDownload, RestoreReport, RestoreTarget, RestoreTask, StoredFile,
 };
+pub use stores::{Ability, Found, Observation, StoreReport, SweepReport, SweepStoreTask, TestStoreTask};
 pub use verify::{Finding, VerifyDepth, VerifyTask};
 
 /// The error code of a call with a token that holds no living lease.
@@ -308,6 +310,10 @@ pub enum Task {
     Verify(Box<VerifyTask>),
     /// Give back a snapshot, or some of it.
     Restore(Box<RestoreTask>),
+    /// Find out what a store really does.
+    TestStore(Box<TestStoreTask>),
+    /// Remove from a store what nobody wants.
+    SweepStore(Box<SweepStoreTask>),
 }
 
 /// Where a task reads or writes snapshots, with what it takes: for this task, and no longer than that.
@@ -514,6 +520,16 @@ pub enum TaskResult {
     Restore {
         /// How much.
         report: RestoreReport,
+    },
+    /// What a store does.
+    TestStore {
+        /// All of it.
+        report: StoreReport,
+    },
+    /// What was removed from a store.
+    SweepStore {
+        /// What of it the hub asked about, and the rest in numbers.
+        report: SweepReport,
     },
 }
 

@@ -82,6 +82,7 @@ impl Hub {
             repeat("log janitor", &stop, || tidy_logs(self)),
             repeat("verifier", &stop, || prove(self)),
             repeat("download janitor", &stop, || tidy_downloads(self)),
+            repeat("store sweeper", &stop, || sweep_stores(self)),
             repeat("queue janitor", &stop, || tidy_queues(self)),
             retention_passes(&stop, || retain(self)),
         );
@@ -155,6 +156,12 @@ async fn prove(hub: &Hub) -> Result<Duration, Failure> {
         }
         Err(error) => Err(Failure(error.message().to_owned())),
     }
+}
+
+/// Makes the sweeps of stores that are due.
+async fn sweep_stores(hub: &Hub) -> Result<Duration, Failure> {
+    let looked_at = jobs::sweep_due(hub, BATCH).await?;
+    Ok(if looked_at >= BATCH { Duration::ZERO } else { jobs::until_next_sweep(hub).await? })
 }
 
 /// Sends the messages that are due.

@@ -9,6 +9,7 @@
 mod answer;
 mod body;
 mod client;
+mod examine;
 mod http;
 mod multipart;
 mod parts;
@@ -119,6 +120,14 @@ impl S3Store {
         Ok(self)
     }
 
+    /// As [`Store::sweep`], of what lies below `prefix` (`tenants/…`) alone.
+    ///
+    /// # Errors
+    /// As [`Store::sweep`].
+    pub async fn sweep_below(&self, prefix: &str, older_than: Duration) -> Result<Swept, Error> {
+        sweep::sweep(self, prefix, older_than).await
+    }
+
     /// Writes a small object beside those that are staged.
     ///
     /// # Errors
@@ -195,6 +204,6 @@ impl Store for S3Store {
     }
 
     async fn sweep(&self, older_than: Duration) -> Result<Swept, Error> {
-        sweep::sweep(self, older_than).await
+        self.sweep_below(sweep::TENANTS, older_than).await
     }
 }

@@ -17,6 +17,7 @@ mod reading;
 mod reconcile;
 mod report;
 mod restore;
+mod stores;
 
 pub(crate) use assign::assign;
 pub(crate) use claim::claim;
@@ -30,6 +31,7 @@ pub(crate) use reading::{Reading, lock_readable, read_snapshot, reading};
 pub(crate) use reconcile::reconcile;
 pub(crate) use report::{add_logs, renew, report};
 pub(crate) use restore::{NewRestore, RestoreOrder, entry_paths, made_by, restore};
+pub(crate) use stores::{sweep_due, test as test_store, until_next as until_next_sweep};
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ mod verifications;
 pub(crate) use deletions::{adopt, queued_by_hub, reader, unfinished_deletion};
 pub(crate) use lists::{
     Filter, Probing, Sent, count_unfinished_probes, counts, due_for_push, eligible, expired, hasten, list,
-    many, next_push_at, sent, unfinished, unfinished_probe,
+    many, next_push_at, sent, unfinished, unfinished_probe, unfinished_test,
 };
 pub(crate) use row::JobRow;
 pub(crate) use verifications::{count_verifications, unfinished_verification};

@@ -204,6 +204,23 @@ pub(crate) async fn set_secret(
     touched(&done)
 }
 
+/// What a test saw.
+pub(crate) async fn set_test(
+    conn: &mut AnyConnection,
+    id: &StoreId,
+    report: &serde_json::Value,
+    now: Timestamp,
+) -> Result<()> {
+    // A store that was deleted meanwhile needs none.
+    sqlx::query("UPDATE stores SET last_test = $2, tested_at = $3 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(report.to_string())
+        .bind(now.as_millisecond())
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
 /// What its requests are signed with, still encrypted.
 pub(crate) async fn secret(conn: &mut AnyConnection, id: &StoreId) -> Result<StoredSecret> {
     let row = sqlx::query(

@@ -38,6 +38,7 @@ mod retention;
 mod roles;
 mod routes;
 mod schedules;
+mod scoped;
 mod secrets;
 mod sessions;
 mod settings;

@@ -178,6 +178,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("GET", "/api/v1/stores/{id}", Who::Member, Store),
     with("PATCH", "/api/v1/stores/{id}", Who::Admin, Store, r#"{"name":"renamed"}"#),
     route("DELETE", "/api/v1/stores/{id}", Who::Admin, Store),
+    route("POST", "/api/v1/stores/{id}/test?wait_seconds=0", Who::Admin, Store),
     with(
         "POST",
         "/api/v1/schedules",

@@ -313,7 +313,87 @@ async fn any_worker_that_knows_buckets_deletes_what_lies_in_one(world: World) {
     acme.member.get(&format!("/api/v1/snapshots/{snapshot}")).await.refused(404, "not_found");
 }
 
+/// What a worker says that saw a store.
+fn observed(found: &str) -> Value {
+    json!({ "observations": [{ "ability": "delete", "found": found, "seen": "the object was deleted" }] })
+}
+
+async fn a_test_is_one_job_for_all_who_ask_and_its_answer_is_kept(world: World) {
+    let acme = world.tenant("acme").await;
+    let shared = text(&world.operator.post("/api/v1/stores", new_store("shared")).await.expect(201)["id"]);
+    let path = format!("/api/v1/stores/{shared}/test?wait_seconds=0");
+    acme.admin.post(&path, json!({})).await.refused(409, "no_worker");
+    let worker = FakeWorker::join(&world, "w1", &["s3"]).await;
+    let first = acme.admin.post(&path, json!({})).await.expect(200);
+    let again = acme.owner.post(&path, json!({})).await.expect(200);
+    assert_eq!(
+        (first["status"].clone(), first["job_id"].clone()),
+        (json!("queued"), again["job_id"].clone())
+    );
+    world.operator.post(&path, json!({})).await.refused(400, "bad_request");
+    acme.member.post(&path, json!({})).await.refused(403, "forbidden");
+    let job = worker.claim(&text(&first["job_id"])).await;
+    let Task::TestStore(task) = &job.task else { panic!("{job:?}") };
+    assert_eq!(task.prefix, format!("tenants/{}/tests/{}", acme.id, job.job_id));
+    assert!(matches!(task.store, StoreAccess::S3 { .. }));
+    let huge = json!({ "observations": vec![observed("yes")["observations"][0].clone(); 1000] });
+    let result =
+        json!({ "outcome": { "status": "completed", "result": { "type": "test_store", "report": huge } } });
+    worker.say(&job, "complete", result).await.refused(422, "invalid_field");
+    worker.complete(&job, json!({ "type": "test_store", "report": observed("yes") })).await;
+    assert_eq!(get(&world.operator, &shared).await["last_test"], observed("yes"));
+    assert!(get(&acme.member, &shared).await["tested_at"].is_string());
+    let next = acme.admin.post(&path, json!({})).await.expect(200);
+    assert_ne!(next["job_id"], first["job_id"]);
+}
+
+/// Of what attempts left, a sweep is told what is over and not on record: once a day, by one of many hubs.
+async fn what_lost_attempts_left_is_swept(world: World) {
+    let worker = FakeWorker::join(&world, "w1", &["ssh", "s3"]).await;
+    let acme = world.tenant("acme").await;
+    let source = source_into(&acme.admin, &bucket(&acme.admin).await).await;
+    let attempt = async || worker.claim(&enqueue(&acme.member, &source).await).await;
+    let id = |job: &xvault_core::protocol::Assignment| match &job.task {
+        Task::Backup(task) => task.snapshot_id.clone(),
+        other => panic!("{other:?}"),
+    };
+    let lost = attempt().await;
+    worker.fail(&lost, "store", "it broke").await;
+    let done = attempt().await;
+    report(&worker, &done, |_| {}).await.expect(200);
+    let running = attempt().await;
+    let sql = world.database.sql().await;
+    let none = world.operator.get("/api/v1/jobs?type=sweep_store").await.expect(200);
+    assert_eq!(none["jobs"], json!([]), "the first is a day away");
+    sqlx::query("UPDATE store_sweeps SET next_at = 1").execute(&sql).await.unwrap();
+    let made = async || {
+        let list = world.operator.get("/api/v1/jobs?type=sweep_store").await.expect(200);
+        list["jobs"].as_array().unwrap().first().map(|job| text(&job["id"]))
+    };
+    let sweep = world.while_the_hub_runs(made).await;
+    let job = worker.claim(&sweep).await;
+    let Task::SweepStore(task) = &job.task else { panic!("{job:?}") };
+    let asked: Vec<_> = task.attempts.iter().map(|key| key.snapshot_id.clone()).collect();
+    assert_eq!(asked, [id(&lost)], "not {} and {}", id(&done), id(&running));
+    assert_eq!(task.prefix, format!("tenants/{}", acme.id));
+    let swept =
+        json!({ "removed": [id(&lost), id(&done)], "kept": [], "remains": 0, "in_use": 0, "failed": 0 });
+    worker.complete(&job, json!({ "type": "sweep_store", "report": swept })).await;
+    let left = async || {
+        let rows = sqlx::query("SELECT snapshot_id FROM store_attempts ORDER BY snapshot_id")
+            .fetch_all(&sql)
+            .await
+            .unwrap();
+        rows.len()
+    };
+    assert_eq!(left().await, 2, "a worker that lost its job may still write: it is looked for again");
+    let others = world.operator.get("/api/v1/jobs?type=sweep_store").await.expect(200);
+    assert_eq!(others["jobs"].as_array().unwrap().len(), 1, "one a day");
+}
+
 on_both_engines!(
+    a_test_is_one_job_for_all_who_ask_and_its_answer_is_kept,
+    what_lost_attempts_left_is_swept,
     tenants_see_the_names_of_the_platforms_stores_and_all_of_their_own,
     what_a_store_can_not_be_is_said_with_the_field,
     a_store_in_use_stays_where_it_is,

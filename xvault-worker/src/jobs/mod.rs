@@ -7,6 +7,7 @@ pub(crate) mod place;
 mod probe;
 mod restore;
 pub(crate) mod source;
+mod stores;
 mod verify;
 
 use std::path::Path;
@@ -107,6 +108,8 @@ fn kind(task: &Task) -> JobKind {
         Task::Probe { .. } => JobKind::Probe,
         Task::Verify(_) => JobKind::Verify,
         Task::Restore(_) => JobKind::Restore,
+        Task::TestStore(_) => JobKind::TestStore,
+        Task::SweepStore(_) => JobKind::SweepStore,
         _ => JobKind::Backup,
     }
 }
@@ -476,6 +479,8 @@ async fn perform(
         Task::Probe { source, credential } => probe::run(tools, source, credential.as_ref(), &control).await,
         Task::Verify(task) => verify::run(tools, task, &control).await,
         Task::Restore(task) => restore::run(tools, task, (control, report)).await,
+        Task::TestStore(task) => stores::test(tools, task, &control).await,
+        Task::SweepStore(task) => stores::sweep(tools, task, &control).await,
         _ => Err(Fault::permanent("unknown_task", "this worker is too old for the job")),
     }
 }

@@ -30,11 +30,16 @@ pub(crate) enum Place {
 impl Tools {
     /// The place that a task names.
     pub(crate) fn place(&self, access: &StoreAccess) -> Result<Place, Fault> {
+        self.place_with(access, S3Options::default())
+    }
+
+    /// As [`Tools::place`], with its own patience.
+    pub(super) fn place_with(&self, access: &StoreAccess, options: S3Options) -> Result<Place, Fault> {
         match access {
             StoreAccess::LocalFs => Ok(Place::Disk(self.store.clone())),
             StoreAccess::S3 { settings, credential, read_credential } => {
                 let key = self.doors.bucket_key(credential)?;
-                let mut store = S3Store::new(settings, &key, S3Options::default()).map_err(unopened)?;
+                let mut store = S3Store::new(settings, &key, options).map_err(unopened)?;
                 if let Some(sealed) = read_credential {
                     store = store.reading_with(&self.doors.bucket_key(sealed)?).map_err(unopened)?;
                 }

@@ -45,6 +45,8 @@ pub(super) struct Call<'a> {
     /// Below the store's prefix; `None` is the bucket itself.
     pub(super) key: Option<&'a str>,
     pub(super) query: Vec<(&'static str, String)>,
+    /// Besides those that every request has.
+    pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: &'a Body,
     /// What of the object is asked for, when it is less than all.
     pub(super) range: Option<Range<u64>>,
@@ -53,12 +55,17 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     /// Without a query.
     pub(super) fn new(verb: &'static str, method: Method, key: Option<&'a str>, body: &'a Body) -> Self {
-        Self { verb, method, key, query: Vec::new(), body, range: None }
+        Self { verb, method, key, query: Vec::new(), headers: Vec::new(), body, range: None }
     }
 
     /// With a query, whose names are in order.
     pub(super) fn query(self, query: Vec<(&'static str, String)>) -> Self {
         Self { query, ..self }
+    }
+
+    /// With other headers, too.
+    pub(super) fn headers(self, headers: Vec<(&'static str, String)>) -> Self {
+        Self { headers, ..self }
     }
 
     /// More than is asked for is more than fits.
@@ -114,6 +121,9 @@ impl Client {
             .uri(self.url(call))
             // Part of the signature, so that every server checks it: no byte is stored that we did not send.
             .header("x-amz-content-sha256", call.body.sha256());
+        for (name, value) in &call.headers {
+            request = request.header(*name, value);
+        }
         if let Some(range) = &call.range {
             request = request.header(http::header::RANGE, format!("bytes={}-{}", range.start, range.end - 1));
         }

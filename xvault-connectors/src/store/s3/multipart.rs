@@ -138,7 +138,7 @@ pub(super) async fn last_written(client: &Client, upload: &Unfinished) -> Result
 }
 
 /// Ages are told by the clock that the times are of.
-fn server_time(answer: &Answer) -> Timestamp {
+pub(super) fn server_time(answer: &Answer) -> Timestamp {
     let date = answer.header("date").and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
     date.map_or_else(xvault_core::clock::now, |date| date.timestamp())
 }

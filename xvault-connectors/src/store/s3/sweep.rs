@@ -17,17 +17,18 @@ use crate::snapshot::{self, snapshot_of};
 use crate::store::Swept;
 
 /// Nothing else in the bucket is ours to look into.
-const TENANTS: &str = "tenants/";
+pub(super) const TENANTS: &str = "tenants";
 
-pub(super) async fn sweep(store: &S3Store, older_than: Duration) -> Result<Swept, Error> {
-    let (uploads, now) = multipart::list(&store.client, TENANTS).await?;
+pub(super) async fn sweep(store: &S3Store, prefix: &str, older_than: Duration) -> Result<Swept, Error> {
+    let prefix = format!("{}/", prefix.trim_end_matches('/'));
+    let (uploads, now) = multipart::list(&store.client, &prefix).await?;
     let newest_dead = now - SignedDuration::try_from(older_than).unwrap_or(SignedDuration::MAX);
     let mut sweep =
         Sweep { store, newest_dead, swept: Swept::default(), alive: BTreeSet::new(), dead: BTreeSet::new() };
     for upload in &uploads {
         sweep.upload(upload).await?;
     }
-    sweep.objects().await?;
+    sweep.objects(&prefix).await?;
     sweep.swept.in_use = sweep.alive.len() as u64;
     sweep.swept.removed = sweep.dead.difference(&sweep.alive).count() as u64;
     Ok(sweep.swept)
@@ -59,8 +60,8 @@ impl Sweep<'_> {
     }
 
     /// A listing is in order, so that a snapshot's objects come one after the other.
-    async fn objects(&mut self) -> Result<(), Error> {
-        let mut entries = self.store.reader.entries(TENANTS);
+    async fn objects(&mut self, prefix: &str) -> Result<(), Error> {
+        let mut entries = self.store.reader.entries(prefix);
         let mut group: Option<Group> = None;
         while let Some((object, written)) = entries.try_next().await? {
             let Some((key, name)) = snapshot_of(&object) else { continue };

@@ -83,11 +83,7 @@ async fn test(
     Query(query): Query<TestQuery>,
 ) -> Result<Json<SourceTest>> {
     who.require(Role::Member)?;
-    let seconds = query.wait_seconds.unwrap_or(DEFAULT_WAIT_SECS);
-    if seconds > MAX_WAIT_SECS {
-        return Err(Error::bad_request(format!("`wait_seconds` must be between 0 and {MAX_WAIT_SECS}")));
-    }
-    let (scope, until) = (who.scope(None)?, Instant::now() + Duration::from_secs(seconds));
+    let (scope, until) = (who.scope(None)?, wait_until(query.wait_seconds)?);
     loop {
         let found = jobs::probe(&hub, &who, &scope, &id).await?;
         let job = wait(&hub, found.job, until).await?;
@@ -98,8 +94,17 @@ async fn test(
     }
 }
 
+/// When the time is up. 400 for one that is too long.
+pub(super) fn wait_until(seconds: Option<u64>) -> Result<Instant> {
+    let seconds = seconds.unwrap_or(DEFAULT_WAIT_SECS);
+    if seconds > MAX_WAIT_SECS {
+        return Err(Error::bad_request(format!("`wait_seconds` must be between 0 and {MAX_WAIT_SECS}")));
+    }
+    Ok(Instant::now() + Duration::from_secs(seconds))
+}
+
 /// The job when it is over, or when the time is up.
-async fn wait(hub: &Hub, mut job: JobRow, until: Instant) -> Result<JobRow> {
+pub(super) async fn wait(hub: &Hub, mut job: JobRow, until: Instant) -> Result<JobRow> {
     let scope = Scope::Tenant(job.tenant_id.clone());
     while !job.status().is_finished() && Instant::now() < until {
         tokio::time::sleep(POLL).await;

@@ -6,8 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use xvault_core::job::{JobError, JobStatus};
+use xvault_core::protocol::StoreReport;
 use xvault_core::secret::SecretString;
-use xvault_core::{CredentialId, S3Credential, S3Settings, StoreId, TenantId};
+use xvault_core::{CredentialId, JobId, S3Credential, S3Settings, StoreId, TenantId};
+
+use super::source_test::{wait, wait_until};
 
 use crate::Hub;
 use crate::api::error::{Error, ErrorBody, Result};
@@ -15,13 +19,18 @@ use crate::api::extract::{Json, Path, Query};
 use crate::api::fields::{Name, name};
 use crate::api::paging::{TenantPaging, cut};
 use crate::api::principal::{NamedTenant, Principal, Role};
+use crate::app::jobs;
 use crate::app::stores::{self, Change, Key, NewStore};
 use crate::db;
+use crate::db::jobs::JobRow;
 use crate::db::status::Status;
 use crate::db::stores::Scoping;
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get, update, delete))
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(get, update, delete))
+        .routes(routes!(test))
 }
 
 /// The kinds of stores that can be made. Workers' own disks are there without.
@@ -131,6 +140,9 @@ struct Store {
     scoped_credentials_note: &'static str,
     is_default: bool,
     status: Status,
+    /// What its last test saw.
+    last_test: Option<StoreReport>,
+    tested_at: Option<Timestamp>,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -158,6 +170,8 @@ impl Store {
             scoped_credentials_note,
             is_default: row.is_default,
             status: row.status,
+            last_test: row.last_test.and_then(|report| serde_json::from_value(report).ok()),
+            tested_at: row.tested_at,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
@@ -298,4 +312,63 @@ async fn delete(State(hub): State<Hub>, who: Principal, Path(id): Path<StoreId>)
     who.require(Role::Admin)?;
     stores::delete(&hub, &who, &who.scope(None)?, &id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct TestQuery {
+    /// For which tenant: the objects lie below its prefix. Operators must say; others may leave it out.
+    tenant_id: Option<TenantId>,
+    /// How long to wait for the result.
+    #[param(minimum = 0, maximum = 30, default = 10)]
+    wait_seconds: Option<u64>,
+}
+
+/// How a test went, or how far it has come.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct StoreTest {
+    /// To be asked again when the wait was too short.
+    job_id: JobId,
+    status: JobStatus,
+    /// What was seen, also where the store refused.
+    report: Option<StoreReport>,
+    /// Why there is nothing to see: the store could not be reached, or gave no credentials.
+    error: Option<JobError>,
+}
+
+impl From<JobRow> for StoreTest {
+    fn from(row: JobRow) -> Self {
+        let status = row.status();
+        let report = row.result.and_then(|report| serde_json::from_value(report).ok());
+        Self { job_id: row.id, status, report, error: row.life.error }
+    }
+}
+
+/// Test a store
+///
+/// A worker writes, reads, lists and deletes objects of its own below the tenant's prefix, and tries what the store really
+/// enforces: checksums, conditional puts, versioning, object lock. Waits for the result, which is kept with the store; a test that
+/// takes longer goes on as job `job_id`. While one is under way its result is the answer to everybody who asks.
+#[utoipa::path(
+    post, path = "/stores/{id}/test", tag = "stores",
+    params(("id" = StoreId, Path), TestQuery),
+    responses(
+        (status = 200, body = StoreTest),
+        (status = 409, body = ErrorBody, description = "No worker can run it (`no_worker`), or the tenant is disabled (`tenant_disabled`)."),
+    ),
+)]
+async fn test(
+    State(hub): State<Hub>,
+    who: Principal,
+    Path(id): Path<StoreId>,
+    Query(query): Query<TestQuery>,
+) -> Result<Json<StoreTest>> {
+    who.require(Role::Admin)?;
+    let until = wait_until(query.wait_seconds)?;
+    // An id that is no store of theirs is none, whatever else they say.
+    stores::get(&hub, &who.scope(None)?, &id).await?;
+    let tenant = who.tenant(query.tenant_id)?;
+    let job = jobs::test_store(&hub, &who, &tenant, &id).await?;
+    Ok(Json(wait(&hub, job, until).await?.into()))
 }

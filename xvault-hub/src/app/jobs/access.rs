@@ -1,16 +1,21 @@
 //! What a worker needs to reach the store that its job is about: sealed to that worker, for that job.
 
+mod policy;
+mod sts;
+
 use serde_json::json;
 use xvault_core::protocol::{Sealed, StoreAccess};
 use xvault_core::secret::ExposeSecret;
 use xvault_core::{JobKind, Recipient, S3Credential, StoreId};
+
+use sts::Ask;
 
 use super::assign::{Unmet, key};
 use crate::app::audit::{Deed, record_by_worker};
 use crate::app::stores::target;
 use crate::db::jobs::JobRow;
 use crate::db::status::Status;
-use crate::db::stores::Store;
+use crate::db::stores::{Scoping, Store};
 use crate::db::workers::Worker;
 use crate::db::{Scope, snapshots, stores};
 use crate::{DbError, Hub, KeyError};
@@ -18,13 +23,34 @@ use crate::{DbError, Hub, KeyError};
 /// What a job does below its prefix in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Puts new objects, and reads those back.
+    /// Puts new objects.
     Write,
+    /// Reads what it has put.
+    ReadBack,
     /// Reads.
     Read,
     /// Lists and deletes.
     Delete,
+    /// Looks for what nobody wants, and deletes that.
+    Sweep,
+    /// Everything, with objects made for it.
+    Test,
 }
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::ReadBack => "read_back",
+            Self::Read => "read",
+            Self::Delete => "delete",
+            Self::Sweep => "sweep",
+            Self::Test => "test",
+        }
+    }
+}
+
+pub(super) use sts::Error as StsError;
 
 type Result<T> = std::result::Result<T, Unmet>;
 
@@ -34,6 +60,7 @@ pub(super) async fn of_job(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<S
     let (purpose, store_id) = match job.kind {
         JobKind::Backup => (Purpose::Write, job.store_id.clone()),
         JobKind::DeleteSnapshot => (Purpose::Delete, store_of_snapshot(hub, job).await?),
+        JobKind::TestStore | JobKind::SweepStore => return of_store_job(hub, worker, job).await,
         kind if JobKind::READING.contains(&kind) => (Purpose::Read, store_of_snapshot(hub, job).await?),
         _ => return Ok(StoreAccess::LocalFs),
     };
@@ -41,6 +68,16 @@ pub(super) async fn of_job(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<S
         Some(id) => access_for(hub, worker, job, &id, &key(job)?.prefix(), purpose).await,
         None => Ok(StoreAccess::LocalFs),
     }
+}
+
+/// A job about a store itself: below the tenant's prefix, or one of its own there.
+async fn of_store_job(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<StoreAccess> {
+    let id = job.store_id.as_ref().ok_or(Unmet::NoStore)?;
+    let (prefix, purpose) = match job.kind {
+        JobKind::TestStore => (super::stores::test_prefix(&job.tenant_id, &job.id), Purpose::Test),
+        _ => (super::stores::prefix(&job.tenant_id), Purpose::Sweep),
+    };
+    access_for(hub, worker, job, id, &prefix, purpose).await
 }
 
 async fn store_of_snapshot(hub: &Hub, job: &JobRow) -> Result<Option<StoreId>> {
@@ -63,7 +100,7 @@ pub(super) async fn access_for(
 ) -> Result<StoreAccess> {
     let recipient = worker.recipient.as_ref().ok_or(Unmet::Kind)?;
     let (store, credential) = opened(hub, job, store_id, purpose).await?;
-    let granted = granted(&store, credential, prefix, purpose).await?;
+    let granted = granted(job, &store, credential, prefix, purpose).await?;
     let access = StoreAccess::S3 {
         credential: sealed(recipient, &granted.credential)?,
         read_credential: granted.read.map(|read| sealed(recipient, &read)).transpose()?,
@@ -100,9 +137,34 @@ struct Granted {
     read: Option<S3Credential>,
 }
 
-/// The store's own credential, where nothing narrower can be had.
-async fn granted(_: &Store, credential: S3Credential, _: &str, _: Purpose) -> Result<Granted> {
-    Ok(Granted { credential, read: None })
+/// As little as the purpose needs, where the store has a service for that; else the store's own credential.
+async fn granted(
+    job: &JobRow,
+    store: &Store,
+    credential: S3Credential,
+    prefix: &str,
+    purpose: Purpose,
+) -> Result<Granted> {
+    let Some(Scoping::Sts { role_arn, endpoint, session_seconds }) = &store.scoping else {
+        return Ok(Granted { credential, read: None });
+    };
+    let session = format!("xvault-{}", job.id.as_str().chars().take(57).collect::<String>());
+    let ask = Ask {
+        settings: &store.settings,
+        endpoint: endpoint.as_deref(),
+        role_arn,
+        seconds: *session_seconds,
+        session: &session,
+    };
+    let scoped = async |purpose| {
+        let policy = policy::of(&store.settings, prefix, purpose);
+        sts::assume_role(&ask, &credential, &policy).await
+    };
+    let read = match purpose {
+        Purpose::Write => Some(scoped(Purpose::ReadBack).await?),
+        _ => None,
+    };
+    Ok(Granted { credential: scoped(purpose).await?, read })
 }
 
 fn sealed(recipient: &Recipient, credential: &S3Credential) -> Result<Sealed> {
@@ -116,11 +178,6 @@ async fn note(
     job: &JobRow,
     (store, prefix, purpose): (&Store, &str, Purpose),
 ) -> Result<()> {
-    let purpose = match purpose {
-        Purpose::Write => "write",
-        Purpose::Read => "read",
-        Purpose::Delete => "delete",
-    };
     let deed = Deed {
         action: "credential.release",
         target_type: "store",
@@ -129,7 +186,8 @@ async fn note(
         details: json!({
             "job_id": job.id,
             "snapshot_id": job.snapshot_id,
-            "purpose": purpose,
+            "purpose": purpose.as_str(),
+            "scoped": store.scoping.is_some(),
             "prefix": prefix,
             "target": target(store),
         }),

@@ -13,7 +13,7 @@ use xvault_core::{JobKind, Recipient, SnapshotKey};
 use zeroize::Zeroizing;
 
 use super::enqueue::check_enabled;
-use super::{access, cleaned, complete, millis};
+use super::{access, cleaned, complete, millis, stores};
 use crate::api::error::Result;
 use crate::app::audit::{Deed, record_by_worker};
 use crate::db::credentials::StoredSecret;
@@ -37,6 +37,8 @@ pub(super) enum Unmet {
     NoStore,
     #[error("the store's credential is none: give it another one")]
     BadCredential,
+    #[error("no credentials of its own could be had for the job")]
+    Sts(#[from] access::StsError),
     #[error("the tenant has no active key to encrypt to")]
     NoKey,
     #[error("the tenant's identity is not here: only the tenant can decrypt")]
@@ -57,6 +59,7 @@ impl Unmet {
             Self::NoSnapshot => "snapshot_gone",
             Self::NoStore => "store_gone",
             Self::BadCredential => "bad_credential",
+            Self::Sts(_) => "store_sts",
             Self::NoKey => "no_key",
             Self::NoIdentity => "no_identity",
             Self::Kind => "unsupported",
@@ -85,6 +88,7 @@ async fn assignment(hub: &Hub, worker: &Worker, job: &JobRow) -> std::result::Re
         JobKind::DeleteSnapshot => Task::DeleteSnapshot { snapshot: key(job)?, store },
         JobKind::Verify => verify::verify(hub, &mut conn, worker, job, store).await?,
         JobKind::Restore => restore::task(hub, &mut conn, worker, job, store).await?,
+        JobKind::TestStore | JobKind::SweepStore => stores::task(hub, &mut conn, job, store).await?,
         _ => return Err(Unmet::Kind),
     };
     let lease = job.life.lease().ok_or(Unmet::Kind)?;
@@ -246,6 +250,7 @@ async fn fail(hub: &Hub, job: &JobRow, unmet: &Unmet) -> Result<()> {
     let error = JobError { code: unmet.code().to_owned(), message };
     let disposition = match unmet {
         Unmet::Db(_) => Disposition::Transient,
+        Unmet::Sts(error) => error.disposition,
         _ => Disposition::Permanent,
     };
     let life = job.life.fail(&lease.token, now, error.clone(), disposition)?;

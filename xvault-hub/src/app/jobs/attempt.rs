@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use xvault_core::SnapshotKey;
 
+use super::stores::next_time;
 use crate::Hub;
+use crate::db::store_sweeps::{self, Part};
 use crate::db::{self, Scope, jobs, jobs::JobRow, sources, store_attempts};
 
 /// The claimed job with its store, saved. None: it was changed by somebody else.
@@ -24,6 +26,8 @@ pub(super) async fn begin(hub: &Hub, claimed: JobRow, now: Timestamp) -> db::Res
             snapshot_id: snapshot.clone(),
         };
         store_attempts::insert(&mut tx, &key, &job.id, store, now).await?;
+        let part = Part { store_id: store.clone(), tenant_id: key.tenant_id, next_at: now };
+        store_sweeps::begin(&mut tx, (&part.store_id, &part.tenant_id), next_time(&part, now)).await?;
     }
     tx.commit().await?;
     Ok(Some(job))

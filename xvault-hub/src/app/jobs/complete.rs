@@ -131,6 +131,10 @@ fn checked(job: &JobRow, worker: &WorkerId, result: &TaskResult) -> Result<Optio
         (JobKind::Restore, TaskResult::Restore { report }) => {
             Ok(Some(serde_json::to_value(report).map_err(|error| Error::internal(&error))?))
         }
+        (JobKind::TestStore, TaskResult::TestStore { report }) => {
+            super::stores::checked_report(report).map(Some)
+        }
+        (JobKind::SweepStore, TaskResult::SweepStore { .. }) => Ok(None),
         _ => Err(Error::invalid_field("outcome.result.type", format!("the job is of type {}", job.kind))),
     }
 }
@@ -231,6 +235,8 @@ async fn store(
             let lies = (locator, job.store_id.as_ref());
             Ok(snapshots::insert(tx, manifest, lies, hub.clock().now()).await?)
         }
+        (TaskResult::TestStore { report }, _) => super::stores::tested(hub, tx, job, report).await,
+        (TaskResult::SweepStore { report }, _) => super::stores::swept(hub, tx, job, report).await,
         (TaskResult::DeleteSnapshot, Some(snapshot)) => Ok(snapshots::delete(tx, snapshot).await?),
         (TaskResult::Verify { depth, finding }, Some(snapshot)) => {
             Ok(verify::settle(hub, tx, job, snapshot, (*depth, finding)).await?)

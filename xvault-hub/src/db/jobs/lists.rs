@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
-use xvault_core::{JobId, JobKind, JobStatus, SourceId, TenantId, WorkerId};
+use xvault_core::{JobId, JobKind, JobStatus, SourceId, StoreId, TenantId, WorkerId};
 
 use super::JobRow;
 use crate::db::newest::Newest;
@@ -213,6 +213,23 @@ pub(crate) async fn unfinished_probe(
         Ok(Probing { job: JobRow::read(&row)?, is_outdated })
     };
     row.map(probing).transpose()
+}
+
+/// The test of a store for this tenant that is queued or under way: there is at most one.
+pub(crate) async fn unfinished_test(
+    conn: &mut AnyConnection,
+    store_id: &StoreId,
+    tenant_id: &TenantId,
+) -> Result<Option<JobRow>> {
+    let row = sqlx::query(
+        "SELECT * FROM jobs WHERE store_id = $1 AND tenant_id = $2 AND type = 'test_store'
+             AND status IN ('queued', 'running', 'finalizing')",
+    )
+    .bind(store_id.as_str())
+    .bind(tenant_id.as_str())
+    .fetch_optional(conn)
+    .await?;
+    row.as_ref().map(JobRow::read).transpose()
 }
 
 /// How many probes of a tenant are queued or under way.

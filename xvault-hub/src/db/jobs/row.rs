@@ -103,6 +103,18 @@ impl JobRow {
         }
     }
 
+    /// As [`JobRow::new`], of no source.
+    pub(crate) fn without_source(
+        kind: JobKind,
+        tenant_id: TenantId,
+        max_attempts: u32,
+        now: Timestamp,
+    ) -> Self {
+        // The id is thrown away.
+        let job = Self::new(kind, tenant_id, SourceId::generate(), max_attempts, now);
+        Self { source_id: None, ..job }
+    }
+
     pub(crate) fn status(&self) -> JobStatus {
         self.life.status()
     }

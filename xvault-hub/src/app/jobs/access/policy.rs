@@ -1,0 +1,96 @@
+//! What a job may do in a store, as the policy of its session: below one prefix of one bucket, and nothing else.
+
+use serde_json::{Value, json};
+use xvault_core::S3Settings;
+
+use super::Purpose;
+
+/// Puts objects and gives up uploads, and can't read, list or delete. That it can't look whether it writes over something does no
+/// harm: each attempt has a snapshot id of its own.
+const WRITE: &[&str] = &["s3:PutObject", "s3:AbortMultipartUpload"];
+const READ: &[&str] = &["s3:GetObject"];
+const DELETE: &[&str] = &["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:AbortMultipartUpload"];
+const SWEEP: &[&str] = &[
+    "s3:GetObject",
+    "s3:PutObject",
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:AbortMultipartUpload",
+    "s3:ListMultipartUploadParts",
+];
+const TEST: &[&str] = &[
+    "s3:PutObject",
+    "s3:GetObject",
+    "s3:GetObjectVersion",
+    "s3:DeleteObject",
+    "s3:DeleteObjectVersion",
+    "s3:PutObjectRetention",
+    "s3:GetObjectRetention",
+    "s3:AbortMultipartUpload",
+];
+
+/// The policy of a session for this purpose, below `prefix` of the store.
+pub(super) fn of(settings: &S3Settings, prefix: &str, purpose: Purpose) -> Value {
+    let bucket = format!("arn:aws:s3:::{}", settings.bucket);
+    let below = settings.object_key(prefix);
+    let objects = format!("{bucket}/{below}/*");
+    let mut statements =
+        vec![json!({ "Effect": "Allow", "Action": actions(purpose), "Resource": [objects] })];
+    if purpose != Purpose::Write && purpose != Purpose::ReadBack {
+        statements.push(json!({
+            "Effect": "Allow",
+            "Action": ["s3:ListBucket", "s3:ListBucketVersions"],
+            "Resource": [bucket],
+            "Condition": { "StringLike": { "s3:prefix": [below, format!("{below}/*")] } },
+        }));
+    }
+    if purpose == Purpose::Sweep || purpose == Purpose::Test {
+        // Neither of these can be narrowed to a prefix: they name keys, and settings of the bucket.
+        let looks = [
+            "s3:ListBucketMultipartUploads",
+            "s3:GetBucketVersioning",
+            "s3:GetBucketObjectLockConfiguration",
+        ];
+        statements.push(json!({ "Effect": "Allow", "Action": looks, "Resource": [bucket] }));
+    }
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+fn actions(purpose: Purpose) -> &'static [&'static str] {
+    match purpose {
+        Purpose::Write => WRITE,
+        Purpose::ReadBack | Purpose::Read => READ,
+        Purpose::Delete => DELETE,
+        Purpose::Sweep => SWEEP,
+        Purpose::Test => TEST,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_may_put_below_its_snapshot_and_nothing_else() {
+        let settings: S3Settings = serde_json::from_value(json!({ "bucket": "b-1", "prefix": "x" })).unwrap();
+        let policy = of(&settings, "tenants/t/sources/s/snapshots/1", Purpose::Write);
+        let statement = json!([{
+            "Effect": "Allow",
+            "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
+            "Resource": ["arn:aws:s3:::b-1/x/tenants/t/sources/s/snapshots/1/*"],
+        }]);
+        assert_eq!(policy["Statement"], statement);
+    }
+
+    #[test]
+    fn every_policy_fits_into_a_session() {
+        let long = "p".repeat(200);
+        let settings: S3Settings =
+            serde_json::from_value(json!({ "bucket": "b".repeat(63), "prefix": long })).unwrap();
+        let prefix = format!("tenants/{0}/sources/{0}/snapshots/{0}", "i".repeat(36));
+        for purpose in [Purpose::Write, Purpose::ReadBack, Purpose::Read, Purpose::Delete] {
+            let policy = of(&settings, &prefix, purpose).to_string();
+            assert!(policy.len() <= 2048, "{purpose:?}: {}", policy.len());
+        }
+    }
+}
