@@ -216,7 +216,7 @@ impl Running {
     /// Ends the tool before its time, here or there.
     pub(crate) async fn stop(&mut self) {
         match &mut self.side {
-            Side::Local(tool) => tool.kill(),
+            Side::Local(tool) => tool.stop().await,
             Side::Remote(tool) => tool.stop().await,
         }
     }

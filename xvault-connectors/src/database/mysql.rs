@@ -99,7 +99,22 @@ impl Mysql {
         let number = text.split(['-', ' ']).next().unwrap_or_default();
         let version = Version::parse(number).ok_or_else(|| mysql.nonsense("its version is no number"))?;
         mysql.name = format!("{} {version}", mysql.flavor);
+        mysql.check_encryption().await?;
         Ok(mysql)
+    }
+
+    /// MariaDB's clients take plain text where TLS is demanded and the server offers none.
+    async fn check_encryption(&self) -> Result<(), Error> {
+        if matches!(self.reach.server.tls, TlsMode::Disable | TlsMode::Prefer) {
+            return Ok(());
+        }
+        let rows = self.query("SHOW STATUS LIKE 'Ssl_cipher'").await?;
+        let cipher = rows.first().and_then(|row| row.get(1)).map_or("", String::as_str);
+        if !cipher.is_empty() {
+            return Ok(());
+        }
+        let reason = "the server offers no encryption".to_owned();
+        Err(Error::Tls { server: self.reach.server.place(), reason })
     }
 
     pub(crate) fn nonsense(&self, detail: &str) -> Error {

@@ -21,6 +21,9 @@ use super::{CA_PATH, Call, SECRET_PATH, Secret, Told, ToolOptions};
 use crate::Error;
 use crate::ssh::{ExecEvent, Exit};
 
+/// How long the goodbye of a tool to its server may take.
+const GOODBYE: Duration = Duration::from_secs(2);
+
 /// What is read with one call.
 const CHUNK: usize = 256 << 10;
 
@@ -93,6 +96,17 @@ impl LocalTool {
             (Some(code), _) => Exit::Status(code),
             (None, signal) => Exit::Signal(signal.unwrap_or_default().to_string()),
         })
+    }
+
+    /// Lets the tool say goodbye to its server, and ends it when that takes long.
+    pub(super) async fn stop(&mut self) {
+        if let (Some(group), None) = (self.group, self.exit) {
+            let _ = kill_process_group(group, Signal::TERM);
+            if let Ok(Ok(status)) = timeout(GOODBYE, self.child.wait()).await {
+                self.exit = Some(status);
+            }
+        }
+        self.kill();
     }
 
     /// Ends the tool and all that it started.

@@ -5,6 +5,7 @@ mod db_load;
 mod db_mysql;
 mod db_postgres;
 mod db_support;
+mod db_trouble;
 mod local;
 mod s3;
 mod s3_support;

@@ -1,0 +1,395 @@
+//! What goes wrong with databases, on real servers.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use xvault_connectors::{Control, Error};
+use xvault_testkit::databases::{MARIADB_SAMPLE, POSTGRES_SAMPLE};
+use xvault_testkit::tools::{command, run};
+use xvault_testkit::{FaultProxy, Mariadb, Postgres, Sshd};
+
+use crate::db_support::{Db, WAYS, Way, body};
+use crate::ssh_support::Kept;
+
+fn postgres() -> (&'static Postgres, String) {
+    let server = Postgres::shared();
+    let url = server.create_database();
+    let _ = server.psql(&url, POSTGRES_SAMPLE);
+    (server, url)
+}
+
+fn mysql() -> (&'static Mariadb, String) {
+    let server = Mariadb::shared();
+    let name = server.create_database();
+    let _ = server.sql(&name, MARIADB_SAMPLE);
+    (server, name)
+}
+
+#[tokio::test]
+async fn a_connection_cut_in_mid_dump_fails_the_backup() {
+    let ((postgres, url), (mysql, name)) = (postgres(), mysql());
+    for (db, port) in [(Db::postgres(postgres, &url), postgres.port), (Db::mysql(mysql, &name), mysql.port)] {
+        let proxy = FaultProxy::start(port);
+        let db = db.set("port", proxy.port).set("tls_mode", "disable");
+        let mut kept = Kept::default();
+        // Small answers pass; the dump does not.
+        proxy.cut_each_after(600_000);
+        let error = db.pull_into(&mut kept, &Control::default()).await.unwrap_err();
+        assert!(matches!(error, Error::Connection { .. } | Error::Tool { .. }), "{}: {error:?}", db.kind);
+        assert!(kept.open, "the body of the dump was not ended");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_ends_in_mid_dump_fails_the_backup() {
+    let ((postgres, url), (mysql, name)) = (postgres(), mysql());
+    for way in [Way::Tunnel, Way::Remote] {
+        for db in [Db::postgres(postgres, &url), Db::mysql(mysql, &name)] {
+            let sshd = Sshd::builder().start();
+            let db = db.by(way, &sshd);
+            let mut kept = Kept { slow: Some(Duration::from_millis(20)), ..Kept::default() };
+            let control = Control::default();
+            let pull = db.pull_into(&mut kept, &control);
+            let cut = async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                while sshd.drop_sessions() == 0 {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            let (error, ()) = tokio::join!(pull, cut);
+            assert!(error.is_err(), "{} {way:?}", db.kind);
+        }
+    }
+}
+
+/// All processes whose command line holds `word`.
+fn processes(word: &str) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let own = std::process::id();
+    let holds = |pid: &u32| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        *pid != own && line.windows(word.len()).any(|window| window == word.as_bytes())
+    };
+    pids.filter(holds).collect()
+}
+
+#[tokio::test]
+async fn cancelling_ends_the_tools_on_both_ends() {
+    let ((postgres, url), (mysql, name)) = (postgres(), mysql());
+    let sshd = Sshd::builder().start();
+    let pg_name = url.rsplit('/').next().unwrap();
+    // Dumps that wait for a lock write nothing: only being ended ends them.
+    let lock = "LOCK TABLE plain IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(20)";
+    let mut client =
+        command("psql", ["-X", "-q", "-d", &url, "-c", &format!("BEGIN; {lock}")]).spawn().unwrap();
+    while postgres.psql(&url, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted")
+        == "0\n"
+    {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for way in WAYS {
+        let db = Db::postgres(postgres, &url).by(way, &sshd);
+        let control = Control::default();
+        let word = format!("dbname='{pg_name}'");
+        let waits = async {
+            let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND application_name = 'xvault'";
+            while postgres.psql(&url, waiting) == "0\n" {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            assert!(!processes(&word).is_empty());
+            control.cancel_token().cancel();
+        };
+        let mut kept = Kept::default();
+        let (error, ()) = tokio::join!(db.pull_into(&mut kept, &control), waits);
+        assert!(matches!(error, Err(Error::Cancelled)), "{error:?}");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !processes(&word).is_empty() {
+            assert!(Instant::now() < deadline, "{way:?}: the tool lives");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    let _ = client.kill();
+    let _ = client.wait();
+    // In the middle of the data.
+    for way in WAYS {
+        let control = Control::default();
+        let token = control.cancel_token().clone();
+        let mut kept = Kept {
+            on_data: Some(Box::new(move |bytes| {
+                if bytes > 500_000 {
+                    token.cancel()
+                }
+            })),
+            ..Kept::default()
+        };
+        let error = Db::mysql(mysql, &name).by(way, &sshd).pull_into(&mut kept, &control).await;
+        assert!(matches!(error, Err(Error::Cancelled)), "{error:?}");
+    }
+}
+
+/// Looks at every process's arguments and environment while `pull` runs; counts how often it looked.
+async fn watch<T>(secrets: &[String], pull: impl Future<Output = T>) -> (T, u32) {
+    let own = std::process::id();
+    let mut pull = std::pin::pin!(pull);
+    let mut looks = 0;
+    loop {
+        tokio::select! {
+            done = &mut pull => return (done, looks),
+            () = tokio::time::sleep(Duration::from_millis(1)) => looks += 1,
+        }
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            for file in ["cmdline", "environ"] {
+                let text = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+                for secret in secrets {
+                    let shown = text.windows(secret.len()).any(|window| window == secret.as_bytes());
+                    assert!(
+                        !shown || pid == own,
+                        "{file} of {pid} shows a password: {}",
+                        String::from_utf8_lossy(&text)
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_process_shows_a_password_on_either_end() {
+    let ((postgres, url), (mysql, name)) = (postgres(), mysql());
+    let sshd = Sshd::builder().start();
+    let _ = postgres.psql(&url, "CREATE ROLE hidden_pg SUPERUSER LOGIN PASSWORD 'hidden-in-postgres'");
+    let _ = mysql.sql("", "CREATE USER hidden IDENTIFIED BY 'hidden-in-mysql'; GRANT ALL ON *.* TO hidden");
+    let secrets = ["hidden-in-postgres".to_owned(), "hidden-in-mysql".to_owned()];
+    for way in WAYS {
+        let mut pg = Db::postgres(postgres, &url).by(way, &sshd).set("username", "hidden_pg");
+        pg.password.clone_from(&secrets[0]);
+        let mut my = Db::mysql(mysql, &name).by(way, &sshd).set("username", "hidden");
+        my.password.clone_from(&secrets[1]);
+        for db in [pg, my] {
+            let mut kept = Kept { slow: Some(Duration::from_millis(5)), ..Kept::default() };
+            let (pulled, looks) = watch(&secrets, db.pull_into(&mut kept, &Control::default())).await;
+            pulled.unwrap();
+            assert!(looks > 5, "{looks}");
+        }
+    }
+    let left: Vec<_> = fs::read_dir("/dev/shm").unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with("xv.")), "{left:?}");
+}
+
+/// A program of that name in a folder of its own.
+fn fake(dir: &Path, name: &str, script: &str) {
+    let path = dir.join(name);
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn folder() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    dir
+}
+
+/// What a tool pretends to have dumped, and with which exit.
+#[tokio::test]
+async fn a_dump_without_beginning_end_or_good_exit_is_none() {
+    let ((postgres, url), (mysql, name)) = (postgres(), mysql());
+    let version = "[ \"$1\" = --version ] && { echo 'pg_dump (PostgreSQL) 15.99'; exit; }";
+    let cases = [
+        ("exit 0", "empty"),
+        ("printf 'PGDMP\\001\\016\\000\\004\\010\\001'", "cut"),
+        ("printf '%s\\n' -- '-- PostgreSQL database dump complete'", "begin"),
+        ("printf 'PGDMP'; exit 1", "exit status 1"),
+        ("kill -9 $$", "signal"),
+    ];
+    for (script, part) in cases {
+        let dir = folder();
+        fake(dir.path(), "pg_dump", &format!("{version}\n{script}"));
+        let mut db = Db::postgres(postgres, &url);
+        db.tools.folders.push(dir.path().to_owned());
+        let error = db.error().await;
+        assert!(error.to_string().contains(part), "{script}: {error}");
+    }
+    let version =
+        "case \"$*\" in *--version*) echo 'mariadb-dump  Ver 10.19 Distrib 10.11.99-MariaDB'; exit;; esac";
+    let whole = "printf '%s\\n' '-- MariaDB dump 10.19' 'INSERT' '-- Dump completed on x'";
+    for (script, part) in [
+        ("exit 0", "empty"),
+        ("echo '-- MariaDB dump 10.19'", "last line"),
+        (&format!("{whole}; exit 3"), "exit status 3"),
+    ] {
+        let dir = folder();
+        fake(dir.path(), "mariadb-dump", &format!("{version}\n{script}"));
+        let mut db = Db::mysql(mysql, &name);
+        db.tools.folders.push(dir.path().to_owned());
+        let error = db.error().await;
+        assert!(error.to_string().contains(part), "{script}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_older_than_the_server_or_with_known_holes_is_refused() {
+    let (postgres, url) = postgres();
+    let mut db = Db::postgres(postgres, &url);
+    db.tools.allow_outdated = false;
+    let dir = folder();
+    // Debian's own may be mended or not: the one in front is of the same major version.
+    let server = postgres.psql(&url, "SHOW server_version");
+    let major = server.split('.').next().unwrap();
+    fake(dir.path(), "pg_dump", &format!("echo 'pg_dump (PostgreSQL) {major}.1'"));
+    db.tools.folders.push(dir.path().to_owned());
+    match db.error().await {
+        Error::Tool { reason, .. } => assert!(reason.contains("CVE-") || reason.contains("exit"), "{reason}"),
+        // The machine's own is mended, and was preferred.
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_missing_remote_tool_and_a_forbidden_tunnel_are_named() {
+    let ((postgres, url), (mysql, name)) = (postgres(), mysql());
+    let sshd = Sshd::builder().config("AllowTcpForwarding no").config("SetEnv PATH=/nonexistent").start();
+    for db in [|| Db::postgres(Postgres::shared(), "postgres"), || Db::mysql(Mariadb::shared(), "mysql")] {
+        let tunnel = db().by(Way::Tunnel, &sshd).error().await;
+        assert!(tunnel.to_string().contains("forbids tunnels"), "{tunnel}");
+    }
+    let bin = folder();
+    for tool in ["sh", "mktemp", "dd", "rm", "env"] {
+        std::os::unix::fs::symlink(xvault_testkit::tool(tool), bin.path().join(tool)).unwrap();
+    }
+    let line = format!("ForceCommand PATH={} sh -c \"$SSH_ORIGINAL_COMMAND\"", bin.path().display());
+    let sshd = Sshd::builder().config(&line).start();
+    for db in [Db::postgres(postgres, &url), Db::mysql(mysql, &name)] {
+        let missing = db.by(Way::Remote, &sshd).error().await;
+        assert!(matches!(missing, Error::Tool { .. }), "{missing:?}");
+        assert!(missing.to_string().contains("there"), "{missing}");
+    }
+    let sshd = Sshd::builder().start();
+    let nowhere = Db::postgres(postgres, &url).by(Way::Tunnel, &sshd).set("port", 1).error().await;
+    assert!(nowhere.to_string().contains("does not reach the database"), "{nowhere}");
+}
+
+/// A key and a certificate of `name` for itself.
+fn certificate(dir: &Path, file: &str, name: &str) -> String {
+    let (key, cert) = (dir.join(format!("{file}.key")), dir.join(format!("{file}.pem")));
+    let (key_text, cert_text) = (key.to_str().unwrap(), cert.to_str().unwrap());
+    let subject = format!("/CN={name}");
+    let alternative = format!("subjectAltName=DNS:{name}");
+    let args = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", &subject];
+    let more = ["-addext", &alternative, "-keyout", key_text, "-out", cert_text];
+    let _ = run(command("openssl", args.into_iter().chain(more)).stderr(std::process::Stdio::piped()));
+    fs::read_to_string(cert).unwrap()
+}
+
+async fn check_certificates(db: impl Fn() -> Db, own: &str, other: &str) {
+    let reach = |db: Db| async move { db.source().unwrap().probe().await };
+    let refused = |outcome: Result<xvault_connectors::Probe, Error>, what: &str| {
+        let error = outcome.unwrap_err();
+        assert!(matches!(error, Error::Tls { .. }), "{what}: {error:?}");
+        assert!(error.to_string().contains("tls_ca"), "{error}");
+    };
+    let full = || db().set("host", "localhost").set("tls_mode", "verify-full");
+    refused(reach(full()).await, "self-signed, unknown");
+    refused(reach(full().set("tls_ca", other)).await, "another authority");
+    reach(full().set("tls_ca", own)).await.expect("pinned");
+    refused(reach(db().set("tls_mode", "verify-full").set("tls_ca", own)).await, "another name");
+    reach(db().set("tls_mode", "verify-ca").set("tls_ca", own)).await.expect("the name does not matter");
+    refused(reach(db().set("tls_mode", "verify-ca").set("tls_ca", other)).await, "another authority");
+    reach(db().set("tls_mode", "require")).await.expect("unchecked");
+}
+
+#[tokio::test]
+async fn certificates_are_checked_as_the_mode_says() {
+    let dir = folder();
+    let own = certificate(dir.path(), "own", "localhost");
+    let other = certificate(dir.path(), "other", "elsewhere");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    for user in ["postgres", "mysql"] {
+        let _ = run(&mut command("cp", [path("own.key"), path(&format!("{user}.key"))]));
+        let _ = run(&mut command("chown", [user.to_owned(), path(&format!("{user}.key"))]));
+        let _ = run(&mut command("chmod", ["600".to_owned(), path(&format!("{user}.key"))]));
+    }
+    let postgres = Postgres::builder()
+        .setting("ssl=on")
+        .setting(&format!("ssl_cert_file={}", path("own.pem")))
+        .setting(&format!("ssl_key_file={}", path("postgres.key")))
+        .start();
+    check_certificates(|| Db::postgres(&postgres, "postgres"), &own, &other).await;
+    let mysql = Mariadb::start_with(&[
+        &format!("--ssl-cert={}", path("own.pem")),
+        &format!("--ssl-key={}", path("mysql.key")),
+    ]);
+    let name = mysql.create_database();
+    check_certificates(|| Db::mysql(&mysql, &name), &own, &other).await;
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_refused_where_that_is_demanded() {
+    let ((postgres, url), (mysql, name)) = (postgres(), mysql());
+    for db in [Db::postgres(postgres, &url), Db::mysql(mysql, &name)] {
+        let error = db.set("tls_mode", "require").error().await;
+        assert!(matches!(error, Error::Tls { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_is_dropped_in_mid_dump_fails_it_or_waits() {
+    let ((postgres, url), (mysql, name)) = (postgres(), mysql());
+    let dropped = std::thread::spawn({
+        let url = url.clone();
+        move || {
+            std::thread::sleep(Duration::from_millis(300));
+            postgres.psql(&url, "DROP TABLE large")
+        }
+    });
+    let mut kept = Kept { slow: Some(Duration::from_millis(10)), ..Kept::default() };
+    // PostgreSQL holds every table still while it is dumped: who drops one waits. One that was gone before is no part of it.
+    let _ = Db::postgres(postgres, &url).pull_into(&mut kept, &Control::default()).await.unwrap();
+    let _ = dropped.join().unwrap();
+
+    let _ = mysql.sql(&name, "CREATE TABLE zzz_last (a INT); INSERT INTO zzz_last VALUES (1)");
+    let dropped = std::thread::spawn({
+        let name = name.clone();
+        move || {
+            std::thread::sleep(Duration::from_millis(150));
+            mysql.sql(&name, "DROP TABLE zzz_last")
+        }
+    });
+    let mut kept = Kept { slow: Some(Duration::from_millis(20)), ..Kept::default() };
+    let pulled = Db::mysql(mysql, &name).pull_into(&mut kept, &Control::default()).await;
+    let _ = dropped.join().unwrap();
+    match pulled {
+        // It was read, or gone, before.
+        Ok(_) => assert!(!kept.open),
+        Err(error) => assert!(error.to_string().contains("zzz_last"), "{error}"),
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_tables_and_a_row_of_sixteen_mebibytes_pass() {
+    let server = Postgres::shared();
+    let url = server.create_database();
+    let name = url.rsplit('/').next().unwrap();
+    let tables =
+        "DO $$ BEGIN FOR n IN 1..1000 LOOP EXECUTE format('CREATE TABLE t%s (a int)', n); END LOOP; END $$";
+    let _ = server.psql(&url, tables);
+    let _ = server.psql(&url, "CREATE TABLE wide AS SELECT repeat('wide', 4194304) AS body");
+    let (kept, _) = Db::postgres(server, &url).pull().await;
+    let dump = body(&kept, &format!("database/{name}.dump"));
+    assert!(dump.len() > 16 << 20);
+    let copy = server.create_database();
+    crate::db_support::pg_restore(server, &copy, dump);
+    assert_eq!(server.psql(&copy, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "1001\n");
+
+    let server = Mariadb::shared();
+    let name = server.create_database();
+    let _ = server
+        .sql(&name, "CREATE TABLE wide (body LONGTEXT); INSERT INTO wide VALUES (REPEAT('wide', 4194304))");
+    let (kept, _) = Db::mysql(server, &name).pull().await;
+    assert!(body(&kept, &format!("database/{name}.sql")).len() > 16 << 20);
+}
