@@ -34,19 +34,22 @@ impl<W: Write> Write for DigestWriter<W> {
 }
 
 /// A [`FileDigest`] in the making.
-#[derive(Default)]
-pub(crate) struct RunningDigest {
+#[derive(Debug, Default)]
+pub struct RunningDigest {
     sha256: Sha256,
     size_bytes: u64,
 }
 
 impl RunningDigest {
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    /// Takes in what follows.
+    pub fn update(&mut self, bytes: &[u8]) {
         self.sha256.update(bytes);
         self.size_bytes += bytes.len() as u64;
     }
 
-    pub(crate) fn finish(self) -> FileDigest {
+    /// Length and SHA-256 of all that was taken in.
+    #[must_use]
+    pub fn finish(self) -> FileDigest {
         FileDigest { size_bytes: self.size_bytes, sha256: hex(&self.sha256.finalize()) }
     }
 }

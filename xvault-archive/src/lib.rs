@@ -74,6 +74,7 @@ pub mod verify;
 mod watch;
 mod writer;
 
+pub use digest::RunningDigest;
 pub use error::{ArchiveFile, Error};
 pub use export::{Exported, REPORT_NAME, export};
 pub use extract::{ExtractOptions, ExtractStats, extract};

@@ -90,6 +90,8 @@ pub(crate) enum Command {
     Restore(Box<RestoreArgs>),
     /// Check that snapshots are undamaged
     Verify(VerifyArgs),
+    /// Copy snapshots into a second store, without a key
+    Copy(CopyArgs),
     /// Delete the snapshots that no rule keeps
     Forget(Box<ForgetArgs>),
     /// Log in at a source and look at its paths, without reading content
@@ -388,6 +390,59 @@ pub(crate) struct VerifyArgs {
     /// Without a key, sizes and hashes of the stored files are checked, which finds any damage on the disk.
     #[arg(long, short, value_name = "FILE", env = "XVAULT_IDENTITY", value_hint = ValueHint::FilePath)]
     pub(crate) identity: Option<PathBuf>,
+}
+
+/// Where copies go.
+#[derive(Debug, Args)]
+pub(crate) struct SecondStoreArgs {
+    /// The store to copy into: a directory, made when it is missing, or s3://BUCKET/PREFIX
+    ///
+    /// Its credential is read from XVAULT_TO_AWS_ACCESS_KEY_ID, XVAULT_TO_AWS_SECRET_ACCESS_KEY and
+    /// XVAULT_TO_AWS_SESSION_TOKEN; without the first of these, it is that of --store. The other AWS_* variables are read
+    /// with XVAULT_TO_ before them, too.
+    #[arg(long, value_name = "STORE", env = "XVAULT_TO_STORE", value_hint = ValueHint::DirPath)]
+    pub(crate) to_store: String,
+    /// As --s3-endpoint, for --to-store
+    #[arg(long, value_name = "URL")]
+    pub(crate) to_s3_endpoint: Option<String>,
+    /// As --s3-region, for --to-store
+    #[arg(long, value_name = "REGION")]
+    pub(crate) to_s3_region: Option<String>,
+    /// As --s3-addressing, for --to-store
+    #[arg(long, value_name = "HOW")]
+    pub(crate) to_s3_addressing: Option<AddressingArg>,
+}
+
+impl From<&SecondStoreArgs> for StoreArgs {
+    fn from(args: &SecondStoreArgs) -> Self {
+        Self {
+            store: args.to_store.clone(),
+            s3_endpoint: args.to_s3_endpoint.clone(),
+            s3_region: args.to_s3_region.clone(),
+            s3_addressing: args.to_s3_addressing,
+        }
+    }
+}
+
+/// Copy snapshots, as they are, into a second store. No key is needed; what is there already, whole and the same, is left
+/// as it is. Every byte is compared with the manifest on its way: a damaged snapshot is named, and not copied.
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// Ids, unique beginnings of ids, or `latest`
+    #[arg(value_name = "SNAPSHOT", required_unless_present = "all")]
+    pub(crate) snapshots: Vec<String>,
+    /// Every snapshot in the store
+    #[arg(long, conflicts_with = "snapshots")]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    #[command(flatten)]
+    pub(crate) to: SecondStoreArgs,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+    /// Copy at most so much a second: 20MiB, 500k
+    #[arg(long, value_name = "RATE", value_parser = parse_bytes)]
+    pub(crate) bwlimit: Option<NonZeroU64>,
 }
 
 /// Delete the snapshots that no rule keeps, source by source.

@@ -3,6 +3,7 @@
 mod backup;
 mod cat;
 mod completions;
+mod copy;
 mod forget;
 mod keygen;
 mod ls;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use xvault::connectors::{
     Control, LocalSource, MysqlSource, PostgresSource, SftpSource, Source, SshSource, Store,
 };
-use xvault::core::{Identity, SourceSettings};
+use xvault::core::{Identity, SnapshotKey, SourceSettings};
 use xvault::{Filter, Snapshot};
 
 use crate::Outcome;
@@ -37,6 +38,7 @@ pub(crate) async fn run(
         Command::Cat(args) => cat::run(&args, output, cancel).await,
         Command::Restore(args) => restore::run(&args, output, cancel).await,
         Command::Verify(args) => verify::run(&args, output, cancel).await,
+        Command::Copy(args) => copy::run(&args, output, cancel).await,
         Command::Forget(args) => forget::run(&args, output, cancel).await,
         Command::Probe(args) => probe::run(&args, output, cancel).await,
         Command::Keygen(args) => keygen::run(&args, output),
@@ -78,6 +80,23 @@ fn source(args: &SourceArgs, store: Option<&StoreArgs>) -> anyhow::Result<(Sourc
 
 fn filter(args: &FilterArgs) -> Filter {
     Filter { tenant_id: args.tenant_id.clone(), source_id: args.source_id.clone() }
+}
+
+/// The snapshots that the selectors name, or all of them.
+async fn selected(
+    store: &dyn Store,
+    (selectors, all): (&[String], bool),
+    filter: &Filter,
+) -> anyhow::Result<Vec<SnapshotKey>> {
+    if all {
+        let listed = xvault::list(store, filter).await?;
+        return Ok(listed.into_iter().map(|snapshot| snapshot.key).collect());
+    }
+    let mut keys = Vec::with_capacity(selectors.len());
+    for selector in selectors {
+        keys.push(xvault::find(store, selector, filter).await?.key());
+    }
+    Ok(keys)
 }
 
 /// The snapshot that the flags name, opened with `identities`.

@@ -10,7 +10,7 @@ use anyhow::bail;
 use xvault::connectors::{Error, FsStore, Store, Swept};
 use xvault::core::error::chain;
 
-use crate::args::StoreArgs;
+use crate::args::{SecondStoreArgs, StoreArgs};
 use crate::output::Output;
 
 /// Stagings of a crashed run on a store that can't tell whether they live.
@@ -18,8 +18,17 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// Opens the store; a backup makes the directory when it is missing, everything else needs it. A bucket is there or not.
 pub(crate) fn open(args: &StoreArgs, create: bool) -> anyhow::Result<Arc<dyn Store>> {
+    open_with(args, create, &s3::variable)
+}
+
+/// The store that copies go into; a directory is made when it is missing.
+pub(crate) fn open_second(args: &SecondStoreArgs) -> anyhow::Result<Arc<dyn Store>> {
+    open_with(&args.into(), true, &|name| s3::second_variable(name, &s3::variable))
+}
+
+fn open_with(args: &StoreArgs, create: bool, variables: s3::Variables<'_>) -> anyhow::Result<Arc<dyn Store>> {
     match args.store.split_once("://") {
-        Some(("s3", place)) => return s3::open(args, place),
+        Some(("s3", place)) => return s3::open(args, place, variables),
         Some((scheme, _)) => {
             bail!("{scheme}:// is no kind of store: give a directory, or s3://BUCKET/PREFIX")
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::TryStreamExt;
 
-use crate::{Error, Store};
+use crate::{Error, Staging, Store};
 
 /// Runs the suite against `store`, below the key prefix `tenants/conformance`, which it leaves empty.
 ///
@@ -21,6 +21,7 @@ pub async fn store(store: &dyn Store) -> Result<(), Error> {
     abandons_without_trace(store).await?;
     refuses_a_taken_prefix(store).await?;
     keeps_empty_objects(store).await?;
+    stages_again(store).await?;
     deletes_twice(store).await?;
     store.sweep(Duration::ZERO).await?;
     let left = keys(store).await?;
@@ -108,6 +109,24 @@ async fn keeps_empty_objects(store: &dyn Store) -> Result<(), Error> {
     assert_eq!(store.size(&prefix("empty/body")).await?, Some(0), "an object without a byte is an object");
     assert_eq!(store.read(&prefix("empty/body"), 0..1).await?, "");
     store.delete_all(&prefix("empty")).await
+}
+
+async fn stages_again(store: &dyn Store) -> Result<(), Error> {
+    let given_up = store.stage_again(&prefix("copy")).await?;
+    write(&*given_up, b"half").await?;
+    given_up.abandon().await?;
+    let staging = store.stage_again(&prefix("copy")).await?;
+    write(&*staging, b"whole").await?;
+    assert_eq!(staging.size("body").await?, Some(5), "what was left is written over");
+    staging.commit("last", Bytes::from_static(b"{}")).await?;
+    assert_eq!(store.read(&prefix("copy/body"), 0..10).await?, "whole");
+    store.delete_all(&prefix("copy")).await
+}
+
+async fn write(staging: &dyn Staging, body: &'static [u8]) -> Result<(), Error> {
+    let mut writer = staging.writer("body").await?;
+    writer.write(Bytes::from_static(body)).await?;
+    writer.close().await
 }
 
 async fn deletes_twice(store: &dyn Store) -> Result<(), Error> {

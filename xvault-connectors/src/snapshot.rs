@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use xvault_core::snapshot::{
     DocumentError, MANIFEST_NAME, MAX_JSON_LEN, META_NAME, REPORTED_NAME, UNREPORTED_NAME,
@@ -155,9 +156,17 @@ pub fn snapshot_of(object: &str) -> Option<(SnapshotKey, &str)> {
 /// # Errors
 /// [`Error::NotFound`] when there is no such snapshot; [`Error::Damaged`] when the manifest is.
 pub async fn manifest(store: &dyn Store, key: &SnapshotKey) -> Result<Manifest, Error> {
-    let manifest = document(store, key, MANIFEST_NAME, Manifest::from_json).await?;
+    Ok(manifest_file(store, key).await?.0)
+}
+
+/// As [`manifest`], with the file's bytes.
+///
+/// # Errors
+/// As [`manifest`].
+pub async fn manifest_file(store: &dyn Store, key: &SnapshotKey) -> Result<(Manifest, Bytes), Error> {
+    let (manifest, bytes) = document(store, key, MANIFEST_NAME, Manifest::from_json).await?;
     same_key(key, MANIFEST_NAME, &manifest.key())?;
-    Ok(manifest)
+    Ok((manifest, bytes))
 }
 
 /// The meta file of one snapshot, checked against where it lies.
@@ -165,9 +174,17 @@ pub async fn manifest(store: &dyn Store, key: &SnapshotKey) -> Result<Manifest, 
 /// # Errors
 /// As [`manifest`].
 pub async fn meta(store: &dyn Store, key: &SnapshotKey) -> Result<Meta, Error> {
-    let meta = document(store, key, META_NAME, Meta::from_json).await?;
+    Ok(meta_file(store, key).await?.0)
+}
+
+/// As [`meta`], with the file's bytes.
+///
+/// # Errors
+/// As [`manifest`].
+pub async fn meta_file(store: &dyn Store, key: &SnapshotKey) -> Result<(Meta, Bytes), Error> {
+    let (meta, bytes) = document(store, key, META_NAME, Meta::from_json).await?;
     same_key(key, META_NAME, &meta.key())?;
-    Ok(meta)
+    Ok((meta, bytes))
 }
 
 async fn document<T>(
@@ -175,13 +192,16 @@ async fn document<T>(
     key: &SnapshotKey,
     name: &str,
     parse: impl FnOnce(&[u8]) -> Result<T, DocumentError>,
-) -> Result<T, Error> {
+) -> Result<(T, Bytes), Error> {
     let file = format!("{}/{name}", key.prefix());
     let bytes = store.read(&file, 0..MAX_JSON_LEN + 1).await?;
     if bytes.len() as u64 > MAX_JSON_LEN {
         return Err(Error::Damaged { file, reason: "it is longer than 1 MiB".into() });
     }
-    parse(&bytes).map_err(|error| Error::Damaged { file, reason: error.to_string() })
+    match parse(&bytes) {
+        Ok(document) => Ok((document, bytes)),
+        Err(error) => Err(Error::Damaged { file, reason: error.to_string() }),
+    }
 }
 
 fn same_key(expected: &SnapshotKey, name: &str, found: &SnapshotKey) -> Result<(), Error> {

@@ -49,6 +49,16 @@ pub trait Store: Debug + Send + Sync {
     /// When `prefix` is taken, or the store refuses.
     async fn stage(&self, prefix: &str) -> Result<Box<dyn Staging>, Error>;
 
+    /// As [`Store::stage`], for a set whose bytes are known before, as a copy's are: objects that a dead run left of it are
+    /// written over, and where objects lie in place another run may be writing the same ones meanwhile. So nothing that
+    /// was closed is removed there when the staging is given up: it is for [`Store::sweep`].
+    ///
+    /// Whoever calls this has seen that the set does not exist.
+    ///
+    /// # Errors
+    /// When a live run stages it elsewhere than in place, or the store refuses.
+    async fn stage_again(&self, prefix: &str) -> Result<Box<dyn Staging>, Error>;
+
     /// The bytes of `range` of an object; fewer only where the object ends before the range does.
     ///
     /// # Errors

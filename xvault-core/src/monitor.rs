@@ -18,6 +18,8 @@ pub enum Phase {
     Restore,
     /// Reading a snapshot to check it.
     Verify,
+    /// Copying a snapshot, as it is, into another store.
+    Copy,
 }
 
 /// Watches a job. Called from several threads, often, and must not block.

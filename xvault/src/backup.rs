@@ -186,7 +186,7 @@ pub async fn backup(
 }
 
 /// Cleans up after an error, which is the one to tell: what can't be removed, or not soon, is for the sweep.
-async fn remove(work: impl Future<Output = Result<(), ConnectorError>>) {
+pub(crate) async fn remove(work: impl Future<Output = Result<(), ConnectorError>>) {
     drop(tokio::time::timeout(REMOVAL_PATIENCE, work).await);
 }
 
@@ -204,7 +204,7 @@ async fn fill(
     let meta_size = meta.len() as u64;
     control.run(put(staging, META_NAME, meta)).await.map_err(Error::Store)?;
     if options.unreported {
-        control.run(put(staging, UNREPORTED_NAME, UNREPORTED.into())).await.map_err(Error::Store)?;
+        control.run(put(staging, UNREPORTED_NAME, UNREPORTED)).await.map_err(Error::Store)?;
     }
     let read_back = match throw_away {
         Some(identity) => {
@@ -222,7 +222,11 @@ async fn fill(
     Ok((Manifest::from_json(&json)?, json.into()))
 }
 
-async fn put(staging: &dyn Staging, name: &str, bytes: Vec<u8>) -> Result<(), ConnectorError> {
+pub(crate) async fn put(
+    staging: &dyn Staging,
+    name: &str,
+    bytes: impl Into<Bytes>,
+) -> Result<(), ConnectorError> {
     let mut writer = staging.writer(name).await?;
     writer.write(bytes.into()).await?;
     writer.close().await

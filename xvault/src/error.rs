@@ -20,6 +20,10 @@ pub enum Error {
     #[error("target: {0}")]
     Target(#[source] xvault_connectors::Error),
 
+    /// The store that a copy was to go into could not be written or read.
+    #[error("the copy's store: {0}")]
+    SecondStore(#[source] xvault_connectors::Error),
+
     /// The artifact could not be written or read.
     #[error(transparent)]
     Archive(#[from] xvault_archive::Error),
@@ -102,7 +106,7 @@ pub enum Error {
 impl Dispose for Error {
     fn disposition(&self) -> Disposition {
         match self {
-            Self::Source(error) | Self::Store(error) | Self::Target(error) => error.disposition(),
+            Self::Source(error) | Self::Store(error) | Self::Target(error) | Self::SecondStore(error) => error.disposition(),
             Self::Archive(error) => error.disposition(),
             Self::Output(error) | Self::Outlet(error) | Self::Thread(error) => error.disposition(),
             Self::Document(_)

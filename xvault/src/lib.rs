@@ -7,6 +7,7 @@
 //! - [`Snapshot::open`]: then [`Snapshot::entries`], [`Snapshot::cat`], [`Snapshot::read_to_vec`] and [`Snapshot::restore`], or [`Snapshot::restore_to`] a [`Target`] elsewhere;
 //! - [`Snapshot::export`]: a tar, tar.zst or zip of it; [`Snapshot::export_stream`] and [`Snapshot::file_stream`]: for an HTTP response;
 //! - [`verify()`]: sizes and hashes without a key, every byte and every content hash with one;
+//! - [`copy()`]: the same snapshot in a second store, without a key;
 //! - [`forget`]: what a retention policy ([`retention`]) keeps of them, and the removal of the others;
 //! - [`Control`]: cancellation, progress and bandwidth of all of these; [`Error`]: what went wrong, and what to do about it.
 //!
@@ -72,6 +73,7 @@
 
 mod backup;
 pub mod bridge;
+mod copy;
 mod error;
 mod export;
 pub mod forget;
@@ -93,6 +95,7 @@ pub use xvault_retention as retention;
 
 pub use backup::{BackupOptions, backup};
 pub use bridge::ByteStream;
+pub use copy::{CopyReport, copy};
 pub use error::Error;
 pub use export::FileStream;
 pub use restore::RestoreOptions;

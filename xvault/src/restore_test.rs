@@ -10,7 +10,7 @@ use xvault_core::tar::{Event, TarKind, TarParser};
 use xvault_core::{ExportFormat, Identity, Phase, SnapshotKey};
 
 use crate::bridge::stoppable;
-use crate::verify::check_meta;
+use crate::verify::checked_meta;
 use crate::{Depth, Error, Snapshot, VerifyReport};
 
 /// Restores all of a snapshot as a plain tar, streams in one piece, reads that tar as whoever unpacks it would, and compares
@@ -26,7 +26,7 @@ pub async fn restore_test(
     control: &Control,
 ) -> Result<VerifyReport, Error> {
     let snapshot = Snapshot::open(store, key, identities).await?;
-    check_meta(store, snapshot.manifest(), control).await?;
+    checked_meta(store, snapshot.manifest(), control).await?;
     let promised = snapshot.manifest().content_summary;
     control.progress().phase(Phase::Verify, Some(promised.bytes));
     let watch = Watch::new(control.progress().clone());

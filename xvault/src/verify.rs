@@ -1,5 +1,6 @@
 //! Is a snapshot undamaged?
 
+use bytes::Bytes;
 use serde::Serialize;
 use xvault_archive::{ArchiveReader, Watch, verify as check};
 use xvault_connectors::{Control, Error as ConnectorError, Store, snapshot};
@@ -66,7 +67,7 @@ pub async fn verify(
 ) -> Result<VerifyReport, Error> {
     let control = &options.control;
     let manifest = control.run(snapshot::manifest(store, key)).await.map_err(Error::Store)?;
-    check_meta(store, &manifest, control).await?;
+    checked_meta(store, &manifest, control).await?;
     let artifact = Stored::open(store, key, ARTIFACT_NAME, &manifest.artifact, control).await?;
     let index = Stored::open(store, key, INDEX_NAME, &manifest.index, control).await?;
     match &options.identities {
@@ -75,15 +76,16 @@ pub async fn verify(
     }
 }
 
-pub(crate) async fn check_meta(
+/// The bytes of the meta file, which belongs to the manifest.
+pub(crate) async fn checked_meta(
     store: &dyn Store,
     manifest: &Manifest,
     control: &Control,
-) -> Result<(), Error> {
+) -> Result<Bytes, Error> {
     let key = manifest.key();
-    let meta = control.run(snapshot::meta(store, &key)).await.map_err(Error::Store)?;
+    let (meta, bytes) = control.run(snapshot::meta_file(store, &key)).await.map_err(Error::Store)?;
     if (&meta.job_id, &meta.worker_id) == (&manifest.job_id, &manifest.worker_id) {
-        return Ok(());
+        return Ok(bytes);
     }
     let file = format!("{}/{META_NAME}", key.prefix());
     let reason = "it names another job or worker than the manifest".to_owned();

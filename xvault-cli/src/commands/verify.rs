@@ -24,7 +24,8 @@ pub(super) async fn run(
     if let Some(path) = &args.identity {
         options = options.identities(keys::identities(Some(path))?);
     }
-    let keys = selected(args, &*store).await?;
+    let filter = super::filter(&args.filter);
+    let keys = super::selected(&*store, (&args.snapshots, args.all), &filter).await?;
     if keys.is_empty() {
         bail!("there is no snapshot in {} to check", store.describe());
     }
@@ -44,19 +45,6 @@ pub(super) async fn run(
         // One snapshot that was named has told its fault already.
         _ => bail!("{damaged} of {} snapshots failed the check", keys.len()),
     }
-}
-
-async fn selected(args: &VerifyArgs, store: &dyn Store) -> anyhow::Result<Vec<SnapshotKey>> {
-    let filter = super::filter(&args.filter);
-    if args.all {
-        let listed = xvault::list(store, &filter).await?;
-        return Ok(listed.into_iter().map(|snapshot| snapshot.key).collect());
-    }
-    let mut keys = Vec::with_capacity(args.snapshots.len());
-    for selector in &args.snapshots {
-        keys.push(xvault::find(store, selector, &filter).await?.key());
-    }
-    Ok(keys)
 }
 
 async fn tell_sound(

@@ -63,6 +63,7 @@ fn verb(phase: Phase) -> &'static str {
         Phase::ReadBack => "reading back",
         Phase::Restore => "restoring",
         Phase::Verify => "verifying",
+        Phase::Copy => "copying",
     }
 }
 

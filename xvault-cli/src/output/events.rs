@@ -30,6 +30,7 @@ fn word(phase: Phase) -> &'static str {
         Phase::ReadBack => "read_back",
         Phase::Restore => "restore",
         Phase::Verify => "verify",
+        Phase::Copy => "copy",
     }
 }
 

@@ -12,11 +12,16 @@ use crate::args::StoreArgs;
 
 const KEY: &str = "AWS_ACCESS_KEY_ID";
 const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
+const TOKEN: &str = "AWS_SESSION_TOKEN";
 
 /// Opens the bucket; nobody is asked yet whether it is there.
-pub(super) fn open(args: &StoreArgs, place: &str) -> anyhow::Result<Arc<dyn Store>> {
-    let settings = settings(args, place, &variable)?;
-    let credential = credential(&variable)?;
+pub(super) fn open(
+    args: &StoreArgs,
+    place: &str,
+    variables: Variables<'_>,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let settings = settings(args, place, variables)?;
+    let credential = credential(variables)?;
     Ok(Arc::new(S3Store::new(&settings, &credential, S3Options::default())?))
 }
 
@@ -34,7 +39,7 @@ pub(super) fn refuse_settings(args: &StoreArgs) -> anyhow::Result<()> {
 }
 
 /// A variable of the environment; an empty one is as good as none.
-fn variable(name: &str) -> anyhow::Result<Option<String>> {
+pub(super) fn variable(name: &str) -> anyhow::Result<Option<String>> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
         Err(std::env::VarError::NotPresent) => Ok(None),
@@ -42,7 +47,14 @@ fn variable(name: &str) -> anyhow::Result<Option<String>> {
     }
 }
 
-type Variables<'a> = &'a dyn Fn(&str) -> anyhow::Result<Option<String>>;
+/// The same variable of a second store, or that of the first one. A credential is never put together from both.
+pub(super) fn second_variable(name: &str, variables: Variables<'_>) -> anyhow::Result<Option<String>> {
+    let own = variables(&format!("XVAULT_TO_{name}"))?;
+    let is_apart = [KEY, SECRET, TOKEN].contains(&name) && variables(&format!("XVAULT_TO_{KEY}"))?.is_some();
+    if own.is_some() || is_apart { Ok(own) } else { variables(name) }
+}
+
+pub(super) type Variables<'a> = &'a dyn Fn(&str) -> anyhow::Result<Option<String>>;
 
 fn settings(args: &StoreArgs, place: &str, variables: Variables<'_>) -> anyhow::Result<S3Settings> {
     // Not repeated: it may be a secret.
@@ -98,7 +110,7 @@ fn credential(variables: Variables<'_>) -> anyhow::Result<S3Credential> {
     let (Some(access_key_id), Some(secret)) = (key, secret) else {
         bail!("no credential for the bucket: set {KEY} and {SECRET}; profiles in files are not read")
     };
-    let session_token = variables("AWS_SESSION_TOKEN")?.map(SecretString::from);
+    let session_token = variables(TOKEN)?.map(SecretString::from);
     Ok(S3Credential { access_key_id, secret_access_key: secret.into(), session_token })
 }
 
@@ -162,6 +174,24 @@ mod tests {
         }
         let error = read("bucket", &[("AWS_ENDPOINT_URL", "s3.example")]).unwrap_err().to_string();
         assert!(error.contains("setting `endpoint`"), "{error}");
+    }
+
+    #[test]
+    fn a_second_store_has_a_whole_credential_of_its_own_or_that_of_the_first() {
+        let second = |set: &[(&str, &str)]| {
+            let found = |name: &str| {
+                let found = set.iter().find(|(known, _)| *known == name);
+                Ok(found.map(|(_, value)| (*value).to_owned()))
+            };
+            credential(&|name| second_variable(name, &found))
+        };
+        let first = [(KEY, "first"), (SECRET, "s"), (TOKEN, "t")];
+        let same = second(&first).unwrap();
+        assert_eq!((same.access_key_id.as_str(), same.session_token.is_some()), ("first", true));
+        let own = [("XVAULT_TO_AWS_ACCESS_KEY_ID", "own"), ("XVAULT_TO_AWS_SECRET_ACCESS_KEY", "s")];
+        let apart = second(&[&first[..], &own].concat()).unwrap();
+        assert_eq!((apart.access_key_id.as_str(), apart.session_token.is_some()), ("own", false));
+        assert!(second(&[&first[..], &own[..1]].concat()).is_err());
     }
 
     #[test]

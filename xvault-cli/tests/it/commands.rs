@@ -11,9 +11,19 @@ use crate::world::{World, inside, run, text};
 fn every_command_has_help_that_teaches() {
     let world = World::new();
     let main = world.ok(&["--help"]).stdout;
-    for command in
-        ["backup", "snapshots", "ls", "cat", "restore", "verify", "forget", "probe", "keygen", "completions"]
-    {
+    for command in [
+        "backup",
+        "snapshots",
+        "ls",
+        "cat",
+        "restore",
+        "verify",
+        "copy",
+        "forget",
+        "probe",
+        "keygen",
+        "completions",
+    ] {
         assert!(main.contains(command), "{command}");
         let help = world.ok(&["help", command]).stdout;
         assert!(help.contains("Usage: xvault") && help.len() > 300, "{command}: {help}");

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod commands;
+mod copy;
 mod crash;
 mod exports;
 mod forget;

@@ -23,6 +23,9 @@ use super::sweep::{self, STAGING_SUFFIX, is_staging};
 use super::{Staging, Store, StoreWriter, Swept, durable, removal};
 use crate::Error;
 
+/// After how long a silent staging is dead on a file system whose locks tell nothing.
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
+
 /// A store in a local directory.
 #[derive(Debug, Clone)]
 pub struct FsStore {
@@ -95,6 +98,16 @@ impl Store for FsStore {
             Ok(FsStaging { objects, dir, target, settled: false })
         });
         Ok(Box::new(staged.await?))
+    }
+
+    async fn stage_again(&self, prefix: &str) -> Result<Box<dyn Staging>, Error> {
+        let left = self.path(&staging_key(prefix));
+        let remove = move || match sweep::sweep_staging(&left, ABANDONED) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            swept => swept.map(drop),
+        };
+        blocking(format!("remove what was staged of {}", self.path(prefix).display()), remove).await?;
+        self.stage(prefix).await
     }
 
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {

@@ -17,7 +17,7 @@ use crate::Error;
 /// The calls that a [`Hook`] hears of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
-    /// [`Store::stage`].
+    /// [`Store::stage`] and [`Store::stage_again`].
     Stage,
     /// [`Store::read`].
     Read,
@@ -109,6 +109,12 @@ impl<H: Hook + 'static> Store for HookedStore<H> {
     async fn stage(&self, prefix: &str) -> Result<Box<dyn Staging>, Error> {
         self.hook.before(Call::Stage, prefix).await?;
         let inner = self.inner.stage(prefix).await?;
+        Ok(Box::new(HookedStaging { inner, prefix: prefix.to_owned(), hook: Arc::clone(&self.hook) }))
+    }
+
+    async fn stage_again(&self, prefix: &str) -> Result<Box<dyn Staging>, Error> {
+        self.hook.before(Call::Stage, prefix).await?;
+        let inner = self.inner.stage_again(prefix).await?;
         Ok(Box::new(HookedStaging { inner, prefix: prefix.to_owned(), hook: Arc::clone(&self.hook) }))
     }
 

@@ -57,7 +57,12 @@ impl Store for MemoryStore {
             return Err(Error::io(format!("stage {prefix}"))(source));
         }
         let objects = StagedObjects::new(self.objects.clone(), prefix.to_owned());
-        Ok(Box::new(MemoryStaging { objects }))
+        Ok(Box::new(MemoryStaging { objects, is_shared: false }))
+    }
+
+    async fn stage_again(&self, prefix: &str) -> Result<Box<dyn Staging>, Error> {
+        let objects = StagedObjects::new(self.objects.clone(), prefix.to_owned());
+        Ok(Box::new(MemoryStaging { objects, is_shared: true }))
     }
 
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
@@ -89,6 +94,8 @@ impl Store for MemoryStore {
 #[derive(Debug)]
 struct MemoryStaging {
     objects: StagedObjects,
+    /// Others may be writing the same.
+    is_shared: bool,
 }
 
 #[async_trait]
@@ -110,6 +117,6 @@ impl Staging for MemoryStaging {
     }
 
     async fn abandon(self: Box<Self>) -> Result<(), Error> {
-        self.objects.delete_all().await
+        if self.is_shared { Ok(()) } else { self.objects.delete_all().await }
     }
 }

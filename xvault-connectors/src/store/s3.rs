@@ -183,6 +183,10 @@ impl Store for S3Store {
         }
     }
 
+    async fn stage_again(&self, prefix: &str) -> Result<Box<dyn Staging>, Error> {
+        Ok(Box::new(S3Staging::shared(self.clone(), prefix)))
+    }
+
     async fn read(&self, key: &str, range: Range<u64>) -> Result<Bytes, Error> {
         self.reader.read(key, range).await
     }

@@ -49,7 +49,7 @@ fn code(error: &xvault::Error) -> &'static str {
     use xvault::Error;
     match error {
         Error::Source(error) => source_code(error),
-        Error::Store(error) => store_code(error),
+        Error::Store(error) | Error::SecondStore(error) => store_code(error),
         Error::ReadBack(inner) if inner.disposition() == Disposition::Cancelled => "cancelled",
         Error::ReadBack(_) => "read_back_mismatch",
         Error::Evidence { .. } => "evidence_mismatch",

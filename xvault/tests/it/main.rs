@@ -3,6 +3,7 @@
 
 mod cancel;
 mod control;
+mod copy;
 mod export;
 mod forget;
 mod object_reader;

@@ -22,12 +22,20 @@ pub(super) struct S3Staging {
     store: S3Store,
     prefix: String,
     written: Written,
+    /// Whether what was written is to stay, whatever happens.
     settled: bool,
 }
 
 impl S3Staging {
     pub(super) fn new(store: S3Store, prefix: &str) -> Self {
         Self { store, prefix: prefix.to_owned(), written: Written::default(), settled: false }
+    }
+
+    /// As [`S3Staging::new`], where others may be writing the same objects: what was closed is never removed.
+    pub(super) fn shared(store: S3Store, prefix: &str) -> Self {
+        let mut staging = Self::new(store, prefix);
+        staging.settled = true;
+        staging
     }
 
     fn key(&self, name: &str) -> String {
@@ -67,7 +75,9 @@ impl Staging for S3Staging {
     }
 
     async fn abandon(mut self: Box<Self>) -> Result<(), Error> {
-        self.settled = true;
+        if std::mem::replace(&mut self.settled, true) {
+            return Ok(());
+        }
         remove(&self.store, &self.prefix, &self.written.names()).await
     }
 }
