@@ -70,11 +70,14 @@ fn tell_copied(
     to: &dyn Store,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let (id, CopyReport { was_there, bytes }) = (&key.snapshot_id, *report);
+    let (id, CopyReport { was_there, bytes }) = (&key.snapshot_id, report.clone());
     let value = json!({"snapshot_id": id, "ok": true, "was_there": was_there, "bytes": bytes});
-    output.result(&value, || match was_there {
-        true => format!("{id}  was in {} already, whole", to.describe()),
-        false => format!("{id}  copied into {}: {}", to.describe(), show_bytes(bytes)),
+    output.result(&value, || {
+        if was_there {
+            format!("{id}  was in {} already, whole", to.describe())
+        } else {
+            format!("{id}  copied into {}: {}", to.describe(), show_bytes(bytes))
+        }
     })?;
     Ok(())
 }
