@@ -174,7 +174,7 @@ pub(crate) struct Running {
 }
 
 enum Side {
-    Local(LocalTool),
+    Local(Box<LocalTool>),
     Remote(RemoteTool),
 }
 
@@ -183,7 +183,7 @@ impl Running {
     pub(crate) async fn start(call: Call, place: Place<'_>) -> Result<Self, Error> {
         let name = call.name();
         let side = match place {
-            Place::Here(options) => Side::Local(LocalTool::start(call, options)?),
+            Place::Here(options) => Side::Local(Box::new(LocalTool::start(call, options)?)),
             Place::There(session, options) => {
                 Side::Remote(RemoteTool::start(call, session, options.idle).await?)
             }

@@ -235,7 +235,7 @@ mod tests {
     /// Two tables and a function, written as version 1.14.
     fn sample() -> Vec<u8> {
         let mut file = b"PGDMP\x01\x0e\x00\x04\x08\x01".to_vec();
-        file.extend([int(0); 8].concat());
+        file.extend(vec![int(0); 8].concat());
         file.extend([text("shop"), text("15.18"), text("15.18"), int(3)].concat());
         for (id, has_data) in [(1, 1), (2, 0), (3, 1)] {
             file.extend(

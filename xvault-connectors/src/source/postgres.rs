@@ -1,6 +1,6 @@
 //! PostgreSQL databases, as `pg_dump` writes them.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use async_trait::async_trait;
 use xvault_core::snapshot::Evidence;
@@ -61,7 +61,7 @@ impl PostgresSource {
         names.iter().map(find).collect()
     }
 
-    fn dump_call(&self, postgres: &Postgres, tool: &PathBuf, database: &str) -> Call {
+    fn dump_call(&self, postgres: &Postgres, tool: &Path, database: &str) -> Call {
         let settings = &self.settings;
         let mut call = postgres.call(tool, database);
         call.arg("--no-password");

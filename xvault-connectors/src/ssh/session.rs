@@ -120,7 +120,7 @@ impl Session {
         opened.map_err(|error| match error {
             russh::Error::ChannelOpenFailure(reason) => Error::Remote {
                 command: format!("tunnel to {host}:{port}"),
-                reason: tunnel_refusal(reason).to_owned(),
+                reason: tunnel_refusal(&reason).to_owned(),
             },
             other => self.watch.lost_by(other),
         })
@@ -156,7 +156,7 @@ async fn connect(options: &SshOptions) -> Result<Session, Error> {
     Ok(session)
 }
 
-fn tunnel_refusal(reason: russh::ChannelOpenFailure) -> &'static str {
+fn tunnel_refusal(reason: &russh::ChannelOpenFailure) -> &'static str {
     match reason {
         russh::ChannelOpenFailure::AdministrativelyProhibited => {
             "the SSH server forbids tunnels for this account (AllowTcpForwarding)"
