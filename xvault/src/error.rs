@@ -106,7 +106,9 @@ pub enum Error {
 impl Dispose for Error {
     fn disposition(&self) -> Disposition {
         match self {
-            Self::Source(error) | Self::Store(error) | Self::Target(error) | Self::SecondStore(error) => error.disposition(),
+            Self::Source(error) | Self::Store(error) | Self::Target(error) | Self::SecondStore(error) => {
+                error.disposition()
+            }
             Self::Archive(error) => error.disposition(),
             Self::Output(error) | Self::Outlet(error) | Self::Thread(error) => error.disposition(),
             Self::Document(_)

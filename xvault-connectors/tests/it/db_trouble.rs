@@ -120,7 +120,7 @@ async fn cancelling_ends_the_tools_on_both_ends() {
         let mut kept = Kept {
             on_data: Some(Box::new(move |bytes| {
                 if bytes > 500_000 {
-                    token.cancel()
+                    token.cancel();
                 }
             })),
             ..Kept::default()

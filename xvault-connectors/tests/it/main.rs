@@ -1,5 +1,5 @@
 //! Connectors against real systems.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod db_load;
 mod db_mysql;
