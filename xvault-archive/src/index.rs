@@ -5,6 +5,7 @@
 
 mod check;
 mod line;
+mod lines;
 mod reader;
 mod writer;
 
@@ -13,7 +14,9 @@ use xvault_core::{Entry, Warning};
 
 pub(crate) use check::{TAR_END, TAR_END_LEN};
 pub use line::LineError;
+pub(crate) use lines::Lines;
 pub use reader::IndexReader;
+pub(crate) use reader::{no_end, parse, read_header};
 pub(crate) use writer::{IndexSeal, IndexWriter};
 
 /// The longest line that is read, in bytes.

@@ -9,7 +9,7 @@
 //!
 //! - [`ArchiveWriter`]: entries in, artifact and index out; parallel and bounded;
 //! - [`ArchiveReader`]: entries from the index, content from the few frames that hold it;
-//! - [`ArchiveIndex`]: the index alone, for listing without the artifact;
+//! - [`ArchiveIndex`]: the index alone, for listing without the artifact; [`browse`]: pages of it by name;
 //! - [`extract()`]: to a directory, never outside it; [`export()`]: to a tar, tar.zst or zip; [`deliver::deliver`]: to whoever restores elsewhere;
 //! - [`verify`]: sizes and hashes without a key, everything with one;
 //! - [`index`]: the lines of the index; [`Error`]: what a caller can decide on.
@@ -56,6 +56,7 @@
 //! ```
 
 mod age_stream;
+pub mod browse;
 pub mod deliver;
 mod digest;
 mod error;

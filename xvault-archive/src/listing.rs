@@ -7,7 +7,9 @@ use xvault_core::{Entry, EntryKind, EntryPath, Identity, Warning};
 
 use crate::error::{ArchiveFile, Error};
 use crate::frames::FrameTable;
-use crate::index::{IndexEntry, IndexHeader, IndexReader, Joined, Record, Segment, Totals, part_name};
+use crate::index::{
+    IndexEntry, IndexHeader, IndexReader, Joined, Lines, Record, Segment, Totals, part_name, read_header,
+};
 
 /// One thing in a snapshot as it was at the source: a stream that was stored in parts is one file again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,14 +89,23 @@ impl<I: Read + Seek> ArchiveIndex<I> {
     /// # Errors
     /// As [`ArchiveIndex::open`].
     pub fn records(&mut self) -> Result<IndexReader<&mut I>, Error> {
-        let rewind = self.index.seek(SeekFrom::Start(0));
-        rewind.map_err(|source| Error::Io { op: "read", file: ArchiveFile::Index, source })?;
+        self.rewind()?;
         let reader = IndexReader::open(&mut self.index, &self.identities)?;
-        if *reader.header() == self.header {
-            Ok(reader)
-        } else {
-            Err(Error::damaged(ArchiveFile::Index, "it changed while it was read"))
-        }
+        check_header(reader.header(), &self.header)?;
+        Ok(reader)
+    }
+
+    /// The lines after the header, from the start, as they are.
+    pub(crate) fn lines(&mut self) -> Result<Lines<&mut I>, Error> {
+        self.rewind()?;
+        let mut lines = Lines::open(&mut self.index, &self.identities)?;
+        check_header(&read_header(&mut lines)?, &self.header)?;
+        Ok(lines)
+    }
+
+    fn rewind(&mut self) -> Result<(), Error> {
+        let rewind = self.index.seek(SeekFrom::Start(0));
+        rewind.map(drop).map_err(|source| Error::Io { op: "read", file: ArchiveFile::Index, source })
     }
 
     /// All entries from the start, in the order in which they were written.
@@ -176,6 +187,13 @@ impl<I: Read + Seek> ArchiveIndex<I> {
     }
 }
 
+fn check_header(found: &IndexHeader, expected: &IndexHeader) -> Result<(), Error> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::damaged(ArchiveFile::Index, "it changed while it was read"))
+}
+
 /// The entries of an index, read as a stream. See [`ArchiveIndex::entries`].
 pub struct Entries<R: Read> {
     records: IndexReader<R>,
@@ -216,7 +234,7 @@ impl<R: Read> Iterator for Entries<R> {
 }
 
 /// Gathers parts until their closing entry; the index reader has checked that they are complete and in order.
-fn join(joining: &mut Option<ArchiveEntry>, entry: IndexEntry) -> Option<ArchiveEntry> {
+pub(crate) fn join(joining: &mut Option<ArchiveEntry>, entry: IndexEntry) -> Option<ArchiveEntry> {
     match entry.segment {
         None => Some(entry.into()),
         Some(Segment::Part { number: 1 }) => {

@@ -19,6 +19,7 @@
 //! A call with a lost lease answers 409 with code [`LEASE_LOST`], one about a finished job 409 with [`JOB_FINISHED`]: the
 //! worker stops the job and removes what it stored, unless a completion was sent before that may have arrived: then it asks.
 
+mod browse;
 mod restore;
 mod stores;
 mod verify;
@@ -40,6 +41,10 @@ use crate::{
     SnapshotKey, SourceId, SourceSettings, TenantId, WorkerId,
 };
 
+pub use browse::{
+    Browse, BrowseQuery, BrowseTask, Browsed, BrowsedChange, BrowsedEntry, BrowsedKind, ChangeKind, Cursor,
+    Facts, MAX_BROWSE_ITEMS, Name, NoCursor, StoredIndex, asked_path,
+};
 pub use restore::{
     DownloadBody, OpenDownload, OpenedDownload, RestoreReport, RestoreTarget, RestoreTask, StoredFile,
 };
@@ -73,6 +78,8 @@ pub enum QueueName {
     Shared,
     /// For the one worker where a snapshot lies.
     Worker(WorkerId),
+    /// For one worker, and for what a person waits for: long jobs don't hold it up.
+    Quick(WorkerId),
 }
 
 impl fmt::Display for QueueName {
@@ -81,6 +88,7 @@ impl fmt::Display for QueueName {
         match self {
             Self::Shared => f.write_str("xvault:jobs"),
             Self::Worker(id) => write!(f, "xvault:worker:{id}"),
+            Self::Quick(id) => write!(f, "xvault:quick:{id}"),
         }
     }
 }
@@ -314,6 +322,8 @@ pub enum Task {
     TestStore(Box<TestStoreTask>),
     /// Remove from a store what nobody wants.
     SweepStore(Box<SweepStoreTask>),
+    /// Look into a snapshot's index.
+    Browse(Box<BrowseTask>),
 }
 
 /// Where a task reads or writes snapshots, with what it takes: for this task, and no longer than that.
@@ -531,6 +541,11 @@ pub enum TaskResult {
         /// What of it the hub asked about, and the rest in numbers.
         report: SweepReport,
     },
+    /// What the index says.
+    Browse {
+        /// All of it.
+        found: Browsed,
+    },
 }
 
 /// What a user needs to know before saving a source.
@@ -595,6 +610,7 @@ mod tests {
     fn queues_are_named_as_documented() {
         assert_eq!(QueueName::Shared.to_string(), "xvault:jobs");
         assert_eq!(QueueName::Worker("w1".parse().unwrap()).to_string(), "xvault:worker:w1");
+        assert_eq!(QueueName::Quick("w1".parse().unwrap()).to_string(), "xvault:quick:w1");
     }
 
     #[test]

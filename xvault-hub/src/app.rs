@@ -21,6 +21,7 @@ pub(crate) mod observe;
 pub(crate) mod operators;
 pub(crate) mod overdue;
 pub(crate) mod passwords;
+pub(crate) mod recipients;
 pub mod recovery;
 pub(crate) mod registration;
 pub(crate) mod rekey;

@@ -13,8 +13,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use xvault_core::protocol::QueueName;
 
+use crate::app::observe::queues_of;
 use crate::app::{jobs, overdue, retention, scheduler, verify, wake, workers};
-use crate::db::{self, downloads, job_logs, refresh_tokens};
+use crate::db::{self, downloads, job_logs, recipient_challenges, refresh_tokens};
 use crate::{Hub, queue::QueueError};
 use grace::Grace;
 use pace::{Failure, repeat};
@@ -39,6 +40,8 @@ const PROVE: Duration = Duration::from_secs(300);
 const PROVE_SOON: Duration = Duration::from_secs(30);
 /// How often what is old is removed.
 const TIDY: Duration = Duration::from_secs(3600);
+/// The same for looks into snapshots: a deletion waits for those that are not over.
+const TIDY_BROWSES: Duration = Duration::from_secs(60);
 /// How long download links are remembered after their end.
 const ENDED_LINKS: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Lines that are removed in one statement: SQLite has one writer, and it must not be held up.
@@ -84,6 +87,7 @@ impl Hub {
             repeat("download janitor", &stop, || tidy_downloads(self)),
             repeat("store sweeper", &stop, || sweep_stores(self)),
             repeat("queue janitor", &stop, || tidy_queues(self)),
+            repeat("browse janitor", &stop, || tidy_browses(self)),
             retention_passes(&stop, || retain(self)),
         );
     }
@@ -197,9 +201,10 @@ async fn watch(hub: &Hub) -> Result<Duration, Failure> {
     Ok(hub.settings().heartbeat)
 }
 
-/// Removes refresh tokens that have run out.
+/// Removes refresh tokens and challenges that have run out.
 async fn tidy_sessions(hub: &Hub) -> Result<Duration, Failure> {
     refresh_tokens::delete_expired(&mut *hub.db().conn().await?, hub.clock().now()).await?;
+    recipient_challenges::delete_expired(&mut *hub.db().conn().await?, hub.clock().now()).await?;
     Ok(TIDY)
 }
 
@@ -218,10 +223,16 @@ async fn tidy_downloads(hub: &Hub) -> Result<Duration, Failure> {
     Ok(TIDY)
 }
 
+/// Removes looks into snapshots that nobody waits for.
+async fn tidy_browses(hub: &Hub) -> Result<Duration, Failure> {
+    jobs::tidy_browses(hub, BATCH).await.map_err(|error| Failure(error.message().to_owned()))?;
+    Ok(TIDY_BROWSES)
+}
+
 /// Removes what finished messages leave in the queues.
 async fn tidy_queues(hub: &Hub) -> Result<Duration, Failure> {
     let workers = db::workers::all(&mut *hub.db().conn().await?).await?;
-    let own = workers.into_iter().map(|worker| QueueName::Worker(worker.id));
+    let own = workers.iter().flat_map(|worker| queues_of(&worker.id));
     for queue in std::iter::once(QueueName::Shared).chain(own) {
         hub.queue().clean(&queue).await?;
     }

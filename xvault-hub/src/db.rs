@@ -15,6 +15,7 @@ pub(crate) mod needs;
 pub(crate) mod newest;
 pub(crate) mod passing;
 mod pool;
+pub(crate) mod recipient_challenges;
 pub(crate) mod recovery;
 pub(crate) mod refresh_tokens;
 pub(crate) mod retention;

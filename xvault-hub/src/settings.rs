@@ -80,6 +80,8 @@ pub struct Settings {
     pub registration: Registration,
     /// How often somebody may try to log in.
     pub login_limit: LoginLimit,
+    /// How long somebody who looks into a snapshot waits for the worker, at most 25 s.
+    pub browse_wait: Duration,
     /// How many streams of events are open at once.
     pub stream_limit: StreamLimit,
     /// How many connections are open at once. Others wait.
@@ -120,6 +122,7 @@ impl Settings {
             retention_interval: Duration::from_secs(6 * 3600),
             registration: Registration::default(),
             login_limit: LoginLimit::default(),
+            browse_wait: Duration::from_secs(20),
             stream_limit: StreamLimit::default(),
             max_connections: 4096,
             // Longer than proxies keep idle connections (60 s): else a request may meet one that is just being closed.

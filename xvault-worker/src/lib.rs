@@ -18,10 +18,11 @@
 //! // The hub of this program sends a message for each job into one of these.
 //! let (_shared_jobs, shared) = channel(1000);
 //! let (_own_jobs, own) = channel(1000);
+//! let (_quick_jobs, quick) = channel(1000);
 //!
 //! let token = "xvw_token-that-the-hub-gave".into();
 //! let config = WorkerConfig::new("worker-1".parse()?, token, "http://127.0.0.1:8080", &backups);
-//! let worker = Worker::new(config, Feed::Local(LocalFeed::new(shared, own)))?;
+//! let worker = Worker::new(config, Feed::Local(LocalFeed::new(shared, own, quick)))?;
 //! println!("secrets for this worker are sealed to {}", worker.recipient());
 //!
 //! // Neither hub nor queue need to be there yet.

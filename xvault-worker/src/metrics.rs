@@ -62,6 +62,7 @@ fn queue_label(queue: &QueueName) -> QueueLabel {
     let queue = match queue {
         QueueName::Shared => "shared",
         QueueName::Worker(_) => "own",
+        QueueName::Quick(_) => "quick",
     };
     QueueLabel { queue }
 }

@@ -76,15 +76,17 @@ impl Feed {
 pub struct LocalFeed {
     shared: Line,
     own: Line,
+    quick: Line,
 }
 
 type Line = Arc<Mutex<Receiver<JobMessage>>>;
 
 impl LocalFeed {
-    /// From the receiver of [`QueueName::Shared`] and that of this worker's own queue.
+    /// From the receivers of [`QueueName::Shared`] and of this worker's [`QueueName::Worker`] and [`QueueName::Quick`].
     #[must_use]
-    pub fn new(shared: Receiver<JobMessage>, own: Receiver<JobMessage>) -> Self {
-        Self { shared: Arc::new(Mutex::new(shared)), own: Arc::new(Mutex::new(own)) }
+    pub fn new(shared: Receiver<JobMessage>, own: Receiver<JobMessage>, quick: Receiver<JobMessage>) -> Self {
+        let [shared, own, quick] = [shared, own, quick].map(|line| Arc::new(Mutex::new(line)));
+        Self { shared, own, quick }
     }
 
     /// The messages of one queue. A stream that is dropped loses none: the next one goes on.
@@ -92,6 +94,7 @@ impl LocalFeed {
         let line = match queue {
             QueueName::Shared => self.shared.clone(),
             QueueName::Worker(_) => self.own.clone(),
+            QueueName::Quick(_) => self.quick.clone(),
         };
         let next = move |cx: &mut Context<'_>| {
             line.lock().unwrap_or_else(PoisonError::into_inner).poll_recv(cx).map(|message| message.map(Some))
@@ -329,8 +332,8 @@ mod tests {
     #[tokio::test]
     async fn a_local_stream_that_breaks_off_loses_no_message() {
         let (sender, shared) = channel(8);
-        let (_own, own) = channel(8);
-        let feed = LocalFeed::new(shared, own);
+        let ((_own, own), (_quick, quick)) = (channel(8), channel(8));
+        let feed = LocalFeed::new(shared, own, quick);
         for id in ["a", "b", "c"] {
             sender.try_send(JobMessage { job_id: id.parse().unwrap() }).unwrap();
         }

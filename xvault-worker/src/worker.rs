@@ -1,6 +1,7 @@
 //! The worker as a whole: starts its loops, and stops them in order.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ use crate::queue::{Consumer, Feed, Handler, Undelivered};
 use crate::slots::Slots;
 use crate::{http, identity, reconcile};
 
+/// How many quick jobs run beside the others: people wait for them, and they hold little memory.
+const QUICK: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 /// How long loops without a job may take to end: somebody may hold a connection to `/metrics` open.
 const LINGER: Duration = Duration::from_secs(5);
 /// How long cancelled jobs may take to be handed back.
@@ -176,7 +179,8 @@ impl Worker {
         }
     }
 
-    /// Starts a consumer for the shared queue, which an operator can pause, and one for the worker's own.
+    /// Starts a consumer for the shared queue, which an operator can pause, one for the worker's own, and one with slots of its own
+    /// for what somebody waits for, so that long jobs don't hold it up.
     fn consume(
         &self,
         loops: &TaskTracker,
@@ -185,10 +189,13 @@ impl Worker {
         paused: &watch::Sender<bool>,
     ) {
         let (slots, claims) = (Slots::new(self.config.concurrency), Claims::default());
-        let never = watch::Sender::new(false);
-        for (queue, paused) in
-            [(QueueName::Shared, paused), (QueueName::Worker(self.config.worker_id.clone()), &never)]
-        {
+        let (quick, never) = (Slots::new(QUICK), watch::Sender::new(false));
+        let id = || self.config.worker_id.clone();
+        for (queue, slots, paused) in [
+            (QueueName::Shared, &slots, paused),
+            (QueueName::Worker(id()), &slots, &never),
+            (QueueName::Quick(id()), &quick, &never),
+        ] {
             let intake = Intake {
                 tools: self.tools.clone(),
                 slots: slots.clone(),

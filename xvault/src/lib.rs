@@ -4,7 +4,7 @@
 //!
 //! - [`backup()`]: pulls a [`Source`] into a [`Store`], for the recipients in [`BackupOptions`], and reads back what was stored;
 //! - [`list`] and [`find`]: which snapshots there are, and the one that is meant (an id, its beginning, or [`LATEST`]);
-//! - [`Snapshot::open`]: then [`Snapshot::entries`], [`Snapshot::cat`], [`Snapshot::read_to_vec`] and [`Snapshot::restore`], or [`Snapshot::restore_to`] a [`Target`] elsewhere;
+//! - [`Snapshot::open`]: then [`Snapshot::entries`], [`Snapshot::list`], [`Snapshot::search`], [`Snapshot::diff`], [`Snapshot::cat`], [`Snapshot::read_to_vec`] and [`Snapshot::restore`], or [`Snapshot::restore_to`] a [`Target`] elsewhere;
 //! - [`Snapshot::export`]: a tar, tar.zst or zip of it; [`Snapshot::export_stream`] and [`Snapshot::file_stream`]: for an HTTP response;
 //! - [`verify()`]: sizes and hashes without a key, every byte and every content hash with one;
 //! - [`copy()`]: the same snapshot in a second store, without a key;
@@ -73,6 +73,7 @@
 
 mod backup;
 pub mod bridge;
+mod browse;
 mod copy;
 mod error;
 mod export;

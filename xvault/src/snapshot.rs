@@ -91,6 +91,10 @@ impl<'s> Snapshot<'s> {
         &self.manifest
     }
 
+    pub(crate) fn identities(&self) -> Vec<Identity> {
+        self.identities.clone()
+    }
+
     /// Shows every entry to `visit`, in the order of the artifact, until it breaks; `visit` runs on a thread
     /// and may block. Reads the index only. A dump that was stored in parts is one entry.
     ///
@@ -100,7 +104,7 @@ impl<'s> Snapshot<'s> {
         &self,
         visit: impl FnMut(ArchiveEntry) -> ControlFlow<()> + Send + 'static,
     ) -> Result<(), Error> {
-        self.with_index(move |index| show(index.entries()?, visit)).await
+        self.with_index(&Control::default(), move |index| show(index.entries()?, visit)).await
     }
 
     /// Shows to `visit` what could not be read whole when the snapshot was made, until it breaks. Reads the index only.
@@ -111,7 +115,7 @@ impl<'s> Snapshot<'s> {
         &self,
         visit: impl FnMut(Warning) -> ControlFlow<()> + Send + 'static,
     ) -> Result<(), Error> {
-        self.with_index(move |index| show(index.warnings()?, visit)).await
+        self.with_index(&Control::default(), move |index| show(index.warnings()?, visit)).await
     }
 
     /// Writes the content of one file to `out`, on a thread. Reads the index and the frames that hold the file.
@@ -154,13 +158,14 @@ impl<'s> Snapshot<'s> {
     }
 
     /// Runs `work` on a thread with the stored index.
-    async fn with_index(
+    pub(crate) async fn with_index<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut ArchiveIndex<ObjectReader>) -> Result<(), Error> + Send + 'static,
-    ) -> Result<(), Error> {
-        let index = self.index(&Control::default()).await?;
+        control: &Control,
+        work: impl FnOnce(&mut ArchiveIndex<ObjectReader>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let index = self.index(control).await?;
         let (key, identities) = (self.manifest.key(), self.identities.clone());
-        with_objects(&[&index], &Control::default(), move |readers| {
+        with_objects(&[&index], control, move |readers| {
             let [index] = exactly(readers)?;
             let mut index = ArchiveIndex::open(index, &identities)?;
             index.expect_key(&key)?;
@@ -192,7 +197,7 @@ impl<'s> Snapshot<'s> {
         Stored::open(&*self.store, &key, ARTIFACT_NAME, digest, control).await
     }
 
-    async fn index(&self, control: &Control) -> Result<Stored<'_>, Error> {
+    pub(crate) async fn index(&self, control: &Control) -> Result<Stored<'_>, Error> {
         let (key, digest) = (self.manifest.key(), &self.manifest.index);
         Stored::open(&*self.store, &key, INDEX_NAME, digest, control).await
     }

@@ -3,6 +3,7 @@
 //! - `seed_flow`: from nothing to a snapshot that age, zstd and tar open, with curl;
 //! - `redis_trouble`, `worker_trouble`, `hub_trouble`, `postgres_trouble`: what goes wrong in a fleet, and how it heals unaided;
 //! - `seed_retention`: schedules and retention, with curl;
+//! - `browse`: what lies in snapshots, and what changed, without restoring;
 //! - `seed_restore`: restores and downloads, with curl;
 //! - `database_put_back`: an older copy of the database costs no snapshot that was on record since;
 //! - `retention_story`: a year of backups, and what is left of it;
@@ -22,6 +23,7 @@
 )]
 
 mod api;
+mod browse;
 mod curl;
 mod database;
 mod database_put_back;

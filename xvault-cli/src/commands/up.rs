@@ -142,9 +142,11 @@ async fn worker(args: &UpArgs, hub: &Hub, queue: &LocalQueue, address: SocketAdd
     // Its downloads are served beside the hub.
     config.download_url = Some(hub_url(address));
     let config = args.worker.apply(config);
-    let receivers = queue.receiver(&QueueName::Shared).zip(queue.receiver(&QueueName::Worker(id)));
-    let (shared, own) = receivers.context("the queue's receivers are taken")?;
-    Ok(Worker::new(config, Feed::Local(LocalFeed::new(shared, own)))?)
+    let taken = || "the queue's receivers are taken";
+    let receiver = |name| queue.receiver(&name).with_context(taken);
+    let shared = receiver(QueueName::Shared)?;
+    let (own, quick) = (receiver(QueueName::Worker(id.clone()))?, receiver(QueueName::Quick(id))?);
+    Ok(Worker::new(config, Feed::Local(LocalFeed::new(shared, own, quick)))?)
 }
 
 /// How the worker reaches a hub that listens on `address`, which may mean every address.

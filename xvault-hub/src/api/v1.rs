@@ -7,10 +7,12 @@ mod auth;
 mod config;
 mod credentials;
 mod downloads;
+mod entries;
 mod job_events;
 mod job_logs;
 mod jobs;
 mod plan_page;
+mod recipients;
 mod restores;
 mod retention;
 mod schedule_fields;
@@ -35,6 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
         .merge(auth::routes())
         .merge(sessions::routes())
         .merge(tenants::routes())
+        .merge(recipients::routes())
         .merge(users::routes())
         .merge(api_keys::routes())
         .merge(credentials::routes())
@@ -49,6 +52,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
         .merge(snapshot_verify::routes())
         .merge(downloads::routes())
         .merge(restores::routes())
+        .merge(entries::routes())
         .merge(retention::routes())
         .merge(workers::routes())
         .merge(settings::routes())

@@ -6,6 +6,7 @@
 mod access;
 mod assign;
 mod attempt;
+mod browse;
 mod claim;
 mod complete;
 mod delete;
@@ -20,6 +21,7 @@ mod restore;
 mod stores;
 
 pub(crate) use assign::assign;
+pub(crate) use browse::{Ask, browse, tidy as tidy_browses};
 pub(crate) use claim::claim;
 pub(crate) use complete::complete;
 pub(crate) use delete::{call_off, delete_snapshot, deletion, resume};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::time::{Instant, timeout_at};
+use xvault_core::WorkerId;
 use xvault_core::protocol::QueueName;
 
 use crate::Hub;
@@ -40,9 +41,14 @@ async fn rows(hub: &Hub) -> db::Result<(Vec<Worker>, Rows)> {
     Ok((workers, Rows { jobs: jobs.collect(), workers: ages, sources_overdue, snapshots_damaged }))
 }
 
+/// The queues of one worker.
+pub(crate) fn queues_of(worker: &WorkerId) -> [QueueName; 2] {
+    [QueueName::Worker(worker.clone()), QueueName::Quick(worker.clone())]
+}
+
 /// The lengths of all queues, asked for at once.
 async fn depths(hub: &Hub, workers: &[Worker]) -> Vec<(String, i64)> {
-    let own = workers.iter().map(|worker| QueueName::Worker(worker.id.clone()));
+    let own = workers.iter().flat_map(|Worker { id, .. }| queues_of(id));
     let deadline = Instant::now() + PATIENCE;
     let asked = std::iter::once(QueueName::Shared).chain(own).map(|queue| async move {
         let depth = timeout_at(deadline, hub.queue().depth(&queue)).await.ok()?.ok()?;

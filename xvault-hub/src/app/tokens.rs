@@ -15,6 +15,8 @@ use xvault_core::snapshot::hex;
 pub(crate) enum Kind {
     /// A program of a tenant.
     ApiKey,
+    /// Shows that somebody could decrypt it.
+    Challenge,
     /// Buys access tokens, once.
     Refresh,
     /// A worker.
@@ -25,6 +27,7 @@ impl Kind {
     fn prefix(self) -> &'static str {
         match self {
             Self::ApiKey => "xvk_",
+            Self::Challenge => "xvc_",
             Self::Refresh => "xvr_",
             Self::Worker => "xvw_",
         }

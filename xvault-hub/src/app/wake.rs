@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use xvault_core::WorkerId;
 use xvault_core::error::chain;
 use xvault_core::protocol::{JobMessage, QueueName};
+use xvault_core::{JobKind, WorkerId};
 
 use crate::Hub;
 use crate::db::{self, jobs, jobs::JobRow, workers};
@@ -80,7 +80,10 @@ async fn give_back(hub: &Hub, job: &JobRow) {
 
 /// Where a job's messages go.
 fn queue_of(job: &JobRow) -> QueueName {
-    queue_for(job.target_worker_id.as_ref())
+    match (job.kind, &job.target_worker_id) {
+        (JobKind::Browse, Some(worker)) => QueueName::Quick(worker.clone()),
+        (_, worker) => queue_for(worker.as_ref()),
+    }
 }
 
 /// The queue of a worker, or the shared one.
@@ -92,7 +95,7 @@ fn queue_for(worker: Option<&WorkerId>) -> QueueName {
 pub(crate) async fn redirect(hub: &Hub, job: &JobRow) -> db::Result<()> {
     let able = workers::available(&mut *hub.db().conn().await?, job.capability.as_deref()).await?;
     let queue = match &job.target_worker_id {
-        Some(target) => QueueName::Worker(target.clone()),
+        Some(_) => queue_of(job),
         None => match able.into_iter().next() {
             Some(worker) => QueueName::Worker(worker.id),
             None => return Ok(()),

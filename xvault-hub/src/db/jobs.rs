@@ -3,11 +3,15 @@
 //! A row is read with its [`xvault_core::job::Life`]; [`save`] writes the next one back only if the row is still the one that was read. No
 //! other statement changes the columns of a job's state.
 
+mod browses;
 mod deletions;
 mod lists;
 mod row;
 mod verifications;
 
+pub(crate) use browses::{
+    count_unfinished_browses, delete_browse, delete_finished_browses, unfinished_browses,
+};
 pub(crate) use deletions::{adopt, queued_by_hub, reader, unfinished_deletion};
 pub(crate) use lists::{
     Filter, Probing, Sent, count_unfinished_probes, counts, due_for_push, eligible, expired, hasten, list,

@@ -23,6 +23,8 @@ pub(crate) struct Newest<'a> {
     pub(crate) marks: &'a [(&'static str, Option<bool>)],
     /// Columns that must hold a value.
     pub(crate) values: &'a [(&'static str, Option<&'a str>)],
+    /// A column that must not hold a word.
+    pub(crate) except: Option<(&'static str, &'static str)>,
     /// Only those that were made then or later.
     pub(crate) since: Option<Timestamp>,
     /// Only those that were made before.
@@ -40,6 +42,7 @@ impl<'a> Newest<'a> {
             words: &[],
             marks: &[],
             values: &[],
+            except: None,
             since: None,
             until: None,
         }
@@ -105,6 +108,9 @@ impl<'a> Newest<'a> {
                 Some(false) => text.push_str(&format!(" AND {column} IS NULL")),
                 None => {}
             }
+        }
+        if let Some((column, word)) = self.except {
+            text.push_str(&format!(" AND {} <> '{word}'", shown(column)));
         }
         text.push_str(" ORDER BY id DESC LIMIT $2");
         text

@@ -48,6 +48,18 @@ pub(crate) async fn insert(conn: &mut AnyConnection, key: &TenantKey, now: Times
     Ok(())
 }
 
+/// New snapshots are not encrypted to the keys of today any more. Their identities stay for old ones.
+pub(crate) async fn rotate(conn: &mut AnyConnection, tenant_id: &TenantId, now: Timestamp) -> Result<()> {
+    sqlx::query(
+        "UPDATE tenant_keys SET key_status = 'rotated', updated_at = $2 WHERE tenant_id = $1 AND key_status = 'active'",
+    )
+    .bind(tenant_id.as_str())
+    .bind(now.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// The keys whose identity is here, of today and of earlier, newest first.
 pub(crate) async fn with_identity(conn: &mut AnyConnection, tenant_id: &TenantId) -> Result<Vec<TenantKey>> {
     let rows = sqlx::query(

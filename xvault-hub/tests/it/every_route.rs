@@ -100,7 +100,7 @@ async fn belongings(tenant: &Tenant, worker: &FakeWorker) -> Belongings {
 }
 
 async fn call(caller: &Caller, route: &Route, own: &Belongings, named: &Belongings, fresh: &str) -> Answer {
-    let path = route.path.replace("{id}", named.id(route.names));
+    let path = route.path.replace("{id}", named.id(route.names)).replace("{other}", &own.snapshot);
     let body = route.body(&own.tenant, &own.source, fresh);
     let method: Method = route.method.parse().unwrap();
     // A stream goes on for minutes; a test only wants to know how it begins.

@@ -1,6 +1,7 @@
 //! One job from its assignment to its end: does it, reports, and cleans up where it may not count.
 
 mod backup;
+mod browse;
 mod delete;
 pub(crate) mod fault;
 pub(crate) mod place;
@@ -110,6 +111,7 @@ fn kind(task: &Task) -> JobKind {
         Task::Restore(_) => JobKind::Restore,
         Task::TestStore(_) => JobKind::TestStore,
         Task::SweepStore(_) => JobKind::SweepStore,
+        Task::Browse(_) => JobKind::Browse,
         _ => JobKind::Backup,
     }
 }
@@ -481,6 +483,7 @@ async fn perform(
         Task::Restore(task) => restore::run(tools, task, (control, report)).await,
         Task::TestStore(task) => stores::test(tools, task, &control).await,
         Task::SweepStore(task) => stores::sweep(tools, task, &control).await,
+        Task::Browse(task) => browse::run(tools, task, &control).await,
         _ => Err(Fault::permanent("unknown_task", "this worker is too old for the job")),
     }
 }

@@ -3,10 +3,14 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use xvault::core::protocol::{LogLevel, Outcome, Sealed, StoreAccess, Task, TaskResult};
+use xvault::core::protocol::{
+    Browse, BrowseQuery, BrowseTask, Browsed, LogLevel, Name, Outcome, Sealed, StoreAccess, StoredIndex,
+    Task, TaskResult,
+};
+use xvault::core::secret::ExposeSecret as _;
 use xvault::core::snapshot::Locator;
-use xvault::core::{Disposition, JobId, JobStatus, SourceSettings};
-use xvault_testkit::{Sshd, tools};
+use xvault::core::{Disposition, JobId, JobStatus, SnapshotKey, SourceSettings};
+use xvault_testkit::{FaultProxy, Sshd, tools};
 
 use crate::support::{Bench, key_of, local, password, remains, ssh};
 
@@ -244,4 +248,55 @@ async fn a_credential_sealed_to_another_worker_is_no_use() {
     let job_id = bench.submit(bench.backup_of(source, password(&sshd, &other)));
     assert!(crate::support::eventually(|| bench.hub.job(&job_id, |job| job.completions == 1)).await);
     assert_eq!(failure(&bench, &job_id).0, "credential_unreadable");
+}
+
+/// A look into a directory of a snapshot, with these identities.
+fn look(snapshot: SnapshotKey, directory: &std::path::Path, identities: Sealed) -> Task {
+    let directory = directory.strip_prefix("/").unwrap();
+    Task::Browse(Box::new(BrowseTask {
+        snapshot: StoredIndex { snapshot, store: StoreAccess::LocalFs },
+        other: None,
+        identities,
+        query: BrowseQuery {
+            what: Browse::List,
+            directory: Some(Name::of(directory.as_os_str().as_encoded_bytes())),
+            cursor: None,
+            limit: 10,
+        },
+    }))
+}
+
+#[tokio::test]
+async fn a_look_into_a_snapshot_does_not_wait_for_long_backups() {
+    let sshd = Sshd::builder().start();
+    fs::write(sshd.home.join("big"), vec![7; 4 << 20]).unwrap();
+    let tap = FaultProxy::start(sshd.port);
+    let bench = Bench::with(|config| config.concurrency = std::num::NonZeroUsize::MIN, None).await;
+    fs::write(bench.data().join("letter"), "Dear Sirs").unwrap();
+    let first = bench.local_backup();
+    let key = key_of(&first);
+    let first = bench.submit(first);
+    bench.reaches(&first, JobStatus::Completed).await;
+    tap.stall_after(1 << 20);
+    let source = SourceSettings::Sftp(ssh(&sshd, tap.port, "."));
+    let busy = bench.submit(bench.backup_of(source, password(&sshd, &bench.recipient)));
+    assert!(crate::support::eventually(|| tap.bytes_to_client() >= 1 << 20).await, "the only slot is taken");
+
+    let seal = |text: &str| Sealed::to(&bench.recipient, text.as_bytes()).unwrap();
+    let own = seal(bench.identity.to_secret().expose_secret());
+    let job_id = bench.submit_quick(look(key.clone(), &bench.data(), own.clone()));
+    bench.reaches(&job_id, JobStatus::Completed).await;
+    let TaskResult::Browse { found: Browsed::Entries { entries, next_cursor } } = result(&bench, &job_id)
+    else {
+        panic!("{:?}", result(&bench, &job_id))
+    };
+    assert_eq!((entries.len(), entries[0].facts.size, next_cursor), (1, Some(9), None));
+    let job_id = bench.submit_quick(look(key.clone(), &bench.data().join("nowhere"), own));
+    bench.reaches(&job_id, JobStatus::Completed).await;
+    assert_eq!(result(&bench, &job_id), TaskResult::Browse { found: Browsed::Absent });
+    let strange = seal(xvault::core::Identity::generate().to_secret().expose_secret());
+    let job_id = bench.submit_quick(look(key, &bench.data(), strange));
+    bench.reaches(&job_id, JobStatus::Failed).await;
+    assert!(failure(&bench, &job_id).1.contains("encrypted to other keys"), "{:?}", failure(&bench, &job_id));
+    assert_eq!(bench.hub.status(&busy), JobStatus::Running);
 }

@@ -29,7 +29,7 @@ pub(crate) struct Bench {
     pub(crate) recipient: Recipient,
     pub(crate) shutdown: CancellationToken,
     running: Option<JoinHandle<Result<(), Error>>>,
-    queues: Option<[Sender<JobMessage>; 2]>,
+    queues: Option<[Sender<JobMessage>; 3]>,
     dir: TempDir,
 }
 
@@ -47,8 +47,9 @@ impl Bench {
         adjust(&mut config);
         let (shared, shared_end) = channel(1000);
         let (own, own_end) = channel(1000);
-        let queues = feed.is_none().then_some([shared, own]);
-        let feed = feed.unwrap_or_else(|| Feed::Local(LocalFeed::new(shared_end, own_end)));
+        let (quick, quick_end) = channel(1000);
+        let queues = feed.is_none().then_some([shared, own, quick]);
+        let feed = feed.unwrap_or_else(|| Feed::Local(LocalFeed::new(shared_end, own_end, quick_end)));
         let worker = Worker::new(config, feed).unwrap();
         let (recipient, shutdown) = (worker.recipient().clone(), CancellationToken::new());
         let running = Some(tokio::spawn(worker.run(shutdown.clone())));
@@ -69,6 +70,13 @@ impl Bench {
 
     pub(crate) fn send_own(&self, job_id: &JobId) {
         self.queues.as_ref().unwrap()[1].try_send(JobMessage { job_id: job_id.clone() }).unwrap();
+    }
+
+    /// As [`Bench::submit`], for a job that somebody waits for.
+    pub(crate) fn submit_quick(&self, task: Task) -> JobId {
+        let job_id = self.hub.add(task);
+        self.queues.as_ref().unwrap()[2].try_send(JobMessage { job_id: job_id.clone() }).unwrap();
+        job_id
     }
 
     /// Adds a job and wakes the worker for it.

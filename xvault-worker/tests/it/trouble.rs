@@ -402,7 +402,8 @@ async fn reconciliation_removes_what_is_superseded_and_was_not_reported_and_noth
     let config = crate::support::config(&hub, bench.storage().parent().unwrap());
     let (_shared, shared) = tokio::sync::mpsc::channel(1);
     let (_own, own) = tokio::sync::mpsc::channel(1);
-    let feed = xvault_worker::Feed::Local(xvault_worker::LocalFeed::new(shared, own));
+    let (_quick, quick) = tokio::sync::mpsc::channel(1);
+    let feed = xvault_worker::Feed::Local(xvault_worker::LocalFeed::new(shared, own, quick));
     let again = xvault_worker::Worker::new(config, feed).unwrap();
     let running = tokio::spawn(again.run(tokio_util::sync::CancellationToken::new()));
     assert!(eventually(|| !bench.storage().join(keys[1].prefix()).exists()).await);

@@ -1,5 +1,6 @@
 //! What a worker is told about the job it holds: the only place where a secret leaves the database, sealed to that worker.
 
+mod browse;
 mod restore;
 mod verify;
 
@@ -81,15 +82,9 @@ pub(crate) async fn assign(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<C
 
 async fn assignment(hub: &Hub, worker: &Worker, job: &JobRow) -> std::result::Result<Assignment, Unmet> {
     let store = access::of_job(hub, worker, job).await?;
-    let mut conn = hub.db().conn().await?;
     let task = match job.kind {
-        JobKind::Backup => backup(hub, &mut conn, worker, job, store).await?,
-        JobKind::Probe => probe(hub, &mut conn, worker, job).await?,
-        JobKind::DeleteSnapshot => Task::DeleteSnapshot { snapshot: key(job)?, store },
-        JobKind::Verify => verify::verify(hub, &mut conn, worker, job, store).await?,
-        JobKind::Restore => restore::task(hub, &mut conn, worker, job, store).await?,
-        JobKind::TestStore | JobKind::SweepStore => stores::task(hub, &mut conn, job, store).await?,
-        _ => return Err(Unmet::Kind),
+        JobKind::Browse => browse::task(hub, worker, job, store).await?,
+        _ => task(hub, worker, job, store).await?,
     };
     let lease = job.life.lease().ok_or(Unmet::Kind)?;
     Ok(Assignment {
@@ -99,6 +94,24 @@ async fn assignment(hub: &Hub, worker: &Worker, job: &JobRow) -> std::result::Re
         lease_token: lease.token.clone(),
         lease_ms: millis(hub.settings().lease),
         task,
+    })
+}
+
+async fn task(
+    hub: &Hub,
+    worker: &Worker,
+    job: &JobRow,
+    store: StoreAccess,
+) -> std::result::Result<Task, Unmet> {
+    let mut conn = hub.db().conn().await?;
+    Ok(match job.kind {
+        JobKind::Backup => backup(hub, &mut conn, worker, job, store).await?,
+        JobKind::Probe => probe(hub, &mut conn, worker, job).await?,
+        JobKind::DeleteSnapshot => Task::DeleteSnapshot { snapshot: key(job)?, store },
+        JobKind::Verify => verify::verify(hub, &mut conn, worker, job, store).await?,
+        JobKind::Restore => restore::task(hub, &mut conn, worker, job, store).await?,
+        JobKind::TestStore | JobKind::SweepStore => stores::task(hub, &mut conn, job, store).await?,
+        _ => return Err(Unmet::Kind),
     })
 }
 

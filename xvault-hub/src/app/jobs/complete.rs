@@ -11,7 +11,7 @@ use xvault_core::snapshot::{FORMAT_VERSION, Locator};
 use xvault_core::{JobId, JobKind, JobStatus, Manifest, SnapshotKey, WorkerId};
 
 use super::report::held;
-use super::{change, cleaned, commit};
+use super::{browse, change, cleaned, commit};
 use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::app::{downloads, retention, verify, wake};
@@ -135,6 +135,7 @@ fn checked(job: &JobRow, worker: &WorkerId, result: &TaskResult) -> Result<Optio
             super::stores::checked_report(report).map(Some)
         }
         (JobKind::SweepStore, TaskResult::SweepStore { .. }) => Ok(None),
+        (JobKind::Browse, TaskResult::Browse { found }) => browse::checked(job, found).map(Some),
         _ => Err(Error::invalid_field("outcome.result.type", format!("the job is of type {}", job.kind))),
     }
 }

@@ -34,6 +34,8 @@ pub(crate) async fn list(
             ("type", filter.kind.map(JobKind::as_str)),
         ],
         values: &[("worker_id", filter.worker_id.as_ref().map(WorkerId::as_str))],
+        // A page of a snapshot is no work that anybody looks for.
+        except: filter.kind.is_none().then_some(("type", JobKind::Browse.as_str())),
         ..Newest::all("SELECT * FROM jobs", scope, page)
     };
     rows.fetch(conn).await?.iter().map(JobRow::read).collect()
@@ -108,7 +110,7 @@ pub(crate) async fn next_push_at(conn: &mut AnyConnection) -> Result<Option<Time
     instant_opt(&row.fetch_one(conn).await?, "push_at")
 }
 
-/// Queued jobs of one queue that messages were sent about.
+/// Queued jobs of one queue that messages were sent about. Looks into snapshots have queues of their own, and don't wait for long.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sent {
     /// Whose queue it is. None: the shared one.
@@ -124,7 +126,8 @@ pub(crate) async fn sent(conn: &mut AnyConnection, now: Timestamp, before: Times
     let rows = sqlx::query(
         "SELECT target_worker_id, COUNT(*) AS jobs,
              CAST(SUM(CASE WHEN enqueued_at <= $2 AND push_at > $1 THEN 1 ELSE 0 END) AS BIGINT) AS patient
-         FROM jobs WHERE status = 'queued' AND not_before <= $1 AND enqueue_count > 0 GROUP BY target_worker_id",
+         FROM jobs WHERE status = 'queued' AND not_before <= $1 AND enqueue_count > 0 AND type <> 'browse'
+         GROUP BY target_worker_id",
     )
     .bind(now.as_millisecond())
     .bind(before.as_millisecond())
@@ -152,12 +155,12 @@ pub(crate) async fn hasten(
         None => sqlx::query(
             "UPDATE jobs SET push_at = $1 WHERE status = 'queued' AND id IN
                  (SELECT id FROM jobs WHERE status = 'queued' AND not_before <= $1 AND push_at > $1 AND enqueue_count > 0
-                      AND enqueued_at <= $2 AND target_worker_id IS NULL ORDER BY enqueued_at LIMIT $3)",
+                      AND enqueued_at <= $2 AND type <> 'browse' AND target_worker_id IS NULL ORDER BY enqueued_at LIMIT $3)",
         ),
         Some(_) => sqlx::query(
             "UPDATE jobs SET push_at = $1 WHERE status = 'queued' AND id IN
                  (SELECT id FROM jobs WHERE status = 'queued' AND not_before <= $1 AND push_at > $1 AND enqueue_count > 0
-                      AND enqueued_at <= $2 AND target_worker_id = $4 ORDER BY enqueued_at LIMIT $3)",
+                      AND enqueued_at <= $2 AND type <> 'browse' AND target_worker_id = $4 ORDER BY enqueued_at LIMIT $3)",
         ),
     };
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
