@@ -132,7 +132,7 @@ async fn complete(worker: &WorkerId, api: &Api, assignment: Assignment) -> anyho
 /// What a worker says that has done what it was asked to.
 fn result(worker: &WorkerId, assignment: Assignment) -> anyhow::Result<TaskResult> {
     match assignment.task {
-        Task::DeleteSnapshot { .. } => Ok(TaskResult::DeleteSnapshot),
+        Task::DeleteSnapshot { .. } => Ok(TaskResult::DeleteSnapshot { copies_kept: Vec::new() }),
         Task::Backup(task) => {
             task.credential.context("a backup comes with its credential")?;
             let key = SnapshotKey {

@@ -38,7 +38,7 @@ use crate::secret::SecretBytes;
 use crate::snapshot::Locator;
 use crate::{
     ClaimNonce, Identity, JobId, LeaseToken, Manifest, ReadBack, Recipient, S3Settings, SnapshotId,
-    SnapshotKey, SourceId, SourceSettings, TenantId, WorkerId,
+    SnapshotKey, SourceId, SourceSettings, StoreId, TenantId, WorkerId,
 };
 
 pub use browse::{
@@ -305,6 +305,9 @@ pub enum Task {
         /// Where it lies.
         #[serde(default)]
         store: StoreAccess,
+        /// Where its copies lie: they go, too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        copies: Vec<CopyAccess>,
     },
     /// Log in at a source and look.
     Probe {
@@ -324,6 +327,25 @@ pub enum Task {
     SweepStore(Box<SweepStoreTask>),
     /// Look into a snapshot's index.
     Browse(Box<BrowseTask>),
+    /// Copy a snapshot, as it is, into a second store.
+    Replicate {
+        /// Which one.
+        snapshot: SnapshotKey,
+        /// Where it lies.
+        from: StoreAccess,
+        /// Where the copy shall lie.
+        to: StoreAccess,
+    },
+}
+
+/// A copy of a snapshot, with what it takes to reach it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct CopyAccess {
+    /// The store it lies in.
+    pub store_id: StoreId,
+    /// How to get there.
+    pub access: StoreAccess,
 }
 
 /// Where a task reads or writes snapshots, with what it takes: for this task, and no longer than that.
@@ -513,7 +535,11 @@ pub enum TaskResult {
         locator: Locator,
     },
     /// The bytes are gone.
-    DeleteSnapshot,
+    DeleteSnapshot {
+        /// The stores that let nobody delete: the copies there stay.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        copies_kept: Vec<StoreId>,
+    },
     /// What was seen.
     Probe {
         /// All of it.
@@ -545,6 +571,13 @@ pub enum TaskResult {
     Browse {
         /// All of it.
         found: Browsed,
+    },
+    /// The copy is there.
+    Replicate {
+        /// Where it lies.
+        locator: Locator,
+        /// Bytes that were written; 0 when it was there before.
+        bytes: u64,
     },
 }
 
@@ -615,7 +648,7 @@ mod tests {
 
     #[test]
     fn outcomes_keep_their_words() {
-        let outcome = Outcome::Completed { result: TaskResult::DeleteSnapshot };
+        let outcome = Outcome::Completed { result: TaskResult::DeleteSnapshot { copies_kept: Vec::new() } };
         let json = serde_json::to_value(&outcome).unwrap();
         assert_eq!(json, serde_json::json!({"status": "completed", "result": {"type": "delete_snapshot"}}));
     }

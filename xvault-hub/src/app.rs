@@ -7,6 +7,7 @@ pub(crate) mod audit;
 pub(crate) mod auth;
 #[cfg(test)]
 pub(crate) mod bench;
+pub(crate) mod copies;
 pub(crate) mod credentials;
 pub(crate) mod downloads;
 pub(crate) mod egress;

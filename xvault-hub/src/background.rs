@@ -14,7 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use xvault_core::protocol::QueueName;
 
 use crate::app::observe::queues_of;
-use crate::app::{jobs, overdue, retention, scheduler, verify, wake, workers};
+use crate::app::{copies, jobs, overdue, retention, scheduler, verify, wake, workers};
 use crate::db::{self, downloads, job_logs, recipient_challenges, refresh_tokens};
 use crate::{Hub, queue::QueueError};
 use grace::Grace;
@@ -38,6 +38,8 @@ const REAP_SOON: Duration = Duration::from_millis(250);
 const PROVE: Duration = Duration::from_secs(300);
 /// The same while there are some.
 const PROVE_SOON: Duration = Duration::from_secs(30);
+/// How often snapshots without their copy are looked for.
+const COPY: Duration = Duration::from_secs(60);
 /// How often what is old is removed.
 const TIDY: Duration = Duration::from_secs(3600);
 /// The same for looks into snapshots: a deletion waits for those that are not over.
@@ -86,6 +88,7 @@ impl Hub {
             repeat("verifier", &stop, || prove(self)),
             repeat("download janitor", &stop, || tidy_downloads(self)),
             repeat("store sweeper", &stop, || sweep_stores(self)),
+            repeat("copier", &stop, || copy(self)),
             repeat("queue janitor", &stop, || tidy_queues(self)),
             repeat("browse janitor", &stop, || tidy_browses(self)),
             retention_passes(&stop, || retain(self)),
@@ -148,6 +151,15 @@ async fn schedule(hub: &Hub) -> Result<Duration, Failure> {
 async fn look_after(hub: &Hub) -> Result<Duration, Failure> {
     let seen = overdue::watch(hub, BATCH).await?;
     Ok(if seen >= BATCH { Duration::ZERO } else { hub.settings().scheduler_interval })
+}
+
+/// Makes the jobs that copy what has no copy yet.
+async fn copy(hub: &Hub) -> Result<Duration, Failure> {
+    match copies::make_missing(hub, None, BATCH).await {
+        Ok(seen) if seen >= BATCH => Ok(Duration::ZERO),
+        Ok(_) => Ok(COPY),
+        Err(error) => Err(Failure(error.message().to_owned())),
+    }
 }
 
 /// Makes the verifications that are due.

@@ -22,6 +22,7 @@ pub(crate) mod retention;
 pub(crate) mod schedules;
 pub(crate) mod sealed;
 pub(crate) mod settings;
+pub(crate) mod snapshot_copies;
 pub(crate) mod snapshots;
 pub(crate) mod sources;
 pub(crate) mod standing;

@@ -116,6 +116,7 @@ impl Fleet {
             ("HUB_LOG", plan.log_filter),
         ]);
         env.extend(skew(plan.hub_skews.get(number)));
+        env.extend(plan.hub_settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         env
     }
 

@@ -9,6 +9,7 @@
 //! - `retention_story`: a year of backups, and what is left of it;
 //! - `proof`: a byte rots on a disk; it is found, told, and nothing relies on it;
 //! - `disaster`: the hub's database is lost, with the commands that docs/disaster.md prints;
+//! - `copies`: second stores, and what they are for: hub and worker lost at once;
 //! - `secrets`: nothing secret is found anywhere after a full run.
 //!
 //! A job is held *in mid-backup* by a proxy before its source that delivers no more until it is told to, so nothing
@@ -24,6 +25,7 @@
 
 mod api;
 mod browse;
+mod copies;
 mod curl;
 mod database;
 mod database_put_back;

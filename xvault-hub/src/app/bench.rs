@@ -92,6 +92,7 @@ impl Bench {
             settings,
             credential_id: None,
             store_id: None,
+            replica_store_id: None,
             read_back: ReadBack::Full,
             created_at: now,
             updated_at: now,

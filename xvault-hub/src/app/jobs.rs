@@ -9,6 +9,7 @@ mod attempt;
 mod browse;
 mod claim;
 mod complete;
+mod copies;
 mod delete;
 mod enqueue;
 mod expire;

@@ -22,6 +22,7 @@ pub(crate) struct NewSource {
     pub(crate) settings: SourceSettings,
     pub(crate) credential_id: Option<CredentialId>,
     pub(crate) store: StoreChoice,
+    pub(crate) replica_store_id: Option<StoreId>,
     /// None: as the store's kind asks for.
     pub(crate) read_back: Option<ReadBack>,
 }
@@ -47,13 +48,15 @@ pub(crate) struct Change {
     pub(crate) credential_id: Option<Option<CredentialId>>,
     /// `Some(None)`: the worker's disk.
     pub(crate) store_id: Option<Option<StoreId>>,
+    /// `Some(None)`: where its store says.
+    pub(crate) replica_store_id: Option<Option<StoreId>>,
     pub(crate) read_back: Option<ReadBack>,
 }
 
 /// Saves a source.
 pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewSource) -> Result<Source> {
     let now = hub.clock().now();
-    let NewSource { tenant_id, name, settings, credential_id, store, read_back } = new;
+    let NewSource { tenant_id, name, settings, credential_id, store, replica_store_id, read_back } = new;
     let store_id = chosen(&mut *hub.db().conn().await?, store).await?;
     let source = Source {
         id: SourceId::generate(),
@@ -64,6 +67,7 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewSource) -> Result
         credential_id,
         read_back: read_back.unwrap_or_else(|| usual_read_back(store_id.as_ref())),
         store_id,
+        replica_store_id,
         created_at: now,
         updated_at: now,
     };
@@ -72,6 +76,7 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewSource) -> Result
     tenants::get(&mut tx, &Scope::All, &source.tenant_id).await.map_err(Error::of("tenant"))?;
     check_credential(&mut tx, &source).await?;
     check_store(&mut tx, &source).await?;
+    check_replica(&mut tx, &source).await?;
     sources::insert(&mut tx, &source).await?;
     record(&mut tx, hub, who, deed("source.create", &source)).await?;
     tx.commit().await.map_err(DbError::from)?;
@@ -151,9 +156,24 @@ fn usual_read_back(store_id: Option<&StoreId>) -> ReadBack {
     if store_id.is_some() { ReadBack::Sample } else { ReadBack::Full }
 }
 
-/// The store must be there for the tenant to use.
+/// Copies go elsewhere than the snapshots.
+async fn check_replica(conn: &mut sqlx::AnyConnection, source: &Source) -> Result<()> {
+    if source.replica_store_id.is_some() && source.replica_store_id == source.store_id {
+        return Err(Error::invalid_field(
+            "replica_store_id",
+            "it is the store that its snapshots go to: name another one",
+        ));
+    }
+    check_usable(conn, source, source.replica_store_id.as_ref()).await
+}
+
 async fn check_store(conn: &mut sqlx::AnyConnection, source: &Source) -> Result<()> {
-    let Some(id) = &source.store_id else { return Ok(()) };
+    check_usable(conn, source, source.store_id.as_ref()).await
+}
+
+/// The store must be there for the tenant to use.
+async fn check_usable(conn: &mut sqlx::AnyConnection, source: &Source, id: Option<&StoreId>) -> Result<()> {
+    let Some(id) = id else { return Ok(()) };
     let own = Scope::Tenant(source.tenant_id.clone());
     let store = stores::get(conn, &own, id).await.map_err(Error::of("store"))?;
     match store.status {
@@ -173,6 +193,7 @@ fn deed<'a>(action: &'a str, source: &'a Source) -> Deed<'a> {
             "type": source.settings.kind(),
             "target": target(&source.settings, source.credential_id.as_ref()),
             "store_id": source.store_id,
+            "replica_store_id": source.replica_store_id,
         }),
     }
 }
@@ -235,6 +256,10 @@ pub(crate) async fn update(
         source.store_id = store_id;
         check_store(&mut tx, &source).await?;
     }
+    if let Some(replica_store_id) = change.replica_store_id {
+        source.replica_store_id = replica_store_id;
+    }
+    check_replica(&mut tx, &source).await?;
     if let Some(read_back) = change.read_back {
         source.read_back = read_back;
     }
@@ -281,7 +306,7 @@ pub(crate) async fn delete(hub: &Hub, who: &Principal, scope: &Scope, id: &Sourc
     record(&mut tx, hub, who, event).await?;
     schedules::delete_for_source(&mut tx, id).await?;
     source.status = SourceStatus::Deleted;
-    (source.credential_id, source.store_id) = (None, None);
+    (source.credential_id, source.store_id, source.replica_store_id) = (None, None, None);
     source.updated_at = hub.clock().now();
     sources::update(&mut tx, &source).await.map_err(Error::of("source"))?;
     tx.commit().await.map_err(DbError::from)?;

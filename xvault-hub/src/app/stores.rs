@@ -35,6 +35,7 @@ pub(crate) struct NewStore {
     pub(crate) key: Key,
     pub(crate) scoping: Option<Scoping>,
     pub(crate) is_default: bool,
+    pub(crate) replica_id: Option<StoreId>,
 }
 
 /// What shall be different about a store. What is absent stays.
@@ -46,13 +47,15 @@ pub(crate) struct Change {
     /// `Some(None)`: none any more.
     pub(crate) scoping: Option<Option<Scoping>>,
     pub(crate) is_default: Option<bool>,
+    /// `Some(None)`: none any more.
+    pub(crate) replica_id: Option<Option<StoreId>>,
     pub(crate) status: Option<Status>,
 }
 
 /// Saves a store.
 pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewStore) -> Result<Store> {
     let now = hub.clock().now();
-    let NewStore { tenant_id, name, settings, key, scoping, is_default } = new;
+    let NewStore { tenant_id, name, settings, key, scoping, is_default, replica_id } = new;
     let store = Store {
         id: StoreId::generate(),
         tenant_id,
@@ -61,6 +64,7 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewStore) -> Result<
         credential_id: None,
         scoping,
         is_default,
+        replica_id,
         status: Status::Active,
         last_test: None,
         tested_at: None,
@@ -75,6 +79,7 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewStore) -> Result<
     }
     let (credential_id, secret) = kept(&mut tx, hub, &store, key).await?;
     let store = Store { credential_id, ..store };
+    check_replica(&mut tx, &store).await?;
     take_default(&mut tx, &store).await?;
     stores::insert(&mut tx, &store, secret.as_ref()).await?;
     record(&mut tx, hub, who, deed("store.create", &store)).await?;
@@ -170,6 +175,32 @@ async fn check_credential(
     }
 }
 
+/// Copies go elsewhere: into a store of the same tenant or of the platform. They are not copied on, so two stores may name each other.
+async fn check_replica(conn: &mut AnyConnection, store: &Store) -> Result<()> {
+    let Some(id) = &store.replica_id else { return Ok(()) };
+    let other = match &store.tenant_id {
+        Some(tenant) => stores::get(conn, &Scope::Tenant(tenant.clone()), id).await,
+        None => stores::get(conn, &Scope::All, id).await,
+    };
+    let other = other.map_err(Error::of("store"))?;
+    let invalid = |reason: &str| Err(Error::invalid_field("replica_id", reason));
+    match store.tenant_id {
+        None if other.tenant_id.is_some() => {
+            invalid("a store of the platform is copied into one of the platform")
+        }
+        _ if other.id == store.id => invalid("a store is no copy of itself"),
+        _ if is_same_place(&other.settings, &store.settings) => {
+            invalid("that store lies at the same place: a copy there is none")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The same objects, by whatever name.
+fn is_same_place(a: &S3Settings, b: &S3Settings) -> bool {
+    (&a.endpoint, &a.bucket, &a.prefix) == (&b.endpoint, &b.bucket, &b.prefix)
+}
+
 /// There is one default at most: the last that was made so.
 async fn take_default(conn: &mut AnyConnection, store: &Store) -> Result<()> {
     if store.is_default {
@@ -242,6 +273,9 @@ pub(crate) async fn update(
         None => store,
     };
     let store = Store { updated_at: hub.clock().now(), ..store };
+    if store.replica_id != before.replica_id {
+        check_replica(&mut tx, &store).await?;
+    }
     take_default(&mut tx, &store).await?;
     stores::update(&mut tx, &store).await.map_err(Error::of("store"))?;
     record(&mut tx, hub, who, updated(&before, &store)).await?;
@@ -255,6 +289,7 @@ fn changed(before: Store, change: Change) -> (Store, Option<Key>) {
         settings: change.settings.unwrap_or(before.settings),
         scoping: change.scoping.unwrap_or(before.scoping),
         is_default: change.is_default.unwrap_or(before.is_default),
+        replica_id: change.replica_id.unwrap_or(before.replica_id),
         status: change.status.unwrap_or(before.status),
         ..before
     };

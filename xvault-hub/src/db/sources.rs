@@ -60,6 +60,8 @@ pub(crate) struct Source {
     pub(crate) credential_id: Option<CredentialId>,
     /// Where its snapshots go. None: the disk of the worker that makes them.
     pub(crate) store_id: Option<StoreId>,
+    /// Where they are copied to. None: where that store says.
+    pub(crate) replica_store_id: Option<StoreId>,
     pub(crate) read_back: ReadBack,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
@@ -77,6 +79,7 @@ fn from_row(row: &AnyRow) -> Result<Source> {
         settings: from_json(json!({ "type": kind, "config": config }), "config")?,
         credential_id: parsed_opt(row, "credential_id")?,
         store_id: parsed_opt(row, "store_id")?,
+        replica_store_id: parsed_opt(row, "replica_store_id")?,
         read_back: from_json(Value::String(read_back), "read_back")?,
         created_at: instant(row, "created_at")?,
         updated_at: instant(row, "updated_at")?,
@@ -105,8 +108,8 @@ fn read_back_word(read_back: ReadBack) -> &'static str {
 pub(crate) async fn insert(conn: &mut AnyConnection, source: &Source) -> Result<()> {
     sqlx::query(
         "INSERT INTO sources (id, tenant_id, type, name, status, config, credential_id, read_back, created_at, updated_at,
-             store_id)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+             store_id, replica_store_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(source.id.as_str())
     .bind(source.tenant_id.as_str())
@@ -119,6 +122,7 @@ pub(crate) async fn insert(conn: &mut AnyConnection, source: &Source) -> Result<
     .bind(source.created_at.as_millisecond())
     .bind(source.updated_at.as_millisecond())
     .bind(source.store_id.as_ref().map(StoreId::as_str))
+    .bind(source.replica_store_id.as_ref().map(StoreId::as_str))
     .execute(conn)
     .await?;
     Ok(())
@@ -229,7 +233,7 @@ pub(crate) async fn list(
 pub(crate) async fn update(conn: &mut AnyConnection, source: &Source) -> Result<()> {
     let done = sqlx::query(
         "UPDATE sources SET name = $3, status = $4, config = $5, credential_id = $6, read_back = $7, updated_at = $8,
-             store_id = $9
+             store_id = $9, replica_store_id = $10
          WHERE id = $1 AND tenant_id = $2 AND status <> 'deleted'",
     )
     .bind(source.id.as_str())
@@ -241,6 +245,7 @@ pub(crate) async fn update(conn: &mut AnyConnection, source: &Source) -> Result<
     .bind(read_back_word(source.read_back))
     .bind(source.updated_at.as_millisecond())
     .bind(source.store_id.as_ref().map(StoreId::as_str))
+    .bind(source.replica_store_id.as_ref().map(StoreId::as_str))
     .execute(conn)
     .await?;
     touched(&done)

@@ -49,6 +49,8 @@ pub(crate) struct Store {
     pub(crate) credential_id: Option<CredentialId>,
     pub(crate) scoping: Option<Scoping>,
     pub(crate) is_default: bool,
+    /// Where the snapshots in it are copied to.
+    pub(crate) replica_id: Option<StoreId>,
     pub(crate) status: Status,
     /// What its last test saw: `xvault_core::protocol::StoreReport`.
     pub(crate) last_test: Option<serde_json::Value>,
@@ -61,7 +63,7 @@ pub(crate) struct Store {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, tenant_id, name, config, credential_id, scoping, is_default, status, last_test, tested_at,
+            "SELECT id, tenant_id, name, config, credential_id, scoping, is_default, replica_id, status, last_test, tested_at,
                  created_at, updated_at FROM stores ",
             $rest
         )
@@ -77,6 +79,7 @@ fn from_row(row: &AnyRow) -> Result<Store> {
         credential_id: parsed_opt(row, "credential_id")?,
         scoping: json_opt(row, "scoping")?,
         is_default: row.try_get::<i64, _>("is_default")? != 0,
+        replica_id: parsed_opt(row, "replica_id")?,
         status: parsed(row, "status")?,
         last_test: json_opt(row, "last_test")?,
         tested_at: instant_opt(row, "tested_at")?,
@@ -101,8 +104,8 @@ pub(crate) async fn insert(
 ) -> Result<()> {
     sqlx::query(
         "INSERT INTO stores (id, tenant_id, name, kind, config, credential_id, ciphertext, kek_id, scoping, is_default,
-             status, created_at, updated_at)
-         VALUES ($1, $2, $3, 's3', $4, $5, $6, $7, $8, $9, $10, $11, $11)",
+             status, created_at, updated_at, replica_id)
+         VALUES ($1, $2, $3, 's3', $4, $5, $6, $7, $8, $9, $10, $11, $11, $12)",
     )
     .bind(store.id.as_str())
     .bind(store.tenant_id.as_ref().map(TenantId::as_str))
@@ -115,6 +118,7 @@ pub(crate) async fn insert(
     .bind(i64::from(store.is_default))
     .bind(store.status.as_str())
     .bind(store.created_at.as_millisecond())
+    .bind(store.replica_id.as_ref().map(StoreId::as_str))
     .execute(conn)
     .await?;
     Ok(())
@@ -173,7 +177,7 @@ pub(crate) async fn list(conn: &mut AnyConnection, scope: &Scope, page: &Page) -
 pub(crate) async fn update(conn: &mut AnyConnection, store: &Store) -> Result<()> {
     let done = sqlx::query(
         "UPDATE stores SET name = $2, config = $3, credential_id = $4, scoping = $5, is_default = $6, status = $7,
-             updated_at = $8
+             updated_at = $8, replica_id = $9
          WHERE id = $1",
     )
     .bind(store.id.as_str())
@@ -184,6 +188,7 @@ pub(crate) async fn update(conn: &mut AnyConnection, store: &Store) -> Result<()
     .bind(i64::from(store.is_default))
     .bind(store.status.as_str())
     .bind(store.updated_at.as_millisecond())
+    .bind(store.replica_id.as_ref().map(StoreId::as_str))
     .execute(conn)
     .await?;
     touched(&done)
@@ -237,9 +242,9 @@ pub(crate) async fn secret(conn: &mut AnyConnection, id: &StoreId) -> Result<Sto
 /// What refers to a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Uses {
-    /// Sources that are backed up into it.
+    /// Sources that are backed up into it, or copied.
     pub(crate) sources: i64,
-    /// Snapshots that lie in it.
+    /// Snapshots that lie in it, copies among them.
     pub(crate) snapshots: i64,
     /// Unfinished jobs.
     pub(crate) jobs: i64,
@@ -262,8 +267,10 @@ impl Uses {
 /// What refers to it now.
 pub(crate) async fn uses(conn: &mut AnyConnection, id: &StoreId) -> Result<Uses> {
     let row = sqlx::query(
-        "SELECT (SELECT COUNT(*) FROM sources WHERE store_id = $1 AND status <> 'deleted') AS sources,
-             (SELECT COUNT(*) FROM snapshots WHERE store_id = $1) AS snapshots,
+        "SELECT (SELECT COUNT(*) FROM sources WHERE (store_id = $1 OR replica_store_id = $1) AND status <> 'deleted')
+                 AS sources,
+             (SELECT COUNT(*) FROM snapshots WHERE store_id = $1)
+                 + (SELECT COUNT(*) FROM snapshot_copies WHERE store_id = $1 AND status = 'copied') AS snapshots,
              (SELECT COUNT(*) FROM jobs WHERE store_id = $1 AND status IN ('queued', 'running', 'finalizing')) AS jobs,
              (SELECT COUNT(*) FROM stores WHERE replica_id = $1) AS replicas_of",
     )

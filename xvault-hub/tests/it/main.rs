@@ -9,6 +9,7 @@ mod auth;
 mod bodies;
 mod browse;
 mod connections;
+mod copies;
 mod credentials;
 mod deadlocks;
 mod deletions;

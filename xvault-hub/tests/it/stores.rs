@@ -305,7 +305,8 @@ async fn any_worker_that_knows_buckets_deletes_what_lies_in_one(world: World) {
     let answer = old.caller.post("/internal/jobs/claim", json!({})).await.expect(200);
     assert_eq!(answer["outcome"], json!("nothing"), "{answer}");
     let job = other.claim(&text(&deletion["id"])).await;
-    let Task::DeleteSnapshot { snapshot: key, store: StoreAccess::S3 { settings, .. } } = &job.task else {
+    let Task::DeleteSnapshot { snapshot: key, store: StoreAccess::S3 { settings, .. }, .. } = &job.task
+    else {
         panic!("{job:?}")
     };
     assert_eq!((key.snapshot_id.as_str(), settings.bucket.as_str()), (snapshot.as_str(), "backups"));

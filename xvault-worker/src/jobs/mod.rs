@@ -6,6 +6,7 @@ mod delete;
 pub(crate) mod fault;
 pub(crate) mod place;
 mod probe;
+mod replicate;
 mod restore;
 pub(crate) mod source;
 mod stores;
@@ -106,6 +107,7 @@ fn span(tools: &Tools, assignment: &Assignment) -> tracing::Span {
 fn kind(task: &Task) -> JobKind {
     match task {
         Task::DeleteSnapshot { .. } => JobKind::DeleteSnapshot,
+        Task::Replicate { .. } => JobKind::Replicate,
         Task::Probe { .. } => JobKind::Probe,
         Task::Verify(_) => JobKind::Verify,
         Task::Restore(_) => JobKind::Restore,
@@ -475,8 +477,8 @@ async fn perform(
             tools.metrics.moved(report.pulled_bytes(), stored);
             done
         }
-        Task::DeleteSnapshot { snapshot, store } => {
-            delete::run(&*tools.open_store(store)?, snapshot, &control).await
+        Task::DeleteSnapshot { snapshot, store, copies } => {
+            delete::run(tools, snapshot, (store, copies), &control).await
         }
         Task::Probe { source, credential } => probe::run(tools, source, credential.as_ref(), &control).await,
         Task::Verify(task) => verify::run(tools, task, &control).await,
@@ -484,6 +486,7 @@ async fn perform(
         Task::TestStore(task) => stores::test(tools, task, &control).await,
         Task::SweepStore(task) => stores::sweep(tools, task, &control).await,
         Task::Browse(task) => browse::run(tools, task, &control).await,
+        Task::Replicate { snapshot, from, to } => replicate::run(tools, snapshot, (from, to), &control).await,
         _ => Err(Fault::permanent("unknown_task", "this worker is too old for the job")),
     }
 }
@@ -609,7 +612,7 @@ mod tests {
             attempt: 1,
             lease_token: LeaseToken::generate(),
             lease_ms: 60_000,
-            task: Task::DeleteSnapshot { snapshot, store: StoreAccess::LocalFs },
+            task: Task::DeleteSnapshot { snapshot, store: StoreAccess::LocalFs, copies: Vec::new() },
         };
         let lease = Lease::new(assignment.lease_token.clone(), 60_000, Instant::now(), cancel);
         Job { tools: Arc::new(tools), assignment: Arc::new(assignment), lease, report: Arc::default() }

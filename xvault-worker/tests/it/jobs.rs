@@ -196,11 +196,14 @@ async fn deleting_removes_the_bytes_and_doing_so_twice_is_fine() {
     let made = bench.submit(task);
     bench.reaches(&made, JobStatus::Completed).await;
     for _ in 0..2 {
-        let job_id =
-            bench.hub.add(Task::DeleteSnapshot { snapshot: key.clone(), store: StoreAccess::LocalFs });
+        let job_id = bench.hub.add(Task::DeleteSnapshot {
+            snapshot: key.clone(),
+            store: StoreAccess::LocalFs,
+            copies: Vec::new(),
+        });
         bench.send_own(&job_id);
         bench.reaches(&job_id, JobStatus::Completed).await;
-        assert_eq!(result(&bench, &job_id), TaskResult::DeleteSnapshot);
+        assert_eq!(result(&bench, &job_id), TaskResult::DeleteSnapshot { copies_kept: Vec::new() });
         assert!(!bench.storage().join(key.prefix()).exists());
     }
     assert_eq!(bench.snapshots().await.len(), 1);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod buckets;
+mod copies;
 mod downloads;
 mod fake_hub;
 mod jobs;

@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) worker_skews: Vec<i64>,
     /// For all programs.
     pub(crate) log_filter: &'static str,
+    /// Further settings of all hubs.
+    pub(crate) hub_settings: Vec<(&'static str, String)>,
 }
 
 impl Default for Plan {
@@ -56,6 +58,7 @@ impl Default for Plan {
             hub_skews: Vec::new(),
             worker_skews: Vec::new(),
             log_filter: "info,xvault_hub=debug,xvault_worker=debug,apalis=error,apalis_core=error,apalis_redis=error",
+            hub_settings: Vec::new(),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::api::extract::{Json, Path, Query};
 use crate::api::fields::{Name, name};
 use crate::api::paging::{Paging, cut, page};
 use crate::api::principal::{Principal, Role};
-use crate::app::{holds, jobs, snapshots};
+use crate::app::{copies, holds, jobs, snapshots};
 use crate::db;
 use crate::db::snapshots::{Filter, SnapshotStatus};
 use crate::db::{Page, Scope};
@@ -139,6 +139,10 @@ struct Snapshot {
     damage: Option<String>,
     created_at: Timestamp,
     updated_at: Timestamp,
+    /// All places where its bytes lie: the first one, and its copies. Absent in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    locators: Option<Vec<Lies>>,
     /// `manifest.json`. Absent in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Manifest>, nullable = false)]
@@ -149,6 +153,27 @@ struct Snapshot {
 pub(super) struct Snapshots {
     snapshots: Vec<Snapshot>,
     next_cursor: Option<String>,
+}
+
+/// One of the places where a snapshot's bytes lie.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Lies {
+    /// The store; absent: a worker's disk.
+    store_id: Option<StoreId>,
+    /// Absent: it is where the backup was made to.
+    copied_at: Option<Timestamp>,
+    #[serde(flatten)]
+    locator: Locator,
+}
+
+async fn locators(hub: &Hub, row: &db::snapshots::Snapshot) -> Result<Vec<Lies>> {
+    let first = Lies { store_id: row.store_id.clone(), copied_at: None, locator: row.locator.clone() };
+    let copies = copies::of(hub, &row.id).await?.into_iter().map(|copy| Lies {
+        store_id: Some(copy.store_id),
+        copied_at: Some(copy.copied_at),
+        locator: copy.locator,
+    });
+    Ok(std::iter::once(first).chain(copies).collect())
 }
 
 /// The fields of a locator, side by side.
@@ -219,6 +244,7 @@ impl TryFrom<db::snapshots::Snapshot> for Snapshot {
             damage,
             created_at: row.created_at,
             updated_at: row.updated_at,
+            locators: None,
             manifest: None,
         })
     }
@@ -256,7 +282,7 @@ pub(super) async fn answer_list(
 
 /// Get a snapshot
 ///
-/// With its manifest.
+/// With its manifest, and all places where it lies.
 #[utoipa::path(
     get, path = "/snapshots/{id}", tag = "snapshots",
     params(("id" = SnapshotId, Path)),
@@ -264,7 +290,8 @@ pub(super) async fn answer_list(
 )]
 async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<SnapshotId>) -> Result<Json<Snapshot>> {
     let (row, manifest) = snapshots::get(&hub, &who.scope(None)?, &id).await?;
-    Ok(Json(Snapshot { manifest: Some(manifest), ..row.try_into()? }))
+    let locators = locators(&hub, &row).await?;
+    Ok(Json(Snapshot { locators: Some(locators), manifest: Some(manifest), ..row.try_into()? }))
 }
 
 /// Delete a snapshot

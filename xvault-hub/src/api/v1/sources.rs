@@ -67,6 +67,8 @@ struct CreateSource {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<StoreId>)]
     store_id: Option<Option<StoreId>>,
+    /// The second store, that its snapshots are copied to; when absent, the `replica_id` of its store, if that has one.
+    replica_store_id: Option<StoreId>,
     /// How much of each snapshot is read back and compared after it was written; when absent, `full` on a worker's disk and
     /// `sample` in a store.
     read_back: Option<ReadBack>,
@@ -87,6 +89,10 @@ struct UpdateSource {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<StoreId>)]
     store_id: Option<Option<StoreId>>,
+    /// The second store, that its snapshots are copied to, those that are there already among them; `null`: where its store says.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<StoreId>)]
+    replica_store_id: Option<Option<StoreId>>,
     /// All settings of the source's type.
     #[schema(value_type = Option<SourceConfig>)]
     config: Option<Value>,
@@ -132,6 +138,8 @@ pub(super) struct Source {
     credential_id: Option<CredentialId>,
     /// Where new snapshots go; absent: the disk of the worker that makes them.
     store_id: Option<StoreId>,
+    /// Where its snapshots are copied to; absent: where its store says.
+    replica_store_id: Option<StoreId>,
     read_back: ReadBack,
     /// When its last whole snapshot was reported. A partial one does not count.
     last_success_at: Option<Timestamp>,
@@ -161,6 +169,7 @@ impl Source {
             status: row.status,
             credential_id: row.credential_id,
             store_id: row.store_id,
+            replica_store_id: row.replica_store_id,
             read_back: row.read_back,
             last_success_at: standing.last_success_at,
             next_expected_at: standing.next_expected_at,
@@ -214,6 +223,7 @@ async fn create(
             Some(None) => StoreChoice::Disk,
             Some(Some(id)) => StoreChoice::Store(id),
         },
+        replica_store_id: body.replica_store_id,
         read_back: body.read_back,
     };
     let source = sources::create(&hub, &who, new).await?;
@@ -282,6 +292,7 @@ async fn update(
         config: body.config,
         credential_id: body.credential_id,
         store_id: body.store_id,
+        replica_store_id: body.replica_store_id,
         read_back: body.read_back,
     };
     answer(&hub, sources::update(&hub, &who, &who.scope(None)?, &id, change, parse).await?).await

@@ -84,6 +84,8 @@ struct CreateStore {
     /// Whether sources that name no store when they are made get this one. For one store of the platform.
     #[serde(default)]
     is_default: bool,
+    /// The store that snapshots in this one are copied to.
+    replica_id: Option<StoreId>,
 }
 
 /// What is absent stays as it is.
@@ -104,12 +106,18 @@ struct UpdateStore {
     #[schema(value_type = Option<Scoping>)]
     scoping: Option<Option<Scoping>>,
     is_default: Option<bool>,
+    /// The store that snapshots in this one are copied to, those that are there already among them; `null` for none.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<StoreId>)]
+    replica_id: Option<Option<StoreId>>,
     /// `disabled`: no backups are made into it. What lies in it can be read and deleted.
     status: Option<Status>,
 }
 
 /// Tells `null` from absence.
-fn present<'de, D: Deserializer<'de>>(value: D) -> std::result::Result<Option<Option<Scoping>>, D::Error> {
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    value: D,
+) -> std::result::Result<Option<Option<T>>, D::Error> {
     Option::deserialize(value).map(Some)
 }
 
@@ -139,6 +147,8 @@ struct Store {
     /// What that means.
     scoped_credentials_note: &'static str,
     is_default: bool,
+    /// Where snapshots in it are copied to.
+    replica_id: Option<StoreId>,
     status: Status,
     /// What its last test saw.
     last_test: Option<StoreReport>,
@@ -169,6 +179,7 @@ impl Store {
             scoped_credentials,
             scoped_credentials_note,
             is_default: row.is_default,
+            replica_id: row.replica_id,
             status: row.status,
             last_test: row.last_test.and_then(|report| serde_json::from_value(report).ok()),
             tested_at: row.tested_at,
@@ -231,6 +242,7 @@ async fn create(
         key,
         scoping: body.scoping,
         is_default: body.is_default,
+        replica_id: body.replica_id,
     };
     let store = stores::create(&hub, &who, new).await?;
     Ok((StatusCode::CREATED, Json(Store::shown(store, &who))))
@@ -291,6 +303,7 @@ async fn update(
         key: key(body.credential, body.credential_id)?,
         scoping: body.scoping,
         is_default: body.is_default,
+        replica_id: body.replica_id,
         status: body.status,
     };
     let store = stores::update(&hub, &who, &who.scope(None)?, &id, change).await?;

@@ -16,7 +16,7 @@ use crate::api::principal::Principal;
 use crate::app::again::again;
 use crate::app::audit::{Deed, record};
 use crate::app::jobs::{RestoreOrder, lock_readable};
-use crate::app::tenant_settings;
+use crate::app::{copies, tenant_settings};
 use crate::db::downloads::{self, Download};
 use crate::db::jobs::JobRow;
 use crate::db::snapshots::Snapshot;
@@ -55,6 +55,7 @@ async fn add(hub: &Hub, who: &Principal, scope: &Scope, id: &SnapshotId, wanted:
     if wanted.content.is_decrypted() {
         check_readable(&mut tx, &snapshot).await?;
     }
+    let snapshot = copies::reachable(&mut tx, snapshot).await?;
     let new = New { content: wanted.content.clone(), single_use: wanted.single_use };
     let download = new.row(hub, &mut tx, &snapshot, Some(who.actor.id().to_owned())).await?;
     let url = match presign::url(hub, &mut tx, &snapshot, &download).await? {

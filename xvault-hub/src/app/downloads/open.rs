@@ -12,6 +12,7 @@ use super::create::deed;
 use crate::api::error::{Error, Result};
 use crate::app::again::again;
 use crate::app::audit::record_for_client;
+use crate::app::copies;
 use crate::app::jobs::{self, Reading, RestoreOrder, lock_readable, reading};
 use crate::db::downloads::{self, Download};
 use crate::db::jobs::JobRow;
@@ -87,6 +88,7 @@ async fn readable(
             error
         }
     })?;
+    let snapshot = copies::reachable(tx, snapshot).await?;
     match &snapshot.worker_id {
         Some(owner) if owner != worker => {
             let text = format!("the snapshot lies on the disk of worker {owner}: the link leads there");

@@ -14,6 +14,7 @@ use super::assign::{Unmet, key};
 use crate::app::audit::{Deed, record_by_worker};
 use crate::app::stores::target;
 use crate::db::jobs::JobRow;
+use crate::db::snapshots::{Snapshot, SnapshotStatus};
 use crate::db::status::Status;
 use crate::db::stores::{Scoping, Store};
 use crate::db::workers::Worker;
@@ -61,7 +62,8 @@ pub(super) async fn of_job(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<S
         JobKind::Backup => (Purpose::Write, job.store_id.clone()),
         JobKind::DeleteSnapshot => (Purpose::Delete, store_of_snapshot(hub, job).await?),
         JobKind::TestStore | JobKind::SweepStore => return of_store_job(hub, worker, job).await,
-        kind if JobKind::READING.contains(&kind) => (Purpose::Read, store_of_snapshot(hub, job).await?),
+        JobKind::Replicate => (Purpose::Read, store_of_snapshot(hub, job).await?),
+        kind if JobKind::READING.contains(&kind) => (Purpose::Read, read_from(hub, job).await?),
         _ => return Ok(StoreAccess::LocalFs),
     };
     match store_id {
@@ -80,11 +82,23 @@ async fn of_store_job(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<StoreA
     access_for(hub, worker, job, id, &prefix, purpose).await
 }
 
+/// The store of the copy that the job was sent to, or that of the snapshot.
+async fn read_from(hub: &Hub, job: &JobRow) -> Result<Option<StoreId>> {
+    match &job.store_id {
+        Some(id) => Ok(Some(id.clone())),
+        None => store_of_snapshot(hub, job).await,
+    }
+}
+
 async fn store_of_snapshot(hub: &Hub, job: &JobRow) -> Result<Option<StoreId>> {
     let id = job.snapshot_id.as_ref().ok_or(Unmet::Kind)?;
     let own = Scope::Tenant(job.tenant_id.clone());
     match snapshots::get(&mut *hub.db().conn().await?, &own, id).await {
         Err(DbError::NotFound) => Err(Unmet::NoSnapshot),
+        // Its deletion did not wait for a copying that no worker had.
+        Ok(Snapshot { status: SnapshotStatus::Deleting, .. }) if job.kind == JobKind::Replicate => {
+            Err(Unmet::NoSnapshot)
+        }
         snapshot => Ok(snapshot?.store_id),
     }
 }

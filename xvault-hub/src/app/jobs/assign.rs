@@ -14,7 +14,7 @@ use xvault_core::{JobKind, Recipient, SnapshotKey};
 use zeroize::Zeroizing;
 
 use super::enqueue::check_enabled;
-use super::{access, cleaned, complete, millis, stores};
+use super::{access, cleaned, complete, copies, millis, stores};
 use crate::api::error::Result;
 use crate::app::audit::{Deed, record_by_worker};
 use crate::db::credentials::StoredSecret;
@@ -82,8 +82,11 @@ pub(crate) async fn assign(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<C
 
 async fn assignment(hub: &Hub, worker: &Worker, job: &JobRow) -> std::result::Result<Assignment, Unmet> {
     let store = access::of_job(hub, worker, job).await?;
+    let copies = copies::accesses(hub, worker, job).await?;
     let task = match job.kind {
         JobKind::Browse => browse::task(hub, worker, job, store).await?,
+        JobKind::DeleteSnapshot => Task::DeleteSnapshot { snapshot: key(job)?, store, copies },
+        JobKind::Replicate => copies::task(job, store, copies)?,
         _ => task(hub, worker, job, store).await?,
     };
     let lease = job.life.lease().ok_or(Unmet::Kind)?;
@@ -107,7 +110,6 @@ async fn task(
     Ok(match job.kind {
         JobKind::Backup => backup(hub, &mut conn, worker, job, store).await?,
         JobKind::Probe => probe(hub, &mut conn, worker, job).await?,
-        JobKind::DeleteSnapshot => Task::DeleteSnapshot { snapshot: key(job)?, store },
         JobKind::Verify => verify::verify(hub, &mut conn, worker, job, store).await?,
         JobKind::Restore => restore::task(hub, &mut conn, worker, job, store).await?,
         JobKind::TestStore | JobKind::SweepStore => stores::task(hub, &mut conn, job, store).await?,

@@ -11,7 +11,7 @@ use xvault_core::snapshot::{FORMAT_VERSION, Locator};
 use xvault_core::{JobId, JobKind, JobStatus, Manifest, SnapshotKey, WorkerId};
 
 use super::report::held;
-use super::{browse, change, cleaned, commit};
+use super::{browse, change, cleaned, commit, copies};
 use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::app::{downloads, retention, verify, wake};
@@ -63,6 +63,7 @@ async fn take(hub: &Hub, worker: &WorkerId, id: &JobId, done: Complete) -> Resul
     }
     if let (JobStatus::Completed, JobKind::Backup, Some(source)) = (job.status(), job.kind, &job.source_id) {
         retention::after_backup(hub, source);
+        crate::app::copies::after_backup(hub, job.snapshot_id.as_ref());
     }
     if job.enqueue_count == 1 && matches!(job.life.state, State::Queued { .. }) {
         wake::push(hub, &job);
@@ -117,7 +118,16 @@ fn checked(job: &JobRow, worker: &WorkerId, result: &TaskResult) -> Result<Optio
             check_locator(job, worker, locator)?;
             Ok(None)
         }
-        (JobKind::DeleteSnapshot, TaskResult::DeleteSnapshot) => Ok(None),
+        (JobKind::DeleteSnapshot, TaskResult::DeleteSnapshot { copies_kept }) if copies_kept.is_empty() => {
+            Ok(None)
+        }
+        (JobKind::DeleteSnapshot, TaskResult::DeleteSnapshot { copies_kept }) => {
+            copies::kept(copies_kept).map(Some)
+        }
+        (JobKind::Replicate, TaskResult::Replicate { locator, bytes }) => {
+            check_locator(job, worker, locator)?;
+            Ok(Some(serde_json::json!({ "store_id": job.store_id, "bytes": bytes })))
+        }
         (JobKind::Probe, TaskResult::Probe { probe }) => {
             let report = serde_json::to_value(probe).map_err(|error| Error::internal(&error))?;
             if report.to_string().len() > MAX_REPORT {
@@ -238,7 +248,14 @@ async fn store(
         }
         (TaskResult::TestStore { report }, _) => super::stores::tested(hub, tx, job, report).await,
         (TaskResult::SweepStore { report }, _) => super::stores::swept(hub, tx, job, report).await,
-        (TaskResult::DeleteSnapshot, Some(snapshot)) => Ok(snapshots::delete(tx, snapshot).await?),
+        (TaskResult::DeleteSnapshot { copies_kept }, Some(snapshot)) => {
+            copies::deleted(tx, hub, snapshot, copies_kept).await?;
+            Ok(snapshots::delete(tx, snapshot).await?)
+        }
+        (TaskResult::Replicate { locator, .. }, Some(_)) => {
+            check_place(tx, job, locator).await?;
+            copies::store(tx, hub, job, locator).await
+        }
         (TaskResult::Verify { depth, finding }, Some(snapshot)) => {
             Ok(verify::settle(hub, tx, job, snapshot, (*depth, finding)).await?)
         }

@@ -10,7 +10,7 @@ use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::api::principal::Principal;
 use crate::app::again::again;
-use crate::app::wake;
+use crate::app::{copies, wake};
 use crate::db::snapshots::{Snapshot, SnapshotStatus};
 use crate::db::{Scope, jobs, jobs::JobRow, snapshots, sources};
 
@@ -20,7 +20,7 @@ pub(crate) struct Reading {
     /// One of [`JobKind::READING`].
     pub(crate) kind: JobKind,
     pub(crate) snapshot_id: SnapshotId,
-    /// What its worker has to know besides: no secrets.
+    /// What its worker has to know besides: no secrets. `from_store` names the store of the copy that is to be read.
     pub(crate) payload: Value,
     /// One for somebody who waits for the answer.
     pub(crate) max_attempts: u32,
@@ -42,6 +42,7 @@ async fn add(hub: &Hub, who: &Principal, scope: &Scope, new: &Reading) -> Result
     let mut tx = hub.db().begin().await?;
     let snapshot = lock_readable(&mut tx, scope, &new.snapshot_id).await?;
     let job = reading(hub, &snapshot, new, Some(who.actor.id().to_owned()));
+    let job = copies::placed(&mut tx, &snapshot, job).await?;
     jobs::insert(&mut tx, &job).await?;
     note(&mut tx, hub, who, &job, "job.enqueue").await?;
     commit(tx).await?;
@@ -74,6 +75,7 @@ pub(crate) fn reading(hub: &Hub, snapshot: &Snapshot, new: &Reading, created_by:
         snapshot_id: Some(snapshot.id.clone()),
         target_worker_id: snapshot.worker_id.clone(),
         capability: snapshot.capability(),
+        store_id: snapshot.store_id.clone(),
         payload: new.payload.clone(),
         created_by,
         ..JobRow::new(new.kind, tenant_id, source_id, new.max_attempts, now)

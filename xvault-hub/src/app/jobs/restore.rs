@@ -12,7 +12,7 @@ use crate::api::principal::Principal;
 use crate::app::again::again;
 use crate::app::audit::{Deed, record};
 use crate::app::downloads::{Content, check_readable};
-use crate::app::wake;
+use crate::app::{copies, wake};
 use crate::db::{Scope, jobs, jobs::JobRow, workers};
 
 /// The most paths that one restore can name.
@@ -108,6 +108,7 @@ async fn add(
     let mut tx = hub.db().begin().await?;
     let snapshot = lock_readable(&mut tx, scope, id).await?;
     check_readable(&mut tx, &snapshot).await?;
+    let snapshot = copies::reachable(&mut tx, snapshot).await?;
     let new = Reading {
         kind: JobKind::Restore,
         snapshot_id: id.clone(),

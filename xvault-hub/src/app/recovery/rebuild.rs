@@ -141,6 +141,7 @@ impl Adding<'_> {
             settings,
             credential_id: None,
             store_id: store_id.cloned(),
+            replica_store_id: None,
             read_back: ReadBack::Full,
             created_at: self.now,
             updated_at: self.now,

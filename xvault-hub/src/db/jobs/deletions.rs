@@ -21,11 +21,13 @@ pub(crate) async fn unfinished_deletion(
     row.as_ref().map(JobRow::read).transpose()
 }
 
-/// A job that reads the bytes of this snapshot ([`xvault_core::JobKind::READING`]), or is to, and is not finished.
+/// A job that reads the bytes of this snapshot ([`xvault_core::JobKind::READING`]), or is to, and is not finished. Not a copying that
+/// no worker has: it may wait for its store for long, and is of no use any more.
 pub(crate) async fn reader(conn: &mut AnyConnection, snapshot_id: &SnapshotId) -> Result<Option<JobId>> {
     let row = sqlx::query(
         "SELECT id FROM jobs WHERE snapshot_id = $1 AND type IN ('restore', 'verify', 'browse', 'replicate')
-             AND status IN ('queued', 'running', 'finalizing') ORDER BY id LIMIT 1",
+             AND status IN ('queued', 'running', 'finalizing') AND (type <> 'replicate' OR status <> 'queued')
+         ORDER BY id LIMIT 1",
     )
     .bind(snapshot_id.as_str())
     .fetch_optional(conn)

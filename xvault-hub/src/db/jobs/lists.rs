@@ -49,7 +49,8 @@ macro_rules! eligible {
             $targets,
             " AND (capability IS NULL OR $3 LIKE '%,' || capability || ',%')
                  AND NOT (type = 'delete_snapshot' AND EXISTS (SELECT 1 FROM jobs r WHERE r.snapshot_id = jobs.snapshot_id
-                     AND r.type IN ('restore', 'verify', 'browse', 'replicate') AND r.status IN ('queued', 'running', 'finalizing')))
+                     AND r.type IN ('restore', 'verify', 'browse', 'replicate') AND r.status IN ('queued', 'running', 'finalizing')
+                     AND (r.type <> 'replicate' OR r.status <> 'queued')))
              ORDER BY priority DESC, not_before, id LIMIT $4"
         )
     };

@@ -42,7 +42,8 @@ macro_rules! begin_deletion {
              WHERE id = $1 AND held_at IS NULL
                  AND EXISTS (SELECT 1 FROM tenants t WHERE t.id = snapshots.tenant_id AND t.status = 'active')
                  AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.snapshot_id = snapshots.id AND r.type IN ('restore', 'verify', 'browse', 'replicate')
-                     AND r.status IN ('queued', 'running', 'finalizing'))",
+                     AND r.status IN ('queued', 'running', 'finalizing')
+                     AND (r.type <> 'replicate' OR r.status <> 'queued'))",
             $besides
         )
     };

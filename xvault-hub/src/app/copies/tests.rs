@@ -1,0 +1,209 @@
+//! Copies on either engine: who makes them, what is on record of them, and what becomes of them with their snapshot.
+
+use std::time::Duration;
+
+use serde_json::json;
+use xvault_core::error::Disposition;
+use xvault_core::job::JobError;
+use xvault_core::protocol::{Assignment, Complete, Outcome, Register, StoreAccess, Task, TaskResult};
+use xvault_core::snapshot::Locator;
+use xvault_core::{Identity, JobId, JobKind, S3Credential, SnapshotId, StoreId, WorkerId};
+
+use super::{AGAIN, make_missing};
+use crate::app::bench::{Bench, on_both_engines};
+use crate::app::jobs::{Reading, complete, delete_snapshot, read_snapshot};
+use crate::app::stores::{self, Key, NewStore};
+use crate::db::jobs::JobRow;
+use crate::db::snapshot_copies::{self, Copy, CopyStatus};
+use crate::db::{Scope, jobs, snapshots, workers};
+
+/// A worker that reaches buckets.
+async fn worker(bench: &Bench, name: &str) -> WorkerId {
+    let (id, now) = (name.parse::<WorkerId>().unwrap(), bench.hub.clock().now());
+    let mut conn = bench.hub.db().conn().await.unwrap();
+    workers::set_token(&mut conn, &id, name, now).await.unwrap();
+    let said = Register {
+        worker_id: id.clone(),
+        name: None,
+        recipient: Identity::generate().recipient(),
+        version: "0.1.0".into(),
+        capabilities: vec!["sftp".into(), "s3".into()],
+        storage_base_path: "/var/lib/xvault".into(),
+        concurrency: 2,
+        download_url: None,
+    };
+    workers::register(&mut conn, &said, now).await.unwrap();
+    id
+}
+
+async fn store(bench: &Bench, bucket: &str) -> StoreId {
+    let settings = json!({ "bucket": bucket, "prefix": "x", "endpoint": "https://s3.example" });
+    let credential = json!({ "access_key_id": "AK", "secret_access_key": "s" });
+    let new = NewStore {
+        tenant_id: None,
+        name: bucket.to_owned(),
+        settings: serde_json::from_value(settings).unwrap(),
+        key: Key::Own(S3Credential::from_json(credential.to_string().as_bytes()).unwrap()),
+        scoping: None,
+        is_default: false,
+        replica_id: None,
+    };
+    stores::create(&bench.hub, &bench.who, new).await.unwrap().id
+}
+
+/// A snapshot on the worker's disk, whose source names `store` as its second one.
+async fn snapshot(bench: &Bench, worker: &WorkerId, store: &StoreId) -> SnapshotId {
+    let id = bench.backup().await;
+    sqlx::query("UPDATE sources SET replica_store_id = $1")
+        .bind(store.as_str())
+        .execute(&mut *bench.hub.db().conn().await.unwrap())
+        .await
+        .unwrap();
+    bench.back_up(worker, &id, 0).await;
+    job(bench, &id).await.snapshot_id.unwrap()
+}
+
+async fn job(bench: &Bench, id: &JobId) -> JobRow {
+    jobs::get(&mut bench.hub.db().conn().await.unwrap(), &Scope::All, id).await.unwrap()
+}
+
+async fn copyings(bench: &Bench) -> Vec<JobRow> {
+    let filter = jobs::Filter { kind: Some(JobKind::Replicate), ..jobs::Filter::default() };
+    let page = crate::db::Page { limit: 100, before: None };
+    jobs::list(&mut bench.hub.db().conn().await.unwrap(), &Scope::All, &filter, &page).await.unwrap()
+}
+
+async fn copies(bench: &Bench, id: &SnapshotId) -> Vec<Copy> {
+    snapshot_copies::of(&mut bench.hub.db().conn().await.unwrap(), id).await.unwrap()
+}
+
+/// Looks for what lacks its copy; gives the one job there is.
+async fn copying(bench: &Bench) -> JobRow {
+    make_missing(&bench.hub, None, 100).await.unwrap();
+    let mut found = copyings(bench).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+fn copied(job: &Assignment, bucket: &str) -> TaskResult {
+    let Task::Replicate { snapshot, .. } = &job.task else { panic!("{job:?}") };
+    let (bucket, object_key) = (bucket.to_owned(), format!("x/{}", snapshot.prefix()));
+    TaskResult::Replicate { locator: Locator::S3 { bucket, object_key, etag: None }, bytes: 7 }
+}
+
+async fn ended(bench: &Bench, worker: &WorkerId, job: &Assignment, outcome: Outcome) -> bool {
+    let done = Complete { lease_token: job.lease_token.clone(), outcome };
+    complete(&bench.hub, worker, &job.job_id, done).await.is_ok()
+}
+
+async fn with_copy(bench: &Bench) -> (WorkerId, StoreId, SnapshotId) {
+    let (worker, store) = (worker(bench, "w").await, store(bench, "second").await);
+    let id = snapshot(bench, &worker, &store).await;
+    let assigned = bench.claim(&worker, Some(copying(bench).await.id)).await.unwrap();
+    bench.complete_with(&worker, &assigned, copied(&assigned, "second")).await;
+    (worker, store, id)
+}
+
+async fn a_snapshot_gets_one_copy_from_the_worker_that_has_it(bench: Bench) {
+    let (worker, other) = (worker(&bench, "w").await, worker(&bench, "other").await);
+    let store = store(&bench, "second").await;
+    let id = snapshot(&bench, &worker, &store).await;
+    // The backup's end makes the job, too, and may be at it right now: there is one all the same.
+    let (first, second) = tokio::join!(copying(&bench), copying(&bench));
+    assert_eq!((&first.id, first.store_id.as_ref()), (&second.id, Some(&store)));
+    assert_eq!(bench.claim(&other, Some(first.id.clone())).await, None);
+    let assigned = bench.claim(&worker, Some(first.id.clone())).await.unwrap();
+    let Task::Replicate { snapshot, from, to: StoreAccess::S3 { settings, .. } } = &assigned.task else {
+        panic!("{assigned:?}")
+    };
+    assert_eq!(
+        (&snapshot.snapshot_id, from, settings.bucket.as_str()),
+        (&id, &StoreAccess::LocalFs, "second")
+    );
+    // A worker is not trusted with the place.
+    let elsewhere = Outcome::Completed { result: copied(&assigned, "third") };
+    assert!(!ended(&bench, &worker, &assigned, elsewhere).await);
+    assert_eq!(copies(&bench, &id).await, []);
+    bench.complete_with(&worker, &assigned, copied(&assigned, "second")).await;
+    let found = copies(&bench, &id).await;
+    assert_eq!((found.len(), &found[0].store_id, found[0].status), (1, &store, CopyStatus::Copied));
+    assert_eq!(job(&bench, &first.id).await.result.unwrap()["bytes"], json!(7));
+    assert_eq!(make_missing(&bench.hub, None, 100).await.unwrap(), 0);
+}
+
+async fn what_could_not_be_copied_is_tried_anew_hours_later(bench: Bench) {
+    let (worker, store) = (worker(&bench, "w").await, store(&bench, "second").await);
+    let _ = snapshot(&bench, &worker, &store).await;
+    let assigned = bench.claim(&worker, Some(copying(&bench).await.id)).await.unwrap();
+    let error = JobError { code: "store_damaged".into(), message: "its SHA-256 is another".into() };
+    let failed = Outcome::Failed { error, disposition: Disposition::Permanent };
+    assert!(ended(&bench, &worker, &assigned, failed).await);
+    bench.hub.clock().advance(AGAIN - Duration::from_secs(1));
+    assert_eq!(make_missing(&bench.hub, None, 100).await.unwrap(), 0);
+    bench.hub.clock().advance(Duration::from_secs(2));
+    assert_eq!(make_missing(&bench.hub, None, 100).await.unwrap(), 1);
+    assert_eq!(copyings(&bench).await.len(), 2);
+}
+
+async fn a_deletion_takes_the_copies_and_shows_those_that_stay(bench: Bench) {
+    for may_delete in [true, false] {
+        let (worker, store) = (worker(&bench, "w").await, store(&bench, "second").await);
+        let id = snapshot(&bench, &worker, &store).await;
+        make_missing(&bench.hub, None, 100).await.unwrap();
+        let queued =
+            copyings(&bench).await.into_iter().find(|job| job.snapshot_id.as_ref() == Some(&id)).unwrap();
+        let assigned = bench.claim(&worker, Some(queued.id)).await.unwrap();
+        bench.complete_with(&worker, &assigned, copied(&assigned, "second")).await;
+        let deletion = delete_snapshot(&bench.hub, &bench.who, &Scope::All, &id).await.unwrap();
+        let assigned = bench.claim(&worker, Some(deletion.id.clone())).await.unwrap();
+        let Task::DeleteSnapshot { copies: told, .. } = &assigned.task else { panic!("{assigned:?}") };
+        assert_eq!(told.iter().map(|copy| &copy.store_id).collect::<Vec<_>>(), [&store]);
+        let copies_kept = if may_delete { vec![] } else { vec![store.clone()] };
+        bench.complete_with(&worker, &assigned, TaskResult::DeleteSnapshot { copies_kept }).await;
+        let left: Vec<_> = copies(&bench, &id).await.into_iter().map(|copy| copy.status).collect();
+        let result = job(&bench, &deletion.id).await.result;
+        if may_delete {
+            assert_eq!((left, result), (vec![], None));
+        } else {
+            assert_eq!((left, result), (vec![CopyStatus::Kept], Some(json!({ "copies_kept": [store] }))));
+        }
+    }
+}
+
+async fn a_copying_that_waits_holds_no_deletion_up(bench: Bench) {
+    let (worker, store) = (worker(&bench, "w").await, store(&bench, "second").await);
+    let id = snapshot(&bench, &worker, &store).await;
+    let waiting = copying(&bench).await;
+    let deletion = delete_snapshot(&bench.hub, &bench.who, &Scope::All, &id).await.unwrap();
+    let assigned = bench.claim(&worker, Some(deletion.id)).await.unwrap();
+    assert_eq!(bench.claim(&worker, Some(waiting.id.clone())).await, None);
+    assert_eq!(job(&bench, &waiting.id).await.life.error.unwrap().code, "snapshot_gone");
+    bench.complete_with(&worker, &assigned, TaskResult::DeleteSnapshot { copies_kept: vec![] }).await;
+    let gone = snapshots::get(&mut bench.hub.db().conn().await.unwrap(), &Scope::All, &id).await;
+    assert!(matches!(gone, Err(crate::DbError::NotFound)));
+}
+
+async fn while_a_workers_disk_is_away_its_snapshots_are_read_from_their_copies(bench: Bench) {
+    let (first, store, id) = with_copy(&bench).await;
+    let reading =
+        |payload| Reading { kind: JobKind::Browse, snapshot_id: id.clone(), payload, max_attempts: 1 };
+    let read = async |payload| read_snapshot(&bench.hub, &bench.who, &Scope::All, &reading(payload)).await;
+    let there = read(json!({})).await.unwrap();
+    assert_eq!((there.target_worker_id.as_ref(), there.store_id.as_ref()), (Some(&first), None));
+    let asked = read(json!({ "from_store": store })).await.unwrap();
+    assert_eq!((asked.target_worker_id.as_ref(), asked.store_id.as_ref()), (None, Some(&store)));
+    read(json!({ "from_store": "nowhere" })).await.unwrap_err();
+    let (now, mut conn) = (bench.hub.clock().now(), bench.hub.db().conn().await.unwrap());
+    workers::mark_offline(&mut conn, now + Duration::from_secs(1), now).await.unwrap();
+    drop(conn);
+    let away = read(json!({})).await.unwrap();
+    assert_eq!((away.target_worker_id.as_ref(), away.store_id.as_ref()), (None, Some(&store)));
+}
+
+on_both_engines!(
+    a_snapshot_gets_one_copy_from_the_worker_that_has_it,
+    what_could_not_be_copied_is_tried_anew_hours_later,
+    a_deletion_takes_the_copies_and_shows_those_that_stay,
+    a_copying_that_waits_holds_no_deletion_up,
+    while_a_workers_disk_is_away_its_snapshots_are_read_from_their_copies,
+);
