@@ -5,6 +5,7 @@
 //! - `seed_retention`: schedules and retention, with curl;
 //! - `browse`: what lies in snapshots, and what changed, without restoring;
 //! - `seed_restore`: restores and downloads, with curl;
+//! - `databases`: PostgreSQL and MySQL backed up directly and through SSH, and restored with their own tools;
 //! - `database_put_back`: an older copy of the database costs no snapshot that was on record since;
 //! - `retention_story`: a year of backups, and what is left of it;
 //! - `proof`: a byte rots on a disk; it is found, told, and nothing relies on it;
@@ -29,6 +30,7 @@ mod copies;
 mod curl;
 mod database;
 mod database_put_back;
+mod databases;
 mod disaster;
 mod fleet;
 mod hub_trouble;

@@ -1,0 +1,166 @@
+//! Databases from end to end: backed up by the service, opened with age, zstd and tar, restored into a fresh server by its own
+//! tools, and equal table by table: PostgreSQL and MySQL, each by all three ways.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use xvault_core::Identity;
+use xvault_core::secret::{ExposeSecret, SecretString};
+use xvault_testkit::databases::{MARIADB_SAMPLE, POSTGRES_SAMPLE};
+use xvault_testkit::{Mariadb, Postgres, Sshd, tools};
+
+use crate::fleet::text;
+use crate::seed_flow::tenant_identity;
+use crate::up::Up;
+use crate::wait::until;
+
+/// How a database is reached: directly where there is no mode of SSH.
+type Way = Option<&'static str>;
+
+/// A customer of a service of one's own.
+struct Shop {
+    up: Up,
+    sshd: Sshd,
+    tenant: String,
+}
+
+/// A dump that age, zstd and tar took out of an artifact.
+struct Dumps {
+    dir: tempfile::TempDir,
+}
+
+impl Dumps {
+    /// What the restoring tool reads.
+    fn feed(&self, tool: &mut Command, name: &str) {
+        let dump = File::open(self.dir.path().join("out/database").join(name)).unwrap();
+        let output = tool.stdin(Stdio::from(dump)).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Shop {
+    fn open() -> Self {
+        let (up, sshd) = (Up::start(), Sshd::builder().start());
+        let tenant = text(&up.api.post("/api/v1/tenants", &json!({"name": "shop"}))["id"]);
+        until(60, "a worker that is online", || up.api.get("/api/v1/workers/local")["status"] == "online");
+        Self { up, sshd, tenant }
+    }
+
+    /// Saves a source, and has it tested. Gives its id and what the test showed.
+    fn probed(&self, kind: &str, credential: &Value, config: &Value) -> (String, Value) {
+        let body = json!({
+            "tenant_id": self.tenant, "type": kind, "name": "shop", "credential_id": credential, "config": config,
+        });
+        let source = text(&self.up.api.post("/api/v1/sources", &body)["id"]);
+        let path = format!("/api/v1/sources/{source}/test?wait_seconds=30");
+        (source, self.up.api.post(&path, &json!({})))
+    }
+
+    /// Adds the way to the settings, with the key that a first test shows. Gives the id of the credential for it.
+    fn reached(&self, kind: &str, config: &mut Value, password: &str, way: Way) -> Value {
+        let credential = |secret: &str| {
+            let secret = STANDARD.encode(secret);
+            let body = json!({"tenant_id": self.tenant, "kind": "source", "plaintext": secret});
+            self.up.api.post("/api/v1/credentials", &body)["id"].clone()
+        };
+        let Some(mode) = way else { return credential(password) };
+        let through = json!({
+            "use_ssh": true, "ssh_mode": mode, "ssh_host": "127.0.0.1", "ssh_port": self.sshd.port,
+            "ssh_username": self.sshd.user, "ssh_use_password": true,
+        });
+        config.as_object_mut().unwrap().extend(through.as_object().unwrap().clone());
+        let credential = credential(&json!({"password": password, "ssh": self.sshd.password}).to_string());
+        let (_, shown) = self.probed(kind, &credential, config);
+        assert_eq!(shown["probe"]["host_key"], self.sshd.host_key.fingerprint, "{shown}");
+        assert!(shown["probe"]["notes"].to_string().contains("ssh_host_key"), "{shown}");
+        config["ssh_host_key"] = shown["probe"]["host_key"].clone();
+        credential
+    }
+
+    /// Backs a database up as a user would, and opens the artifact by hand.
+    fn backed_up(&self, kind: &str, mut config: Value, password: &str, way: Way) -> Dumps {
+        let credential = self.reached(kind, &mut config, password, way);
+        let (source, test) = self.probed(kind, &credential, &config);
+        assert_eq!(
+            (&test["status"], &test["probe"]["logged_in"]),
+            (&json!("completed"), &json!(true)),
+            "{test}"
+        );
+        assert_eq!(test["probe"]["paths"][0]["kind"], "database", "{test}");
+        let snapshot = self.up.back_up(&self.tenant, &source);
+        let shown = self.up.api.get(&format!("/api/v1/snapshots/{snapshot}"));
+        assert_eq!(shown["manifest"]["evidence"]["kind"], "dump", "{shown}");
+        let tenant = &self.tenant;
+        let place =
+            format!("backups/tenants/{tenant}/sources/{source}/snapshots/{snapshot}/backup.tar.zst.enc");
+        self.opened(&self.up.data.join(place))
+    }
+
+    fn opened(&self, artifact: &Path) -> Dumps {
+        let dir = tempfile::tempdir().unwrap();
+        let kek = SecretString::from(std::fs::read_to_string(self.up.data.join("kek.txt")).unwrap());
+        let kek: Identity = Identity::parse_file(&kek).unwrap().remove(0);
+        let key = dir.path().join("key.txt");
+        let identity = tenant_identity(&self.up.database(), &kek);
+        std::fs::write(&key, identity.to_secret().expose_secret()).unwrap();
+        tools::age_decrypt_untar(artifact, &key, &dir.path().join("out"));
+        Dumps { dir }
+    }
+}
+
+fn postgres_comes_back(ways: &[Way]) {
+    let (server, fresh, shop) = (Postgres::shared(), Postgres::start(), Shop::open());
+    let url = server.create_database();
+    let _ = server.psql(&url, POSTGRES_SAMPLE);
+    let name = url.rsplit('/').next().unwrap();
+    let config = json!({"host": "127.0.0.1", "port": server.port, "username": "postgres", "database": name});
+    for way in ways {
+        let dumps = shop.backed_up("postgres", config.clone(), server.password(), *way);
+        let copy = fresh.create_database();
+        let mut tool = tools::command("pg_restore", ["--exit-on-error", "-d", &copy]);
+        dumps.feed(tool.env("PGPASSWORD", fresh.password()), &format!("{name}.dump"));
+        assert_eq!(fresh.checksums(&copy), server.checksums(&url), "{way:?}");
+    }
+}
+
+fn mysql_comes_back(ways: &[Way]) {
+    let (server, fresh, shop) = (Mariadb::shared(), Mariadb::start(), Shop::open());
+    let name = server.create_database();
+    let _ = server.sql(&name, MARIADB_SAMPLE);
+    let config =
+        json!({"host": "127.0.0.1", "port": server.port, "username": Mariadb::USER, "database": name});
+    let port = format!("--port={}", fresh.port);
+    for way in ways {
+        let dumps = shop.backed_up("mysql", config.clone(), &server.password, *way);
+        let copy = fresh.create_database();
+        let args =
+            ["--no-defaults", "--binary-mode", "--host=127.0.0.1", &port, "--user", Mariadb::USER, &copy];
+        let mut tool = tools::command("mariadb", args);
+        dumps.feed(tool.env("MYSQL_PWD", &fresh.password), &format!("{name}.sql"));
+        assert_eq!(fresh.checksums(&copy), server.checksums(&name), "{way:?}");
+    }
+}
+
+#[test]
+fn mysql_dump_direct() {
+    mysql_comes_back(&[None]);
+}
+
+#[test]
+fn postgresql_dump_direct() {
+    postgres_comes_back(&[None]);
+}
+
+#[test]
+fn mysql_dump_via_ssh_tunnel_or_remote_mysqldump() {
+    mysql_comes_back(&[Some("tunnel"), Some("remote")]);
+}
+
+#[test]
+fn postgresql_dump_via_ssh_tunnel_or_remote_pg_dump() {
+    postgres_comes_back(&[Some("tunnel"), Some("remote")]);
+}
