@@ -17,6 +17,9 @@ use crate::ssh::Session;
 /// Linux's list of connections.
 const CONNECTIONS: &str = "/proc/net/tcp";
 
+/// The list is read in pieces while others come and go, so that one of it can be missed: it is read this often.
+const LOOKS: u32 = 5;
+
 /// Listens until it is dropped.
 pub(super) struct Tunnel {
     pub(super) port: u16,
@@ -80,7 +83,7 @@ async fn pass(mut socket: TcpStream, channel: Channel<Msg>) {
 
 /// The user whose process made the connection that comes from `peer`.
 fn owner_of(peer: SocketAddr) -> Option<u32> {
-    owner_in(&std::fs::read_to_string(CONNECTIONS).ok()?, peer)
+    (0..LOOKS).find_map(|_| owner_in(&std::fs::read_to_string(CONNECTIONS).ok()?, peer))
 }
 
 fn owner_in(table: &str, peer: SocketAddr) -> Option<u32> {
@@ -94,7 +97,54 @@ fn owner_in(table: &str, peer: SocketAddr) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+
+    use xvault_testkit::Sshd;
+
     use super::*;
+    use crate::ssh::SshTimeouts;
+    use crate::{HostKeyPolicy, SshCredential, SshOptions};
+
+    /// A port that greets everybody.
+    fn greeter() -> u16 {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            listener.incoming().for_each(|one| drop(one.unwrap().write_all(b"hello")))
+        });
+        port
+    }
+
+    /// What we hear at the end of the tunnel that is there for `owner`.
+    async fn heard(session: &Arc<Session>, far: u16, owner: u32) -> String {
+        let tunnel = Tunnel::open(session, "127.0.0.1", far, owner).await.unwrap();
+        let port = tunnel.port;
+        let read = tokio::task::spawn_blocking(move || {
+            let mut text = Vec::new();
+            let mut socket = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            // A connection that is not let in may end with a reset.
+            let _ = socket.read_to_end(&mut text);
+            String::from_utf8(text).unwrap()
+        });
+        read.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_the_user_of_our_tools_gets_through() {
+        let (sshd, far) = (Sshd::builder().start(), greeter());
+        let options = SshOptions {
+            host: "127.0.0.1".to_owned(),
+            port: sshd.port,
+            username: sshd.user.clone(),
+            credential: SshCredential::Password(sshd.password.clone().into()),
+            host_key: HostKeyPolicy::Pinned(sshd.host_key.fingerprint.clone()),
+            timeouts: SshTimeouts::default(),
+        };
+        let session = Arc::new(Session::connect(&options).await.unwrap());
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!(heard(&session, far, own).await, "hello");
+        assert_eq!(heard(&session, far, own + 1).await, "", "somebody else's connection went through");
+    }
 
     #[tokio::test]
     async fn a_connection_says_whose_it_is() {

@@ -10,11 +10,21 @@ use crate::Error;
 /// Pieces on their way. Of 256 KiB, some MiB at most.
 const ROOM: usize = 8;
 
+/// How a line begins that forbids `psql` commands until the word that follows is told again, and that other line.
+const RESTRICT: &[u8] = b"\\restrict ";
+const UNRESTRICT: &[u8] = b"\\unrestrict ";
+
+/// The end of a dump that is looked at in one piece: more than the last line of `pg_dump`.
+const TAIL: usize = 256;
+
 /// Makes both ends.
 #[must_use]
 pub fn dump_channel() -> (DumpWriter, DumpReader) {
     let (sender, receiver) = mpsc::channel(ROOM);
-    (DumpWriter { sender }, DumpReader { receiver, head: Vec::new(), held: None, finished: false })
+    (
+        DumpWriter { sender },
+        DumpReader { receiver, head: Vec::new(), held: None, last_line: None, received: 0, finished: false },
+    )
 }
 
 /// Takes a dump, on a thread that may block; to be closed with [`DumpWriter::finish`]. One that is dropped before is a dump that
@@ -71,6 +81,9 @@ pub struct DumpReader {
     receiver: mpsc::Receiver<Option<Bytes>>,
     head: Vec<u8>,
     held: Option<Bytes>,
+    /// Dropped when it is the last one.
+    last_line: Option<Vec<u8>>,
+    received: u64,
     finished: bool,
 }
 
@@ -95,6 +108,18 @@ impl DumpReader {
         }
     }
 
+    /// Drops the line by which `pg_dump` restricts `psql`, and the last line, which undoes that. After [`DumpReader::head`].
+    pub(super) fn drop_restriction(&mut self) {
+        let mut lines = self.head.split_inclusive(|byte| *byte == b'\n');
+        let Some(line) = lines.find(|line| line.starts_with(RESTRICT)) else { return };
+        let word = line.strip_prefix(RESTRICT).unwrap_or_default().trim_ascii_end();
+        self.last_line = Some([UNRESTRICT, word].concat());
+        let rest: usize = lines.map(<[u8]>::len).sum();
+        let end = self.head.len() - rest;
+        let start = end - line.len();
+        self.head.drain(start..end);
+    }
+
     /// The next piece; `None` at the end of a whole dump.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         if !self.head.is_empty() {
@@ -103,12 +128,28 @@ impl DumpReader {
         loop {
             match (self.receive().await?, self.held.take()) {
                 (Some(piece), Some(held)) => {
-                    self.held = Some(piece);
-                    return Ok(Some(held));
+                    let (given, kept) = parted(held, piece);
+                    self.held = Some(kept);
+                    if !given.is_empty() {
+                        return Ok(Some(given));
+                    }
                 }
                 (Some(piece), None) => self.held = Some(piece),
-                (None, held) => return Ok(held),
+                (None, held) => return Ok(held.map(|piece| self.without_last_line(piece))),
             }
+        }
+    }
+
+    /// How much of the dump came so far, with what was dropped of it.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    fn without_last_line(&self, piece: Bytes) -> Bytes {
+        let Some(line) = &self.last_line else { return piece };
+        match piece.trim_ascii_end().strip_suffix(line.as_slice()) {
+            Some(rest) if rest.ends_with(b"\n") => piece.slice_ref(rest),
+            _ => piece,
         }
     }
 
@@ -117,7 +158,10 @@ impl DumpReader {
             return Ok(None);
         }
         match self.receiver.recv().await {
-            Some(Some(piece)) => Ok(Some(piece)),
+            Some(Some(piece)) => {
+                self.received += piece.len() as u64;
+                Ok(Some(piece))
+            }
             Some(None) => {
                 self.finished = true;
                 Ok(None)
@@ -127,16 +171,31 @@ impl DumpReader {
     }
 }
 
+/// What can be given of `held`, now that `piece` follows, and what is held then: [`TAIL`] at least, where there is so much.
+fn parted(held: Bytes, piece: Bytes) -> (Bytes, Bytes) {
+    if piece.len() >= TAIL {
+        return (held, piece);
+    }
+    let mut given = Bytes::from([held, piece].concat());
+    let kept = given.split_off(given.len().saturating_sub(TAIL));
+    (given, kept)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Pieces that are not joined.
+    fn long(letter: &str) -> Bytes {
+        Bytes::from(letter.repeat(TAIL))
+    }
 
     #[tokio::test]
     async fn the_last_piece_comes_only_when_the_dump_is_whole() {
         for whole in [true, false] {
             let (writer, mut reader) = dump_channel();
-            for piece in ["sandbox\nab", "cd", "ef"] {
-                writer.push(Bytes::from(piece)).await.unwrap();
+            for piece in [Bytes::from("sandbox\nab"), long("c"), long("e")] {
+                writer.push(piece).await.unwrap();
             }
             if whole {
                 writer.finished().await;
@@ -146,12 +205,52 @@ mod tests {
             assert_eq!(reader.head(5).await.unwrap(), b"sandbox\nab");
             reader.drop_first_line(b"sand");
             assert_eq!(reader.next().await.unwrap().unwrap(), "ab");
-            assert_eq!(reader.next().await.unwrap().unwrap(), "cd");
+            assert_eq!(reader.next().await.unwrap().unwrap(), long("c"));
             if whole {
-                assert_eq!(reader.next().await.unwrap().unwrap(), "ef");
+                assert_eq!(reader.next().await.unwrap().unwrap(), long("e"));
                 assert_eq!(reader.next().await.unwrap(), None);
             } else {
                 assert!(matches!(reader.next().await, Err(Error::Incomplete(_))));
+            }
+        }
+    }
+
+    /// Of a dump that arrives in pieces of `size`.
+    async fn unrestricted(dump: &str, size: usize) -> String {
+        let (writer, mut reader) = dump_channel();
+        let dump = dump.to_owned();
+        let pushed = tokio::spawn(async move {
+            for piece in dump.into_bytes().chunks(size) {
+                writer.push(Bytes::copy_from_slice(piece)).await.unwrap();
+            }
+            writer.finished().await;
+        });
+        let _ = reader.head(40).await.unwrap();
+        reader.drop_restriction();
+        let mut given = Vec::new();
+        while let Some(piece) = reader.next().await.unwrap() {
+            given.extend_from_slice(&piece);
+        }
+        pushed.await.unwrap();
+        String::from_utf8(given).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_restriction_is_dropped_with_its_end_and_nothing_else_is() {
+        let rows = "row\n".repeat(500);
+        let cases = [
+            (format!("--\n\\restrict Word\n{rows}\\unrestrict Word\n\n"), format!("--\n{rows}")),
+            (format!("--\n\\restrict Word\n{rows}"), format!("--\n{rows}")),
+            (
+                format!("\\restrict W\n\\unrestrict W\n{rows}\\unrestrict W\n"),
+                format!("\\unrestrict W\n{rows}"),
+            ),
+            (format!("--\n{rows}\\unrestrict Word\n"), format!("--\n{rows}\\unrestrict Word\n")),
+            (format!("\\restrict W\n{rows}x\\unrestrict W\n"), format!("{rows}x\\unrestrict W\n")),
+        ];
+        for (dump, expected) in &cases {
+            for size in [1, 7, 300, 100_000] {
+                assert_eq!(&unrestricted(dump, size).await, expected, "{size}");
             }
         }
     }

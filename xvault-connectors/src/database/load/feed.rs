@@ -13,7 +13,7 @@ use crate::{Control, Error};
 /// What goes to the tool before and after the dump. What comes after is sent only when the dump is whole.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Frame {
-    pub(super) before: &'static [u8],
+    pub(super) before: Bytes,
     pub(super) after: &'static [u8],
 }
 
@@ -45,9 +45,9 @@ async fn converse(
         return Err(Error::Incomplete(format!("{name} takes no input")));
     };
     let mut lines = Lines::default();
-    let (mut bytes, mut pumped) = (0, None);
+    let mut pumped = None;
     {
-        let pump = pump(&mut input, frame, dump, control, &mut bytes);
+        let pump = pump(&mut input, frame, dump, control);
         tokio::pin!(pump);
         loop {
             tokio::select! {
@@ -69,7 +69,7 @@ async fn converse(
     }
     tool.check_exit()?;
     match pumped {
-        Some(true) => Ok(bytes),
+        Some(true) => Ok(dump.received()),
         _ => Err(Error::Incomplete(format!("{name} ended before it had read all of the dump"))),
     }
 }
@@ -79,15 +79,13 @@ async fn pump(
     frame: &Frame,
     dump: &mut DumpReader,
     control: &Control,
-    bytes: &mut u64,
 ) -> Result<(), Error> {
-    input.write(Bytes::from_static(frame.before)).await?;
+    input.write(frame.before.clone()).await?;
     while let Some(piece) = dump.next().await? {
         let count = piece.len() as u64;
         control.throttle(count).await?;
         input.write(piece).await?;
         control.progress().bytes(count);
-        *bytes += count;
     }
     input.write(Bytes::from_static(frame.after)).await?;
     input.end().await

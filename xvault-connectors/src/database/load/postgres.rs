@@ -129,8 +129,8 @@ async fn run(
             for arg in ["-X", "-w", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", "-"] {
                 call.arg(arg);
             }
-            let restricted = contains(dump.head(HEAD).await?, b"\n\\restrict ");
-            feed(&postgres.reach, call, &frame(created, restricted), dump, control).await
+            dump.drop_restriction();
+            feed(&postgres.reach, call, &frame(created), dump, control).await
         }
         Some(Format::Mysql) | None => Err(unfit("PostgreSQL")),
     }
@@ -150,19 +150,15 @@ fn restore_options(call: &mut Call, target: &PostgresTarget, created: bool) {
     }
 }
 
-/// `psql` must not run commands of this machine that stand in a dump: recent dumps forbid them themselves, by a word that
-/// nobody knows who made their content.
-fn frame(created: bool, restricted: bool) -> Frame {
-    match (created, restricted) {
-        (true, true) => Frame::default(),
-        (true, false) => Frame { before: b"\\restrict xvault\n", after: b"" },
-        (false, true) => Frame { before: b"BEGIN;\n", after: b"\nCOMMIT;\n" },
-        (false, false) => Frame { before: b"BEGIN;\n\\restrict xvault\n", after: b"\nCOMMIT;\n" },
+/// `psql` must not run commands of this machine that stand in a dump: they are forbidden by a word that is made now, so
+/// nobody who made the dump can know it and allow them again.
+fn frame(created: bool) -> Frame {
+    let word = xvault_core::clock::new_id().replace('-', "");
+    let restrict = format!("\\restrict {word}\n");
+    if created {
+        return Frame { before: restrict.into(), after: b"" };
     }
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+    Frame { before: format!("BEGIN;\n{restrict}").into(), after: b"\nCOMMIT;\n" }
 }
 
 fn literal(text: &str) -> String {
