@@ -36,7 +36,6 @@ fn index(in_each: usize, edition: i64) -> Index {
         writer.end().unwrap();
     }
     let index = writer.finish().unwrap().index;
-    println!("an index of {ENTRIES} entries, {in_each} in each directory: {} bytes", index.len());
     ArchiveIndex::open(Cursor::new(index), &[identity]).unwrap()
 }
 

@@ -89,6 +89,7 @@ async fn member(platform: &Platform, id: &str) -> anyhow::Result<(WorkerId, Api)
         capabilities: vec!["sftp".to_owned(), "ssh".to_owned()],
         storage_base_path: "/var/lib/xvault/backups".to_owned(),
         concurrency: 1,
+        download_url: None,
     };
     let _: Registered = api.post("/internal/workers/register", &register).await?;
     Ok((register.worker_id, api))

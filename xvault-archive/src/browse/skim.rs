@@ -63,7 +63,7 @@ pub(super) struct Skim<R: Read> {
 }
 
 impl<R: Read> Skim<R> {
-    pub(super) fn of<'i, I: Read + Seek>(index: &'i mut ArchiveIndex<I>) -> Result<Skim<&'i mut I>, Error> {
+    pub(super) fn of<I: Read + Seek>(index: &mut ArchiveIndex<I>) -> Result<Skim<&mut I>, Error> {
         Ok(Skim { lines: index.lines()?, joining: None, entries: 0 })
     }
 

@@ -30,7 +30,7 @@ pub(crate) use enqueue::{NewJob, enqueue, job_deed, scheduled_backup};
 pub(crate) use expire::expire_due;
 pub(crate) use people::{cancel, get, list, logs, retry};
 pub(crate) use probes::probe;
-pub(crate) use reading::{Reading, lock_readable, read_snapshot, reading};
+pub(crate) use reading::{Reading, lock_readable, reading};
 pub(crate) use reconcile::reconcile;
 pub(crate) use report::{add_logs, renew, report};
 pub(crate) use restore::{NewRestore, RestoreOrder, entry_paths, made_by, restore};

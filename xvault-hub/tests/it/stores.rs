@@ -209,6 +209,9 @@ async fn a_disabled_store_takes_no_backups(world: World) {
     acme.member.post("/api/v1/jobs", body).await.refused(409, "store_disabled");
 }
 
+/// What a worker says that is not so.
+type Lie = fn(&mut Value);
+
 async fn a_backup_into_a_store_gets_its_credential_sealed_and_is_believed_only_about_its_place(world: World) {
     let worker = FakeWorker::join(&world, "w1", &["ssh", "s3"]).await;
     let acme = world.tenant("acme").await;
@@ -222,7 +225,7 @@ async fn a_backup_into_a_store_gets_its_credential_sealed_and_is_believed_only_a
     let opened = credential.open(&worker.identity).unwrap();
     let opened = S3Credential::from_json(opened.expose_secret()).unwrap();
     assert_eq!((opened.access_key_id.as_str(), opened.secret_access_key.expose_secret()), ("AK", "hunter2"));
-    let lies: [(&str, fn(&mut Value)); 4] = [
+    let lies: [(&str, Lie); 4] = [
         ("outcome.result.locator.bucket", |locator| locator["bucket"] = json!("another")),
         ("outcome.result.locator.object_key", |locator| locator["object_key"] = json!("x/y/tenants/t")),
         ("outcome.result.locator.etag", |locator| locator["etag"] = json!("a\u{0}b")),

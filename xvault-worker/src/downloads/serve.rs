@@ -11,7 +11,7 @@ use super::outflow::MAX_STALL;
 
 /// Serves until `stop`, and then what has begun.
 pub(crate) async fn run(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let listener = listener.tap_io(|stream| limit(stream));
+    let listener = listener.tap_io(limit);
     let app = router.into_make_service_with_connect_info::<SocketAddr>();
     if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await {
         tracing::error!(%error, "downloads are not served any more");

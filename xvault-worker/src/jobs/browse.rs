@@ -55,7 +55,7 @@ async fn diff(
     let store = tools.open_store(&later.store)?;
     let later = Snapshot::open(&*store, &later.snapshot, identities.to_vec()).await?;
     let Page { items, next } = earlier.diff(&later, directory, range, control).await?;
-    let changes = items.into_iter().map(change).collect();
+    let changes = items.iter().map(change).collect();
     Ok(Browsed::Changes { changes, next_cursor: next.map(Cursor::of) })
 }
 
@@ -77,11 +77,11 @@ fn listed(listed: Listed) -> Browsed {
 }
 
 fn entries(page: Page<Item>) -> Browsed {
-    let entries = page.items.into_iter().map(entry).collect();
+    let entries = page.items.iter().map(entry).collect();
     Browsed::Entries { entries, next_cursor: page.next.map(Cursor::of) }
 }
 
-fn entry(item: Item) -> BrowsedEntry {
+fn entry(item: &Item) -> BrowsedEntry {
     BrowsedEntry {
         path: Name::of(item.path.as_bytes()),
         implied: item.entry.is_none(),
@@ -93,9 +93,9 @@ fn facts(entry: &xvault::ArchiveEntry) -> Facts {
     Facts::of(&entry.entry.kind, &entry.entry.metadata, entry.blake3)
 }
 
-fn change(change: Change) -> BrowsedChange {
+fn change(change: &Change) -> BrowsedChange {
     let path = Name::of(change.path().as_bytes());
-    let (kind, before, after) = match &change {
+    let (kind, before, after) = match change {
         Change::Added(after) => (ChangeKind::Added, None, Some(facts(after))),
         Change::Removed(before) => (ChangeKind::Removed, Some(facts(before)), None),
         Change::Changed { before, after } => (ChangeKind::Changed, Some(facts(before)), Some(facts(after))),

@@ -24,7 +24,7 @@ pub(crate) enum Place {
     /// The worker's own disk.
     Disk(FsStore),
     /// A bucket.
-    Bucket(S3Store),
+    Bucket(Box<S3Store>),
 }
 
 impl Tools {
@@ -43,7 +43,7 @@ impl Tools {
                 if let Some(sealed) = read_credential {
                     store = store.reading_with(&self.doors.bucket_key(sealed)?).map_err(unopened)?;
                 }
-                Ok(Place::Bucket(store))
+                Ok(Place::Bucket(Box::new(store)))
             }
             _ => Err(Fault::permanent("unknown_store", "this worker is too old for the store")),
         }
@@ -53,7 +53,7 @@ impl Tools {
     pub(crate) fn open_store(&self, access: &StoreAccess) -> Result<Arc<dyn Store>, Fault> {
         Ok(match self.place(access)? {
             Place::Disk(store) => Arc::new(store),
-            Place::Bucket(store) => Arc::new(store),
+            Place::Bucket(store) => Arc::new(*store),
         })
     }
 }
@@ -70,7 +70,7 @@ impl Place {
     pub(crate) fn store(&self) -> &dyn Store {
         match self {
             Self::Disk(store) => store,
-            Self::Bucket(store) => store,
+            Self::Bucket(store) => &**store,
         }
     }
 

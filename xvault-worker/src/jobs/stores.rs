@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
 use xvault::Store;
 use xvault::connectors::{Control, Error, S3Options, S3Store, snapshot};
 use xvault::core::protocol::{StoreReport, SweepReport, SweepStoreTask, TaskResult, TestStoreTask};
@@ -61,7 +60,7 @@ pub(super) async fn sweep(
 
 fn bucket(place: Place) -> Result<S3Store, Fault> {
     match place {
-        Place::Bucket(store) => Ok(store),
+        Place::Bucket(store) => Ok(*store),
         Place::Disk(_) => Err(Fault::permanent("unknown_store", "the job is for stores in buckets alone")),
     }
 }

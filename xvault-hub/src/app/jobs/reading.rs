@@ -4,15 +4,11 @@ use serde_json::Value;
 use sqlx::AnyConnection;
 use xvault_core::{JobKind, SnapshotId};
 
-use super::commit;
-use super::enqueue::note;
 use crate::Hub;
 use crate::api::error::{Error, Result};
-use crate::api::principal::Principal;
-use crate::app::again::again;
-use crate::app::{copies, wake};
+use crate::app::wake;
 use crate::db::snapshots::{Snapshot, SnapshotStatus};
-use crate::db::{Scope, jobs, jobs::JobRow, snapshots, sources};
+use crate::db::{Scope, jobs::JobRow, snapshots, sources};
 
 /// What is to be done with a snapshot.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,29 +20,6 @@ pub(crate) struct Reading {
     pub(crate) payload: Value,
     /// One for somebody who waits for the answer.
     pub(crate) max_attempts: u32,
-}
-
-/// Makes the job and wakes a worker for it. 404 when the snapshot is not in `scope`; 409 `deleting` or `tenant_disabled`.
-pub(crate) async fn read_snapshot(
-    hub: &Hub,
-    who: &Principal,
-    scope: &Scope,
-    new: &Reading,
-) -> Result<JobRow> {
-    let job = again(|| add(hub, who, scope, new)).await?;
-    wake::push(hub, &job);
-    Ok(job)
-}
-
-async fn add(hub: &Hub, who: &Principal, scope: &Scope, new: &Reading) -> Result<JobRow> {
-    let mut tx = hub.db().begin().await?;
-    let snapshot = lock_readable(&mut tx, scope, &new.snapshot_id).await?;
-    let job = reading(hub, &snapshot, new, Some(who.actor.id().to_owned()));
-    let job = copies::placed(&mut tx, &snapshot, job).await?;
-    jobs::insert(&mut tx, &job).await?;
-    note(&mut tx, hub, who, &job, "job.enqueue").await?;
-    commit(tx).await?;
-    Ok(job)
 }
 
 /// The snapshot, which nobody begins to delete before the transaction ends.

@@ -52,7 +52,7 @@ pub async fn rebuild(db: &Db, keys: &Keys, found: &[Found], place: &Place) -> Re
                 tx.commit().await.map_err(DbError::from)?;
             }
             Found::Damaged { snapshot_id, reason, .. } => {
-                done.left_out.push((snapshot_id.clone(), reason.clone()))
+                done.left_out.push((snapshot_id.clone(), reason.clone()));
             }
         }
     }

@@ -61,7 +61,7 @@ pub async fn export_keys(db: &Db, keys: &Keys) -> Result<SecretString, RecoveryE
     let mut count = 0;
     for (key, status) in tenant_keys::of_all(&mut tx).await? {
         let tenant = tenants::get(&mut tx, &Scope::All, &key.tenant_id).await?;
-        append(&mut file, keys, &key, About::of(&key, tenant.name, status))?;
+        append(&mut file, keys, &key, &About::of(&key, tenant.name, status))?;
         count += 1;
     }
     record_by_system(&mut tx, deed("keys.export", json!({ "keys": count })), now).await?;
@@ -82,7 +82,7 @@ impl About {
     }
 }
 
-fn append(file: &mut String, keys: &Keys, key: &TenantKey, about: About) -> Result<(), RecoveryError> {
+fn append(file: &mut String, keys: &Keys, key: &TenantKey, about: &About) -> Result<(), RecoveryError> {
     let _infallible = writeln!(file, "\n{MARK}{}", json!(about));
     if let (Some(sealed), Some(kek_id)) = (&key.encrypted_private_key, &key.kek_id) {
         let opened = keys.open(sealed, kek_id)?;
