@@ -9,6 +9,7 @@
 //! - `database_put_back`: an older copy of the database costs no snapshot that was on record since;
 //! - `retention_story`: a year of backups, and what is left of it;
 //! - `proof`: a byte rots on a disk; it is found, told, and nothing relies on it;
+//! - `restores`: from a bucket without the worker that made the snapshot, and back to a server although a worker dies;
 //! - `disaster`: the hub's database is lost, with the commands that docs/disaster.md prints;
 //! - `copies`: second stores, and what they are for: hub and worker lost at once;
 //! - `secrets`: nothing secret is found anywhere after a full run.
@@ -38,6 +39,7 @@ mod postgres_trouble;
 mod process;
 mod proof;
 mod redis_trouble;
+mod restores;
 mod retention_story;
 mod secrets;
 mod seed_flow;

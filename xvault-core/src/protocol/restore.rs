@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{Assignment, Sealed, StoreAccess};
-use crate::{ExportFormat, SnapshotKey};
+use crate::{ExportFormat, Overwrite, SnapshotKey, SshSettings};
 
 /// A snapshot, or some of it, to be given back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,18 @@ pub enum RestoreTarget {
     },
     /// To whoever opened a download link: the content of one file. Only in the answer to [`OpenDownload`].
     File,
+    /// To a server, over SFTP.
+    Server {
+        /// Which one, and as whom: its host key is pinned.
+        server: Box<SshSettings>,
+        /// Password or private key, as the settings say.
+        #[serde(default)]
+        credential: Option<Sealed>,
+        /// The directory that everything goes below, absolute.
+        directory: String,
+        /// What becomes of what is there already.
+        overwrite: Overwrite,
+    },
 }
 
 /// What a restore gave back, or would.

@@ -1,6 +1,7 @@
 //! Restore jobs: where they run, what they answer, and who may ask for one.
 
 use serde_json::{Value, json};
+use xvault_core::Overwrite;
 use xvault_core::protocol::{RestoreTarget, Task};
 
 use crate::downloads::{Stage, token};
@@ -76,7 +77,95 @@ async fn a_result_of_another_kind_is_not_taken(stage: Stage) {
     said.refused(422, "invalid_field");
 }
 
+/// As it is asked for: to `/srv/restored` of a server.
+fn to_server(change: Value) -> Value {
+    let mut target = json!({ "type": "server", "path": "/srv/restored" });
+    target.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    json!({ "target": target })
+}
+
+/// The server proves itself with a key that is known from now on.
+async fn pin(stage: &Stage, source: &str) {
+    let host_key = format!("SHA256:{}", "a".repeat(43));
+    let config = json!({
+        "host": "h.example", "port": 22, "username": "web", "paths": ["/home/web"], "use_password": true,
+        "host_key": host_key,
+    });
+    let path = format!("/api/v1/sources/{source}");
+    stage.acme.admin.put(&path, json!({ "config": config })).await.expect(200);
+}
+
+async fn a_restore_to_a_server_gives_its_worker_the_servers_credential(stage: Stage) {
+    let path = format!("/api/v1/snapshots/{}/restore", stage.snapshot);
+    stage.acme.member.post(&path, to_server(json!({}))).await.refused(409, "host_key_not_pinned");
+    pin(&stage, &stage.source).await;
+    let made =
+        stage.acme.member.post(&path, to_server(json!({ "overwrite": "if_changed" }))).await.expect(201);
+    let id = text(&made["id"]);
+    let assignment = stage.worker.claim(&id).await;
+    let Task::Restore(task) = &assignment.task else { panic!("{assignment:?}") };
+    let RestoreTarget::Server { server, credential: Some(credential), directory, overwrite } = &task.target
+    else {
+        panic!("{task:?}")
+    };
+    assert!(server.host_key.is_some());
+    assert_eq!((directory.as_str(), *overwrite), ("/srv/restored", Overwrite::IfChanged));
+    credential.open(&stage.worker.identity).unwrap();
+    let events = stage.acme.admin.get("/api/v1/audit-events?action=credential.release").await.expect(200);
+    let of_job = |event: &&Value| event["details"]["job_id"] == json!(id);
+    let events = events["audit_events"].as_array().unwrap().iter().filter(of_job).count();
+    assert_eq!(events, 1, "that the worker has the credential is written down");
+    let report = json!({ "entries": 9, "files": 7, "bytes": 7000, "skipped": 2 });
+    stage.worker.complete(&assignment, json!({ "type": "restore", "report": report })).await;
+    let done = job(&stage, &id).await;
+    assert_eq!((&done["restore"]["skipped"], &done["download"]), (&json!(2), &Value::Null), "{done}");
+}
+
+async fn what_is_wrong_with_a_server_is_said_at_once(stage: Stage) {
+    let path = format!("/api/v1/snapshots/{}/restore", stage.snapshot);
+    let post = async |body: Value| stage.acme.member.post(&path, body).await;
+    for bad in ["srv", "", "/a\nb"] {
+        post(to_server(json!({ "path": bad }))).await.refused(422, "invalid_field");
+    }
+    let mut packed = to_server(json!({}));
+    packed["format"] = json!("zip");
+    post(packed).await.refused(422, "invalid_field");
+    let (_, other) = crate::fake_worker::ssh_source(&stage.acme.admin).await;
+    pin(&stage, &other).await;
+    let to_other = to_server(json!({ "source_id": other }));
+    post(to_other.clone()).await.refused(403, "forbidden");
+    stage.acme.admin.post(&path, to_other).await.expect(201);
+    stage
+        .acme
+        .admin
+        .post(&path, to_server(json!({ "source_id": "nowhere" })))
+        .await
+        .refused(404, "not_found");
+    let foreign = stage.world.tenant("other").await;
+    let (_, foreign) = crate::fake_worker::ssh_source(&foreign.admin).await;
+    stage.acme.admin.post(&path, to_server(json!({ "source_id": foreign }))).await.refused(404, "not_found");
+    let local = crate::fake_worker::local_source(&stage.world, &stage.acme).await;
+    stage
+        .acme
+        .admin
+        .post(&path, to_server(json!({ "source_id": local })))
+        .await
+        .refused(422, "invalid_field");
+    stage.world.execute("UPDATE sources SET status = 'deleted'").await;
+    post(to_server(json!({}))).await.refused(409, "source_gone");
+}
+
+async fn a_damaged_snapshot_is_restored_only_by_who_says_so(stage: Stage) {
+    stage.world.execute("UPDATE snapshots SET damaged_at = 1, damage = 'torn', damage_depth = 'deep'").await;
+    let path = format!("/api/v1/snapshots/{}/restore", stage.snapshot);
+    stage.acme.member.post(&path, json!({})).await.refused(409, "damaged");
+    stage.acme.member.post(&path, json!({ "accept_damaged": true })).await.expect(201);
+}
+
 on_both_engines!(crate::downloads::Stage::set =>
+    a_restore_to_a_server_gives_its_worker_the_servers_credential,
+    what_is_wrong_with_a_server_is_said_at_once,
+    a_damaged_snapshot_is_restored_only_by_who_says_so,
     a_restore_by_the_backup_job_runs_where_the_snapshot_lies_and_ends_in_a_link,
     a_restore_waits_for_its_worker_and_says_so,
     only_a_backup_that_is_done_can_be_restored,

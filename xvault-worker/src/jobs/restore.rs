@@ -1,5 +1,7 @@
 //! Gives a snapshot back.
 
+mod server;
+
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +24,11 @@ pub(super) async fn run(
     task: &RestoreTask,
     (control, report): (Control, &Arc<Report>),
 ) -> Result<TaskResult, Fault> {
-    match task.target {
+    match &task.target {
+        RestoreTarget::Server { server, credential, directory, overwrite } => {
+            let target = server::target(tools, (server, credential.as_ref()), directory, *overwrite)?;
+            server::push(tools, task, target, (&control, report)).await
+        }
         RestoreTarget::Check => check(tools, task, &control, report).await,
         _ => Err(Fault::permanent("client_gone", "whoever opened the download link is gone: open it again")),
     }

@@ -95,7 +95,11 @@ impl Doors {
     }
 
     /// Only a pinned host key is believed: there is nobody to ask, and no file that could vouch.
-    fn ssh(&self, settings: &SshSettings, credential: Option<&Sealed>) -> Result<SshOptions, Fault> {
+    pub(crate) fn ssh(
+        &self,
+        settings: &SshSettings,
+        credential: Option<&Sealed>,
+    ) -> Result<SshOptions, Fault> {
         let credential = match (credential, &settings.host_key) {
             (Some(sealed), _) => self.credential(settings, sealed)?,
             // The server will be refused before anybody logs in, and its fingerprint told.

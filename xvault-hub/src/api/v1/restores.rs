@@ -5,14 +5,14 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xvault_core::{ExportFormat, JobId, SnapshotId};
+use xvault_core::{ExportFormat, JobId, Overwrite, SnapshotId, SourceId};
 
 use super::jobs::Job;
 use crate::Hub;
-use crate::api::error::{ErrorBody, Result};
+use crate::api::error::{Error, ErrorBody, Result};
 use crate::api::extract::{Json, Path};
 use crate::api::principal::{Principal, Role};
-use crate::app::jobs::{self, NewRestore, RestoreOrder, entry_paths};
+use crate::app::jobs::{self, NewRestore, RestoreOrder, ServerOrder, directory, entry_paths};
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new().routes(routes!(of_snapshot)).routes(routes!(of_job))
@@ -30,6 +30,9 @@ struct Restore {
     /// Where it goes; a download when absent.
     #[serde(default)]
     target: Target,
+    /// Restores what is whole of a snapshot that is known to be damaged, too.
+    #[serde(default)]
+    accept_damaged: bool,
 }
 
 /// Where a restore goes.
@@ -41,6 +44,17 @@ enum Target {
         /// Good for one use.
         #[serde(default)]
         once: bool,
+    },
+    /// A directory of a server, over SFTP. A job that breaks off is tried again, and goes on where it was.
+    Server {
+        /// The source whose server and credential are used, of type `ssh` or `sftp`; that of the snapshot when absent. Another one
+        /// needs an admin.
+        source_id: Option<SourceId>,
+        /// The directory that everything goes below, absolute; made when it is missing.
+        path: String,
+        /// What becomes of files that are there already.
+        #[serde(default)]
+        overwrite: Overwrite,
     },
 }
 
@@ -59,6 +73,15 @@ impl Restore {
                 paths,
                 single_use: once,
             }),
+            Target::Server { .. } if self.format.is_some() => {
+                Err(Error::invalid_field("format", "only a download is packed: leave it out"))
+            }
+            Target::Server { source_id, path, overwrite } => Ok(RestoreOrder::Server(ServerOrder {
+                source_id,
+                directory: directory(path)?,
+                overwrite,
+                paths,
+            })),
         }
     }
 }
@@ -81,7 +104,8 @@ impl From<NewRestore> for RestoreJob {
 /// Restore a snapshot
 ///
 /// The job runs on the worker where the snapshot lies, or on any where all workers can reach it, and waits for it. With the target
-/// `download` it checks that all paths are there, and once it is completed, the job shows a link.
+/// `download` it checks that all paths are there, and once it is completed, the job shows a link. With `server` it
+/// pushes files to a server, and then shows how many.
 #[utoipa::path(
     post, path = "/snapshots/{id}/restore", tag = "snapshots", operation_id = "restore",
     params(("id" = SnapshotId, Path)),
@@ -89,7 +113,8 @@ impl From<NewRestore> for RestoreJob {
     responses(
         (status = 201, body = RestoreJob),
         (status = 409, body = ErrorBody, description = "Only the tenant can decrypt it (`no_identity`; `details` says how), \
-            it is being deleted (`deleting`), or its tenant is disabled (`tenant_disabled`)."),
+            it is being deleted (`deleting`), known to be damaged (`damaged`), or its tenant is disabled (`tenant_disabled`); or \
+            of a server, its source is deleted (`source_gone`), or its host key unknown (`host_key_not_pinned`)."),
     ),
 )]
 async fn of_snapshot(
@@ -99,7 +124,8 @@ async fn of_snapshot(
     Json(body): Json<Restore>,
 ) -> Result<(StatusCode, Json<RestoreJob>)> {
     who.require(Role::Member)?;
-    let made = jobs::restore(&hub, &who, &who.scope(None)?, &id, &body.order()?).await?;
+    let accept_damaged = body.accept_damaged;
+    let made = jobs::restore(&hub, &who, &who.scope(None)?, &id, &body.order()?, accept_damaged).await?;
     Ok((StatusCode::CREATED, Json(made.into())))
 }
 
@@ -113,7 +139,7 @@ async fn of_snapshot(
     responses(
         (status = 201, body = RestoreJob),
         (status = 409, body = ErrorBody, description = "It is no completed backup (`no_snapshot`), or its snapshot can't be \
-            restored (`no_identity`, `deleting`, `tenant_disabled`)."),
+            restored (`no_identity`, `deleting`, `damaged`, `tenant_disabled`, `source_gone`, `host_key_not_pinned`)."),
     ),
 )]
 async fn of_job(
@@ -125,6 +151,7 @@ async fn of_job(
     who.require(Role::Member)?;
     let scope = who.scope(None)?;
     let snapshot = jobs::made_by(&hub, &scope, &id).await?;
-    let made = jobs::restore(&hub, &who, &scope, &snapshot, &body.order()?).await?;
+    let accept_damaged = body.accept_damaged;
+    let made = jobs::restore(&hub, &who, &scope, &snapshot, &body.order()?, accept_damaged).await?;
     Ok((StatusCode::CREATED, Json(made.into())))
 }

@@ -61,7 +61,7 @@ async fn add(hub: &Hub, who: &Principal, scope: &Scope, id: &SnapshotId, wanted:
     let url = match presign::url(hub, &mut tx, &snapshot, &download).await? {
         Some(_) if download.single_use => return Err(not_once()),
         Some(url) => url,
-        None => url(hub, &base_url(hub, &mut tx, &snapshot).await?, &download),
+        None => url(hub, &base_url(&mut tx, &snapshot).await?, &download),
     };
     downloads::insert(&mut tx, &download, hub.clock().now()).await?;
     record(&mut tx, hub, who, deed(&download, "download.create")).await?;
@@ -176,7 +176,7 @@ pub(crate) async fn of_job(hub: &Hub, job: &JobRow) -> Result<Option<Link>> {
         found => found?,
     };
     // A worker that is away for a moment is no reason to show no job.
-    match base_url(hub, &mut conn, &snapshot).await {
+    match base_url(&mut conn, &snapshot).await {
         Ok(base) => Ok(Some(Link { url: url(hub, &base, &download), download })),
         Err(error) if error.is_ours() => Err(error),
         Err(_) => Ok(None),

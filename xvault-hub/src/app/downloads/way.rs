@@ -5,7 +5,6 @@ use sqlx::AnyConnection;
 use xvault_core::WorkerId;
 
 use super::Content;
-use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::db::snapshots::Snapshot;
 use crate::db::workers::Worker;
@@ -31,10 +30,10 @@ pub(crate) async fn check_readable(conn: &mut AnyConnection, snapshot: &Snapshot
 
 /// What the link begins with: the worker where the snapshot lies, or any where all can reach it. 409 `worker_offline` or
 /// `no_download_address`.
-pub(super) async fn base_url(hub: &Hub, conn: &mut AnyConnection, snapshot: &Snapshot) -> Result<String> {
+pub(super) async fn base_url(conn: &mut AnyConnection, snapshot: &Snapshot) -> Result<String> {
     match &snapshot.worker_id {
         Some(id) => base_of(workers::get(conn, id).await.map_err(Error::of("worker"))?),
-        None => any(hub, conn).await,
+        None => any(conn, snapshot).await,
     }
 }
 
@@ -59,8 +58,8 @@ fn no_address(worker: &WorkerId) -> Error {
     Error::conflict("no_download_address", text).details(json!({ "worker_id": worker }))
 }
 
-async fn any(_hub: &Hub, conn: &mut AnyConnection) -> Result<String> {
-    let able = workers::available(conn, None).await?;
+async fn any(conn: &mut AnyConnection, snapshot: &Snapshot) -> Result<String> {
+    let able = workers::available(conn, snapshot.capability().as_deref()).await?;
     if able.is_empty() {
         return Err(Error::conflict("worker_offline", "no worker is online that could serve the download"));
     }

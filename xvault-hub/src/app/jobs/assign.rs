@@ -10,7 +10,7 @@ use xvault_core::error::Disposition;
 use xvault_core::job::JobError;
 use xvault_core::protocol::{Assignment, BackupTask, ClaimAnswer, Outcome, Sealed, StoreAccess, Task};
 use xvault_core::secret::ExposeSecret;
-use xvault_core::{JobKind, Recipient, SnapshotKey};
+use xvault_core::{JobKind, Recipient, SnapshotKey, SourceId};
 use zeroize::Zeroizing;
 
 use super::enqueue::check_enabled;
@@ -28,6 +28,8 @@ use crate::{DbError, Hub, KeyError};
 pub(super) enum Unmet {
     #[error("the source is gone")]
     NoSource,
+    #[error("the source is no SSH server")]
+    NoServer,
     #[error("{0}")]
     Disabled(&'static str),
     #[error("a secret that the job needs can't be opened")]
@@ -55,6 +57,7 @@ impl Unmet {
     fn code(&self) -> &'static str {
         match self {
             Self::NoSource => "source_gone",
+            Self::NoServer => "no_server",
             Self::Disabled(_) => "disabled",
             Self::Credential(_) => "credential_unreadable",
             Self::NoSnapshot => "snapshot_gone",
@@ -126,7 +129,15 @@ pub(super) fn key(job: &JobRow) -> std::result::Result<SnapshotKey, Unmet> {
 }
 
 async fn needs_of(conn: &mut AnyConnection, job: &JobRow) -> std::result::Result<Needs, Unmet> {
-    let source = job.source_id.as_ref().ok_or(Unmet::NoSource)?;
+    needs_from(conn, job, job.source_id.as_ref().ok_or(Unmet::NoSource)?).await
+}
+
+/// What the job needs of a source of its tenant.
+async fn needs_from(
+    conn: &mut AnyConnection,
+    job: &JobRow,
+    source: &SourceId,
+) -> std::result::Result<Needs, Unmet> {
     let needs = match needs::of_source(conn, &Scope::Tenant(job.tenant_id.clone()), source).await {
         Err(DbError::NotFound) => return Err(Unmet::NoSource),
         needs => needs?,
@@ -194,6 +205,17 @@ async fn release(
     job: &JobRow,
     needs: &Needs,
 ) -> std::result::Result<Option<Sealed>, Unmet> {
+    release_of(hub, conn, worker, (job, job.source_id.as_ref()), needs).await
+}
+
+/// The same of another source than the job's.
+async fn release_of(
+    hub: &Hub,
+    conn: &mut AnyConnection,
+    worker: &Worker,
+    (job, source): (&JobRow, Option<&SourceId>),
+    needs: &Needs,
+) -> std::result::Result<Option<Sealed>, Unmet> {
     let sealed = sealed(hub, worker, needs.credential.as_ref())?;
     if let (Some(_), Some(id)) = (&sealed, &needs.credential_id) {
         let deed = Deed {
@@ -203,7 +225,7 @@ async fn release(
             tenant_id: Some(&job.tenant_id),
             details: json!({
                 "job_id": job.id,
-                "source_id": job.source_id,
+                "source_id": source,
                 "target": crate::app::sources::target(&needs.settings, Some(id)),
             }),
         };
@@ -212,8 +234,8 @@ async fn release(
     Ok(sealed)
 }
 
-/// The tenant's identities of this purpose, those of earlier keys with them, for this worker alone: one per line. That it has them
-/// is written down before it has them.
+/// The tenant's identities of this purpose (`data+index`: of both), those of earlier keys with them, for this worker alone: one per
+/// line. That it has them is written down before it has them.
 async fn identities(
     hub: &Hub,
     conn: &mut AnyConnection,
@@ -224,7 +246,7 @@ async fn identities(
     let mut text = Zeroizing::new(String::new());
     for key in tenant_keys::with_identity(conn, &job.tenant_id).await? {
         let (Some(ciphertext), Some(kek_id)) = (&key.encrypted_private_key, &key.kek_id) else { continue };
-        if key.purpose == "all" || key.purpose == purpose {
+        if key.purpose == "all" || purpose.split('+').any(|purpose| key.purpose == purpose) {
             let identity = hub.keys().open(ciphertext, kek_id).map_err(Unmet::Credential)?;
             text.push_str(
                 std::str::from_utf8(identity.expose_secret()).map_err(|_| Unmet::NoIdentity)?.trim(),

@@ -1,5 +1,7 @@
 //! Restores: what a person asks for, and the job that comes of it.
 
+mod server;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use xvault_core::{DownloadId, EntryPath, ExportFormat, JobId, JobKind, JobStatus, SnapshotId};
@@ -13,7 +15,10 @@ use crate::app::again::again;
 use crate::app::audit::{Deed, record};
 use crate::app::downloads::{Content, check_readable};
 use crate::app::{copies, wake};
+use crate::db::snapshots::Snapshot;
 use crate::db::{Scope, jobs, jobs::JobRow, workers};
+
+pub(crate) use server::{ServerOrder, directory};
 
 /// The most paths that one restore can name.
 pub(crate) const MAX_PATHS: usize = 1000;
@@ -26,6 +31,8 @@ pub(crate) enum RestoreOrder {
     Download { format: ExportFormat, paths: Vec<String>, single_use: bool },
     /// The answer to somebody who has opened a link: over when that is, and not done again.
     Link { download_id: DownloadId, content: Content },
+    /// Back to a server.
+    Server(ServerOrder),
 }
 
 impl RestoreOrder {
@@ -44,6 +51,17 @@ impl RestoreOrder {
         match self {
             Self::Download { .. } => "download",
             Self::Link { .. } => "link",
+            Self::Server(_) => "server",
+        }
+    }
+
+    /// The server and the directory, for the audit log.
+    fn place(&self) -> Option<Value> {
+        match self {
+            Self::Server(order) => Some(json!({
+                "source_id": order.source_id, "directory": order.directory, "overwrite": order.overwrite,
+            })),
+            _ => None,
         }
     }
 
@@ -53,6 +71,7 @@ impl RestoreOrder {
                 paths
             }
             Self::Link { .. } => &[],
+            Self::Server(order) => &order.paths,
         }
     }
 }
@@ -83,16 +102,17 @@ pub(crate) struct NewRestore {
     pub(crate) note: Option<String>,
 }
 
-/// Makes the job and wakes its worker. 404 when the snapshot is not in `scope`; 409 `deleting`, `tenant_disabled` or
-/// `no_identity`.
+/// Makes the job and wakes its worker. 404 when the snapshot is not in `scope`; 409 `deleting`, `tenant_disabled`,
+/// `no_identity`, `damaged`, or what [`server::check`] says.
 pub(crate) async fn restore(
     hub: &Hub,
     who: &Principal,
     scope: &Scope,
     id: &SnapshotId,
     order: &RestoreOrder,
+    accept_damaged: bool,
 ) -> Result<NewRestore> {
-    let job = again(|| add(hub, who, scope, id, order)).await?;
+    let job = again(|| add(hub, who, scope, id, (order, accept_damaged))).await?;
     wake::push(hub, &job);
     let note = waits_for(hub, &job).await?;
     Ok(NewRestore { job, note })
@@ -103,12 +123,18 @@ async fn add(
     who: &Principal,
     scope: &Scope,
     id: &SnapshotId,
-    order: &RestoreOrder,
+    (order, accept_damaged): (&RestoreOrder, bool),
 ) -> Result<JobRow> {
     let mut tx = hub.db().begin().await?;
     let snapshot = lock_readable(&mut tx, scope, id).await?;
     check_readable(&mut tx, &snapshot).await?;
     let snapshot = copies::reachable(&mut tx, snapshot).await?;
+    if !accept_damaged {
+        check_sound(&snapshot)?;
+    }
+    if let RestoreOrder::Server(order) = order {
+        server::check(&mut tx, who, &snapshot, order).await?;
+    }
     let new = Reading {
         kind: JobKind::Restore,
         snapshot_id: id.clone(),
@@ -118,7 +144,10 @@ async fn add(
     let job = reading(hub, &snapshot, &new, Some(who.actor.id().to_owned()));
     jobs::insert(&mut tx, &job).await?;
     note(&mut tx, hub, who, &job, "job.enqueue").await?;
-    let details = json!({ "job_id": job.id, "target": order.word(), "paths": order.paths() });
+    let details = json!({
+        "job_id": job.id, "target": order.word(), "paths": order.paths(), "to": order.place(),
+        "accept_damaged": accept_damaged,
+    });
     let deed = Deed {
         action: "snapshot.restore",
         target_type: "snapshot",
@@ -129,6 +158,16 @@ async fn add(
     record(&mut tx, hub, who, deed).await?;
     commit(tx).await?;
     Ok(job)
+}
+
+/// 409 `damaged` when a verification found the snapshot not to be what was written.
+fn check_sound(snapshot: &Snapshot) -> Result<()> {
+    let Some(damage) = &snapshot.soundness.damage else { return Ok(()) };
+    let text = format!(
+        "the snapshot is known to be damaged ({}): restore another one, or what of it is whole with `accept_damaged`",
+        damage.what
+    );
+    Err(Error::conflict("damaged", text))
 }
 
 /// A sentence about the worker that the job waits for, when it is away.

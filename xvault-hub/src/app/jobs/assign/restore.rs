@@ -1,12 +1,13 @@
 //! What a worker is told that gives a snapshot back.
 
 use sqlx::AnyConnection;
+use xvault_core::SourceSettings;
 use xvault_core::protocol::{RestoreTarget, RestoreTask, Sealed, StoreAccess, Task};
 
-use super::{Unmet, identities, key};
+use super::{Unmet, identities, key, needs_from, release_of};
 use crate::Hub;
 use crate::app::downloads::Content;
-use crate::app::jobs::RestoreOrder;
+use crate::app::jobs::{RestoreOrder, ServerOrder};
 use crate::db::jobs::JobRow;
 use crate::db::workers::Worker;
 
@@ -25,7 +26,30 @@ pub(super) async fn task(
         }
         RestoreOrder::Link { content: Content::File { path }, .. } => (vec![path], RestoreTarget::File),
         RestoreOrder::Link { .. } => return Err(Unmet::Kind),
+        RestoreOrder::Server(order) => {
+            let target = server(hub, conn, worker, job, &order).await?;
+            (order.paths, target)
+        }
     };
-    let identities: Sealed = identities(hub, conn, worker, job, "data").await?;
+    // A restore reads artifact and index, which may have keys of their own.
+    let identities: Sealed = identities(hub, conn, worker, job, "data+index").await?;
     Ok(Task::Restore(Box::new(RestoreTask { snapshot: key(job)?, store, identities, paths, target })))
+}
+
+/// The server, with its credential for this worker alone.
+async fn server(
+    hub: &Hub,
+    conn: &mut AnyConnection,
+    worker: &Worker,
+    job: &JobRow,
+    order: &ServerOrder,
+) -> Result<RestoreTarget, Unmet> {
+    let source = order.source_id.as_ref().or(job.source_id.as_ref()).ok_or(Unmet::NoSource)?;
+    let needs = needs_from(conn, job, source).await?;
+    let credential = release_of(hub, conn, worker, (job, Some(source)), &needs).await?;
+    let (SourceSettings::Ssh(server) | SourceSettings::Sftp(server)) = needs.settings else {
+        return Err(Unmet::NoServer);
+    };
+    let (directory, overwrite) = (order.directory.clone(), order.overwrite);
+    Ok(RestoreTarget::Server { server: Box::new(server), credential, directory, overwrite })
 }

@@ -1,0 +1,136 @@
+//! Snapshots in a bucket outlive the worker that made them, and go back to a server although workers die.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use xvault_testkit::{MtimeMatch, SeaweedFs, TreeOptions, assert_same_tree, tools, trees};
+
+use crate::fleet::{Fleet, Plan, SOON, text};
+use crate::wait::{eventually, until};
+
+/// What a server says to whoever logs in, and pushes a few files of many: far less than of all.
+const LET_THROUGH: u64 = 16 << 10;
+
+/// Two workers, and a backup of a tree in a bucket of SeaweedFS.
+struct Stage {
+    fleet: Fleet,
+    tree: PathBuf,
+    backup: Value,
+}
+
+impl Stage {
+    fn set() -> Self {
+        let fleet = Fleet::start(&Plan { workers: 2, ..Plan::default() });
+        let tree = fleet.site.small_tree("site");
+        trees::small_files(&tree.join("many"), 200, 300);
+        trees::random_file(&tree.join("z.bin"), 4 << 20, 11);
+        let source = fleet.new_source("web", &fleet.site.tapped(&tree));
+        let store = text(&fleet.api.post("/api/v1/stores", &store())["id"]);
+        fleet.put(&format!("/api/v1/sources/{source}"), &json!({ "store_id": store }));
+        let backup = fleet.completed(&fleet.backup(&source));
+        Self { fleet, tree, backup }
+    }
+
+    /// Asks for a restore of all of it to a directory of the server.
+    fn push_back(&self, directory: &Path) -> String {
+        let target = json!({ "type": "server", "path": directory, "overwrite": "if_changed" });
+        text(&self.restore(&json!({ "target": target }))["id"])
+    }
+
+    fn restore(&self, body: &Value) -> Value {
+        let path = format!("/api/v1/snapshots/{}/restore", text(&self.backup["snapshot_id"]));
+        self.fleet.api.post(&path, body)
+    }
+
+    /// That below `out` lies what was backed up.
+    fn is_the_tree(&self, out: &Path) {
+        let options = TreeOptions { mtime: MtimeMatch::WholeSeconds, ..TreeOptions::default() };
+        assert_same_tree(&self.tree, &out.join(self.tree.strip_prefix("/").unwrap()), &options);
+    }
+}
+
+/// A store of the platform.
+fn store() -> Value {
+    let bucket = SeaweedFs::shared().new_bucket();
+    json!({
+        "name": "shared",
+        "kind": "s3",
+        "config": { "bucket": bucket.bucket, "endpoint": bucket.endpoint, "region": bucket.region },
+        "credential": { "access_key_id": bucket.access_key, "secret_access_key": bucket.secret_key },
+    })
+}
+
+/// Runs a command line as it was shown.
+fn works(command: &str, dir: &Path) {
+    let line = format!("set -o pipefail; {command}");
+    let output = tools::command("bash", ["-c", &line]).current_dir(dir).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn multi_worker_cross_disk_restores() {
+    let mut stage = Stage::set();
+    let dead = stage.fleet.worker_of(&stage.backup);
+    stage.fleet.workers[dead].program.kill();
+    let other = 1 - dead;
+
+    let done = stage.fleet.completed(&text(&stage.restore(&json!({}))["id"]));
+    assert_eq!(stage.fleet.worker_of(&done), other);
+    // The link leads to the worker that lives, as soon as the hub has heard of it since.
+    let command = eventually(SOON, "a link that leads to the other worker", || {
+        let download = stage.fleet.job(&text(&done["id"]))["download"].clone();
+        let url = download["url"].as_str()?;
+        url.starts_with(&stage.fleet.workers[other].download_url).then(|| text(&download["command"]))
+    });
+    let dir = tempfile::tempdir().unwrap();
+    works(&command, dir.path());
+    stage.is_the_tree(dir.path());
+
+    let out = stage.fleet.site.sshd.home.join("restored");
+    let pushed = stage.fleet.completed(&stage.push_back(&out));
+    assert_eq!(stage.fleet.worker_of(&pushed), other);
+    assert_eq!(pushed["restore"]["files"], json!(12 + 1 + 200 + 1), "{pushed}");
+    stage.is_the_tree(&out);
+    // What is there already stays.
+    let again = stage.fleet.completed(&stage.push_back(&out));
+    assert_eq!(
+        (&again["restore"]["files"], &again["restore"]["skipped"]),
+        (&json!(0), &json!(214)),
+        "{again}"
+    );
+}
+
+#[test]
+fn presigned_url_downloads() {
+    let stage = Stage::set();
+    let path = format!("/api/v1/snapshots/{}/download?what=artifact", text(&stage.backup["snapshot_id"]));
+    let link = stage.fleet.api.get(&path);
+    assert!(text(&link["url"]).starts_with(&SeaweedFs::shared().endpoint()), "{link}");
+    let dir = tempfile::tempdir().unwrap();
+    let identity =
+        stage.fleet.api.post(&format!("/api/v1/tenants/{}/identity", stage.fleet.tenant), &json!({}));
+    let (key, out) = (dir.path().join("key.txt"), dir.path().join("out"));
+    std::fs::write(&key, text(&identity["identity"])).unwrap();
+    std::fs::create_dir(&out).unwrap();
+    works(&text(&link["command"]).replace("KEY", key.to_str().unwrap()), &out);
+    stage.is_the_tree(&out);
+}
+
+#[test]
+fn killed_in_mid_restore_and_gone_on_with_by_another_worker() {
+    let mut stage = Stage::set();
+    let before = stage.fleet.site.tap.bytes_to_client();
+    stage.fleet.site.tap.stall_after(LET_THROUGH);
+    let out = stage.fleet.site.sshd.home.join("restored");
+    let job = stage.push_back(&out);
+    until(SOON, "a restore in its middle", || stage.fleet.site.tap.bytes_to_client() >= before + LET_THROUGH);
+    let running = stage.fleet.job(&job);
+    assert_eq!(running["status"], "running", "{running}");
+    let dead = stage.fleet.worker_of(&running);
+    stage.fleet.workers[dead].program.kill();
+    stage.fleet.site.tap.heal();
+    let done = stage.fleet.completed(&job);
+    assert_eq!((stage.fleet.worker_of(&done), &done["attempt"]), (1 - dead, &json!(2)), "{done}");
+    assert!(done["restore"]["skipped"].as_u64().unwrap() > 0, "it was begun anew: {done}");
+    stage.is_the_tree(&out);
+}
