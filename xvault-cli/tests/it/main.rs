@@ -4,6 +4,7 @@
 mod commands;
 mod copy;
 mod crash;
+mod databases;
 mod exports;
 mod forget;
 mod hostile;

@@ -1,0 +1,160 @@
+//! Databases, there and back on real servers, and everything that is typed wrong on the way.
+
+use std::fs;
+use std::path::PathBuf;
+
+use xvault_testkit::databases::{MARIADB_SAMPLE, POSTGRES_SAMPLE};
+use xvault_testkit::{Mariadb, Postgres};
+
+use crate::world::{Ran, World, everything, text};
+
+/// Debian's packages of database tools lag behind at times.
+const TOOLS: &str = "--allow-outdated-tools";
+
+/// A user who knows the password of a server.
+struct Admin {
+    world: World,
+    password: String,
+    file: PathBuf,
+}
+
+impl Admin {
+    fn new(password: &str) -> Self {
+        let world = World::new();
+        let file = world.path("password");
+        fs::write(&file, format!("{password}\n")).unwrap();
+        Self { world, password: password.to_owned(), file }
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        let ran = self.world.run(&[args, &["--password-file", text(&self.file), TOOLS]].concat());
+        assert!(!everything(&ran).contains(&self.password), "{args:?} shows the password");
+        ran
+    }
+
+    fn back_up(&self, source: &str) {
+        let ran = self.run(&["backup", source, "--recipient", &self.world.recipient]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+
+    fn restore(&self, to: &str, more: &[&str]) -> Ran {
+        self.run(&[&["restore", "latest", "--to", to], more].concat())
+    }
+
+    /// The restore is refused, with all of `parts` in what is said.
+    fn refused(&self, to: &str, more: &[&str], parts: &[&str]) {
+        refused(&self.restore(to, more), parts);
+    }
+}
+
+fn refused(ran: &Ran, parts: &[&str]) {
+    assert!(ran.code == 1 || ran.code == 2, "{ran:?}");
+    for part in parts {
+        assert!(ran.stderr.contains(part), "no {part:?}: {ran:?}");
+    }
+}
+
+/// What `ls` shows of the dump, and that the dump in the snapshot is loaded and told as JSON.
+fn there_and_back(admin: &Admin, server: &str, name: &str, dump: &str) {
+    admin.back_up(&format!("{server}/{name}"));
+    let listed = admin.world.ok(&["ls", "latest"]);
+    assert!(listed.stdout.contains(dump), "{listed:?}");
+    let to = format!("{server}/copy_of_{name}");
+    admin.refused(&to, &[], &["does not exist", "create"]);
+    let done = admin.restore(&to, &["--create", "--json"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let told: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
+    assert_eq!((&told["created"], &told["path"]), (&true.into(), &dump.into()), "{told}");
+    admin.refused(&to, &[], &["not empty", "replaced"]);
+}
+
+#[test]
+fn a_postgresql_database_comes_back_into_one_that_is_made() {
+    let server = Postgres::shared();
+    let url = server.create_database();
+    let _ = server.psql(&url, POSTGRES_SAMPLE);
+    let name = url.rsplit('/').next().unwrap();
+    let admin = Admin::new(server.password());
+    let at = format!("postgres://postgres@127.0.0.1:{}", server.port);
+    there_and_back(&admin, &at, name, &format!("database/{name}.dump"));
+    let copy = format!("copy_of_{name}");
+    assert_eq!(server.checksums(&copy), server.checksums(&url));
+    let _ = server.psql(&copy, "DELETE FROM child");
+    let again = admin.restore(&format!("{at}/{copy}"), &["--overwrite", "always"]);
+    assert_eq!(again.code, 0, "{again:?}");
+    assert_eq!(server.checksums(&copy), server.checksums(&url));
+    let mysql = format!("mysql://{}@127.0.0.1:{}/other", Mariadb::USER, Mariadb::shared().port);
+    fs::write(&admin.file, &Mariadb::shared().password).unwrap();
+    admin.refused(&mysql, &["--create"], &["can be loaded into MySQL"]);
+}
+
+#[test]
+fn a_mysql_database_comes_back_into_one_that_is_made() {
+    let server = Mariadb::shared();
+    let name = server.create_database();
+    let _ = server.sql(&name, MARIADB_SAMPLE);
+    let admin = Admin::new(&server.password);
+    let at = format!("mysql://{}@127.0.0.1:{}", Mariadb::USER, server.port);
+    there_and_back(&admin, &at, &name, &format!("database/{name}.sql"));
+    let copy = format!("copy_of_{name}");
+    assert_eq!(server.checksums(&copy), server.checksums(&name));
+}
+
+#[test]
+fn what_can_not_be_a_source_is_told_by_its_name() {
+    let world = World::new();
+    let ca = world.path("no-such.pem");
+    let cases: [(&[&str], &[&str]); 10] = [
+        (&["postgres://u:secret@h/db"], &["a password does not belong into the URL", "--password-file"]),
+        (&["mysql://127.0.0.1/db"], &["names no user", "mysql://user@host/database"]),
+        (&["postgres://u@h:port/db"], &["`port` is no port"]),
+        (&["postgres://u@h/db", "--exclude", "x"], &["--exclude-table"]),
+        (&["mysql://u@h/db", "--schema", "x"], &["for PostgreSQL"]),
+        (&["mysql://u@h/db", "--plain-sql"], &["for PostgreSQL"]),
+        (&["mysql://u@h/db", "--globals"], &["for PostgreSQL"]),
+        (&["mysql://u@h/db", "--remote-tools"], &["--via"]),
+        (&["mysql://u@h/db", "--via", "sftp://u@h"], &["ssh://user@host:port"]),
+        (&["mysql://u@h/db", "--tls-ca", text(&ca)], &["no-such.pem"]),
+    ];
+    for (args, parts) in cases {
+        let ran = world.run(&[&["backup", "--recipient", &world.recipient], args].concat());
+        refused(&ran, parts);
+        assert!(!everything(&ran).contains("secret"), "{ran:?}");
+    }
+    assert_eq!(world.snapshot_dirs().len(), 0);
+}
+
+#[test]
+fn a_wrong_password_a_missing_database_and_a_dead_server_leave_no_snapshot() {
+    let (postgres, mysql) = (Postgres::shared(), Mariadb::shared());
+    let (good, user) = (Admin::new(postgres.password()), Mariadb::USER);
+    let backup = |admin: &Admin, url: &str| {
+        let ran = admin.run(&["backup", url, "--recipient", &admin.world.recipient]);
+        assert_eq!(admin.world.snapshot_dirs().len(), 0, "{ran:?}");
+        ran
+    };
+    let wrong = Admin::new("not it at all");
+    let postgres = |name: &str| format!("postgres://postgres@127.0.0.1:{}/{name}", postgres.port);
+    refused(&backup(&wrong, &postgres("postgres")), &["password"]);
+    refused(&backup(&wrong, &format!("mysql://{user}@127.0.0.1:{}/mysql", mysql.port)), &["password"]);
+    refused(&backup(&good, &postgres("no_such")), &["no_such"]);
+    refused(&backup(&good, "postgres://postgres@127.0.0.1:1/x"), &["127.0.0.1:1"]);
+}
+
+#[test]
+fn what_can_not_be_loaded_is_refused_before_anything_is_touched() {
+    let server = Postgres::shared();
+    let admin = Admin::new(server.password());
+    let tree = admin.world.tree(|dir| fs::write(dir.join("file"), "x").unwrap());
+    admin.world.backup(text(&tree), &[]);
+    let at = format!("postgres://postgres@127.0.0.1:{}", server.port);
+    let never = format!("{at}/never_made");
+    admin.refused(&never, &["--create"], &["holds no dump", "xvault ls"]);
+    admin.refused(&never, &["--create", "database/x.dump"], &["database/x.dump"]);
+    admin.refused(&never, &["--create", "a", "b"], &["name one path"]);
+    admin.refused(&at, &["--create"], &["names no database"]);
+    admin.refused("postgres://u:secret@h/db", &[], &["a password does not belong into the URL"]);
+    admin.refused("mysql://h/db", &[], &["names no user"]);
+    let there = "SELECT count(*) FROM pg_database WHERE datname = 'never_made'";
+    assert_eq!(server.psql("postgres", there), "0\n");
+}
