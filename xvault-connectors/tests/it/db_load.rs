@@ -176,27 +176,40 @@ async fn what_the_server_does_not_take_is_told_and_undone() {
     assert!(none.to_string().contains("can be loaded into MySQL"), "{none}");
 }
 
-/// A hostile server, or whoever can write a dump, must not run programs where it is loaded.
-#[tokio::test]
-async fn commands_of_the_clients_in_a_dump_are_not_run() {
+/// A directory that tools can write to, what must never be in it, and the command that makes that.
+fn mark() -> (tempfile::TempDir, std::path::PathBuf, String) {
     let dir = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(dir.path(), Some(65_534), Some(65_534)).unwrap();
     let mark = dir.path().join("owned");
     let touch = format!("touch {}", mark.display());
-    let postgres = Postgres::shared();
+    (dir, mark, touch)
+}
+
+/// A hostile server, or whoever can write a dump, must not run programs where it is loaded.
+#[tokio::test]
+async fn commands_of_psql_in_a_dump_are_not_run() {
+    let (_dir, mark, touch) = mark();
     // The last ones tell `psql` to allow everything again, by a word of their own or by one that could be guessed.
     let ways = ["", "\\restrict k\n\\unrestrict k\n", "\\unrestrict xvault\n"];
     for way in ways {
         let hostile = format!("--\n-- PostgreSQL database dump\n--\n\n{way}\\! {touch}\n");
-        let error =
-            load(&to_postgres(postgres, "hostile"), dump(hostile.as_bytes(), None)).await.unwrap_err();
+        let target = to_postgres(Postgres::shared(), "hostile");
+        let loaded = load(&target, dump(hostile.as_bytes(), None)).await;
+        assert!(!mark.exists(), "{way:?} ran a program");
+        let error = loaded.unwrap_err();
         assert!(error.to_string().contains("restrict"), "{way:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn commands_of_mysqls_client_in_a_dump_are_not_run() {
+    let (_dir, mark, touch) = mark();
+    for way in ["\\! ", "system ", "\\P "] {
+        let hostile = format!("-- MariaDB dump 10.19\nSELECT 1;\n{way}{touch}\nSELECT 1;\n");
+        let target = Db::mysql(Mariadb::shared(), "hostile").set("create", true).set("overwrite", true);
+        let _ = load(&target, dump(hostile.as_bytes(), None)).await;
         assert!(!mark.exists(), "{way:?} ran a program");
     }
-    let server = Mariadb::shared();
-    let hostile = format!("-- MariaDB dump 10.19\nSELECT 1;\n\\! {touch}\nsystem {touch}\n");
-    let _ = load(&Db::mysql(server, "hostile").set("create", true), dump(hostile.as_bytes(), None)).await;
-    assert!(!mark.exists(), "a dump ran a program");
 }
 
 #[tokio::test]
