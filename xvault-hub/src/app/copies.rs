@@ -26,8 +26,6 @@ use crate::{DbError, Hub};
 const AGAIN: Duration = Duration::from_secs(6 * 3600);
 /// What fails for a while is tried until it works.
 const ATTEMPTS: u32 = u32::MAX;
-/// Where a job that reads a copy says which.
-const FROM_STORE: &str = "from_store";
 
 /// Makes the jobs that copy what has no copy yet; gives how many were looked at.
 pub(crate) async fn make_missing(hub: &Hub, only: Option<&SnapshotId>, limit: u32) -> Result<u32> {
@@ -85,32 +83,9 @@ pub(crate) async fn of(hub: &Hub, id: &SnapshotId) -> Result<Vec<Copy>> {
     Ok(snapshot_copies::of(&mut *hub.db().conn().await?, id).await?)
 }
 
-/// The job, sent to where the snapshot can be read: to the copy that its payload names as `from_store`, or, for a restore or a look
-/// inside, to any copy while the worker on whose disk the snapshot lies is away. 422 when it names a store without a copy.
-pub(crate) async fn placed(conn: &mut AnyConnection, snapshot: &Snapshot, job: JobRow) -> Result<JobRow> {
-    let named = job.payload.get(FROM_STORE).and_then(|value| value.as_str()).map(str::to_owned);
-    let copies = snapshot_copies::of(conn, &snapshot.id).await?;
-    let mut readable = copies.into_iter().filter(|copy| copy.status == CopyStatus::Copied);
-    let found = match named {
-        Some(name) if snapshot.store_id.as_ref().is_some_and(|own| own.as_str() == name) => None,
-        Some(name) => Some(readable.find(|copy| copy.store_id.as_str() == name).ok_or_else(|| {
-            Error::invalid_field(
-                FROM_STORE,
-                "no copy of the snapshot lies in that store; `locators` tells where it lies",
-            )
-        })?),
-        None if is_out_of_reach(conn, snapshot, job.kind).await? => readable.next(),
-        None => None,
-    };
-    Ok(match found {
-        Some(copy) => from_copy(job, copy.store_id),
-        None => job,
-    })
-}
-
 /// The snapshot as it can be read now: while the worker on whose disk it lies is away, as it lies in a second store, if it does.
 pub(crate) async fn reachable(conn: &mut AnyConnection, snapshot: Snapshot) -> Result<Snapshot> {
-    if !is_out_of_reach(conn, &snapshot, JobKind::Restore).await? {
+    if !is_out_of_reach(conn, &snapshot).await? {
         return Ok(snapshot);
     }
     let copies = snapshot_copies::of(conn, &snapshot.id).await?;
@@ -122,14 +97,9 @@ pub(crate) async fn reachable(conn: &mut AnyConnection, snapshot: Snapshot) -> R
     })
 }
 
-fn from_copy(job: JobRow, store_id: StoreId) -> JobRow {
-    JobRow { store_id: Some(store_id), target_worker_id: None, capability: Some(S3.to_owned()), ..job }
-}
-
-/// What proves a snapshot sound or not is about its first place.
-async fn is_out_of_reach(conn: &mut AnyConnection, snapshot: &Snapshot, kind: JobKind) -> Result<bool> {
-    let (Some(worker), JobKind::Restore | JobKind::Browse) = (&snapshot.worker_id, kind) else {
-        return Ok(false);
-    };
-    Ok(workers::get(conn, worker).await?.status == "offline")
+async fn is_out_of_reach(conn: &mut AnyConnection, snapshot: &Snapshot) -> Result<bool> {
+    match &snapshot.worker_id {
+        Some(worker) => Ok(workers::get(conn, worker).await?.status == "offline"),
+        None => Ok(false),
+    }
 }

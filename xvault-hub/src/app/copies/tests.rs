@@ -9,9 +9,9 @@ use xvault_core::protocol::{Assignment, Complete, Outcome, Register, StoreAccess
 use xvault_core::snapshot::Locator;
 use xvault_core::{Identity, JobId, JobKind, S3Credential, SnapshotId, StoreId, WorkerId};
 
-use super::{AGAIN, make_missing};
+use super::{AGAIN, make_missing, reachable};
 use crate::app::bench::{Bench, on_both_engines};
-use crate::app::jobs::{Reading, complete, delete_snapshot, read_snapshot};
+use crate::app::jobs::{Reading, complete, delete_snapshot, reading};
 use crate::app::stores::{self, Key, NewStore};
 use crate::db::jobs::JobRow;
 use crate::db::snapshot_copies::{self, Copy, CopyStatus};
@@ -185,19 +185,21 @@ async fn a_copying_that_waits_holds_no_deletion_up(bench: Bench) {
 
 async fn while_a_workers_disk_is_away_its_snapshots_are_read_from_their_copies(bench: Bench) {
     let (first, store, id) = with_copy(&bench).await;
-    let reading =
-        |payload| Reading { kind: JobKind::Browse, snapshot_id: id.clone(), payload, max_attempts: 1 };
-    let read = async |payload| read_snapshot(&bench.hub, &bench.who, &Scope::All, &reading(payload)).await;
-    let there = read(json!({})).await.unwrap();
+    let new =
+        Reading { kind: JobKind::Restore, snapshot_id: id.clone(), payload: json!({}), max_attempts: 1 };
+    let read = async || {
+        let mut conn = bench.hub.db().conn().await.unwrap();
+        let snapshot = snapshots::get(&mut conn, &Scope::All, &id).await.unwrap();
+        reading(&bench.hub, &reachable(&mut conn, snapshot).await.unwrap(), &new, None)
+    };
+    let there = read().await;
     assert_eq!((there.target_worker_id.as_ref(), there.store_id.as_ref()), (Some(&first), None));
-    let asked = read(json!({ "from_store": store })).await.unwrap();
-    assert_eq!((asked.target_worker_id.as_ref(), asked.store_id.as_ref()), (None, Some(&store)));
-    read(json!({ "from_store": "nowhere" })).await.unwrap_err();
     let (now, mut conn) = (bench.hub.clock().now(), bench.hub.db().conn().await.unwrap());
     workers::mark_offline(&mut conn, now + Duration::from_secs(1), now).await.unwrap();
     drop(conn);
-    let away = read(json!({})).await.unwrap();
+    let away = read().await;
     assert_eq!((away.target_worker_id.as_ref(), away.store_id.as_ref()), (None, Some(&store)));
+    assert_eq!(away.capability.as_deref(), Some("s3"));
 }
 
 on_both_engines!(

@@ -16,7 +16,7 @@ pub(crate) struct Reading {
     /// One of [`JobKind::READING`].
     pub(crate) kind: JobKind,
     pub(crate) snapshot_id: SnapshotId,
-    /// What its worker has to know besides: no secrets. `from_store` names the store of the copy that is to be read.
+    /// What its worker has to know besides: no secrets.
     pub(crate) payload: Value,
     /// One for somebody who waits for the answer.
     pub(crate) max_attempts: u32,
