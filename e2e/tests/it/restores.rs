@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use xvault_testkit::{MtimeMatch, SeaweedFs, TreeOptions, assert_same_tree, tools, trees};
+use xvault_testkit::{MtimeMatch, Postgres, SeaweedFs, TreeOptions, assert_same_tree, tools, trees};
 
 use crate::fleet::{Fleet, Plan, SOON, text};
 use crate::wait::{eventually, until};
@@ -133,4 +133,38 @@ fn killed_in_mid_restore_and_gone_on_with_by_another_worker() {
     assert_eq!((stage.fleet.worker_of(&done), &done["attempt"]), (1 - dead, &json!(2)), "{done}");
     assert!(done["restore"]["skipped"].as_u64().unwrap() > 0, "it was begun anew: {done}");
     stage.is_the_tree(&out);
+}
+
+#[test]
+fn a_dump_is_loaded_into_a_database_by_a_job() {
+    let (fleet, server) = (Fleet::start(&Plan { workers: 1, ..Plan::default() }), Postgres::shared());
+    let address = server.create_database();
+    let shop = address.rsplit('/').next().unwrap().to_owned();
+    server.psql(&shop, "CREATE TABLE goods (name TEXT); INSERT INTO goods VALUES ('tea'), ('rice')");
+    let url = server.url();
+    let username = url.split("://").nth(1).unwrap().split([':', '@']).next().unwrap().to_owned();
+    let body = json!({
+        "tenant_id": fleet.tenant, "type": "postgres", "name": "shop",
+        "credential_id": fleet.new_credential(server.password()),
+        "config": { "host": "127.0.0.1", "port": server.port, "username": username, "database": shop },
+    });
+    let source = text(&fleet.api.post("/api/v1/sources", &body)["id"]);
+    let backup = fleet.completed(&fleet.backup(&source));
+    let entries =
+        fleet.api.get(&format!("/api/v1/snapshots/{}/entries?q=*{shop}*", text(&backup["snapshot_id"])));
+    let entries = entries["entries"].as_array().unwrap().clone();
+    let entry = entries.iter().map(|entry| text(&entry["path"])).find(|path| path.contains(&shop)).unwrap();
+
+    let path = format!("/api/v1/snapshots/{}/restore", text(&backup["snapshot_id"]));
+    let copy = format!("{shop}_copy");
+    let target = json!({ "type": "database", "entry": entry, "database": copy, "create": true });
+    let done = fleet.completed(&text(&fleet.api.post(&path, &json!({ "target": target }))["id"]));
+    assert!(done["restore"]["bytes"].as_u64().unwrap() > 0, "{done}");
+    assert_eq!(server.checksums(&copy), server.checksums(&shop));
+    // Nothing is loaded over tables that nobody gave up.
+    let again = text(&fleet.api.post(&path, &json!({ "target": target }))["id"]);
+    let failed = eventually(SOON, "the job has failed", || {
+        Some(fleet.job(&again)).filter(|job| job["status"] == "failed")
+    });
+    assert_eq!(failed["attempt"], json!(1), "{failed}");
 }

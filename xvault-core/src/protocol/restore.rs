@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{Assignment, Sealed, StoreAccess};
-use crate::{ExportFormat, Overwrite, SnapshotKey, SshSettings};
+use crate::{DatabaseTarget, ExportFormat, Overwrite, SnapshotKey, SshSettings};
 
 /// A snapshot, or some of it, to be given back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,14 @@ pub enum RestoreTarget {
         directory: String,
         /// What becomes of what is there already.
         overwrite: Overwrite,
+    },
+    /// Into a database: the one entry of the task is a dump.
+    Database {
+        /// Which one, and as whom.
+        database: Box<DatabaseTarget>,
+        /// As that of the source whose server it is.
+        #[serde(default)]
+        credential: Option<Sealed>,
     },
 }
 

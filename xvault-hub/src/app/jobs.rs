@@ -33,7 +33,9 @@ pub(crate) use probes::probe;
 pub(crate) use reading::{Reading, lock_readable, reading};
 pub(crate) use reconcile::reconcile;
 pub(crate) use report::{add_logs, renew, report};
-pub(crate) use restore::{NewRestore, RestoreOrder, ServerOrder, directory, entry_paths, made_by, restore};
+pub(crate) use restore::{
+    DatabaseOrder, NewRestore, RestoreOrder, ServerOrder, directory, entry_paths, made_by, restore,
+};
 pub(crate) use stores::{sweep_due, test as test_store, until_next as until_next_sweep};
 
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Gives a snapshot back.
 
+mod database;
 mod server;
 
 use std::collections::HashSet;
@@ -28,6 +29,10 @@ pub(super) async fn run(
         RestoreTarget::Server { server, credential, directory, overwrite } => {
             let target = server::target(tools, (server, credential.as_ref()), directory, *overwrite)?;
             server::push(tools, task, target, (&control, report)).await
+        }
+        RestoreTarget::Database { database, credential } => {
+            let load = database::target(tools, database, credential.as_ref())?;
+            database::load(tools, task, &load, (&control, report)).await
         }
         RestoreTarget::Check => check(tools, task, &control, report).await,
         _ => Err(Fault::permanent("client_gone", "whoever opened the download link is gone: open it again")),

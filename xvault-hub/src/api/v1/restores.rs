@@ -12,7 +12,7 @@ use crate::Hub;
 use crate::api::error::{Error, ErrorBody, Result};
 use crate::api::extract::{Json, Path};
 use crate::api::principal::{Principal, Role};
-use crate::app::jobs::{self, NewRestore, RestoreOrder, ServerOrder, directory, entry_paths};
+use crate::app::jobs::{self, DatabaseOrder, NewRestore, RestoreOrder, ServerOrder, directory, entry_paths};
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new().routes(routes!(of_snapshot)).routes(routes!(of_job))
@@ -56,6 +56,22 @@ enum Target {
         #[serde(default)]
         overwrite: Overwrite,
     },
+    /// A database that a dump is loaded into. It is not tried again.
+    Database {
+        /// The source whose server and credential are used, of type `postgres` or `mysql`; that of the snapshot when absent.
+        /// Another one needs an admin.
+        source_id: Option<SourceId>,
+        /// The dump's path in the snapshot.
+        entry: String,
+        /// The database to load into.
+        database: String,
+        /// Makes the database when it is missing.
+        #[serde(default)]
+        create: bool,
+        /// Loads into a database that holds tables already. What the dump has too is replaced.
+        #[serde(default)]
+        overwrite: bool,
+    },
 }
 
 impl Default for Target {
@@ -73,8 +89,19 @@ impl Restore {
                 paths,
                 single_use: once,
             }),
-            Target::Server { .. } if self.format.is_some() => {
+            Target::Server { .. } | Target::Database { .. } if self.format.is_some() => {
                 Err(Error::invalid_field("format", "only a download is packed: leave it out"))
+            }
+            Target::Database { .. } if !paths.is_empty() => Err(Error::invalid_field(
+                "paths",
+                "one dump goes into one database: name it by `target.entry`",
+            )),
+            Target::Database { source_id, entry, database, create, overwrite } => {
+                let entry = entry_paths("target.entry", &[entry])?
+                    .pop()
+                    .ok_or_else(|| Error::invalid_field("target.entry", "the path of a dump is needed"))?;
+                let order = DatabaseOrder { source_id, entry, database, create, overwrite };
+                Ok(RestoreOrder::Database(order))
             }
             Target::Server { source_id, path, overwrite } => Ok(RestoreOrder::Server(ServerOrder {
                 source_id,
@@ -105,7 +132,8 @@ impl From<NewRestore> for RestoreJob {
 ///
 /// The job runs on the worker where the snapshot lies, or on any where all workers can reach it, and waits for it. With the target
 /// `download` it checks that all paths are there, and once it is completed, the job shows a link. With `server` it
-/// pushes files to a server, and then shows how many.
+/// pushes files to a server, and with `database` loads a dump; then it
+/// shows how much.
 #[utoipa::path(
     post, path = "/snapshots/{id}/restore", tag = "snapshots", operation_id = "restore",
     params(("id" = SnapshotId, Path)),

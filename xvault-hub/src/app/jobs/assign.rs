@@ -28,7 +28,7 @@ use crate::{DbError, Hub, KeyError};
 pub(super) enum Unmet {
     #[error("the source is gone")]
     NoSource,
-    #[error("the source is no SSH server")]
+    #[error("the source is no server of the kind that the restore needs")]
     NoServer,
     #[error("{0}")]
     Disabled(&'static str),

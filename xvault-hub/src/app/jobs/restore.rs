@@ -1,5 +1,6 @@
 //! Restores: what a person asks for, and the job that comes of it.
 
+mod database;
 mod server;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,7 @@ use crate::app::{copies, wake};
 use crate::db::snapshots::Snapshot;
 use crate::db::{Scope, jobs, jobs::JobRow, workers};
 
+pub(crate) use database::DatabaseOrder;
 pub(crate) use server::{ServerOrder, directory};
 
 /// The most paths that one restore can name.
@@ -33,6 +35,8 @@ pub(crate) enum RestoreOrder {
     Link { download_id: DownloadId, content: Content },
     /// Back to a server.
     Server(ServerOrder),
+    /// Into a database. Not tried again: what was loaded of it would be in the way.
+    Database(DatabaseOrder),
 }
 
 impl RestoreOrder {
@@ -52,14 +56,22 @@ impl RestoreOrder {
             Self::Download { .. } => "download",
             Self::Link { .. } => "link",
             Self::Server(_) => "server",
+            Self::Database(_) => "database",
         }
     }
 
-    /// The server and the directory, for the audit log.
+    fn max_attempts(&self, hub: &Hub) -> u32 {
+        if matches!(self, Self::Database(_)) { 1 } else { hub.settings().max_attempts }
+    }
+
+    /// The server and the directory, or the database, for the audit log.
     fn place(&self) -> Option<Value> {
         match self {
             Self::Server(order) => Some(json!({
                 "source_id": order.source_id, "directory": order.directory, "overwrite": order.overwrite,
+            })),
+            Self::Database(order) => Some(json!({
+                "source_id": order.source_id, "database": order.database, "overwrite": order.overwrite,
             })),
             _ => None,
         }
@@ -72,6 +84,7 @@ impl RestoreOrder {
             }
             Self::Link { .. } => &[],
             Self::Server(order) => &order.paths,
+            Self::Database(order) => std::slice::from_ref(&order.entry),
         }
     }
 }
@@ -132,14 +145,16 @@ async fn add(
     if !accept_damaged {
         check_sound(&snapshot)?;
     }
-    if let RestoreOrder::Server(order) = order {
-        server::check(&mut tx, who, &snapshot, order).await?;
+    match order {
+        RestoreOrder::Server(order) => server::check(&mut tx, who, &snapshot, order).await?,
+        RestoreOrder::Database(order) => database::check(&mut tx, who, &snapshot, order).await?,
+        _ => {}
     }
     let new = Reading {
         kind: JobKind::Restore,
         snapshot_id: id.clone(),
         payload: order.payload(),
-        max_attempts: hub.settings().max_attempts,
+        max_attempts: order.max_attempts(hub),
     };
     let job = reading(hub, &snapshot, &new, Some(who.actor.id().to_owned()));
     jobs::insert(&mut tx, &job).await?;

@@ -7,7 +7,7 @@ use xvault_core::protocol::{RestoreTarget, RestoreTask, Sealed, StoreAccess, Tas
 use super::{Unmet, identities, key, needs_from, release_of};
 use crate::Hub;
 use crate::app::downloads::Content;
-use crate::app::jobs::{RestoreOrder, ServerOrder};
+use crate::app::jobs::{DatabaseOrder, RestoreOrder, ServerOrder};
 use crate::db::jobs::JobRow;
 use crate::db::workers::Worker;
 
@@ -29,6 +29,10 @@ pub(super) async fn task(
         RestoreOrder::Server(order) => {
             let target = server(hub, conn, worker, job, &order).await?;
             (order.paths, target)
+        }
+        RestoreOrder::Database(order) => {
+            let target = database(hub, conn, worker, job, &order).await?;
+            (vec![order.entry], target)
         }
     };
     // A restore reads artifact and index, which may have keys of their own.
@@ -52,4 +56,19 @@ async fn server(
     };
     let (directory, overwrite) = (order.directory.clone(), order.overwrite);
     Ok(RestoreTarget::Server { server: Box::new(server), credential, directory, overwrite })
+}
+
+/// The database, with the credential of its source for this worker alone.
+async fn database(
+    hub: &Hub,
+    conn: &mut AnyConnection,
+    worker: &Worker,
+    job: &JobRow,
+    order: &DatabaseOrder,
+) -> Result<RestoreTarget, Unmet> {
+    let source = order.source_id.as_ref().or(job.source_id.as_ref()).ok_or(Unmet::NoSource)?;
+    let needs = needs_from(conn, job, source).await?;
+    let database = order.target(&needs.settings).map_err(|_| Unmet::NoServer)?;
+    let credential = release_of(hub, conn, worker, (job, Some(source)), &needs).await?;
+    Ok(RestoreTarget::Database { database: Box::new(database), credential })
 }

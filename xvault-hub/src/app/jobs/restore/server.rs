@@ -8,6 +8,7 @@ use crate::DbError;
 use crate::api::error::{Error, Result};
 use crate::api::principal::{Principal, Role};
 use crate::db::snapshots::Snapshot;
+use crate::db::sources::Source;
 use crate::db::{Scope, sources};
 
 /// The longest path that Linux takes, in bytes.
@@ -42,15 +43,7 @@ pub(super) async fn check(
     snapshot: &Snapshot,
     order: &ServerOrder,
 ) -> Result<()> {
-    let named = order.source_id.as_ref().filter(|named| **named != snapshot.source_id);
-    if named.is_some() {
-        who.require(Role::Admin)?;
-    }
-    let (scope, id) = (Scope::Tenant(snapshot.tenant_id.clone()), named.unwrap_or(&snapshot.source_id));
-    let source = match sources::get_live(conn, &scope, id).await {
-        Err(DbError::NotFound) if named.is_none() => return Err(gone()),
-        found => found.map_err(Error::of("source"))?,
-    };
+    let source = source(conn, who, snapshot, order.source_id.as_ref()).await?;
     match &source.settings {
         SourceSettings::Ssh(server) | SourceSettings::Sftp(server) if server.host_key.is_some() => Ok(()),
         SourceSettings::Ssh(_) | SourceSettings::Sftp(_) => Err(not_pinned()),
@@ -61,12 +54,30 @@ pub(super) async fn check(
     }
 }
 
+/// The source whose server it goes to: that of the snapshot, or the one that was named.
+pub(super) async fn source(
+    conn: &mut AnyConnection,
+    who: &Principal,
+    snapshot: &Snapshot,
+    named: Option<&SourceId>,
+) -> Result<Source> {
+    let named = named.filter(|named| **named != snapshot.source_id);
+    if named.is_some() {
+        who.require(Role::Admin)?;
+    }
+    let (scope, id) = (Scope::Tenant(snapshot.tenant_id.clone()), named.unwrap_or(&snapshot.source_id));
+    match sources::get_live(conn, &scope, id).await {
+        Err(DbError::NotFound) if named.is_none() => Err(gone()),
+        found => found.map_err(Error::of("source")),
+    }
+}
+
 fn gone() -> Error {
     let text = "the snapshot's own source was deleted: name another one by `target.source_id`";
     Error::conflict("source_gone", text)
 }
 
-fn not_pinned() -> Error {
+pub(super) fn not_pinned() -> Error {
     let text =
         "the server's host key is not pinned: test the source, and save the fingerprint as its `host_key`";
     Error::conflict("host_key_not_pinned", text)
