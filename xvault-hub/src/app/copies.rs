@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::AnyConnection;
-use xvault_core::{JobKind, SnapshotId, StoreId};
+use xvault_core::{JobKind, SnapshotId};
 
 use super::jobs::{Reading, lock_readable, reading};
 use super::wake;
-use crate::api::error::{Error, Result};
+use crate::api::error::Result;
 use crate::db::jobs::JobRow;
 use crate::db::snapshot_copies::{self, Copy, CopyStatus, Missing};
 use crate::db::snapshots::Snapshot;
