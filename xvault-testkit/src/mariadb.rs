@@ -121,8 +121,14 @@ impl Mariadb {
         let mut command = self.keeper.server(&tool("mariadbd"));
         command.arg("--no-defaults").args(self.owner()).args(FAST);
         command.args([format!("--port={}", self.port), "--bind-address=127.0.0.1".to_owned()]);
-        let files =
-            [("datadir", "data"), ("socket", "s"), ("pid-file", "server.pid"), ("init-file", "init.sql")];
+        // A server that starts removes temporary tables from its directory for them, those of others, too.
+        let files = [
+            ("datadir", "data"),
+            ("tmpdir", "data"),
+            ("socket", "s"),
+            ("pid-file", "server.pid"),
+            ("init-file", "init.sql"),
+        ];
         command.args(files.map(|(option, name)| format!("--{option}={}", self.path(name).display())));
         command.args(&self.options);
         Process::start(&mut command, Signal::TERM, || self.answers())

@@ -140,7 +140,8 @@ fn a_dump_is_loaded_into_a_database_by_a_job() {
     let (fleet, server) = (Fleet::start(&Plan { workers: 1, ..Plan::default() }), Postgres::shared());
     let address = server.create_database();
     let shop = address.rsplit('/').next().unwrap().to_owned();
-    let _said = server.psql(&shop, "CREATE TABLE goods (name TEXT); INSERT INTO goods VALUES ('tea'), ('rice')");
+    let _said =
+        server.psql(&shop, "CREATE TABLE goods (name TEXT); INSERT INTO goods VALUES ('tea'), ('rice')");
     let url = server.url();
     let username = url.split("://").nth(1).unwrap().split([':', '@']).next().unwrap().to_owned();
     let body = json!({

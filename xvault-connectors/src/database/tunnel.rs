@@ -110,7 +110,7 @@ mod tests {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
-            listener.incoming().for_each(|one| drop(one.unwrap().write_all(b"hello")))
+            listener.incoming().for_each(|one| drop(one.unwrap().write_all(b"hello")));
         });
         port
     }

@@ -159,7 +159,7 @@ async fn watch<T>(secrets: &[String], pull: impl Future<Output = T>) -> (T, u32)
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn no_process_shows_a_password_on_either_end() {
     let ((postgres, url), (mysql, name)) = (postgres(), mysql());
     let sshd = Sshd::builder().start();

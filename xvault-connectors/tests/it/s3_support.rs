@@ -30,7 +30,7 @@ pub(crate) fn credential(access: &S3Access) -> S3Credential {
 
 /// Not as patient as it is by default.
 pub(crate) fn options() -> S3Options {
-    S3Options::default().retry_for(Duration::from_secs(8)).stall(Duration::from_secs(1))
+    S3Options::default().retry_for(Duration::from_secs(30)).stall(Duration::from_secs(4))
 }
 
 pub(crate) fn store(access: &S3Access) -> S3Store {

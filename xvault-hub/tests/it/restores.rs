@@ -78,7 +78,7 @@ async fn a_result_of_another_kind_is_not_taken(stage: Stage) {
 }
 
 /// As it is asked for: to `/srv/restored` of a server.
-fn to_server(change: Value) -> Value {
+fn to_server(change: &Value) -> Value {
     let mut target = json!({ "type": "server", "path": "/srv/restored" });
     target.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
     json!({ "target": target })
@@ -97,10 +97,10 @@ async fn pin(stage: &Stage, source: &str) {
 
 async fn a_restore_to_a_server_gives_its_worker_the_servers_credential(stage: Stage) {
     let path = format!("/api/v1/snapshots/{}/restore", stage.snapshot);
-    stage.acme.member.post(&path, to_server(json!({}))).await.refused(409, "host_key_not_pinned");
+    stage.acme.member.post(&path, to_server(&json!({}))).await.refused(409, "host_key_not_pinned");
     pin(&stage, &stage.source).await;
     let made =
-        stage.acme.member.post(&path, to_server(json!({ "overwrite": "if_changed" }))).await.expect(201);
+        stage.acme.member.post(&path, to_server(&json!({ "overwrite": "if_changed" }))).await.expect(201);
     let id = text(&made["id"]);
     let assignment = stage.worker.claim(&id).await;
     let Task::Restore(task) = &assignment.task else { panic!("{assignment:?}") };
@@ -125,34 +125,34 @@ async fn what_is_wrong_with_a_server_is_said_at_once(stage: Stage) {
     let path = format!("/api/v1/snapshots/{}/restore", stage.snapshot);
     let post = async |body: Value| stage.acme.member.post(&path, body).await;
     for bad in ["srv", "", "/a\nb"] {
-        post(to_server(json!({ "path": bad }))).await.refused(422, "invalid_field");
+        post(to_server(&json!({ "path": bad }))).await.refused(422, "invalid_field");
     }
-    let mut packed = to_server(json!({}));
+    let mut packed = to_server(&json!({}));
     packed["format"] = json!("zip");
     post(packed).await.refused(422, "invalid_field");
     let (_, other) = crate::fake_worker::ssh_source(&stage.acme.admin).await;
     pin(&stage, &other).await;
-    let to_other = to_server(json!({ "source_id": other }));
+    let to_other = to_server(&json!({ "source_id": other }));
     post(to_other.clone()).await.refused(403, "forbidden");
     stage.acme.admin.post(&path, to_other).await.expect(201);
     stage
         .acme
         .admin
-        .post(&path, to_server(json!({ "source_id": "nowhere" })))
+        .post(&path, to_server(&json!({ "source_id": "nowhere" })))
         .await
         .refused(404, "not_found");
     let foreign = stage.world.tenant("other").await;
     let (_, foreign) = crate::fake_worker::ssh_source(&foreign.admin).await;
-    stage.acme.admin.post(&path, to_server(json!({ "source_id": foreign }))).await.refused(404, "not_found");
+    stage.acme.admin.post(&path, to_server(&json!({ "source_id": foreign }))).await.refused(404, "not_found");
     let local = crate::fake_worker::local_source(&stage.world, &stage.acme).await;
     stage
         .acme
         .admin
-        .post(&path, to_server(json!({ "source_id": local })))
+        .post(&path, to_server(&json!({ "source_id": local })))
         .await
         .refused(422, "invalid_field");
     stage.world.execute("UPDATE sources SET status = 'deleted'").await;
-    post(to_server(json!({}))).await.refused(409, "source_gone");
+    post(to_server(&json!({}))).await.refused(409, "source_gone");
 }
 
 async fn a_damaged_snapshot_is_restored_only_by_who_says_so(stage: Stage) {

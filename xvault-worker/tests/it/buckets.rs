@@ -142,7 +142,7 @@ async fn the_sweep_knows_what_may_go(bench: &Bench, bucket: &S3Access, withdrawn
     let Some(Outcome::Completed { result: TaskResult::SweepStore { report } }) = outcome else {
         panic!("{outcome:?}")
     };
-    assert_eq!(report.kept, [reported.snapshot_id.clone()]);
+    assert_eq!(report.kept, std::slice::from_ref(&reported.snapshot_id));
     let removed = [withdrawn, &unreported, &half, &absent].map(|key| key.snapshot_id.clone());
     assert_eq!((report.removed.clone(), report.failed), (removed.to_vec(), 0), "{report:?}");
     assert_eq!(names(bucket, &reported), WHOLE);
