@@ -1,8 +1,8 @@
 //! Tools of others (`pg_dump`, `mysqldump`, their clients) at work: on this machine, or on an SSH server.
 //!
 //! - [`ToolOptions`]: which tools of this machine, and how they are held;
-//! - [`Call`]: what is to be run, with its secret apart;
-//! - [`Running`]: its output, its input, its end.
+//! - `Call`: what is to be run, with its secret apart;
+//! - `Running`: its output, its input, its end.
 
 mod find;
 mod local;

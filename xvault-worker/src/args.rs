@@ -70,7 +70,7 @@ pub struct BehaviourArgs {
     /// Address that downloads are served at, such as 127.0.0.1:8081; nowhere when absent
     #[arg(long, env = "WORKER_DOWNLOAD_ADDR", value_name = "WORKER_DOWNLOAD_ADDR")]
     download_addr: Option<SocketAddr>,
-    /// What links to downloads begin with, as people reach this worker: https://worker-1.example; http:// and the address when absent
+    /// What links to downloads begin with, as people reach this worker: `https://worker-1.example`; `http://` and the address when absent
     #[arg(long, env = "WORKER_DOWNLOAD_URL", value_name = "WORKER_DOWNLOAD_URL")]
     download_url: Option<String>,
     /// Downloads at a time, besides jobs

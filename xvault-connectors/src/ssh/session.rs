@@ -99,7 +99,7 @@ impl Session {
         Exec::start(self.channel().await?, argv, self.watch.clone(), self.idle).await
     }
 
-    /// As [`Session::exec`], with a standard input that stays open for [`Exec::write`].
+    /// As [`Session::exec`], with a standard input that stays open.
     ///
     /// # Errors
     /// As [`Session::exec`].
