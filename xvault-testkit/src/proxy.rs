@@ -259,9 +259,10 @@ impl Lane {
             let due = read_at + self.shared.plan().delay;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             if let Some(reply) = self.instead(&chunk) {
-                let _ = self.to.shutdown(Shutdown::Both);
                 let _ = self.from.write_all(&reply);
                 let _ = self.from.shutdown(Shutdown::Write);
+                // Not before: the end of the server's direction is passed on, and would come before the answer.
+                let _ = self.to.shutdown(Shutdown::Both);
                 // A connection closed with something unread would take the answer with it.
                 while receiver.recv().is_ok() {}
                 return;
