@@ -13,6 +13,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use xvault_testkit::Postgres;
 
 use crate::wait::block_on;
 use house::{House, Luck};
@@ -232,5 +233,12 @@ fn tell(database_url: Option<String>, scale: Scale) {
 
 #[test]
 fn a_year_on_sqlite() {
-    tell(None, Scale { days: 365, hourly_every: 1 });
+    tell(None, Scale { days: 365, hourly_every: 6 });
+}
+
+/// `XVAULT_SLOW=yes scripts/test`
+#[test]
+#[ignore = "its 16,900 jobs take ten minutes; see scripts/test"]
+fn every_hour_of_a_year_on_postgresql() {
+    tell(Some(Postgres::shared().create_database()), Scale { days: 365, hourly_every: 1 });
 }

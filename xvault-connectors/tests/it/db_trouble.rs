@@ -347,37 +347,64 @@ async fn a_server_without_tls_is_refused_where_that_is_demanded() {
     }
 }
 
-#[tokio::test]
-async fn a_table_that_is_dropped_in_mid_dump_fails_it_or_waits() {
-    let ((postgres, url), (mysql, name)) = (postgres(), mysql());
-    let dropped = std::thread::spawn({
-        let url = url.clone();
-        move || {
-            std::thread::sleep(Duration::from_millis(300));
-            postgres.psql(&url, "DROP TABLE large")
+/// Once the server shows `sign`, `drop` runs, in a thread of its own.
+fn once_shown(
+    ask: impl Fn() -> String + Send + 'static,
+    drop: impl FnOnce() + Send + 'static,
+) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while ask().trim() == "0" {
+            assert!(Instant::now() < deadline, "the dump was never seen");
+            std::thread::sleep(Duration::from_millis(10));
         }
-    });
-    let mut kept = Kept { slow: Some(Duration::from_millis(10)), ..Kept::default() };
-    // PostgreSQL holds every table still while it is dumped: who drops one waits. One that was gone before is no part of it.
-    let _ = Db::postgres(postgres, &url).pull_into(&mut kept, &Control::default()).await.unwrap();
-    let _ = dropped.join().unwrap();
+        drop();
+    })
+}
 
-    let _ = mysql.sql(&name, "CREATE TABLE zzz_last (a INT); INSERT INTO zzz_last VALUES (1)");
-    let dropped = std::thread::spawn({
+/// PostgreSQL holds every table still from the moment its dump begins: who drops one waits for the end.
+#[tokio::test]
+async fn a_table_of_postgres_is_not_dropped_in_mid_dump() {
+    let (server, url) = postgres();
+    let sent = url.clone();
+    let held = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE granted AND relation = 'large'::regclass AND datname = current_database() AND application_name = 'xvault'";
+    let dropped = once_shown(move || server.psql(&sent, held), {
+        let url = url.clone();
+        move || drop(server.psql(&url, "DROP TABLE large"))
+    });
+    let mut kept = Kept { slow: Some(Duration::from_millis(50)), ..Kept::default() };
+    // Packed, it is too small to take long.
+    let db = Db::postgres(server, &url).set("format", "plain");
+    let _ = db.pull_into(&mut kept, &Control::default()).await.unwrap();
+    dropped.join().unwrap();
+    assert_eq!(server.psql(&url, "SELECT to_regclass('large') IS NULL"), "t\n");
+    let copy = server.create_database();
+    let name = url.rsplit('/').next().unwrap();
+    let mut psql = command("psql", ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &copy]);
+    let dump = body(&kept, &format!("database/{name}.sql"));
+    crate::db_support::feed(psql.env("PGPASSWORD", server.password()), dump);
+    assert_eq!(server.psql(&copy, "SELECT count(*), sum(length(body)) FROM large"), "3|1200000\n");
+}
+
+/// MySQL lets a table go that the dump has not come to: the dump ends there, and names it.
+#[tokio::test]
+async fn a_table_of_mysql_that_is_dropped_in_mid_dump_fails_it() {
+    let (server, name) = mysql();
+    let more = "INSERT INTO large SELECT a.id, a.body, a.raw FROM large a, seq_1_to_3";
+    let _ = server.sql(&name, more);
+    let _ = server.sql(&name, "CREATE TABLE zzz_last (a INT); INSERT INTO zzz_last VALUES (1)");
+    let reads = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{name}' AND info LIKE 'SELECT%FROM `large`%'"
+    );
+    let dropped = once_shown(move || server.sql("", &reads), {
         let name = name.clone();
-        move || {
-            std::thread::sleep(Duration::from_millis(150));
-            mysql.sql(&name, "DROP TABLE zzz_last")
-        }
+        move || drop(server.sql(&name, "DROP TABLE zzz_last"))
     });
     let mut kept = Kept { slow: Some(Duration::from_millis(20)), ..Kept::default() };
-    let pulled = Db::mysql(mysql, &name).pull_into(&mut kept, &Control::default()).await;
-    let _ = dropped.join().unwrap();
-    match pulled {
-        // It was read, or gone, before.
-        Ok(_) => assert!(!kept.open),
-        Err(error) => assert!(error.to_string().contains("zzz_last"), "{error}"),
-    }
+    let error = Db::mysql(server, &name).pull_into(&mut kept, &Control::default()).await.unwrap_err();
+    dropped.join().unwrap();
+    assert!(matches!(error, Error::Tool { .. }) && error.to_string().contains("zzz_last"), "{error:?}");
+    assert!(kept.open, "the body of the dump was not ended");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 use xvault_connectors::{Control, Error as ConnectorError};
 
@@ -17,6 +18,9 @@ use crate::Error;
 const FIRST_BLOCK: u64 = 128 << 10;
 /// What the reads that go on from there fetch: a frame. A bucket answers after a while, however little it is asked for.
 const LARGE_BLOCK: u64 = 4 << 20;
+/// How many large blocks are asked for before they are wanted, all at once: a bucket's answers overlap with each other and
+/// with the work.
+const AHEAD: usize = 2;
 /// How many first blocks are kept: the ends of a file, which its readers look at again and again.
 const KEPT: usize = 4;
 
@@ -67,7 +71,8 @@ pub async fn with_objects<T: Send + 'static>(
     work: impl FnOnce(Vec<ObjectReader>) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let failure = Failure::default();
-    let (requests, mut received) = mpsc::channel::<Request>(objects.len().max(1) * 2);
+    let most = objects.len().max(1) * (AHEAD + 1);
+    let (requests, mut received) = mpsc::channel::<Request>(most);
     let readers = objects
         .iter()
         .enumerate()
@@ -75,9 +80,11 @@ pub async fn with_objects<T: Send + 'static>(
         .collect();
     drop(requests);
     let mut done = tokio::task::spawn_blocking(move || work(readers));
+    let mut answers = FuturesUnordered::new();
     loop {
         tokio::select! {
-            Some(request) = received.recv() => answer(objects, control, request).await,
+            Some(request) = received.recv(), if answers.len() < most => answers.push(answer(objects, control, request)),
+            Some(()) = answers.next() => {}
             done = &mut done => {
                 let done = done.map_err(|error| Error::Thread(io::Error::other(error)))?;
                 return done.map_err(|error| take(&failure).map_or(error, Error::Store));
@@ -96,17 +103,19 @@ pub(crate) fn exactly<const N: usize>(readers: Vec<ObjectReader>) -> Result<[Obj
 }
 
 async fn answer(objects: &[&dyn Object], control: &Control, request: Request) {
+    let Request { range, fetched, mut reply, .. } = request;
     let Some(object) = objects.get(request.object) else { return };
-    // What was asked for ahead, and is not wanted any more.
-    if request.reply.is_closed() {
-        return;
-    }
-    let read = control.run(object.read(request.range)).await;
+    let read = tokio::select! {
+        biased;
+        // What was asked for ahead, and is not wanted any more.
+        () = reply.closed() => return,
+        read = control.run(object.read(range)) => read,
+    };
     if let Ok(block) = &read {
-        request.fetched.0.fetch_add(block.len() as u64, Ordering::Relaxed);
+        fetched.0.fetch_add(block.len() as u64, Ordering::Relaxed);
     }
     // Nobody waits any more when the work was given up.
-    drop(request.reply.send(read));
+    drop(reply.send(read));
 }
 
 /// An object as a file: fetched in a small block after a seek and in large ones from there, the third and those behind it ahead.
@@ -121,8 +130,8 @@ pub struct ObjectReader {
     position: u64,
     /// What is at `position`.
     block: Bytes,
-    /// What was asked for ahead: it always begins where `block` ends.
-    ahead: Option<Ahead>,
+    /// What was asked for ahead, in order: the first begins where `block` ends, each other where the one before it ends.
+    ahead: VecDeque<Ahead>,
     next_block: u64,
     /// Large blocks fetched since the last seek.
     large_blocks: u32,
@@ -146,7 +155,7 @@ impl ObjectReader {
             fetched: ByteCount::default(),
             position: 0,
             block: Bytes::new(),
-            ahead: None,
+            ahead: VecDeque::new(),
             next_block: FIRST_BLOCK,
             large_blocks: 0,
             kept: VecDeque::new(),
@@ -193,17 +202,18 @@ impl ObjectReader {
     }
 
     fn fill(&mut self) -> io::Result<()> {
-        if self.ahead.is_none()
+        if self.ahead.is_empty()
             && let Some(block) = self.kept()
         {
             (self.block, self.next_block) = (block, LARGE_BLOCK);
             return Ok(());
         }
-        let ahead = match self.ahead.take() {
+        let ahead = match self.ahead.pop_front() {
             Some(ahead) => Some(ahead),
             None => self.ask(self.position)?,
         };
         let Some(Ahead { range, reply }) = ahead else { return Ok(()) };
+        self.ask_ahead(range.end)?;
         let block = reply.blocking_recv().map_err(|_| gone())?.map_err(|error| self.failed(error))?;
         if block.len() as u64 != range.end - range.start {
             let message = format!("the store gave {} bytes for {range:?}", block.len());
@@ -211,11 +221,23 @@ impl ObjectReader {
         }
         self.block = block;
         self.keep(range.start);
-        // The second block in a row holds the rest of a frame; who reads on from there reads all of it.
+        // The second block in a row holds the rest of a frame.
         self.large_blocks += u32::from(self.next_block == LARGE_BLOCK);
         self.next_block = LARGE_BLOCK;
-        if self.large_blocks > 1 {
-            self.ahead = self.ask(range.end)?;
+        self.ask_ahead(range.end)
+    }
+
+    /// Whoever read two large blocks in a row reads on.
+    fn ask_ahead(&mut self, end_of_block: u64) -> io::Result<()> {
+        if self.large_blocks < 2 {
+            return Ok(());
+        }
+        let mut end = self.ahead.back().map_or(end_of_block, |last| last.range.end);
+        while self.ahead.len() < AHEAD
+            && let Some(ahead) = self.ask(end)?
+        {
+            end = ahead.range.end;
+            self.ahead.push_back(ahead);
         }
         Ok(())
     }
@@ -233,8 +255,8 @@ impl ObjectReader {
             Some(skip) => self.block.advance(skip),
             None => {
                 self.block = Bytes::new();
-                if self.ahead.as_ref().is_none_or(|ahead| ahead.range.start != target) {
-                    self.ahead = None;
+                if self.ahead.front().is_none_or(|ahead| ahead.range.start != target) {
+                    self.ahead.clear();
                     self.next_block = FIRST_BLOCK;
                     self.large_blocks = 0;
                 }

@@ -3,6 +3,8 @@
 use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -105,6 +107,43 @@ async fn a_sequential_read_fetches_each_byte_once() {
     .unwrap();
     assert!(read == bytes);
     assert_eq!(fetched, bytes.len() as u64);
+}
+
+/// A store that takes its time with each answer, and counts how many it owes at once.
+struct Far {
+    stored: Stored,
+    owed: AtomicUsize,
+    most: AtomicUsize,
+}
+
+#[async_trait]
+impl Object for Far {
+    fn name(&self) -> &str {
+        KEY
+    }
+    fn size(&self) -> u64 {
+        self.stored.size
+    }
+    async fn read(&self, range: Range<u64>) -> Result<Bytes, ConnectorError> {
+        let owed = self.owed.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most.fetch_max(owed, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.owed.fetch_sub(1, Ordering::Relaxed);
+        self.stored.read(range).await
+    }
+}
+
+#[tokio::test]
+async fn a_sequential_read_asks_for_three_blocks_at_once() {
+    let bytes = random(40 << 20, 4);
+    let far = Far { stored: stored(&bytes).await, owed: AtomicUsize::new(0), most: AtomicUsize::new(0) };
+    let read = with_objects(&[&far], &Control::default(), |mut readers| {
+        let mut all = Vec::new();
+        readers.remove(0).read_to_end(&mut all).unwrap();
+        Ok(all)
+    });
+    assert!(read.await.unwrap() == bytes);
+    assert_eq!(far.most.load(Ordering::Relaxed), 3);
 }
 
 #[tokio::test]
