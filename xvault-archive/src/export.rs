@@ -1,5 +1,6 @@
 //! A snapshot, or a part of it, as a plain stream for somebody who has no xVault: tar, tar.zst or zip.
 
+mod chosen;
 mod deflate;
 mod names;
 mod output;
@@ -12,8 +13,10 @@ use std::io::{Read, Seek, Write};
 use xvault_core::{EntryPath, ExportFormat, Phase};
 
 use crate::error::Error;
-use crate::reader::ArchiveReader;
+use crate::reader::{ArchiveReader, Bodies};
+use crate::select::Selection;
 use crate::watch::Watch;
+use chosen::Chosen;
 use output::Output;
 
 pub use zip::REPORT_NAME;
@@ -64,31 +67,27 @@ where
 {
     let total = if paths.is_empty() { Some(reader.totals()?.content.bytes) } else { None };
     watch.progress.phase(Phase::Restore, total);
+    let (index, mut bodies) = reader.split()?;
+    let mut chosen = Chosen { selection: Selection::new(paths, index)?, index, watch };
     let mut out = Output::new(out);
     let mut exported = match format {
-        ExportFormat::Tar => tar::write(reader, paths, &mut out, watch)?,
-        ExportFormat::TarZst => tar_zst(reader, paths, &mut out, watch)?,
-        ExportFormat::Zip => zip::write(reader, paths, &mut out, watch)?,
+        ExportFormat::Tar => tar::write(&mut chosen, &mut bodies, &mut out)?,
+        ExportFormat::TarZst => tar_zst(&mut chosen, &mut bodies, &mut out)?,
+        ExportFormat::Zip => zip::write(&mut chosen, &mut bodies, &mut out)?,
     };
     out.flush()?;
     exported.bytes = out.bytes();
     Ok(exported)
 }
 
-fn tar_zst<A, I, W>(
-    reader: &mut ArchiveReader<A, I>,
-    paths: &[EntryPath],
+fn tar_zst<A: Read + Seek, I: Read + Seek, W: Write>(
+    chosen: &mut Chosen<'_, I>,
+    bodies: &mut Bodies<'_, A>,
     out: &mut Output<'_, W>,
-    watch: &Watch,
-) -> Result<Exported, Error>
-where
-    A: Read + Seek,
-    I: Read + Seek,
-    W: Write,
-{
+) -> Result<Exported, Error> {
     let mut encoder = zstd::Encoder::new(out, ZSTD_LEVEL).map_err(Error::Output)?;
     encoder.include_checksum(true).map_err(Error::Output)?;
-    let exported = tar::write(reader, paths, &mut Output::new(&mut encoder), watch)?;
+    let exported = tar::write(chosen, bodies, &mut Output::new(&mut encoder))?;
     encoder.finish().map_err(Error::Output)?;
     Ok(exported)
 }

@@ -22,6 +22,21 @@ pub enum Phase {
     Copy,
 }
 
+impl Phase {
+    /// Its word in the protocol and in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Backup => "backup",
+            Self::ReadBack => "read_back",
+            Self::Restore => "restore",
+            Self::Verify => "verify",
+            Self::Copy => "copy",
+        }
+    }
+}
+
 /// Watches a job. Called from several threads, often, and must not block.
 pub trait Progress: Send + Sync {
     /// A new stretch begins. `total_bytes` is the expected sum of [`Progress::bytes`], where it is known.

@@ -62,7 +62,7 @@ impl Report {
     pub(crate) fn progress(&self) -> JobProgress {
         let (phase, total_bytes) = *lock(&self.phase);
         JobProgress {
-            phase: word(phase).to_owned(),
+            phase: phase.as_str().to_owned(),
             bytes: self.bytes.load(Ordering::Relaxed),
             total_bytes,
             entries: self.entries.load(Ordering::Relaxed),
@@ -112,18 +112,6 @@ impl Progress for Report {
 
     fn note(&self, message: &str) {
         self.line(LogLevel::Info, message);
-    }
-}
-
-/// The phase's word in the protocol.
-fn word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Connect => "connect",
-        Phase::Backup => "backup",
-        Phase::ReadBack => "read_back",
-        Phase::Restore => "restore",
-        Phase::Verify => "verify",
-        Phase::Copy => "copy",
     }
 }
 

@@ -11,6 +11,7 @@
 //! No thread ever blocks on the runtime: the synchronous side sends requests over channels, and
 //! the async side, which holds the store, answers them.
 
+mod buffer;
 mod input;
 mod outlet;
 mod pipe;

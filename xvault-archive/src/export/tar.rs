@@ -2,40 +2,28 @@
 
 use std::io::{Read, Seek, Write};
 
-use xvault_core::EntryPath;
-
 use super::Exported;
+use super::chosen::Chosen;
 use super::output::Output;
 use crate::error::Error;
 use crate::header;
 use crate::index::TAR_END;
 use crate::listing::ArchiveEntry;
-use crate::reader::{ArchiveReader, Bodies};
-use crate::select::{Selected, Selection};
+use crate::reader::Bodies;
+use crate::select::Selected;
 use crate::watch::Watch;
 
-pub(super) fn write<A, I, W>(
-    reader: &mut ArchiveReader<A, I>,
-    paths: &[EntryPath],
+pub(super) fn write<A: Read + Seek, I: Read + Seek, W: Write>(
+    chosen: &mut Chosen<'_, I>,
+    bodies: &mut Bodies<'_, A>,
     out: &mut Output<'_, W>,
-    watch: &Watch,
-) -> Result<Exported, Error>
-where
-    A: Read + Seek,
-    I: Read + Seek,
-    W: Write,
-{
-    let (index, mut bodies) = reader.split()?;
-    let selection = Selection::new(paths, index)?;
-    let mut tar = Tar { out, scratch: Vec::new(), watch };
+) -> Result<Exported, Error> {
+    let mut tar = Tar { out, scratch: Vec::new(), watch: chosen.watch };
     let mut exported = Exported::default();
-    for entry in index.entries()? {
-        watch.check()?;
-        if let Some(selected) = selection.resolve(entry?)? {
-            tar.entry(&selected, &mut bodies)?;
-            exported.entries += 1;
-        }
-    }
+    chosen.each(|selected| {
+        exported.entries += 1;
+        tar.entry(&selected, bodies)
+    })?;
     tar.out.put(&TAR_END)?;
     Ok(exported)
 }

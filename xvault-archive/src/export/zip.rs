@@ -5,16 +5,16 @@ use std::io::{Read, Seek, Write};
 use xvault_core::{EntryKind, EntryPath, Mtime};
 
 use super::Exported;
+use super::chosen::Chosen;
 use super::deflate::{Deflated, Deflater};
-
 use super::names::{Node, SafeNames};
 use super::output::Output;
 use super::record::{Member, end};
 use crate::error::{ArchiveFile, Error};
 use crate::linked::LinkedFiles;
-use crate::listing::{ArchiveEntry, ArchiveIndex};
-use crate::reader::{ArchiveReader, Bodies};
-use crate::select::{Selected, Selection};
+use crate::listing::ArchiveEntry;
+use crate::reader::Bodies;
+use crate::select::Selected;
 use crate::watch::Watch;
 
 /// The file at the end of a zip that says which of its names are others than in the snapshot: a line of JSON for each,
@@ -26,39 +26,16 @@ const REGULAR: u32 = 0o100_000;
 const SYMLINK: u32 = 0o120_000;
 
 /// Goes through the index several times, so that nothing about an entry is kept but checksum and packed length.
-pub(super) fn write<A, I, W>(
-    reader: &mut ArchiveReader<A, I>,
-    paths: &[EntryPath],
+pub(super) fn write<A: Read + Seek, I: Read + Seek, W: Write>(
+    chosen: &mut Chosen<'_, I>,
+    bodies: &mut Bodies<'_, A>,
     out: &mut Output<'_, W>,
-    watch: &Watch,
-) -> Result<Exported, Error>
-where
-    A: Read + Seek,
-    I: Read + Seek,
-    W: Write,
-{
-    let (index, mut bodies) = reader.split()?;
-    let selection = Selection::new(paths, index)?;
-    let links = LinkedFiles::find(&selection, index)?;
-    let mut zip = Zip::new(out, watch, links);
-    each(index, &selection, watch, |selected| zip.member(selected, &mut bodies))?;
-    zip.report(index, &selection)?;
-    zip.directory(index, &selection)
-}
-
-fn each<I: Read + Seek>(
-    index: &mut ArchiveIndex<I>,
-    selection: &Selection,
-    watch: &Watch,
-    mut visit: impl FnMut(Selected) -> Result<(), Error>,
-) -> Result<(), Error> {
-    for entry in index.entries()? {
-        watch.check()?;
-        if let Some(selected) = selection.resolve(entry?)? {
-            visit(selected)?;
-        }
-    }
-    Ok(())
+) -> Result<Exported, Error> {
+    let links = LinkedFiles::find(&chosen.selection, chosen.index)?;
+    let mut zip = Zip::new(out, chosen.watch, links);
+    chosen.each(|selected| zip.member(selected, bodies))?;
+    zip.report(chosen)?;
+    zip.directory(chosen)
 }
 
 struct Zip<'a, 'o, W> {
@@ -146,11 +123,7 @@ impl<'a, 'o, W: Write> Zip<'a, 'o, W> {
     }
 
     /// Writes which names were changed, if any were.
-    fn report<I: Read + Seek>(
-        &mut self,
-        index: &mut ArchiveIndex<I>,
-        selection: &Selection,
-    ) -> Result<(), Error> {
+    fn report<I: Read + Seek>(&mut self, chosen: &mut Chosen<'_, I>) -> Result<(), Error> {
         if self.renamed == 0 {
             return Ok(());
         }
@@ -159,7 +132,7 @@ impl<'a, 'o, W: Write> Zip<'a, 'o, W> {
         let mode = REGULAR | 0o644;
         let mut member = Member { name, mode, mtime: Mtime::default(), size: 0, streamed: true };
         self.begin(&member, Deflated::default())?;
-        each(index, selection, self.watch, |selected| {
+        chosen.each(|selected| {
             let path = &selected.shown.path;
             let name = self.names.of(path)?;
             if name.as_bytes() == path.as_bytes() {
@@ -176,15 +149,11 @@ impl<'a, 'o, W: Write> Zip<'a, 'o, W> {
     }
 
     /// Writes the directory, which makes the zip whole.
-    fn directory<I: Read + Seek>(
-        mut self,
-        index: &mut ArchiveIndex<I>,
-        selection: &Selection,
-    ) -> Result<Exported, Error> {
+    fn directory<I: Read + Seek>(mut self, chosen: &mut Chosen<'_, I>) -> Result<Exported, Error> {
         let start = self.out.bytes();
         let mut again = blake3::Hasher::new();
         let (mut offset, mut number) = (0, 0);
-        each(index, selection, self.watch, |selected| {
+        chosen.each(|selected| {
             let name = self.names.of(&selected.shown.path)?;
             let selected = self.links.resolve(selected)?;
             let member = describe(name, &selected);

@@ -85,17 +85,17 @@ impl Sealed {
         error.to_string()
     }
 
-    /// As [`Sealed::refused`], when no part of it is acceptable to anybody.
+    /// As [`Sealed::refused`], when no part of it is acceptable to anybody, and all for the same reason.
     fn refused_by_all(&self) -> String {
-        let deep = self.open().and_then(|mut reader| verify::deep(&mut reader, &Watch::default()));
-        assert!(deep.is_err());
+        let refused = self.refused();
+        assert_eq!(verified(self).unwrap_err(), refused);
         for format in ExportFormat::ALL {
             let mut out = Vec::new();
             let export = |mut reader| export(&mut reader, format, &[], &mut out, &Watch::default());
-            assert!(self.open().and_then(export).is_err());
+            assert_eq!(self.open().and_then(export).unwrap_err().to_string(), refused, "{format:?}");
             assert_not_whole(format, &out);
         }
-        self.refused()
+        refused
     }
 }
 

@@ -23,17 +23,6 @@ fn write(event: &Value) {
     super::write_stderr(&event.to_string());
 }
 
-fn word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Connect => "connect",
-        Phase::Backup => "backup",
-        Phase::ReadBack => "read_back",
-        Phase::Restore => "restore",
-        Phase::Verify => "verify",
-        Phase::Copy => "copy",
-    }
-}
-
 impl Events {
     fn is_due(&self) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,7 +39,7 @@ impl Progress for Events {
         self.entries.store(0, Ordering::Relaxed);
         self.bytes.store(0, Ordering::Relaxed);
         self.total_bytes.store(total_bytes.unwrap_or(0), Ordering::Relaxed);
-        write(&json!({"event": "phase", "phase": word(phase), "total_bytes": total_bytes}));
+        write(&json!({"event": "phase", "phase": phase.as_str(), "total_bytes": total_bytes}));
     }
 
     fn entry(&self, _: &EntryPath) {

@@ -117,6 +117,7 @@ fn credential(variables: Variables<'_>) -> anyhow::Result<S3Credential> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xvault::core::secret::ExposeSecret;
 
     fn args(store: &str) -> StoreArgs {
         StoreArgs { store: store.into(), s3_endpoint: None, s3_region: None, s3_addressing: None }
@@ -176,6 +177,12 @@ mod tests {
         assert!(error.contains("setting `endpoint`"), "{error}");
     }
 
+    /// All of a credential.
+    fn told(credential: &S3Credential) -> [Option<&str>; 3] {
+        let token = credential.session_token.as_ref().map(ExposeSecret::expose_secret);
+        [Some(&credential.access_key_id), Some(credential.secret_access_key.expose_secret()), token]
+    }
+
     #[test]
     fn a_second_store_has_a_whole_credential_of_its_own_or_that_of_the_first() {
         let second = |set: &[(&str, &str)]| {
@@ -186,12 +193,12 @@ mod tests {
             credential(&|name| second_variable(name, &found))
         };
         let first = [(KEY, "first"), (SECRET, "s"), (TOKEN, "t")];
-        let same = second(&first).unwrap();
-        assert_eq!((same.access_key_id.as_str(), same.session_token.is_some()), ("first", true));
-        let own = [("XVAULT_TO_AWS_ACCESS_KEY_ID", "own"), ("XVAULT_TO_AWS_SECRET_ACCESS_KEY", "s")];
+        assert_eq!(told(&second(&first).unwrap()), [Some("first"), Some("s"), Some("t")]);
+        let own = [("XVAULT_TO_AWS_ACCESS_KEY_ID", "own"), ("XVAULT_TO_AWS_SECRET_ACCESS_KEY", "own s")];
         let apart = second(&[&first[..], &own].concat()).unwrap();
-        assert_eq!((apart.access_key_id.as_str(), apart.session_token.is_some()), ("own", false));
-        assert!(second(&[&first[..], &own[..1]].concat()).is_err());
+        assert_eq!(told(&apart), [Some("own"), Some("own s"), None]);
+        let half = second(&[&first[..], &own[..1]].concat()).unwrap_err().to_string();
+        assert!(half.starts_with("no credential for the bucket"), "{half}");
     }
 
     #[test]
@@ -200,6 +207,8 @@ mod tests {
             let half = |name: &str| Ok((Some(name) == set).then(|| "x".to_owned()));
             assert!(credential(&half).unwrap_err().to_string().contains("set AWS_ACCESS_KEY_ID and"));
         }
-        assert!(credential(&|_| Ok(Some("x".into()))).unwrap().session_token.is_some());
+        let whole = credential(&|name| Ok(Some(name.to_lowercase()))).unwrap();
+        let all = ["aws_access_key_id", "aws_secret_access_key", "aws_session_token"];
+        assert_eq!(told(&whole), all.map(Some));
     }
 }

@@ -249,11 +249,16 @@ mod tests {
             file.push(if has_data == 1 { 1 } else { 3 });
             file.extend([0; 8]);
         }
-        file.push(DATA);
-        file.extend([int(1), text("row one\n"), text("row two\n"), int(0)].concat());
-        file.push(OBJECTS);
-        file.extend([int(3), int(777), text("blob"), int(0), int(778), int(0), int(0)].concat());
-        file
+        [file, data()].concat()
+    }
+
+    fn first_block() -> Vec<u8> {
+        [vec![DATA], int(1), text("row one\n"), text("row two\n"), int(0)].concat()
+    }
+
+    fn data() -> Vec<u8> {
+        let objects = [int(3), int(777), text("blob"), int(0), int(778), int(0), int(0)].concat();
+        [first_block(), vec![OBJECTS], objects].concat()
     }
 
     fn fault(pieces: &[&[u8]]) -> Option<String> {
@@ -274,11 +279,15 @@ mod tests {
     #[test]
     fn a_cut_anywhere_is_seen() {
         let file = sample();
+        let data = file.len() - data().len();
         for end in 0..file.len() {
-            assert!(fault(&[&file[..end]]).is_some(), "{end} of {}", file.len());
+            let told = fault(&[&file[..end]]).unwrap_or_else(|| panic!("{end} of {}", file.len()));
+            let whole = u8::from(end >= data + first_block().len());
+            let blocks = format!("only {whole} of the 2 blocks of data came whole");
+            assert_eq!(told, if end < data { "its table of contents is cut" } else { &blocks }, "{end}");
         }
         let more = [&file[..], &[DATA]].concat();
-        assert!(fault(&[&more]).is_some());
+        assert_eq!(fault(&[&more]).unwrap(), "only 2 of the 2 blocks of data came whole");
         let mut odd = file.clone();
         odd.push(9);
         assert!(fault(&[&odd]).unwrap().contains("no known kind"));

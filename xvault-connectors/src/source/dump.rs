@@ -230,9 +230,11 @@ mod tests {
     fn postgres_says_for_each_kind_what_is_complete() {
         let plain = b"--\n-- PostgreSQL database dump\n--\nx\n--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict k\n";
         assert_eq!(fault(Shape::PostgresPlain, &[plain]), None);
-        assert!(fault(Shape::PostgresPlain, &[&plain[..60]]).is_some());
-        assert!(fault(Shape::PostgresGlobals, &[plain]).is_some());
-        assert!(fault(Shape::PostgresCustom, &[plain]).is_some());
+        let cut = fault(Shape::PostgresPlain, &[&plain[..60]]).unwrap();
+        assert_eq!(cut, "its last line is missing: it was cut");
+        for other in [Shape::PostgresGlobals, Shape::PostgresCustom] {
+            assert_eq!(fault(other, &[plain]).unwrap(), "it does not begin as its tool begins dumps");
+        }
     }
 
     #[test]

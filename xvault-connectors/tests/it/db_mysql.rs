@@ -81,7 +81,8 @@ async fn a_probe_tells_what_there_is() {
     for way in WAYS {
         let probe = Db::mysql(server, &name).by(way, &sshd).source().unwrap().probe().await.unwrap();
         assert!(probe.server.as_deref().is_some_and(|server| server.starts_with("MariaDB 1")), "{probe:?}");
-        assert_eq!(probe.host_key.is_some(), way != Way::Direct);
+        let host_key = (way != Way::Direct).then(|| sshd.host_key.fingerprint.clone());
+        assert_eq!(probe.host_key, host_key);
         let place = if way == Way::Remote { "of the SSH server" } else { "of this machine" };
         assert!(
             probe.notes.iter().any(|note| note.starts_with("mariadb-dump ") && note.ends_with(place)),

@@ -90,7 +90,8 @@ async fn a_probe_tells_what_there_is_and_what_can_not_be_read() {
     for way in WAYS {
         let probe = Db::postgres(postgres, &url).by(way, &sshd).source().unwrap().probe().await.unwrap();
         assert!(probe.server.as_deref().is_some_and(|server| server.starts_with("PostgreSQL ")), "{probe:?}");
-        assert_eq!(probe.host_key.is_some(), way != Way::Direct);
+        let host_key = (way != Way::Direct).then(|| sshd.host_key.fingerprint.clone());
+        assert_eq!(probe.host_key, host_key);
         assert_eq!((probe.paths[0].path.as_str(), probe.paths[0].error.as_deref()), (name, None));
         assert!(probe.notes.iter().any(|note| note.contains("MiB")), "{probe:?}");
         let place = if way == Way::Remote { "of the SSH server" } else { "of this machine" };

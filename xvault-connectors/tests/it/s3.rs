@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use xvault_connectors::{Error, S3Store, Store, Swept, conformance};
+use xvault_core::error::chain;
 use xvault_core::secret::ExposeSecret;
 use xvault_core::snapshot::{ARTIFACT_NAME, Locator};
 use xvault_core::store::Addressing;
@@ -174,7 +175,8 @@ async fn who_may_only_put_makes_a_snapshot_and_reads_with_somebody_elses_right()
     }
     let seeing = store(&scoped).reading_with(&credential(&access)).unwrap();
     assert!(seeing.read(&key, 0..bytes.len() as u64).await.unwrap() == bytes);
-    assert!(seeing.stage(SNAPSHOT).await.is_err(), "a snapshot is written over");
+    let over = chain(&seeing.stage(SNAPSHOT).await.err().unwrap());
+    assert_eq!(over, format!("stage {SNAPSHOT}: the snapshot exists already"));
 }
 
 #[tokio::test]

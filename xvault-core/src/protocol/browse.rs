@@ -388,7 +388,11 @@ mod tests {
 
     #[test]
     fn a_cursor_that_nobody_made_is_refused() {
-        assert!(Cursor::try_from("?".to_owned()).is_err());
-        assert!(Cursor::try_from("a".repeat(10_000)).is_err());
+        for text in ["?".to_owned(), "a".repeat(10_000)] {
+            let error = Cursor::try_from(text).unwrap_err();
+            assert_eq!(error.to_string(), "it is not the `next_cursor` of a page");
+        }
+        let longest = Cursor::of(vec![b'a'; crate::entry::MAX_PATH_LEN]);
+        assert_eq!(Cursor::try_from(String::from(longest.clone())).unwrap(), longest);
     }
 }

@@ -6,9 +6,41 @@ use serde::Deserialize;
 use super::server::{DatabaseServer, invalid, is_name};
 use super::{InvalidSettings, check_sizes};
 
-pub(super) fn one_or_several<'a>(one: Option<&'a String>, several: &'a [String]) -> Vec<&'a str> {
-    one.into_iter().chain(several).map(String::as_str).collect()
+/// Declares the settings of a database that is backed up: those of [`database_settings`](super::server::database_settings),
+/// and which databases.
+macro_rules! database_source {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident ($default_port:literal, port $port:literal) own [$($own_name:ident),*] { $($own:tt)* }
+    ) => {
+        crate::source::server::database_settings! {
+            $(#[$meta])*
+            pub struct $name ($default_port, port $port)
+            own [database, databases, $($own_name),*]
+            {
+                /// The one database to back up. Neither this nor `databases`: all that the user can connect to, without those
+                /// of the system and templates.
+                #[serde(default, skip_serializing_if = "Option::is_none")]
+                #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
+                pub database: Option<String>,
+                /// Several databases to back up.
+                #[serde(default, skip_serializing_if = "Vec::is_empty")]
+                #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
+                pub databases: Vec<String>,
+                $($own)*
+            }
+        }
+
+        impl $name {
+            /// The databases by name; none stands for all.
+            #[must_use]
+            pub fn names(&self) -> Vec<&str> {
+                self.database.iter().chain(&self.databases).map(String::as_str).collect()
+            }
+        }
+    };
 }
+pub(super) use database_source;
 
 pub(super) fn check_databases(one: Option<&String>, several: &[String]) -> Result<(), InvalidSettings> {
     check_database_names("databases", several)?;

@@ -3,22 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::InvalidSettings;
-use super::database::{check_databases, check_names, one_or_several};
-use super::server::{database_settings, invalid};
+use super::database::{check_databases, check_names, database_source};
+use super::server::invalid;
 
-database_settings! {
+database_source! {
     /// Settings of [`SourceSettings::Mysql`](super::SourceSettings::Mysql): MySQL or MariaDB, which the server says itself.
     pub struct MysqlSettings ("MysqlSettings::default_port", port 3306)
-    own [database, databases, tables, exclude_tables]
+    own [tables, exclude_tables]
     {
-        /// The one database to back up. Neither this nor `databases`: all that the user sees, without those of the system.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
-        pub database: Option<String>,
-        /// Several databases to back up.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
-        pub databases: Vec<String>,
         /// Only these tables, by their whole names; for one database.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
@@ -31,12 +23,6 @@ database_settings! {
 }
 
 impl MysqlSettings {
-    /// The databases by name; none stands for all.
-    #[must_use]
-    pub fn names(&self) -> Vec<&str> {
-        one_or_several(self.database.as_ref(), &self.databases)
-    }
-
     pub(super) fn validate(&self) -> Result<(), InvalidSettings> {
         self.server().validate()?;
         check_databases(self.database.as_ref(), &self.databases)?;

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::InvalidSettings;
-use super::database::{check_databases, check_names, one_or_several};
-use super::server::{database_settings, invalid};
+use super::database::{check_databases, check_names, database_source};
+use super::server::invalid;
 
 /// What a dump of a PostgreSQL database is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,19 +21,11 @@ pub enum DumpFormat {
 /// The longest that a lock may be waited for, in seconds: a day.
 const MAX_LOCK_TIMEOUT: u32 = 86_400;
 
-database_settings! {
+database_source! {
     /// Settings of [`SourceSettings::Postgres`](super::SourceSettings::Postgres).
     pub struct PostgresSettings ("PostgresSettings::default_port", port 5432)
-    own [database, databases, schemas, exclude_schemas, tables, exclude_tables, format, globals, lock_timeout_seconds]
+    own [schemas, exclude_schemas, tables, exclude_tables, format, globals, lock_timeout_seconds]
     {
-        /// The one database to back up. Neither this nor `databases`: all that can be connected to, without templates.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
-        pub database: Option<String>,
-        /// Several databases to back up.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
-        pub databases: Vec<String>,
         /// Only schemas of these names; patterns as `pg_dump --schema` has them. Each must match something.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
@@ -65,12 +57,6 @@ database_settings! {
 }
 
 impl PostgresSettings {
-    /// The databases by name; none stands for all.
-    #[must_use]
-    pub fn names(&self) -> Vec<&str> {
-        one_or_several(self.database.as_ref(), &self.databases)
-    }
-
     /// How long a lock is waited for.
     #[must_use]
     pub fn lock_timeout(&self) -> std::time::Duration {

@@ -25,8 +25,8 @@ mod tests {
 
     use super::*;
 
-    /// What comes of a use case that fails so often, and how often it was tried.
-    async fn tried(failures: u32, code: &'static str) -> (bool, u32) {
+    /// The error of a use case that fails so often, and how often it was tried.
+    async fn tried(failures: u32, code: &'static str) -> (Option<&'static str>, u32) {
         let rounds = AtomicU32::new(0);
         let round = || async {
             match rounds.fetch_add(1, Ordering::Relaxed) < failures {
@@ -34,13 +34,13 @@ mod tests {
                 false => Ok(()),
             }
         };
-        (again(round).await.is_ok(), rounds.load(Ordering::Relaxed))
+        (again(round).await.err().map(|error| error.code()), rounds.load(Ordering::Relaxed))
     }
 
     #[tokio::test]
     async fn only_what_was_called_off_is_done_again_and_not_for_ever() {
-        assert_eq!(tried(2, Error::CALLED_OFF).await, (true, 3));
-        assert_eq!(tried(3, Error::CALLED_OFF).await, (false, 3));
-        assert_eq!(tried(1, "database_busy").await, (false, 1));
+        assert_eq!(tried(2, Error::CALLED_OFF).await, (None, 3));
+        assert_eq!(tried(3, Error::CALLED_OFF).await, (Some(Error::CALLED_OFF), 3));
+        assert_eq!(tried(1, "database_busy").await, (Some("database_busy"), 1));
     }
 }

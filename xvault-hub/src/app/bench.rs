@@ -63,6 +63,11 @@ impl Bench {
     }
 
     pub(crate) async fn worker(&self, name: &str) -> WorkerId {
+        self.worker_for(name, &["sftp"]).await
+    }
+
+    /// A worker that can do this.
+    pub(crate) async fn worker_for(&self, name: &str, capabilities: &[&str]) -> WorkerId {
         let (id, now) = (name.parse::<WorkerId>().unwrap(), self.hub.clock().now());
         let mut conn = self.hub.db().conn().await.unwrap();
         workers::set_token(&mut conn, &id, name, now).await.unwrap();
@@ -71,7 +76,7 @@ impl Bench {
             name: None,
             recipient: Identity::generate().recipient(),
             version: "0.1.0".into(),
-            capabilities: vec!["sftp".into()],
+            capabilities: capabilities.iter().map(|&one| one.to_owned()).collect(),
             storage_base_path: "/var/lib/xvault".into(),
             concurrency: 2,
             download_url: Some(format!("http://{name}.example:8081")),

@@ -6,13 +6,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{Any, AnyConnection, Transaction};
 use xvault_core::seal;
 use xvault_core::secret::ExposeSecret as _;
 use xvault_core::{Recipient, TenantId};
 
-use super::audit::{Deed, record};
 use super::{tenants as app_tenants, tokens};
 use crate::api::error::{Error, Result};
 use crate::api::principal::Principal;
@@ -95,7 +94,7 @@ pub(crate) async fn challenge(
         made.push(Challenge { recipient: recipient.clone(), file });
     }
     let details = json!({ "key_ids": key_ids(&wanted.all()) });
-    audit(&mut tx, hub, who, id, "tenant.recipients.challenge", details).await?;
+    app_tenants::audit(&mut tx, hub, who, id, "tenant.recipients.challenge", details).await?;
     tx.commit().await.map_err(DbError::from)?;
     Ok((made, expires_at))
 }
@@ -155,7 +154,7 @@ async fn finish(
     let keys = keys(&mut tx, id).await?;
     let told = |key: &Key| json!({ "key_id": key.recipient.key_id(), "purpose": key.purpose, "platform": key.is_here });
     let details = json!({ "keys": keys.iter().map(told).collect::<Vec<_>>() });
-    audit(&mut tx, hub, who, id, action, details).await?;
+    app_tenants::audit(&mut tx, hub, who, id, action, details).await?;
     tx.commit().await.map_err(DbError::from)?;
     Ok(keys)
 }
@@ -207,18 +206,6 @@ fn brought(tenant_id: &TenantId, recipient: &Recipient, purpose: &str) -> Tenant
 
 fn key_ids(keys: &[&Recipient]) -> Vec<String> {
     keys.iter().map(|key| key.key_id()).collect()
-}
-
-async fn audit(
-    conn: &mut AnyConnection,
-    hub: &Hub,
-    who: &Principal,
-    id: &TenantId,
-    action: &str,
-    details: Value,
-) -> Result<()> {
-    let (target_id, tenant_id) = (id.as_str(), Some(id));
-    Ok(record(conn, hub, who, Deed { action, target_type: "tenant", target_id, tenant_id, details }).await?)
 }
 
 /// As `age -a` writes it.

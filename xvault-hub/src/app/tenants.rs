@@ -98,7 +98,8 @@ pub(crate) async fn export_identity(hub: &Hub, who: &Principal, id: &TenantId) -
     Ok(SecretString::from(file.as_str()))
 }
 
-async fn audit(
+/// Writes down what was done to a tenant.
+pub(super) async fn audit(
     conn: &mut AnyConnection,
     hub: &Hub,
     who: &Principal,

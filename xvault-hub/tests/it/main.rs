@@ -40,6 +40,7 @@ mod restores;
 mod retention;
 mod roles;
 mod routes;
+mod scene;
 mod schedules;
 mod scoped;
 mod secrets;

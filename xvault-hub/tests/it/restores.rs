@@ -84,12 +84,15 @@ fn to_server(change: &Value) -> Value {
     json!({ "target": target })
 }
 
+fn host_key() -> String {
+    format!("SHA256:{}", "a".repeat(43))
+}
+
 /// The server proves itself with a key that is known from now on.
 async fn pin(stage: &Stage, source: &str) {
-    let host_key = format!("SHA256:{}", "a".repeat(43));
     let config = json!({
         "host": "h.example", "port": 22, "username": "web", "paths": ["/home/web"], "use_password": true,
-        "host_key": host_key,
+        "host_key": host_key(),
     });
     let path = format!("/api/v1/sources/{source}");
     stage.acme.admin.put(&path, json!({ "config": config })).await.expect(200);
@@ -108,7 +111,7 @@ async fn a_restore_to_a_server_gives_its_worker_the_servers_credential(stage: St
     else {
         panic!("{task:?}")
     };
-    assert!(server.host_key.is_some());
+    assert_eq!(server.host_key, Some(host_key()));
     assert_eq!((directory.as_str(), *overwrite), ("/srv/restored", Overwrite::IfChanged));
     credential.open(&stage.worker.identity).unwrap();
     let events = stage.acme.admin.get("/api/v1/audit-events?action=credential.release").await.expect(200);

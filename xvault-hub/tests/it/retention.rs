@@ -11,61 +11,11 @@ use xvault_core::{Manifest, ReadBack};
 use xvault_hub::queue::LocalQueue;
 use xvault_hub::{Hub, HubParts, Settings};
 
-use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
-use crate::world::{Dialect, JWT_SECRET, Tenant, World, serve, text};
-
-/// A tenant with a source, and its worker; the hub's clock stands still.
-struct Scene {
-    world: World,
-    acme: Tenant,
-    source: String,
-    worker: FakeWorker,
-}
+use crate::fake_worker::ssh_source;
+use crate::scene::Scene;
+use crate::world::{JWT_SECRET, serve, text};
 
 impl Scene {
-    async fn set(dialect: Dialect) -> Self {
-        let long = |settings: &mut Settings| settings.access_token = Duration::from_secs(1 << 30);
-        let world = World::builder(dialect).manual_clock().settings(long).start().await;
-        let acme = world.tenant("acme").await;
-        let (_, source) = ssh_source(&acme.admin).await;
-        let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
-        Self { world, acme, source, worker }
-    }
-
-    fn now(&self) -> Timestamp {
-        self.world.clock.now()
-    }
-
-    /// Backs the source up; the snapshot is so many hours old. Gives its id.
-    async fn aged(&self, hours: i64) -> String {
-        self.backed_up(hours, |_| {}).await
-    }
-
-    async fn backed_up(&self, hours: i64, change: impl FnOnce(&mut Manifest)) -> String {
-        self.backed_up_at(&self.source, self.now() - SignedDuration::from_hours(hours), change).await
-    }
-
-    async fn backed_up_at(&self, source: &str, at: Timestamp, change: impl FnOnce(&mut Manifest)) -> String {
-        let job = enqueue(&self.acme.admin, source).await;
-        let aged = |manifest: &mut Manifest| {
-            (manifest.started_at, manifest.finished_at) = (at, at);
-            change(manifest);
-        };
-        self.worker.back_up_as(&job, aged).await
-    }
-
-    fn path(&self) -> String {
-        format!("/api/v1/sources/{}/retention", self.source)
-    }
-
-    async fn keep(&self, policy: Value) -> Value {
-        self.acme.admin.put(&self.path(), json!({ "retention_policy": policy })).await.expect(200)
-    }
-
-    async fn plan(&self) -> Value {
-        self.acme.member.get(&format!("{}/plan", self.path())).await.expect(200)
-    }
-
     async fn try_policy(&self, policy: Value) -> Value {
         let body = json!({ "retention_policy": policy });
         self.acme.member.post(&format!("{}/plan", self.path()), body).await.expect(200)

@@ -142,7 +142,7 @@ async fn a_service_that_gives_nothing_fails_the_job_with_its_words(world: World)
     let secret = "a-secret-that-is-wrong";
     let wrong = store(&world, &bucket, |body| body["credential"]["secret_access_key"] = json!(secret)).await;
     let (id, job) = backup(&world, &acme, &wrong, &worker).await;
-    assert!(job.is_none());
+    assert_eq!(job.map(|job| job.job_id), None);
     let failed = acme.member.get(&format!("/api/v1/jobs/{id}")).await.expect(200);
     assert_eq!(
         (failed["status"].clone(), failed["error_code"].clone()),
@@ -156,7 +156,7 @@ async fn a_service_that_gives_nothing_fails_the_job_with_its_words(world: World)
     // Nobody answers there: time may heal it.
     let away = store(&world, &bucket, |body| body["scoping"]["endpoint"] = json!("http://127.0.0.1:9")).await;
     let (id, job) = backup(&world, &acme, &away, &worker).await;
-    assert!(job.is_none());
+    assert_eq!(job.map(|job| job.job_id), None);
     let waiting = acme.member.get(&format!("/api/v1/jobs/{id}")).await.expect(200);
     assert_eq!(
         (waiting["status"].clone(), waiting["error_code"].clone()),

@@ -1,42 +1,12 @@
 //! Verifications over HTTP: what they find is in the job and in the snapshot, and nothing relies on a damaged one.
 
-use std::time::Duration;
-
-use jiff::SignedDuration;
 use serde_json::{Value, json};
 use xvault_core::protocol::{Assignment, Task};
-use xvault_hub::Settings;
 
-use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
-use crate::world::{Answer, Dialect, Tenant, World, text};
-
-/// A tenant with a source, and its worker; the hub's clock stands still.
-struct Scene {
-    world: World,
-    acme: Tenant,
-    source: String,
-    worker: FakeWorker,
-}
+use crate::scene::Scene;
+use crate::world::{Answer, text};
 
 impl Scene {
-    async fn set(dialect: Dialect) -> Self {
-        let long = |settings: &mut Settings| settings.access_token = Duration::from_secs(1 << 30);
-        let world = World::builder(dialect).manual_clock().settings(long).start().await;
-        let acme = world.tenant("acme").await;
-        let (_, source) = ssh_source(&acme.admin).await;
-        let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
-        Self { world, acme, source, worker }
-    }
-
-    /// Backs the source up; the snapshot is so many hours old. Gives its id.
-    async fn aged(&self, hours: i64) -> String {
-        let at = self.world.clock.now() - SignedDuration::from_hours(hours);
-        let aged = |manifest: &mut xvault_core::Manifest| {
-            (manifest.started_at, manifest.finished_at) = (at, at);
-        };
-        self.worker.back_up_as(&enqueue(&self.acme.admin, &self.source).await, aged).await
-    }
-
     async fn ask(&self, snapshot: &str, depth: &str) -> Answer {
         self.acme
             .member
@@ -61,16 +31,6 @@ impl Scene {
 
     async fn snapshot(&self, id: &str) -> Value {
         self.acme.member.get(&format!("/api/v1/snapshots/{id}")).await.expect(200)
-    }
-
-    async fn keep(&self, policy: Value) {
-        let path = format!("/api/v1/sources/{}/retention", self.source);
-        self.acme.admin.put(&path, json!({ "retention_policy": policy })).await.expect(200);
-    }
-
-    async fn plan(&self) -> Value {
-        let path = format!("/api/v1/sources/{}/retention/plan", self.source);
-        self.acme.member.get(&path).await.expect(200)
     }
 
     async fn retain(&self) -> Value {

@@ -202,7 +202,8 @@ mod tests {
             let last = out.held.take().unwrap();
             out.send(Message::Chunk(last)).await.unwrap();
             reading.await.unwrap();
-            assert_eq!(out.finish().await.is_ok(), is_whole, "{length}");
+            let fault = out.finish().await.err().map(|fault| fault.code);
+            assert_eq!(fault, (!is_whole).then_some("client_gone"), "{length}");
         }
     }
 

@@ -166,6 +166,7 @@ fn fault(error: xvault::connectors::Error) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xvault::connectors::HostKeyPolicy;
     use xvault::core::{Disposition, PostgresSettings};
 
     fn doors(local_roots: Vec<PathBuf>) -> Doors {
@@ -173,8 +174,8 @@ mod tests {
         Doors { identity: Identity::generate(), local_roots, storage_base: "/nowhere".into(), database_tools }
     }
 
-    fn ssh(host_key: Option<&str>) -> SourceSettings {
-        SourceSettings::Sftp(SshSettings {
+    fn server(host_key: Option<&str>) -> SshSettings {
+        SshSettings {
             host: "web.example".into(),
             port: 22,
             username: "web".into(),
@@ -182,7 +183,17 @@ mod tests {
             use_password: true,
             excludes: Vec::new(),
             host_key: host_key.map(str::to_owned),
-        })
+        }
+    }
+
+    fn ssh(host_key: Option<&str>) -> SourceSettings {
+        SourceSettings::Sftp(server(host_key))
+    }
+
+    /// That a server is logged in at with, and how it must prove itself.
+    fn login(options: &SshOptions) -> (&str, &HostKeyPolicy) {
+        let SshCredential::Password(password) = &options.credential else { panic!("{options:?}") };
+        (password.expose_secret(), &options.host_key)
     }
 
     fn refusal(doors: &Doors, settings: &SourceSettings, credential: Option<&Sealed>) -> Fault {
@@ -208,7 +219,8 @@ mod tests {
         let fault = refusal(&doors, &ssh(None), Some(&sealed));
         assert_eq!((fault.code, fault.disposition), ("credential_unreadable", Disposition::Transient));
         let own = Sealed::to(&doors.identity.recipient(), b"hunter2\n").unwrap();
-        assert!(doors.open(&ssh(None), Some(&own)).is_ok());
+        let options = doors.ssh(&server(None), Some(&own)).unwrap();
+        assert!(matches!(login(&options), ("hunter2", HostKeyPolicy::Refuse)), "{options:?}");
     }
 
     #[test]
@@ -220,10 +232,12 @@ mod tests {
         assert_eq!(doors.database(&server, None).unwrap_err().code, "no_credential");
         let sealed = Sealed::to(&doors.identity.recipient(), b"hunter2\n").unwrap();
         doors.database_tools.allow_outdated = true;
-        let login = doors.database(&server, Some(&sealed)).unwrap();
-        assert!(login.tools.allow_outdated && login.password.is_some());
+        let inside = doors.database(&server, Some(&sealed)).unwrap();
+        assert!(inside.tools.allow_outdated && inside.ssh.is_none());
+        assert_eq!(inside.password.as_ref().map(ExposeSecret::expose_secret), Some("hunter2"));
         let hop = PostgresSettings { use_ssh: true, ..PostgresSettings::new("h", "u") }.server();
-        assert!(doors.database(&hop, None).is_ok());
+        let asks = doors.database(&hop, None).unwrap();
+        assert!(matches!(login(asks.ssh.as_ref().unwrap()), ("", HostKeyPolicy::Refuse)), "{asks:?}");
         let unfit = doors.database(&hop, Some(&sealed)).unwrap_err();
         assert_eq!(unfit.code, "bad_credential");
         assert!(!format!("{unfit:?}").contains("hunter2"));
@@ -232,7 +246,8 @@ mod tests {
     #[test]
     fn without_a_credential_only_the_host_key_can_be_asked_for() {
         let doors = doors(vec![]);
-        assert!(doors.open(&ssh(None), None).is_ok());
+        let options = doors.ssh(&server(None), None).unwrap();
+        assert!(matches!(login(&options), ("", HostKeyPolicy::Refuse)), "{options:?}");
         let pin = format!("SHA256:{}", "a".repeat(43));
         assert_eq!(refusal(&doors, &ssh(Some(&pin)), None).code, "no_credential");
     }

@@ -3,9 +3,11 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use xvault_connectors::{Control, Error, StoreWriter};
+
+use super::buffer::Buffer;
 
 /// What is gathered before it is sent on.
 const CHUNK: usize = 512 * 1024;
@@ -19,7 +21,7 @@ const ABORT_PATIENCE: Duration = Duration::from_secs(5);
 /// [`Outlet::finish`] says that all was written; dropping it earlier aborts the object.
 #[derive(Debug)]
 pub struct Outlet {
-    buffer: BytesMut,
+    buffer: Buffer,
     chunks: mpsc::Sender<Message>,
 }
 
@@ -38,7 +40,7 @@ pub fn outlet(
     control: &Control,
 ) -> (Outlet, impl Future<Output = Result<(), Error>> + Send) {
     let (chunks, received) = mpsc::channel(WAITING);
-    (Outlet { buffer: BytesMut::with_capacity(CHUNK), chunks }, carry(received, writer, control.clone()))
+    (Outlet { buffer: Buffer::new(CHUNK), chunks }, carry(received, writer, control.clone()))
 }
 
 async fn carry(
@@ -77,11 +79,7 @@ impl Outlet {
     }
 
     fn send_buffer(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let chunk = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(CHUNK)).freeze();
-        self.send(Message::Chunk(chunk))
+        self.buffer.take().map_or(Ok(()), |chunk| self.send(Message::Chunk(chunk)))
     }
 
     /// Everything is written: close the object.
@@ -96,12 +94,10 @@ impl Outlet {
 
 impl Write for Outlet {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.buffer.len() >= CHUNK {
+        if self.buffer.is_full() {
             self.send_buffer()?;
         }
-        let (head, _) = bytes.split_at(bytes.len().min(CHUNK - self.buffer.len()));
-        self.buffer.extend_from_slice(head);
-        Ok(head.len())
+        Ok(self.buffer.fill(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -4,12 +4,13 @@ use std::io::{self, Write};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::Stream;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use xvault_connectors::{Control, Error as ConnectorError};
 
+use super::buffer::Buffer;
 use crate::Error;
 
 /// What is gathered before it is sent on.
@@ -96,7 +97,7 @@ impl<T> Drop for ByteStream<T> {
 /// The synchronous end: a `Write` that waits while the reader has 1 MiB to read, and fails when that is gone or the
 /// job is cancelled.
 pub(crate) struct Pipe<T> {
-    buffer: BytesMut,
+    buffer: Buffer,
     messages: mpsc::Sender<Message<T>>,
     control: Control,
     runtime: Handle,
@@ -111,22 +112,16 @@ impl<T: Send + 'static> Pipe<T> {
     }
 
     fn send_buffer(&mut self) -> io::Result<()> {
-        if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let chunk = std::mem::replace(&mut self.buffer, BytesMut::with_capacity(CHUNK)).freeze();
-        self.send(chunk)
+        self.buffer.take().map_or(Ok(()), |chunk| self.send(chunk))
     }
 }
 
 impl<T: Send + 'static> Write for Pipe<T> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.buffer.len() >= CHUNK {
+        if self.buffer.is_full() {
             self.send_buffer()?;
         }
-        let (head, _) = bytes.split_at(bytes.len().min(CHUNK - self.buffer.len()));
-        self.buffer.extend_from_slice(head);
-        Ok(head.len())
+        Ok(self.buffer.fill(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -148,7 +143,7 @@ where
     let (sender, messages) = mpsc::channel(WAITING);
     let stream = ByteStream { messages, control: control.clone(), outcome: Outcome::Open };
     tokio::spawn(async move {
-        let buffer = BytesMut::with_capacity(CHUNK);
+        let buffer = Buffer::new(CHUNK);
         let (runtime, end) = (Handle::current(), sender.clone());
         let pipe = Pipe { buffer, messages: sender, control: control.clone(), runtime };
         let done = work(pipe, control.clone()).await;

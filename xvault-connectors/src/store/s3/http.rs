@@ -285,9 +285,10 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(60)).await;
                 progress.step();
             }
+            progress.steps()
         };
-        assert!(unless_stalled(slow, &progress, Duration::from_millis(200)).await.is_some());
-        let hangs = std::future::pending::<()>();
-        assert!(unless_stalled(hangs, &progress, Duration::from_millis(200)).await.is_none());
+        assert_eq!(unless_stalled(slow, &progress, Duration::from_millis(200)).await, Some(10));
+        let hangs = std::future::pending::<u64>();
+        assert_eq!(unless_stalled(hangs, &progress, Duration::from_millis(200)).await, None);
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use xvault_core::error::Disposition;
 use xvault_core::job::JobError;
-use xvault_core::protocol::{Assignment, Complete, Outcome, Register, StoreAccess, Task, TaskResult};
+use xvault_core::protocol::{Assignment, Complete, Outcome, StoreAccess, Task, TaskResult};
 use xvault_core::snapshot::Locator;
-use xvault_core::{Identity, JobId, JobKind, S3Credential, SnapshotId, StoreId, WorkerId};
+use xvault_core::{JobId, JobKind, S3Credential, SnapshotId, StoreId, WorkerId};
 
 use super::{AGAIN, make_missing, reachable};
 use crate::app::bench::{Bench, on_both_engines};
@@ -19,21 +19,7 @@ use crate::db::{Scope, jobs, snapshots, workers};
 
 /// A worker that reaches buckets.
 async fn worker(bench: &Bench, name: &str) -> WorkerId {
-    let (id, now) = (name.parse::<WorkerId>().unwrap(), bench.hub.clock().now());
-    let mut conn = bench.hub.db().conn().await.unwrap();
-    workers::set_token(&mut conn, &id, name, now).await.unwrap();
-    let said = Register {
-        worker_id: id.clone(),
-        name: None,
-        recipient: Identity::generate().recipient(),
-        version: "0.1.0".into(),
-        capabilities: vec!["sftp".into(), "s3".into()],
-        storage_base_path: "/var/lib/xvault".into(),
-        concurrency: 2,
-        download_url: None,
-    };
-    workers::register(&mut conn, &said, now).await.unwrap();
-    id
+    bench.worker_for(name, &["sftp", "s3"]).await
 }
 
 async fn store(bench: &Bench, bucket: &str) -> StoreId {
@@ -91,9 +77,10 @@ fn copied(job: &Assignment, bucket: &str) -> TaskResult {
     TaskResult::Replicate { locator: Locator::S3 { bucket, object_key, etag: None }, bytes: 7 }
 }
 
-async fn ended(bench: &Bench, worker: &WorkerId, job: &Assignment, outcome: Outcome) -> bool {
+/// Ends the job; gives what is said against it.
+async fn ended(bench: &Bench, worker: &WorkerId, job: &Assignment, outcome: Outcome) -> Option<String> {
     let done = Complete { lease_token: job.lease_token.clone(), outcome };
-    complete(&bench.hub, worker, &job.job_id, done).await.is_ok()
+    complete(&bench.hub, worker, &job.job_id, done).await.err().map(|error| error.message().to_owned())
 }
 
 async fn with_copy(bench: &Bench) -> (WorkerId, StoreId, SnapshotId) {
@@ -122,7 +109,8 @@ async fn a_snapshot_gets_one_copy_from_the_worker_that_has_it(bench: Bench) {
     );
     // A worker is not trusted with the place.
     let elsewhere = Outcome::Completed { result: copied(&assigned, "third") };
-    assert!(!ended(&bench, &worker, &assigned, elsewhere).await);
+    let refused = ended(&bench, &worker, &assigned, elsewhere).await.unwrap();
+    assert_eq!(refused, "field `outcome.result.locator.bucket`: it is not that of the assignment");
     assert_eq!(copies(&bench, &id).await, []);
     bench.complete_with(&worker, &assigned, copied(&assigned, "second")).await;
     let found = copies(&bench, &id).await;
@@ -137,7 +125,7 @@ async fn what_could_not_be_copied_is_tried_anew_hours_later(bench: Bench) {
     let assigned = bench.claim(&worker, Some(copying(&bench).await.id)).await.unwrap();
     let error = JobError { code: "store_damaged".into(), message: "its SHA-256 is another".into() };
     let failed = Outcome::Failed { error, disposition: Disposition::Permanent };
-    assert!(ended(&bench, &worker, &assigned, failed).await);
+    assert_eq!(ended(&bench, &worker, &assigned, failed).await, None);
     bench.hub.clock().advance(AGAIN - Duration::from_secs(1));
     assert_eq!(make_missing(&bench.hub, None, 100).await.unwrap(), 0);
     bench.hub.clock().advance(Duration::from_secs(2));

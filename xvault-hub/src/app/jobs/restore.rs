@@ -213,8 +213,13 @@ mod tests {
         };
         assert_eq!(typed(&["/home/web/", "srv//x/./y"]).unwrap(), ["home/web", "srv/x/y"]);
         assert_eq!(typed(&["srv", "/"]).unwrap(), Vec::<String>::new());
-        assert!(typed(&["../etc"]).is_err());
-        assert!(typed(&["a\0b"]).is_err());
-        assert!(typed(&["x"; MAX_PATHS + 1]).is_err());
+        for (bad, told) in [
+            (&["../etc"][..], "unsafe path `../etc`: it has a `..` component"),
+            (&["a\0b"], "unsafe path `a\\u{0}b`: it contains a NUL byte"),
+            (&["x"; MAX_PATHS + 1], "1000 paths at most; name a directory above"),
+        ] {
+            let error = typed(bad).unwrap_err();
+            assert_eq!(error.message(), format!("field `paths`: {told}"));
+        }
     }
 }

@@ -11,14 +11,9 @@ pub(crate) async fn unfinished_deletion(
     conn: &mut AnyConnection,
     snapshot_id: &SnapshotId,
 ) -> Result<Option<JobRow>> {
-    let row = sqlx::query(
-        "SELECT * FROM jobs WHERE snapshot_id = $1 AND type = 'delete_snapshot'
-             AND status IN ('queued', 'running', 'finalizing')",
-    )
-    .bind(snapshot_id.as_str())
-    .fetch_optional(conn)
-    .await?;
-    row.as_ref().map(JobRow::read).transpose()
+    let sql = "SELECT * FROM jobs WHERE snapshot_id = $1 AND type = 'delete_snapshot'
+                   AND status IN ('queued', 'running', 'finalizing')";
+    JobRow::of_snapshot(conn, sql, snapshot_id).await
 }
 
 /// A job that reads the bytes of this snapshot ([`xvault_core::JobKind::READING`]), or is to, and is not finished. Not a copying that

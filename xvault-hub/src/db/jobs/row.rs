@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use serde_json::Value;
-use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
 use xvault_core::job::{JobError, Lease, Life, State};
 use xvault_core::{
     JobId, JobKind, JobStatus, LeaseToken, ScheduleId, SnapshotId, SourceId, StoreId, TenantId, WorkerId,
@@ -101,6 +101,16 @@ impl JobRow {
             created_at: now,
             updated_at: now,
         }
+    }
+
+    /// The one job that `sql` finds for the snapshot `$1`.
+    pub(super) async fn of_snapshot(
+        conn: &mut AnyConnection,
+        sql: &'static str,
+        snapshot_id: &SnapshotId,
+    ) -> Result<Option<Self>> {
+        let row = sqlx::query(sql).bind(snapshot_id.as_str()).fetch_optional(conn).await?;
+        row.as_ref().map(Self::read).transpose()
     }
 
     /// As [`JobRow::new`], of no source.

@@ -11,14 +11,9 @@ pub(crate) async fn unfinished_verification(
     conn: &mut AnyConnection,
     snapshot_id: &SnapshotId,
 ) -> Result<Option<JobRow>> {
-    let row = sqlx::query(
-        "SELECT * FROM jobs WHERE snapshot_id = $1 AND type = 'verify'
-             AND status IN ('queued', 'running', 'finalizing')",
-    )
-    .bind(snapshot_id.as_str())
-    .fetch_optional(conn)
-    .await?;
-    row.as_ref().map(JobRow::read).transpose()
+    let sql = "SELECT * FROM jobs WHERE snapshot_id = $1 AND type = 'verify'
+                   AND status IN ('queued', 'running', 'finalizing')";
+    JobRow::of_snapshot(conn, sql, snapshot_id).await
 }
 
 /// How many verifications of a tenant are queued or under way, and how many of those, of whichever tenant, only this worker

@@ -91,8 +91,16 @@ mod tests {
     fn only_an_absolute_printable_directory_is_taken() {
         assert_eq!(directory("/srv/x y".into()).unwrap(), "/srv/x y");
         let long = format!("/{}", "x".repeat(MAX_DIRECTORY));
-        for bad in ["", "srv", "/a\nb", "/a\0", long.as_str()] {
-            assert!(directory(bad.to_owned()).is_err(), "{bad:?}");
+        for (bad, told) in [
+            ("", "an absolute path"),
+            ("srv", "an absolute path"),
+            ("/a\nb", "not printable"),
+            ("/a\0", "not printable"),
+            (long.as_str(), "too long"),
+        ] {
+            let error = directory(bad.to_owned()).unwrap_err();
+            assert!(error.message().starts_with("field `target.path`: "), "{error:?}");
+            assert!(error.message().contains(told), "{bad:?}: {error:?}");
         }
     }
 }
