@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use xvault_connectors::{Control, Error};
 use xvault_testkit::databases::{MARIADB_SAMPLE, POSTGRES_SAMPLE};
 use xvault_testkit::tools::{command, run};
@@ -49,11 +51,16 @@ async fn a_session_that_ends_in_mid_dump_fails_the_backup() {
         for db in [Db::postgres(postgres, &url), Db::mysql(mysql, &name)] {
             let sshd = Sshd::builder().start();
             let db = db.by(way, &sshd);
-            let mut kept = Kept { slow: Some(Duration::from_millis(20)), ..Kept::default() };
-            let control = Control::default();
+            let (begun, control) = (Arc::new(Notify::new()), Control::default());
+            let tell = begun.clone();
+            let mut kept = Kept {
+                slow: Some(Duration::from_millis(20)),
+                on_data: Some(Box::new(move |_| tell.notify_one())),
+                ..Kept::default()
+            };
             let pull = db.pull_into(&mut kept, &control);
             let cut = async {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                begun.notified().await;
                 while sshd.drop_sessions() == 0 {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
