@@ -16,7 +16,7 @@ use crate::ssh::{HostKeyPolicy, Session, SshCredential, SshOptions, SshTimeouts}
 use crate::tool::{Call, Place, Running, ToolOptions};
 use tunnel::Tunnel;
 
-pub use load::{DatabaseLoad, DumpReader, DumpWriter, Loaded, Trial, dump_channel};
+pub use load::{DatabaseLoad, DumpReader, DumpWriter, Loaded, Scratch, Trial, dump_channel};
 
 /// How long a database may take to answer a login, in seconds. A test of a source has ten.
 pub(crate) const CONNECT_TIMEOUT: u32 = 8;

@@ -121,6 +121,15 @@ pub enum Error {
         reason: String,
     },
 
+    /// A dump was read to its end, and a database that is as it must be did not take it.
+    #[error("{tool}: {reason}")]
+    DumpRefused {
+        /// The program that loads it, without its arguments.
+        tool: String,
+        /// Exit status and the end of what it printed to standard error.
+        reason: String,
+    },
+
     /// A database is not as it must be to be loaded into.
     #[error("{0}")]
     Target(String),
@@ -221,6 +230,7 @@ impl Dispose for Error {
             | Self::Denied { .. }
             | Self::Untrusted { .. }
             | Self::Tool { .. }
+            | Self::DumpRefused { .. }
             | Self::Target(_)
             | Self::Damaged { .. } => Disposition::Permanent,
             Self::Connection { .. } | Self::Timeout { .. } | Self::Incomplete(_) => Disposition::Transient,

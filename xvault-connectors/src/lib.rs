@@ -12,7 +12,7 @@ pub mod target;
 pub mod tool;
 
 pub use control::Control;
-pub use database::{DatabaseLoad, DatabaseLogin};
+pub use database::{DatabaseLoad, DatabaseLogin, Scratch};
 pub use error::Error;
 pub use source::{
     Emitter, LocalSource, MysqlSource, PostgresSource, Probe, ProbedPath, PullSummary, SftpSource, Source,

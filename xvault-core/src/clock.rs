@@ -3,6 +3,8 @@
 //! Everything else takes time as an argument, so that schedules, retention and
 //! manifests are testable without waiting.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -17,6 +19,17 @@ pub fn now() -> Timestamp {
 #[must_use]
 pub fn new_id() -> String {
     new_uuid().hyphenated().to_string()
+}
+
+/// When [`new_id`] made this text, to the millisecond; its hyphens may have been taken out. None: it is no such text.
+#[must_use]
+pub fn made_at(id: &str) -> Option<Timestamp> {
+    let uuid = Uuid::try_parse(id).ok()?;
+    if id != uuid.hyphenated().to_string() && id != uuid.simple().to_string() {
+        return None;
+    }
+    let (seconds, nanos) = uuid.get_timestamp()?.to_unix();
+    Timestamp::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos)).ok()
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the edge the ban points to")]

@@ -49,7 +49,7 @@ pub use restore::{
     DownloadBody, OpenDownload, OpenedDownload, RestoreReport, RestoreTarget, RestoreTask, StoredFile,
 };
 pub use stores::{Ability, Found, Observation, StoreReport, SweepReport, SweepStoreTask, TestStoreTask};
-pub use verify::{Finding, VerifyDepth, VerifyTask};
+pub use verify::{DatabasesTried, Finding, VerifyDepth, VerifyTask};
 
 /// The error code of a call with a token that holds no living lease.
 pub const LEASE_LOST: &str = "lease_lost";

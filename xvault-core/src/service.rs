@@ -229,6 +229,19 @@ fn distance(a: &str, b: &str) -> usize {
     row.last().copied().unwrap_or_default()
 }
 
+/// `1GiB`, `500MiB`, `4096`.
+///
+/// # Errors
+/// One sentence, when it is something else.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u32); 5] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("", 0)];
+    let wrong = || format!("`{text}` is no size: write bytes, or a whole number with KiB, MiB, GiB or TiB");
+    let found = UNITS.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)));
+    let (number, shift) = found.ok_or_else(wrong)?;
+    let number: u64 = number.trim_end().parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
 /// What is shown unless somebody asks for more. apalis tells of every restart that the services tell of themselves.
 pub const DEFAULT_LOG_FILTER: &str = "info,apalis=error,apalis_core=error,apalis_redis=error";
 
@@ -377,5 +390,15 @@ mod tests {
             assert_eq!(format.to_string().parse(), Ok(format));
         }
         assert!("xml".parse::<LogFormat>().is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn sizes_are_read_exactly_or_refused(number in 0u64..u64::MAX, unit in 0usize..5, text in ".{0,8}") {
+            let (name, shift) = [("", 0), ("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)][unit];
+            let exact = u128::from(number) << shift;
+            proptest::prop_assert_eq!(parse_bytes(&format!("{number}{name}")).ok(), u64::try_from(exact).ok());
+            drop(parse_bytes(&text));
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use xvault_core::Recipient;
 use xvault_core::secret::{ExposeSecret, SecretString};
-use xvault_core::service::{DEFAULT_LOG_FILTER, Environment, LogFormat, SettingError};
+use xvault_core::service::{DEFAULT_LOG_FILTER, Environment, LogFormat, SettingError, parse_bytes};
 
 use crate::queue::{JobQueue, RedisQueue};
 use crate::{Clock, Db, HubParts, IpNet, Keys, PrivateStores, Registration, Settings};
@@ -20,6 +20,7 @@ pub const KNOWN: &[&str] = &[
     "HUB_LEASE_SECONDS",
     "HUB_MAX_ATTEMPTS",
     "HUB_JOB_LOG_DAYS",
+    "HUB_VERIFY_BYTES_PER_DAY",
     "HUB_REGISTRATION",
     "HUB_RECOVERY_RECIPIENT",
     "HUB_PRIVATE_STORES",
@@ -78,6 +79,10 @@ pub struct BehaviourArgs {
     #[arg(long, env = "RETENTION_EVALUATION_INTERVAL_HOURS", default_value_t = 6, value_name = "HOURS",
           value_parser = clap::value_parser!(u32).range(0..=720))]
     pub retention_evaluation_interval_hours: u32,
+    /// How much the verifications that the hub makes by itself may read in 24 hours of a worker's disk, or of a store: bytes, or with
+    /// KiB, MiB, GiB or TiB; 0: as much as there is
+    #[arg(long, env = "HUB_VERIFY_BYTES_PER_DAY", default_value = "500GiB", value_name = "SIZE", value_parser = parse_bytes)]
+    pub verify_bytes_per_day: u64,
     /// Whether strangers may make themselves a tenant: open or closed
     #[arg(long, env = "HUB_REGISTRATION", default_value = "closed", value_name = "WHO")]
     pub registration: Registration,
@@ -135,6 +140,7 @@ impl BehaviourArgs {
         settings.scheduler_interval = Duration::from_secs(self.scheduler_interval_seconds);
         settings.retention_interval =
             Duration::from_secs(u64::from(self.retention_evaluation_interval_hours) * 3600);
+        settings.verify_bytes_per_day = self.verify_bytes_per_day;
         settings.registration = self.registration;
         settings.max_connections = self.max_connections;
         settings.max_silence = Duration::from_secs(self.max_silence_seconds);
@@ -248,6 +254,17 @@ mod tests {
         for name in ["HUB_BASE_URL", "HUB_ENCRYPTION_KEK_FILE", "HUB_SERVICE_HOST", "HUB_TRUSTED_PROXIES"] {
             check_names(&environment(name)).unwrap();
         }
+    }
+
+    #[test]
+    fn the_defaults_of_the_flags_are_those_of_the_library() {
+        let Serve { args } = clap::Parser::parse_from(["serve"]);
+        let secret = SecretString::from("at least thirty-two bytes of secret");
+        let (flags, library) = (
+            args.behaviour.settings(&secret).unwrap(),
+            Settings::with_jwt_secret(secret.expose_secret().as_bytes()).unwrap(),
+        );
+        assert_eq!(format!("{flags:?}"), format!("{library:?}"));
     }
 
     #[derive(clap::Parser)]

@@ -8,9 +8,10 @@ use std::time::Duration;
 use clap::CommandFactory;
 use xvault::core::WorkerId;
 use xvault::core::secret::SecretString;
-use xvault::core::service::{DEFAULT_LOG_FILTER, Environment, LogFormat, SettingError};
+use xvault::core::service::{DEFAULT_LOG_FILTER, Environment, LogFormat, SettingError, parse_bytes};
 
 use crate::config::{CONCURRENCY, DOWNLOADS, WorkerConfig};
+use crate::scratch;
 
 /// Secrets are taken from the environment or from a file, never from a flag: a process list shows flags.
 const TOKEN: &str = "WORKER_TOKEN";
@@ -18,7 +19,9 @@ const REDIS: &str = "REDIS_URL";
 
 /// Runs the jobs of an xVault hub: pulls from sources, encrypts, and stores.
 ///
-/// The token comes from WORKER_TOKEN or WORKER_TOKEN_FILE, the address of Redis (which may hold a password) from REDIS_URL or REDIS_URL_FILE.
+/// The token comes from WORKER_TOKEN or WORKER_TOKEN_FILE, the address of Redis (which may hold a password) from REDIS_URL or REDIS_URL_FILE,
+/// and those of the servers that restore tests load dumps into, if any, from WORKER_SCRATCH_POSTGRES_URL and WORKER_SCRATCH_MYSQL_URL
+/// or from files in the same way.
 #[derive(Debug, clap::Parser)]
 #[command(name = "xvault-worker", version)]
 pub struct Args {
@@ -64,6 +67,10 @@ pub struct BehaviourArgs {
     #[arg(long, env = "WORKER_ALLOW_OUTDATED_TOOLS", value_name = "true|false", num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true")]
     allow_outdated_tools: bool,
+    /// Let restore tests use scratch servers as an account that reaches their machines' files and programs: so can every dump then
+    #[arg(long, env = "WORKER_SCRATCH_SUPERUSER", value_name = "true|false", num_args = 0..=1, require_equals = true,
+          default_value_t = false, default_missing_value = "true")]
+    scratch_superuser: bool,
     /// Address that /metrics and /healthz are served at, such as 127.0.0.1:9100; nowhere when absent
     #[arg(long, env = "WORKER_METRICS_ADDR", value_name = "WORKER_METRICS_ADDR")]
     metrics_addr: Option<SocketAddr>,
@@ -85,10 +92,19 @@ pub struct BehaviourArgs {
 }
 
 impl BehaviourArgs {
-    /// `config`, with what the flags say.
-    #[must_use]
-    pub fn apply(&self, config: WorkerConfig) -> WorkerConfig {
-        WorkerConfig {
+    /// `config`, with what the flags say, and the secrets of the environment that have no flag.
+    ///
+    /// # Errors
+    /// When a secret can't be read.
+    pub fn apply(
+        &self,
+        config: WorkerConfig,
+        environment: &Environment,
+    ) -> Result<WorkerConfig, SettingError> {
+        Ok(WorkerConfig {
+            scratch_postgres_url: environment.secret(scratch::POSTGRES)?,
+            scratch_mysql_url: environment.secret(scratch::MYSQL)?,
+            scratch_superuser: self.scratch_superuser,
             concurrency: self.concurrency,
             allow_local: self.allow_local.clone(),
             drain: Duration::from_secs(self.drain_seconds.into()),
@@ -99,7 +115,7 @@ impl BehaviourArgs {
             download_url: self.download_url.clone().or(config.download_url),
             downloads: self.downloads,
             ..config
-        }
+        })
     }
 }
 
@@ -114,7 +130,7 @@ impl Args {
         let redis = environment.needed_secret(REDIS, "redis://:password@host:6379/0")?;
         let config = WorkerConfig::new(self.id.clone(), token, &self.hub, &self.storage_base);
         let config = WorkerConfig { hub_ca_file: self.hub_ca_file.clone(), ..config };
-        Ok((self.behaviour.apply(config), redis))
+        Ok((self.behaviour.apply(config, environment)?, redis))
     }
 
     /// Which log lines are shown.
@@ -137,24 +153,17 @@ impl Args {
 pub fn check_names(environment: &Environment) -> Result<(), SettingError> {
     let command = Args::command();
     let names = command.get_arguments().filter_map(|arg| arg.get_env()).filter_map(|name| name.to_str());
-    environment.refuse_unknown("WORKER_", &names.collect::<Vec<_>>(), &[TOKEN])
-}
-
-/// `1GiB`, `500MiB`, `4096`.
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    const UNITS: [(&str, u32); 5] = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("", 0)];
-    let wrong = || format!("`{text}` is no size: write bytes, or a whole number with KiB, MiB, GiB or TiB");
-    let found = UNITS.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)));
-    let (number, shift) = found.ok_or_else(wrong)?;
-    let number: u64 = number.trim_end().parse().map_err(|_| wrong())?;
-    number.checked_mul(1 << shift).ok_or_else(wrong)
+    environment.refuse_unknown(
+        "WORKER_",
+        &names.collect::<Vec<_>>(),
+        &[TOKEN, scratch::POSTGRES, scratch::MYSQL],
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::Parser;
-    use proptest::prelude::*;
     use xvault::core::secret::ExposeSecret;
 
     fn env(pairs: &[(&str, &str)]) -> Environment {
@@ -168,7 +177,7 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Args::command().debug_assert();
-        assert_eq!(parse_bytes("1GiB"), Ok(crate::config::MIN_FREE));
+        assert_eq!(args(&[]).behaviour.min_free, crate::config::MIN_FREE);
         assert_eq!(Duration::from_secs(args(&[]).behaviour.drain_seconds.into()), crate::config::DRAIN);
     }
 
@@ -181,8 +190,11 @@ mod tests {
         let mut listed: Vec<_> = first_cells.flat_map(|cell| cell.split([' ', ',', '`'])).collect();
         listed.retain(|word| !word.is_empty() && *word != "(secret)");
         let command = Args::command();
-        let mut settings: Vec<_> =
-            command.get_arguments().filter_map(|arg| arg.get_env()?.to_str()).chain([TOKEN, REDIS]).collect();
+        let mut settings: Vec<_> = command
+            .get_arguments()
+            .filter_map(|arg| arg.get_env()?.to_str())
+            .chain([TOKEN, REDIS, scratch::POSTGRES, scratch::MYSQL])
+            .collect();
         listed.sort_unstable();
         settings.sort_unstable();
         assert_eq!(listed, settings);
@@ -210,16 +222,6 @@ mod tests {
         for (kept, missing) in [(&all[..1], "REDIS_URL is not set"), (&all[1..], "WORKER_TOKEN is not set")] {
             let error = args(&[]).settings(&env(kept)).unwrap_err().to_string();
             assert!(error.contains(missing), "{error}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn sizes_are_read_exactly_or_refused(number in 0u64..u64::MAX, unit in 0usize..5, text in ".{0,8}") {
-            let (name, shift) = [("", 0), ("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)][unit];
-            let exact = u128::from(number) << shift;
-            prop_assert_eq!(parse_bytes(&format!("{number}{name}")).ok(), u64::try_from(exact).ok());
-            drop(parse_bytes(&text));
         }
     }
 }

@@ -42,6 +42,12 @@ pub struct WorkerConfig {
     pub min_free: u64,
     /// Whether database tools with known holes are used: a hostile database server can use those against this machine.
     pub allow_outdated_tools: bool,
+    /// The server that restore tests load PostgreSQL's dumps into: `postgres://user:password@host:5432`. None: they are unpacked only.
+    pub scratch_postgres_url: Option<SecretString>,
+    /// The same for the dumps of MySQL and MariaDB: `mysql://user:password@host:3306`.
+    pub scratch_mysql_url: Option<SecretString>,
+    /// Whether an account may be used there that reaches the files and programs of the server's machine: so can every dump then.
+    pub scratch_superuser: bool,
     /// Where `/metrics` and `/healthz` are served. Nowhere by default.
     pub metrics_addr: Option<SocketAddr>,
     /// Where downloads are served. Nowhere by default, unless by [`Worker::download_router`](crate::Worker::download_router).
@@ -71,6 +77,9 @@ impl WorkerConfig {
             drain: DRAIN,
             min_free: MIN_FREE,
             allow_outdated_tools: false,
+            scratch_postgres_url: None,
+            scratch_mysql_url: None,
+            scratch_superuser: false,
             metrics_addr: None,
             download_addr: None,
             download_url: None,

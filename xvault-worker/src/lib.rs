@@ -62,6 +62,7 @@ pub mod program;
 mod queue;
 mod reconcile;
 mod report;
+mod scratch;
 mod slots;
 mod vitals;
 mod worker;

@@ -27,6 +27,7 @@ use crate::jobs::source::Doors;
 use crate::jobs::{self, Tools};
 use crate::metrics::Metrics;
 use crate::queue::{Consumer, Feed, Handler, Undelivered};
+use crate::scratch::ScratchServers;
 use crate::slots::Slots;
 use crate::{http, identity, reconcile};
 
@@ -65,20 +66,21 @@ impl Worker {
             .map_err(|source| Error::Store { path: config.storage_base.clone(), source: Box::new(source) })?;
         let identity = identity::open(&config.storage_base)?;
         let recipient = identity.recipient();
+        let database_tools =
+            ToolOptions { allow_outdated: config.allow_outdated_tools, ..ToolOptions::default() };
+        let scratch = ScratchServers::of(&config, &database_tools)?;
         let doors = Doors {
             identity,
             local_roots: jobs::real_roots(&config.allow_local).map_err(Error::AllowLocal)?,
             storage_base: config.storage_base.clone(),
-            database_tools: ToolOptions {
-                allow_outdated: config.allow_outdated_tools,
-                ..ToolOptions::default()
-            },
+            database_tools,
         };
         let tools = Arc::new(Tools {
             worker_id: config.worker_id.clone(),
             hub: Hub::new(&config.hub_url, &config.token, config.hub_ca_file.as_deref())?,
             store,
             doors,
+            scratch,
             min_free: config.min_free,
             metrics: Metrics::new(),
             give_up: CancellationToken::new(),
@@ -126,8 +128,10 @@ impl Worker {
         let (tools, stop) = (self.tools.clone(), shutdown.clone());
         loops.spawn(async move {
             let accepted = tools.hub.becomes(Standing::Accepted);
-            let work = accepted.then(|()| reconcile::run(&tools.hub, &tools.store));
-            tokio::select! { () = stop.cancelled() => {}, () = work => {} }
+            let work = accepted.then(|()| {
+                futures::future::join(reconcile::run(&tools.hub, &tools.store), tools.scratch.keep_clean())
+            });
+            tokio::select! { () = stop.cancelled() => {}, ((), ()) = work => {} }
         });
         self.consume(&loops, &self.running, &shutdown, &paused);
         shutdown.cancelled().await;

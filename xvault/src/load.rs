@@ -1,12 +1,17 @@
 //! A dump out of a snapshot into a database.
 
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
+use std::sync::mpsc;
 
 use xvault_connectors::database::{DumpReader, DumpWriter, Loaded, Trial, dump_channel};
-use xvault_connectors::{Control, DatabaseLoad};
-use xvault_core::EntryPath;
+use xvault_connectors::{Control, DatabaseLoad, Scratch};
+use xvault_core::{EntryKind, EntryPath};
 
 use crate::{Error, Snapshot};
+
+/// The directory that sources which are databases put their dumps in.
+const DUMPS: &[u8] = b"database";
 
 impl Snapshot<'_> {
     /// Loads the dump at `path` into a database. The end of the dump is held back until its content is proven, so that damage
@@ -23,18 +28,50 @@ impl Snapshot<'_> {
         self.pour(path, control, |dump| async { load.load(dump, control).await }).await
     }
 
-    /// Loads the dump at `path` into a new database beside that of `load`, counts what is in it, and drops it again: the
-    /// proof that a dump can be restored.
+    /// Loads the dump at `path` into a new database of `scratch`, counts what is in it, and drops it again: the proof that a
+    /// dump can be restored.
     ///
     /// # Errors
-    /// As [`Snapshot::load`].
+    /// When there is no such dump or it is damaged; and see [`Scratch::trial`].
     pub async fn try_load(
         &self,
         path: &EntryPath,
-        load: &DatabaseLoad,
+        scratch: &Scratch,
         control: &Control,
     ) -> Result<Trial, Error> {
-        self.pour(path, control, |dump| async { load.trial(dump, control).await }).await
+        self.pour(path, control, |dump| async { scratch.trial(dump, control).await }).await
+    }
+
+    /// The dumps of databases that it holds, `most` of them at most, in the order of the artifact. Reads the index only.
+    ///
+    /// # Errors
+    /// As [`Snapshot::entries`].
+    pub async fn dumps(&self, most: usize) -> Result<Vec<EntryPath>, Error> {
+        let (sender, dumps) = mpsc::sync_channel(most);
+        self.entries(move |entry| {
+            let is_file = matches!(entry.entry.kind, EntryKind::File { .. } | EntryKind::Stream);
+            let is_dump = is_file && entry.entry.path.parent().is_some_and(|dir| dir.as_bytes() == DUMPS);
+            match is_dump && sender.try_send(entry.entry.path).is_err() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })
+        .await?;
+        Ok(dumps.into_iter().collect())
+    }
+
+    /// Whether there is an entry of that path. Reads the index only.
+    ///
+    /// # Errors
+    /// As [`Snapshot::entries`].
+    pub async fn holds(&self, path: &EntryPath) -> Result<bool, Error> {
+        let (path, (sender, found)) = (path.clone(), mpsc::sync_channel(1));
+        self.entries(move |entry| match entry.entry.path == path && sender.try_send(()).is_ok() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
+        .await?;
+        Ok(found.try_recv().is_ok())
     }
 
     async fn pour<T, F>(

@@ -1,14 +1,14 @@
 //! Second stores: what they are for, and a worker that dies while it copies.
 
 use std::path::Path;
-use std::process::Output;
 use std::time::Duration;
 
 use serde_json::json;
 use xvault_core::Identity;
 use xvault_core::secret::ExposeSecret;
-use xvault_testkit::{FaultProxy, MtimeMatch, S3Access, SeaweedFs, TreeOptions, assert_same_tree, tools};
+use xvault_testkit::{FaultProxy, MtimeMatch, S3Access, SeaweedFs, TreeOptions, assert_same_tree};
 
+use crate::documented::Shell;
 use crate::fleet::{Fleet, Plan, SOON, text};
 use crate::wait::until;
 
@@ -16,7 +16,7 @@ use crate::wait::until;
 const PAGE: &str = include_str!("../../../docs/copies.md");
 
 /// A store of the platform in that bucket, reached at `endpoint`; gives its id.
-fn second_store(fleet: &Fleet, bucket: &S3Access, endpoint: &str) -> String {
+pub(crate) fn second_store(fleet: &Fleet, bucket: &S3Access, endpoint: &str) -> String {
     let body = json!({
         "name": "second", "kind": "s3",
         "config": {
@@ -28,7 +28,7 @@ fn second_store(fleet: &Fleet, bucket: &S3Access, endpoint: &str) -> String {
 }
 
 /// A source of a few files, or of a few MiB, whose snapshots are copied to `store`.
-fn source(fleet: &Fleet, name: &str, store: &str, busy: bool) -> String {
+pub(crate) fn source(fleet: &Fleet, name: &str, store: &str, busy: bool) -> String {
     let tree = if busy { fleet.site.busy_tree(name) } else { fleet.site.small_tree(name) };
     let source = fleet.new_source(name, &fleet.site.direct(&tree));
     let saved = fleet.put(&format!("/api/v1/sources/{source}"), &json!({ "replica_store_id": store }));
@@ -37,7 +37,7 @@ fn source(fleet: &Fleet, name: &str, store: &str, busy: bool) -> String {
 }
 
 /// Backs up, and waits until the snapshot lies in both places; gives its id.
-fn backed_up_and_copied(fleet: &Fleet, source: &str) -> String {
+pub(crate) fn backed_up_and_copied(fleet: &Fleet, source: &str) -> String {
     let done = fleet.completed(&fleet.backup(source));
     let id = text(&done["snapshot_id"]);
     until(SOON, "the snapshot lies in two places", || is_copied(fleet, &id));
@@ -58,29 +58,19 @@ fn commands(heading: &str) -> &'static str {
     block.split_once("```").unwrap().0
 }
 
-/// Runs commands in a shell that knows the program and the bucket, and nothing else.
-fn run(script: &str, dir: &Path, bucket: &S3Access) -> Output {
-    let bin = dir.join("bin");
-    if !bin.exists() {
-        std::fs::create_dir(&bin).unwrap();
-        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_up"), bin.join("xvault")).unwrap();
-    }
-    let mut bash = tools::command("bash", ["-euo", "pipefail", "-c", script]);
-    bash.env_clear()
-        .current_dir(dir)
-        .env("HOME", dir)
-        .env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
-    bash.env("XVAULT_STORE", format!("s3://{}/copies", bucket.bucket))
-        .env("AWS_ENDPOINT_URL_S3", &bucket.endpoint);
-    bash.env("AWS_REGION", &bucket.region).env("AWS_ACCESS_KEY_ID", &bucket.access_key);
-    bash.env("AWS_SECRET_ACCESS_KEY", &bucket.secret_key);
-    let output = bash.output().unwrap();
-    assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
-    output
+/// Runs commands in a shell that knows the bucket.
+fn run(script: &str, dir: &Path, bucket: &S3Access) -> String {
+    let shell = Shell::new(dir)
+        .with("XVAULT_STORE", format!("s3://{}/copies", bucket.bucket))
+        .with("AWS_ENDPOINT_URL_S3", &bucket.endpoint)
+        .with("AWS_REGION", &bucket.region)
+        .with("AWS_ACCESS_KEY_ID", &bucket.access_key)
+        .with("AWS_SECRET_ACCESS_KEY", &bucket.secret_key);
+    shell.run(script)
 }
 
 #[test]
-fn losing_the_hubs_database_and_one_workers_disk_at_once_loses_nothing_that_was_replicated() {
+fn every_copy_is_restored_without_hub_and_worker_by_the_recovery_key() {
     let (bucket, recovery) = (SeaweedFs::shared().new_bucket(), Identity::generate());
     let recipient = recovery.recipient().to_string();
     let plan =
@@ -138,5 +128,5 @@ fn killed_in_mid_replicate() {
     );
     let dir = tempfile::tempdir().unwrap();
     let checked = run("xvault verify --all --json", dir.path(), &bucket);
-    assert_eq!(String::from_utf8(checked.stdout).unwrap().lines().count(), 1);
+    assert_eq!(checked.lines().count(), 1);
 }

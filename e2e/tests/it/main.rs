@@ -33,6 +33,7 @@ mod database;
 mod database_put_back;
 mod databases;
 mod disaster;
+mod documented;
 mod fleet;
 mod hub_trouble;
 mod postgres_trouble;

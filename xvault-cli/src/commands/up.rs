@@ -44,7 +44,7 @@ pub(super) async fn run(args: &UpArgs, output: &Output, stop: &CancellationToken
     let queue = LocalQueue::default();
     let hub = hub(args, &environment, queue.clone()).await?;
     // Before anybody can log in: a start that fails here is no first start.
-    let worker = worker(args, &hub, &queue, address).await?;
+    let worker = worker(args, &environment, &hub, &queue, address).await?;
     let login = operator(args, &environment, &hub).await?;
     announce(output, address, args, login.as_ref())?;
 
@@ -135,13 +135,19 @@ fn kept(path: &Path) -> anyhow::Result<xvault::core::secret::SecretString> {
     keys::read_secret(path)
 }
 
-async fn worker(args: &UpArgs, hub: &Hub, queue: &LocalQueue, address: SocketAddr) -> anyhow::Result<Worker> {
+async fn worker(
+    args: &UpArgs,
+    environment: &Environment,
+    hub: &Hub,
+    queue: &LocalQueue,
+    address: SocketAddr,
+) -> anyhow::Result<Worker> {
     let id = WorkerId::local();
     let token = hub.issue_worker_token(&id).await?;
     let mut config = WorkerConfig::new(id.clone(), token, hub_url(address), args.data_dir.join("backups"));
     // Its downloads are served beside the hub.
     config.download_url = Some(hub_url(address));
-    let config = args.worker.apply(config);
+    let config = args.worker.apply(config, environment)?;
     let taken = || "the queue's receivers are taken";
     let receiver = |name| queue.receiver(&name).with_context(taken);
     let shared = receiver(QueueName::Shared)?;

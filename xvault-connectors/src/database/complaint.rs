@@ -35,6 +35,42 @@ const WORDS: [(&str, Kind); 27] = [
     ("the database system is", Kind::Network),
 ];
 
+/// What servers say that lack something which a dump needs: nothing is wrong with the dump then.
+const LACKS: [&str; 32] = [
+    "is not available",
+    "could not open extension control file",
+    "could not access file",
+    "permission denied",
+    "must be superuser",
+    "must be owner",
+    "must be able to SET ROLE",
+    "must be member of role",
+    "unrecognized configuration parameter",
+    "unsupported version",
+    "invalid locale name",
+    "for encoding",
+    "No space left on device",
+    "could not extend file",
+    "out of shared memory",
+    "out of memory",
+    "Out of memory",
+    "remaining connection slots",
+    "too many connections",
+    "Too many connections",
+    "Access denied",
+    "command denied to user",
+    "log_bin_trust_function_creators",
+    "Unknown collation",
+    "Unknown character set",
+    "Unknown storage engine",
+    "Unknown system variable",
+    "is not loaded",
+    "is full",
+    "Disk full",
+    "max_allowed_packet",
+    "killed by signal",
+];
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Login,
@@ -55,6 +91,26 @@ pub(crate) fn understood(error: Error, reach: &Reach) -> Error {
     }
 }
 
+/// As [`understood`], for the failure of a tool that was loading a dump into a server which had let us in: either the server
+/// lacks something, or it is the dump that can't be loaded.
+pub(crate) fn of_a_dump(error: Error, reach: &Reach) -> Error {
+    match error {
+        Error::Tool { tool, reason } if is_about_the_server(&reason) => {
+            Error::Target(format!("{} can't take this dump: {tool}: {reason}", reach.server.place()))
+        }
+        Error::Tool { tool, reason } if kind(&reason) != Some(Kind::Network) => {
+            Error::DumpRefused { tool, reason }
+        }
+        other => understood(other, reach),
+    }
+}
+
+/// Roles and other databases are not in a dump, so it is the server that lacks them.
+fn is_about_the_server(reason: &str) -> bool {
+    let lacks = LACKS.iter().any(|words| reason.contains(words));
+    lacks || matches!(kind(reason), Some(Kind::Login | Kind::Certificate | Kind::Missing))
+}
+
 fn kind(reason: &str) -> Option<Kind> {
     // Of a role and of a database alike, PostgreSQL says that it does not exist.
     if reason.contains("database \"") && reason.contains("does not exist") {
@@ -66,6 +122,33 @@ fn kind(reason: &str) -> Option<Kind> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_lacks_is_no_fault_of_a_dump() {
+        for reason in [
+            "ERROR:  extension \"postgis\" is not available",
+            "ERROR:  role \"app\" does not exist",
+            "ERROR:  permission denied to create extension \"postgres_fdw\"",
+            "pg_restore: error: unsupported version (1.16) in file header",
+            "ERROR 1227 (42000) at line 90: Access denied; you need (at least one of) the SUPER privilege(s)",
+            "ERROR 1273 (HY000) at line 25: Unknown collation: 'utf8mb4_0900_ai_ci'",
+            "ERROR 1049 (42000): Unknown database 'other'",
+            "ERROR 1114 (HY000) at line 7: The table 't' is full",
+        ] {
+            assert!(is_about_the_server(reason), "{reason}");
+        }
+        for reason in [
+            "ERROR:  syntax error at or near \"CRAETE\"",
+            "ERROR:  relation \"public.t\" does not exist",
+            "ERROR:  insert or update on table \"child\" violates foreign key constraint \"child_parent_fkey\"",
+            "pg_restore: error: corrupt tar header found",
+            "pg_restore: error: could not read from input file: end of file",
+            "ERROR 1064 (42000) at line 30: You have an error in your SQL syntax",
+            "ERROR 1062 (23000) at line 30: Duplicate entry '1' for key 'PRIMARY'",
+        ] {
+            assert!(!is_about_the_server(reason), "{reason}");
+        }
+    }
 
     #[test]
     fn each_kind_of_trouble_is_told_apart() {

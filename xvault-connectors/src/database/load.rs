@@ -4,6 +4,7 @@ mod channel;
 mod feed;
 mod mysql;
 mod postgres;
+mod scratch;
 
 use serde::Serialize;
 use xvault_core::source::DatabaseTarget;
@@ -12,6 +13,7 @@ use super::DatabaseLogin;
 use crate::{Control, Error};
 
 pub use channel::{DumpReader, DumpWriter, dump_channel};
+pub use scratch::{Scratch, Trial};
 
 /// What was loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -22,19 +24,6 @@ pub struct Loaded {
     pub created: bool,
     /// Bytes of the dump.
     pub bytes: u64,
-}
-
-/// What a database held after a dump was loaded for a trial.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Trial {
-    /// Tables.
-    pub tables: u64,
-    /// Rows of all tables, counted.
-    pub rows: u64,
-    /// Bytes of the dump.
-    pub dump_bytes: u64,
-    /// Bytes of the database, as far as its server knows.
-    pub database_bytes: u64,
 }
 
 /// A database that one dump is loaded into.
@@ -88,27 +77,6 @@ impl DatabaseLoad {
         match &self.target {
             DatabaseTarget::Postgres(target) => postgres::load(target, &self.login, dump, control).await,
             DatabaseTarget::Mysql(target) => mysql::load(target, &self.login, dump, control).await,
-            other => Err(Error::Target(format!("nothing is loaded into {}", other.kind()))),
-        }
-    }
-
-    /// Loads `dump` into a new database beside the target, counts what is in it, and drops it. The target itself is not touched.
-    ///
-    /// # Errors
-    /// As [`DatabaseLoad::load`], and when the new database can't be dropped.
-    pub async fn trial(&self, dump: DumpReader, control: &Control) -> Result<Trial, Error> {
-        let scratch = format!("xvault_test_{}", xvault_core::clock::new_id().replace('-', ""));
-        match &self.target {
-            DatabaseTarget::Postgres(target) => {
-                let mut target = target.clone();
-                (target.database, target.create) = (scratch, true);
-                postgres::trial(&target, &self.login, dump, control).await
-            }
-            DatabaseTarget::Mysql(target) => {
-                let mut target = target.clone();
-                (target.database, target.create) = (scratch, true);
-                mysql::trial(&target, &self.login, dump, control).await
-            }
             other => Err(Error::Target(format!("nothing is loaded into {}", other.kind()))),
         }
     }

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use serde_json::json;
+use tokio::sync::Mutex;
 use xvault_connectors::database::{DumpReader, Loaded, Trial, dump_channel};
-use xvault_connectors::{Control, DatabaseLoad, Error};
+use xvault_connectors::{Control, DatabaseLoad, Error, Scratch};
 use xvault_core::DatabaseTarget;
 use xvault_testkit::databases::{MARIADB_SAMPLE, POSTGRES_SAMPLE};
 use xvault_testkit::{Mariadb, Postgres, Sshd};
@@ -38,8 +39,18 @@ async fn load(db: &Db, dump: DumpReader) -> Result<Loaded, Error> {
     load_of(db).load(dump, &Control::default()).await
 }
 
+/// Tests that look at what is left on the shared servers do so one after the other.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// The server of `db`, whose account may do everything.
+fn scratch(db: &Db) -> Scratch {
+    let server: DatabaseTarget =
+        serde_json::from_value(json!({"type": db.kind, "config": db.config})).unwrap();
+    Scratch::new(&server, db.login(&server.server())).unwrap()
+}
+
 async fn trial(db: &Db, dump: DumpReader) -> Result<Trial, Error> {
-    load_of(db).trial(dump, &Control::default()).await
+    scratch(db).any_account().trial(dump, &Control::default()).await
 }
 
 fn postgres_sample(format: &str) -> (&'static Postgres, String, Db) {
@@ -214,6 +225,7 @@ async fn commands_of_mysqls_client_in_a_dump_are_not_run() {
 
 #[tokio::test]
 async fn a_trial_counts_and_leaves_nothing() {
+    let _turn = TURN.lock().await;
     let (postgres, _, source) = postgres_sample("custom");
     let (kept, _) = source.pull().await;
     let content = &kept.entries[1].1;
@@ -234,4 +246,58 @@ async fn a_trial_counts_and_leaves_nothing() {
     let found = trial(&Db::mysql(server, "never_made"), dump(dumped, None)).await.unwrap();
     assert_eq!(found.rows, 2004 + 2 + 50 + 20 + 40 + 301 + 3 + 2);
     assert_eq!(server.sql("", "SHOW DATABASES LIKE 'xvault_test%'"), "");
+}
+
+#[tokio::test]
+async fn a_dump_that_can_not_be_loaded_is_told_apart_from_a_server_that_can_not_load_it() {
+    let _turn = TURN.lock().await;
+    let (postgres, server) = (Postgres::shared(), Mariadb::shared());
+    let (postgres, mysql) = (Db::postgres(postgres, "none"), Db::mysql(server, "none"));
+    let plain = |sql: &str| format!("--\n-- PostgreSQL database dump\n--\n\n{sql}\n").into_bytes();
+    let of_mysql = |sql: &str| format!("-- MariaDB dump 10.19\n{sql}\n").into_bytes();
+    for (db, content, part) in [
+        (&postgres, plain("CREATE TABLE t (a int); SELECT no_such_function();"), "no_such_function"),
+        (&postgres, b"PGDMP\x01\x0e\x00 and nothing that follows".to_vec(), "pg_restore"),
+        (&postgres, b"hello".to_vec(), "no dump"),
+        (&postgres, of_mysql("SELECT 1;"), "no dump"),
+        (&mysql, of_mysql("CREATE TABLE t (a INT);\nINSERT INTO t VALUES (1;"), "syntax"),
+        (&mysql, plain("SELECT 1;"), "no dump"),
+    ] {
+        let error = trial(db, dump(&content, None)).await.unwrap_err();
+        assert!(matches!(error, Error::DumpRefused { .. }), "{part}: {error:?}");
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    for (db, content, part) in [
+        (&postgres, plain("CREATE EXTENSION no_such_extension;"), "no_such_extension"),
+        (&postgres, plain("CREATE TABLE t (a int);\nALTER TABLE t OWNER TO nobody_here;"), "nobody_here"),
+        (&mysql, of_mysql("CREATE TABLE t (a TEXT COLLATE utf8mb4_0900_as_cs);"), "utf8mb4_0900_as_cs"),
+    ] {
+        let error = trial(db, dump(&content, None)).await.unwrap_err();
+        assert!(matches!(error, Error::Target(_)), "{part}: {error:?}");
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_trial_that_is_cancelled_leaves_nothing() {
+    let _turn = TURN.lock().await;
+    let server = Mariadb::shared();
+    let control = Control::default();
+    let (writer, reader) = dump_channel();
+    writer.push(Bytes::from_static(b"-- MariaDB dump 10.19\nCREATE TABLE t (a INT);\n")).await.unwrap();
+    let filler = Bytes::from("-- nothing\n".repeat(1000));
+    writer.push(filler.clone()).await.unwrap();
+    let (of_mysql, watching) = (scratch(&Db::mysql(server, "none")).any_account(), control.clone());
+    let trial = tokio::spawn(async move { of_mysql.trial(reader, &watching).await });
+    let made = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA LIKE 'xvault\\_test\\_%' AND TABLE_NAME = 't'";
+    for _ in 0..300 {
+        if server.sql("", made) != "0\n" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(server.sql("", made), "1\n");
+    control.cancel_token().cancel();
+    assert!(matches!(trial.await.unwrap(), Err(Error::Cancelled)));
+    assert_eq!(server.sql("", made), "0\n");
 }

@@ -16,7 +16,7 @@ pub enum VerifyDepth {
     Quick,
     /// Everything is decrypted and decompressed, and every content hash compared.
     Deep,
-    /// Everything is restored, into nothing that stays, and counted.
+    /// Everything is restored, into nothing that stays, and counted; dumps of databases are loaded into scratch databases.
     RestoreTest,
 }
 
@@ -70,6 +70,22 @@ pub struct VerifyTask {
     pub identities: Vec<Sealed>,
 }
 
+/// What came of loading the dumps of a snapshot into scratch databases, which are gone again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DatabasesTried {
+    /// Dumps that were loaded, each into a database of its own.
+    pub loaded: u64,
+    /// Dumps that were unpacked and counted like files, because the worker has no scratch server for them.
+    pub not_loaded: u64,
+    /// Tables that were made.
+    pub tables: u64,
+    /// Their rows, counted.
+    pub rows: u64,
+    /// Bytes of the databases, as far as their server knows.
+    pub bytes: u64,
+}
+
 /// What a verification found. That a store can't be asked is no finding, but a failed job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
@@ -81,6 +97,9 @@ pub enum Finding {
         entries: u64,
         /// Bytes that were compared: of the stored files in a quick one, of the content else.
         bytes: u64,
+        /// What came of loading the dumps of databases. Absent: it was no restore test, or there are none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        databases: Option<DatabasesTried>,
     },
     /// Something of it is missing, or is not what was written.
     Damaged {

@@ -6,10 +6,11 @@ pub(crate) mod listing;
 mod orphans;
 mod placeholder;
 mod rebuild;
+mod stores;
 pub(crate) mod tenant_keys;
 
 pub use listing::{Found, ListingError, Place};
-pub use orphans::{Orphans, forget_record, orphans};
+pub use orphans::{Orphans, forget_copy, forget_record, orphans};
 pub(crate) use placeholder::settings_are_lost;
 pub use rebuild::{Rebuilt, rebuild};
 pub use tenant_keys::{ImportedKeys, export_keys, import_keys};
@@ -41,5 +42,15 @@ pub enum RecoveryError {
         bucket: String,
         /// What its keys begin with.
         prefix: String,
+    },
+    /// Which of several stores it is can't be told from the bucket.
+    #[error("several stores of the hub are the bucket {bucket} with the prefix `{prefix}`: say which with --hub-store: {}", ids.join(", "))]
+    SeveralStores {
+        /// The bucket.
+        bucket: String,
+        /// What its keys begin with.
+        prefix: String,
+        /// The ids of those stores.
+        ids: Vec<String>,
     },
 }

@@ -2,10 +2,9 @@
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Row as _};
-use xvault_core::snapshot::Locator;
-use xvault_core::{JobId, Manifest, SnapshotId, StoreId, WorkerId};
+use xvault_core::{JobId, Manifest, SnapshotId, StoreId, TenantId, WorkerId};
 
-use super::{Result, parsed};
+use super::{Result, parsed, parsed_opt};
 
 /// A worker that somebody will start again, and give a token. False when it is there.
 pub(crate) async fn add_worker(conn: &mut AnyConnection, id: &WorkerId, now: Timestamp) -> Result<bool> {
@@ -40,31 +39,46 @@ pub(crate) async fn add_job(conn: &mut AnyConnection, manifest: &Manifest, now: 
     Ok(())
 }
 
-/// The ids and settings (JSON) of all buckets that the hub knows.
-pub(crate) async fn buckets(conn: &mut AnyConnection) -> Result<Vec<(StoreId, String)>> {
-    let rows =
-        sqlx::query("SELECT id, config FROM stores WHERE kind = 's3' ORDER BY id").fetch_all(conn).await?;
-    rows.iter().map(|row| Ok((parsed(row, "id")?, row.try_get("config")?))).collect()
+/// All buckets that the hub knows: ids, whose they are, and settings (JSON).
+pub(crate) async fn buckets(conn: &mut AnyConnection) -> Result<Vec<(StoreId, Option<TenantId>, String)>> {
+    let rows = sqlx::query("SELECT id, tenant_id, config FROM stores WHERE kind = 's3' ORDER BY id")
+        .fetch_all(conn)
+        .await?;
+    rows.iter()
+        .map(|row| Ok((parsed(row, "id")?, parsed_opt(row, "tenant_id")?, row.try_get("config")?)))
+        .collect()
 }
 
-/// The snapshots that are on record as lying where `locator` says or deeper, but for those that are being deleted.
-pub(crate) async fn on_record(conn: &mut AnyConnection, locator: &Locator) -> Result<Vec<SnapshotId>> {
-    let query = match locator {
-        Locator::LocalFs { worker_id, local_path } => sqlx::query(
-            "SELECT id FROM snapshots WHERE worker_id = $1 AND substr(local_path, 1, length($2)) = $2
-                 AND status <> 'deleting' ORDER BY id",
-        )
-        .bind(worker_id.to_string())
-        .bind(local_path.clone()),
-        Locator::S3 { bucket, object_key, .. } => sqlx::query(
-            "SELECT id FROM snapshots WHERE bucket = $1 AND substr(object_key, 1, length($2)) = $2
-                 AND status <> 'deleting' ORDER BY id",
-        )
-        .bind(bucket.clone())
-        .bind(object_key.clone()),
-        _ => return Ok(Vec::new()),
-    };
-    query.fetch_all(conn).await?.iter().map(|row| parsed(row, "id")).collect()
+/// The snapshots that are on record as lying on a worker's disk below `top`, but for those that are being deleted.
+pub(crate) async fn on_disk(
+    conn: &mut AnyConnection,
+    worker_id: &WorkerId,
+    top: &str,
+) -> Result<Vec<SnapshotId>> {
+    let query = sqlx::query(
+        "SELECT id FROM snapshots WHERE worker_id = $1 AND substr(local_path, 1, length($2)) = $2
+             AND status <> 'deleting' ORDER BY id",
+    );
+    let rows = query.bind(worker_id.as_str()).bind(top).fetch_all(conn).await?;
+    rows.iter().map(|row| parsed(row, "id")).collect()
+}
+
+/// The snapshots that are on record as lying in a store first of all, but for those that are being deleted.
+pub(crate) async fn in_store(conn: &mut AnyConnection, store_id: &StoreId) -> Result<Vec<SnapshotId>> {
+    let query =
+        sqlx::query("SELECT id FROM snapshots WHERE store_id = $1 AND status <> 'deleting' ORDER BY id");
+    let rows = query.bind(store_id.as_str()).fetch_all(conn).await?;
+    rows.iter().map(|row| parsed(row, "id")).collect()
+}
+
+/// The snapshots of which a copy is on record as lying in a store; also where that is all that is left of them.
+pub(crate) async fn copies_in(conn: &mut AnyConnection, store_id: &StoreId) -> Result<Vec<SnapshotId>> {
+    let query = sqlx::query(
+        "SELECT c.snapshot_id FROM snapshot_copies c LEFT JOIN snapshots n ON n.id = c.snapshot_id
+         WHERE c.store_id = $1 AND COALESCE(n.status, '') <> 'deleting' ORDER BY c.snapshot_id",
+    );
+    let rows = query.bind(store_id.as_str()).fetch_all(conn).await?;
+    rows.iter().map(|row| parsed(row, "snapshot_id")).collect()
 }
 
 /// Whether a job is under way that has not told yet what it made.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use xvault_core::snapshot::Locator;
-use xvault_core::{JobId, SnapshotId, SnapshotKey, StoreId};
+use xvault_core::{JobId, SnapshotId, SnapshotKey, StoreId, TenantId};
 
 use super::{Result, instant, parsed};
 
@@ -111,6 +111,20 @@ pub(crate) async fn settle(
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// A copy turned out not to be there. Gives whose it was; None when it is not on record.
+pub(crate) async fn forget(
+    conn: &mut AnyConnection,
+    id: &SnapshotId,
+    store_id: &StoreId,
+) -> Result<Option<TenantId>> {
+    let query = sqlx::query(
+        "DELETE FROM snapshot_copies WHERE snapshot_id = $1 AND store_id = $2 RETURNING tenant_id",
+    )
+    .bind(id.as_str())
+    .bind(store_id.as_str());
+    query.fetch_optional(conn).await?.map(|row| parsed(&row, "tenant_id")).transpose()
 }
 
 /// The copies in these stores stay without their snapshot.

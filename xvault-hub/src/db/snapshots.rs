@@ -16,7 +16,7 @@ use super::newest::Newest;
 use super::workers::S3;
 use super::{Error, Page, Result, Scope, instant, instant_opt, json, parsed, parsed_opt};
 
-pub(crate) use due::{Due, Habit, ask_for_check, due, habits};
+pub(crate) use due::{Due, Habit, ask_for_check, bytes_asked_for, due, habits};
 pub(crate) use keeping::{
     begin_deletion, half_deleted, hold, mark_deleting, release, tenant_is_disabled, unmark_deleting,
 };

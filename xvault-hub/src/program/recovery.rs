@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use xvault_core::secret::{ExposeSecret as _, SecretString};
 use xvault_core::service::Environment;
-use xvault_core::{Identity, Recipient, SnapshotId, WorkerId, seal};
+use xvault_core::{Identity, Recipient, SnapshotId, StoreId, WorkerId, seal};
 use zeroize::Zeroizing;
 
 use super::commands::{FEW, print, say};
@@ -61,6 +61,9 @@ pub(super) struct StoreArgs {
     /// The worker whose disk the directory lies on; without it, the one that made each snapshot
     #[arg(long, value_name = "ID")]
     worker: Option<WorkerId>,
+    /// The id of the hub's store, where several of them have that bucket and prefix
+    #[arg(long, value_name = "ID")]
+    hub_store: Option<StoreId>,
     /// Read what `xvault snapshots --json` printed on another machine; - is standard input
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
@@ -145,7 +148,7 @@ fn opened(args: &ImportArgs) -> anyhow::Result<SecretString> {
 
 impl StoreArgs {
     fn place(&self) -> Place {
-        Place::of_store(&self.store, self.worker.clone())
+        Place::of_store(&self.store, self.worker.clone()).known_as(self.hub_store.clone())
     }
 
     fn found(&self) -> anyhow::Result<Vec<Found>> {
@@ -172,6 +175,9 @@ pub(super) async fn rebuild(args: &RebuildArgs, environment: &Environment) -> an
         "{} snapshots, {} sources and {} tenants were added, {} snapshots were on record already",
         done.snapshots, done.sources, done.tenants, done.known
     ))?;
+    if done.copies > 0 {
+        print(&format!("{} copies of snapshots that lie elsewhere were added", done.copies))?;
+    }
     if !done.without_identity.is_empty() {
         say(&format!(
             "no identity is here for what was backed up of: {}; bring it back with `xvault-hub keys import`",
@@ -196,8 +202,16 @@ pub(super) async fn reconcile(args: &ReconcileArgs, environment: &Environment) -
     for id in &orphans.without_record {
         print(&format!("{id}  no record: `rebuild` puts it on record, `--delete {id}` removes its bytes"))?;
     }
+    for id in &orphans.elsewhere {
+        print(&format!("{id}  on record elsewhere: `rebuild` puts a copy in a bucket on record"))?;
+    }
     for id in &orphans.without_bytes {
         print(&format!("{id}  no bytes: `--delete {id}` removes its record"))?;
+    }
+    for id in &orphans.copies_without_bytes {
+        print(&format!(
+            "{id}  no bytes of its copy: `--delete {id}` removes the copy's record, and it is made anew"
+        ))?;
     }
     for (id, reason) in &orphans.damaged {
         print(&format!("{id}  damaged: {reason}"))?;
@@ -207,6 +221,8 @@ pub(super) async fn reconcile(args: &ReconcileArgs, environment: &Environment) -
             forget(&args.store, id)?;
         } else if orphans.without_bytes.contains(id) {
             recovery::forget_record(&db, id).await?;
+        } else if orphans.copies_without_bytes.contains(id) {
+            recovery::forget_copy(&db, id, &args.store.place()).await?;
         } else {
             bail!("{id} is none of those without a record or without bytes: nothing more was deleted");
         }

@@ -5,8 +5,8 @@ use xvault_core::secret::{ExposeSecret as _, SecretString};
 use xvault_core::{Identity, Manifest, SnapshotKey};
 use xvault_hub::Keys;
 use xvault_hub::recovery::{
-    Found, ImportedKeys, Orphans, Place, RecoveryError, export_keys, forget_record, import_keys, orphans,
-    rebuild,
+    Found, ImportedKeys, Orphans, Place, RecoveryError, export_keys, forget_copy, forget_record, import_keys,
+    orphans, rebuild,
 };
 use xvault_testkit::samples;
 
@@ -172,6 +172,132 @@ async fn snapshots_of_a_bucket_come_back_into_its_store(world: World) {
     assert_eq!((found.matching, found.without_bytes.len()), (1, 0));
 }
 
+/// A store of the hub in a bucket, of this tenant or of the platform.
+async fn bucket(world: &World, id: &str, tenant: Option<&str>) {
+    sqlx::query(
+        r#"INSERT INTO stores (id, tenant_id, name, kind, config, created_at, updated_at)
+           VALUES ($1, $2, $1, 's3', '{"bucket":"second","prefix":"copies"}', 0, 0)"#,
+    )
+    .bind(id)
+    .bind(tenant)
+    .execute(&world.database.sql().await)
+    .await
+    .unwrap();
+}
+
+fn second() -> Place {
+    Place::of_store("s3://second/copies", None)
+}
+
+async fn what_is_on_record_elsewhere_gets_a_second_place_in_a_bucket(world: World) {
+    bucket(&world, "s2", None).await;
+    let found = [sound(&stranger())];
+    let told = orphans(&world.db, &found, &second()).await.unwrap();
+    assert_eq!((told.without_record.len(), told.elsewhere.len()), (1, 0));
+    rebuild(&world.db, &world.keys, &found, &directory()).await.unwrap();
+    let told = orphans(&world.db, &found, &second()).await.unwrap();
+    assert_eq!((told.elsewhere, told.matching), (vec!["lost-snapshot".parse().unwrap()], 0));
+    let done = rebuild(&world.db, &world.keys, &found, &second()).await.unwrap();
+    assert_eq!((done.snapshots, done.copies, done.known, done.left_out.len()), (0, 1, 0, 0));
+    let done = rebuild(&world.db, &world.keys, &found, &second()).await.unwrap();
+    assert_eq!((done.snapshots, done.copies, done.known), (0, 0, 1), "doing it again changes nothing");
+    let done = rebuild(&world.db, &world.keys, &found, &directory()).await.unwrap();
+    assert_eq!((done.copies, done.known), (0, 1), "it still lies where it lay");
+    let snapshot = world.operator.get("/api/v1/snapshots/lost-snapshot").await.expect(200);
+    let key = "copies/tenants/lost-tenant/sources/lost-source/snapshots/lost-snapshot";
+    assert_eq!(snapshot["storage_backend"], "local_fs");
+    assert_eq!(
+        (&snapshot["locators"][1]["bucket"], &snapshot["locators"][1]["object_key"]),
+        (&json!("second"), &json!(key))
+    );
+
+    // A copy that is lost is told apart from a snapshot that is lost.
+    let told = orphans(&world.db, &[], &second()).await.unwrap();
+    let expected =
+        Orphans { copies_without_bytes: vec!["lost-snapshot".parse().unwrap()], ..Orphans::default() };
+    assert_eq!(told, expected);
+    let id = "lost-snapshot".parse().unwrap();
+    assert!(forget_copy(&world.db, &id, &second()).await.unwrap());
+    assert!(!forget_copy(&world.db, &id, &second()).await.unwrap());
+    let snapshot = world.operator.get("/api/v1/snapshots/lost-snapshot").await.expect(200);
+    assert_eq!(snapshot["locators"].as_array().unwrap().len(), 1, "{snapshot}");
+    let event = world.operator.get("/api/v1/audit-events?action=snapshot.forget_copy").await.expect(200);
+    assert_eq!(event["audit_events"][0]["details"]["store_id"], "s2");
+}
+
+async fn only_a_bucket_can_be_a_second_place(world: World) {
+    bucket(&world, "s2", None).await;
+    rebuild(&world.db, &world.keys, &[sound(&stranger())], &second()).await.unwrap();
+    let done = rebuild(&world.db, &world.keys, &[sound(&stranger())], &directory()).await.unwrap();
+    assert_eq!((done.snapshots, done.copies, done.known), (0, 0, 0));
+    assert!(done.left_out[0].1.contains("lying elsewhere"), "{done:?}");
+}
+
+async fn a_record_is_not_taken_over_by_another_tenants_manifest(world: World) {
+    rebuild(&world.db, &world.keys, &[sound(&stranger())], &directory()).await.unwrap();
+    let before = world.operator.get("/api/v1/snapshots/lost-snapshot").await.expect(200);
+    let mut other = stranger();
+    other.tenant_id = "other-tenant".parse().unwrap();
+    let mut same_tenant = stranger();
+    same_tenant.source_id = "other-source".parse().unwrap();
+    for manifest in [other, same_tenant] {
+        let done = rebuild(&world.db, &world.keys, &[sound(&manifest)], &directory()).await.unwrap();
+        assert_eq!((done.snapshots, done.known, done.tenants, done.sources), (0, 0, 0, 0));
+        assert!(done.left_out[0].1.contains("for another source"), "{done:?}");
+    }
+    assert_eq!(world.operator.get("/api/v1/snapshots/lost-snapshot").await.expect(200), before);
+    assert_eq!(world.operator.get("/api/v1/tenants/other-tenant").await.status, 404);
+}
+
+async fn a_tenants_own_store_brings_back_its_own_snapshots_alone(world: World) {
+    let acme = world.tenant("acme").await;
+    bucket(&world, "s2", Some(&acme.id)).await;
+    let mut own = stranger();
+    own.tenant_id = acme.id.parse().unwrap();
+    own.snapshot_id = "own-snapshot".parse().unwrap();
+    let done = rebuild(&world.db, &world.keys, &[sound(&stranger()), sound(&own)], &second()).await.unwrap();
+    assert_eq!((done.snapshots, done.tenants), (1, 0));
+    let (id, reason) = &done.left_out[0];
+    assert!(id.as_str() == "lost-snapshot" && reason.contains(&acme.id), "{done:?}");
+    assert_eq!(world.operator.get("/api/v1/tenants/lost-tenant").await.status, 404);
+}
+
+async fn of_two_stores_with_the_same_bucket_one_must_be_named(world: World) {
+    bucket(&world, "s2", None).await;
+    bucket(&world, "s3", None).await;
+    let found = [sound(&stranger())];
+    for error in [
+        rebuild(&world.db, &world.keys, &found, &second()).await.unwrap_err(),
+        orphans(&world.db, &found, &second()).await.unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("--hub-store: s2, s3"), "{error}");
+    }
+    let named = second().known_as(Some("s3".parse().unwrap()));
+    rebuild(&world.db, &world.keys, &found, &named).await.unwrap();
+    let snapshot = world.operator.get("/api/v1/snapshots/lost-snapshot").await.expect(200);
+    assert_eq!(snapshot["store_id"], "s3");
+    let other = second().known_as(Some("s2".parse().unwrap()));
+    assert_eq!(orphans(&world.db, &found, &named).await.unwrap().matching, 1);
+    assert_eq!(orphans(&world.db, &found, &other).await.unwrap().elsewhere.len(), 1);
+}
+
+async fn an_export_that_claims_the_id_of_another_tenants_key_changes_nothing(world: World) {
+    let (acme, umbrella) = (world.tenant("acme").await, world.tenant("umbrella").await);
+    let file = export_keys(&world.db, &world.keys).await.unwrap();
+    // The key of acme is told to be umbrella's, and to be another one.
+    let (new, text) = (Identity::generate(), file.expose_secret().to_owned());
+    let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    let at = lines.iter().position(|line| line.contains(&acme.public_key)).unwrap();
+    lines[at] =
+        lines[at].replace(&acme.id, &umbrella.id).replace(&acme.public_key, &new.recipient().to_string());
+    lines[at + 1] = new.to_secret().expose_secret().to_owned();
+    let forged = SecretString::from(lines.join("\n"));
+    let error = import_keys(&world.db, &world.keys, &forged).await.unwrap_err();
+    assert!(error.to_string().contains("another key has the id"), "{error}");
+    let after = export_keys(&world.db, &world.keys).await.unwrap();
+    assert_eq!(after.expose_secret(), file.expose_secret());
+}
+
 async fn bytes_without_record_and_records_without_bytes_are_told_apart(world: World) {
     let acme = world.tenant("acme").await;
     let (_, source) = ssh_source(&acme.admin).await;
@@ -191,6 +317,8 @@ async fn bytes_without_record_and_records_without_bytes_are_told_apart(world: Wo
     let expected = Orphans {
         without_record: vec!["lost-snapshot".parse().unwrap()],
         without_bytes: vec![gone.parse().unwrap()],
+        elsewhere: Vec::new(),
+        copies_without_bytes: Vec::new(),
         damaged: vec![("cut".parse().unwrap(), "cut".into())],
         matching: 1,
     };
@@ -213,5 +341,11 @@ on_both_engines!(
     a_rebuilt_source_is_enabled_once_somebody_says_where_it_is,
     what_can_not_be_put_on_record_is_told,
     snapshots_of_a_bucket_come_back_into_its_store,
+    what_is_on_record_elsewhere_gets_a_second_place_in_a_bucket,
+    only_a_bucket_can_be_a_second_place,
+    a_record_is_not_taken_over_by_another_tenants_manifest,
+    a_tenants_own_store_brings_back_its_own_snapshots_alone,
+    of_two_stores_with_the_same_bucket_one_must_be_named,
+    an_export_that_claims_the_id_of_another_tenants_key_changes_nothing,
     bytes_without_record_and_records_without_bytes_are_told_apart,
 );

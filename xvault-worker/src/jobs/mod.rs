@@ -35,6 +35,7 @@ use crate::hub::{self, Backoff, Hub};
 use crate::lease::{self, Lease, Stop};
 use crate::metrics::Metrics;
 use crate::report::{self, Report, Wire};
+use crate::scratch::ScratchServers;
 use fault::Fault;
 use place::Place;
 use source::Doors;
@@ -60,6 +61,7 @@ pub(crate) struct Tools {
     pub(crate) hub: Hub,
     pub(crate) store: FsStore,
     pub(crate) doors: Doors,
+    pub(crate) scratch: ScratchServers,
     pub(crate) min_free: u64,
     pub(crate) metrics: Metrics,
     /// Cancelled when running jobs are to be handed back.
@@ -601,6 +603,7 @@ mod tests {
                 storage_base: dir.to_owned(),
                 database_tools: ToolOptions::default(),
             },
+            scratch: ScratchServers::default(),
             min_free: 0,
             metrics: Metrics::new(),
             give_up: cancel.clone(),

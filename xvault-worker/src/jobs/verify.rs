@@ -3,6 +3,8 @@
 //! Damage is what a verification is for, so finding it is a job done. Only where the store could not be asked, or the identities
 //! are not those that the snapshot is encrypted to, nothing is known: then the job fails, and says nothing of the snapshot.
 
+mod dumps;
+
 use std::error::Error as StdError;
 use std::io;
 
@@ -11,11 +13,12 @@ use xvault::connectors::{Control, Error as ConnectorError};
 use xvault::core::error::chain;
 use xvault::core::protocol::{Finding, MAX_LOG_MESSAGE, StoreAccess, TaskResult, VerifyDepth, VerifyTask};
 use xvault::core::{Identity, SnapshotKey};
-use xvault::{Store, VerifyOptions};
+use xvault::{Snapshot, Store, VerifyOptions};
 
 use super::Tools;
 use super::fault::Fault;
 use crate::log_buffer::shorten;
+use dumps::{Stop, load_all};
 
 /// What Linux says of a sector that can't be read.
 const EIO: i32 = 5;
@@ -28,35 +31,47 @@ pub(super) async fn run(tools: &Tools, task: &VerifyTask, control: &Control) -> 
         identities.extend(tools.doors.identities(sealed)?);
     }
     let on_own_disk = task.store == StoreAccess::LocalFs;
-    let finding = match check(&*store, task, identities, control).await {
+    let finding = match check(tools, &*store, task, identities, control).await {
         Ok(finding) => finding,
-        Err(error) if is_damage(&error, on_own_disk) => {
+        Err(Stop::Damaged(damage)) => damaged(&damage),
+        Err(Stop::Server(fault)) => return Err(fault),
+        Err(Stop::Snapshot(error)) if is_damage(&error, on_own_disk) => {
             no_empty_store(&*store, &error, control).await?;
-            Finding::Damaged { damage: shorten(&chain(&error), MAX_LOG_MESSAGE) }
+            damaged(&chain(&error))
         }
-        Err(error) => return Err(fault(error)),
+        Err(Stop::Snapshot(error)) => return Err(fault(error)),
     };
     Ok(TaskResult::Verify { depth: task.depth, finding })
 }
 
+fn damaged(damage: &str) -> Finding {
+    Finding::Damaged { damage: shorten(damage, MAX_LOG_MESSAGE) }
+}
+
 async fn check(
+    tools: &Tools,
     store: &dyn Store,
     task: &VerifyTask,
     identities: Vec<Identity>,
     control: &Control,
-) -> Result<Finding, xvault::Error> {
+) -> Result<Finding, Stop> {
     let key = &task.snapshot;
     let options = VerifyOptions::default().control(control.clone());
+    let mut databases = None;
     let report = match task.depth {
         VerifyDepth::Quick => xvault::verify(store, key, &options).await?,
         VerifyDepth::Deep => {
             inside(store, key, control, xvault::verify(store, key, &options.identities(identities))).await?
         }
         VerifyDepth::RestoreTest => {
-            inside(store, key, control, xvault::restore_test(store, key, identities, control)).await?
+            let test = xvault::restore_test(store, key, identities.clone(), control);
+            let report = inside(store, key, control, test).await?;
+            let snapshot = Snapshot::open(store, key, identities).await?;
+            databases = load_all(tools, &snapshot, control).await?;
+            report
         }
     };
-    Ok(Finding::Ok { entries: report.entries, bytes: report.bytes })
+    Ok(Finding::Ok { entries: report.entries, bytes: report.bytes, databases })
 }
 
 /// A look inside with identities that do not fit: a damaged head of a file looks like that, too, and its hash tells which it is.

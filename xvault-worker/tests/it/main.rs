@@ -10,6 +10,7 @@ mod jobs;
 mod program;
 mod queue;
 mod redis_server;
+mod scratch;
 mod support;
 mod trouble;
 mod verify;

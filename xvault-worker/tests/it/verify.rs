@@ -9,6 +9,10 @@ use xvault::core::protocol::{
 use xvault::core::secret::ExposeSecret;
 use xvault::core::{Disposition, Identity, JobId, JobStatus, SnapshotKey};
 
+use serde_json::json;
+use xvault_testkit::forge::{Crafted, Forged};
+use xvault_testkit::samples;
+
 use crate::support::{Bench, eventually, key_of};
 
 const DEPTHS: [VerifyDepth; 3] = VerifyDepth::ALL;
@@ -106,10 +110,14 @@ fn flipped(at: usize) -> impl FnOnce(Vec<u8>) -> Option<Vec<u8>> {
 #[tokio::test]
 async fn a_sound_snapshot_is_sound_at_every_depth() {
     let scene = Scene::set().await;
-    let Finding::Ok { entries: 0, bytes } = scene.found(VerifyDepth::Quick).await else { panic!() };
+    let Finding::Ok { entries: 0, bytes, databases: None } = scene.found(VerifyDepth::Quick).await else {
+        panic!()
+    };
     let stored = |name| fs::metadata(scene.file(name)).unwrap().len();
     assert_eq!(bytes, stored("backup.tar.zst.enc") + stored("index.zst.enc"));
-    let Finding::Ok { entries, bytes } = scene.found(VerifyDepth::RestoreTest).await else { panic!() };
+    let Finding::Ok { entries, bytes, databases: None } = scene.found(VerifyDepth::RestoreTest).await else {
+        panic!()
+    };
     // Directories above the content are entries, too.
     assert!(entries >= 4 && bytes == 5000, "{entries} {bytes}");
     let Finding::Ok { entries: checked, .. } = scene.found(VerifyDepth::Deep).await else { panic!() };
@@ -155,5 +163,46 @@ async fn an_identity_that_does_not_fit_says_nothing_of_a_snapshot() {
     for depth in [VerifyDepth::Deep, VerifyDepth::RestoreTest] {
         let job_id = scene.begin(depth, scene.sealed(&Identity::generate()));
         assert_eq!(scene.failure(&job_id).await, ("wrong_identity".to_owned(), Disposition::Permanent));
+    }
+}
+
+/// A snapshot with two files and a link, which leads to `b` in the artifact and to `told` in the index; every hash fits.
+fn with_link(kind: &str, told: &str) -> Forged {
+    let mut crafted = Crafted::default();
+    crafted.file("a", b"one").file("b", b"two");
+    let (flag, count) = match kind {
+        "symlink" => (b'2', &mut crafted.totals.symlinks),
+        _ => (b'1', &mut crafted.totals.hardlinks),
+    };
+    *count += 1;
+    crafted.tar("link", flag, b"", "b").line("link", 1, &json!({"kind": kind, "target": told}));
+    crafted.finish()
+}
+
+/// Somebody who has the tenant's recipient, which is no secret, can write a whole snapshot anew. What they must not manage is that the
+/// artifact and the index tell two stories.
+#[tokio::test]
+async fn a_link_that_leads_elsewhere_than_the_index_says_is_damage_although_every_hash_fits() {
+    let bench = Bench::start().await;
+    let mut scene = Scene { key: samples::key(), bench };
+    let (store, recipient) = (scene.bench.storage(), scene.bench.identity.recipient());
+    for kind in ["symlink", "hardlink"] {
+        let honest = with_link(kind, "b");
+        scene.key = honest.key.clone();
+        honest.commit(&store, &recipient);
+        for depth in DEPTHS {
+            let found = scene.found(depth).await;
+            assert!(matches!(found, Finding::Ok { .. }), "{kind}, {depth}: {found:?}");
+        }
+        let lying = with_link(kind, "a");
+        scene.key = lying.key.clone();
+        lying.commit(&store, &recipient);
+        assert!(matches!(scene.found(VerifyDepth::Quick).await, Finding::Ok { .. }), "hashes fit");
+        for depth in [VerifyDepth::Deep, VerifyDepth::RestoreTest] {
+            let Finding::Damaged { damage } = scene.found(depth).await else {
+                panic!("{depth} did not find the {kind}")
+            };
+            assert!(damage.contains("`link`") && damage.contains("backup.tar.zst.enc"), "{damage}");
+        }
     }
 }

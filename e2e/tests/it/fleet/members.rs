@@ -99,8 +99,12 @@ impl HubProgram {
 
     /// As [`HubProgram::start_again`], on another database.
     pub(crate) fn start_on(&mut self, database: &str) {
-        let set = self.env.iter_mut().find(|(name, _)| name == "DATABASE_URL");
-        database.clone_into(&mut set.expect("a hub has a database").1);
+        self.start_with(&[("DATABASE_URL", database)]);
+    }
+
+    /// As [`HubProgram::start_again`], with some of its settings changed from now on.
+    pub(crate) fn start_with(&mut self, changes: &[(&str, &str)]) {
+        self.env = changed(&self.env, changes);
         self.start_again();
     }
 }

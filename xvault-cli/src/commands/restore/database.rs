@@ -1,8 +1,5 @@
 //! `xvault restore --to postgres://…` or `mysql://…`: a dump into a database.
 
-use std::ops::ControlFlow;
-use std::sync::mpsc;
-
 use serde_json::json;
 use xvault::connectors::Control;
 use xvault::core::{DatabaseTarget, EntryPath, Phase};
@@ -53,17 +50,7 @@ pub(super) async fn run(
 
 /// The dump of a snapshot that has just one.
 async fn only_dump(snapshot: &Snapshot<'_>) -> anyhow::Result<EntryPath> {
-    let (sender, dumps) = mpsc::channel();
-    let visit = move |entry: xvault::ArchiveEntry| {
-        let is_dump = entry.entry.path.as_bytes().starts_with(b"database/");
-        if is_dump && sender.send(entry.entry.path).is_err() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
-    };
-    snapshot.entries(visit).await?;
-    let mut dumps = dumps.into_iter();
+    let mut dumps = snapshot.dumps(2).await?.into_iter();
     match (dumps.next(), dumps.next()) {
         (Some(dump), None) => Ok(dump),
         (None, _) => {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::DumpReader;
 use crate::database::Reach;
-use crate::database::complaint::understood;
+use crate::database::complaint::{of_a_dump, understood};
 use crate::source::dump::Lines;
 use crate::ssh::ExecEvent;
 use crate::tool::{Call, Input, Running};
@@ -26,12 +26,12 @@ pub(super) async fn feed(
     control: &Control,
 ) -> Result<u64, Error> {
     call.takes_input = true;
-    let mut tool = control.run(reach.run(call)).await?;
+    let mut tool = control.run(reach.run(call)).await.map_err(|error| understood(error, reach))?;
     let fed = control.run(converse(&mut tool, frame, dump, control)).await;
     if fed.is_err() {
         tool.stop().await;
     }
-    fed.map_err(|error| understood(error, reach))
+    fed.map_err(|error| of_a_dump(error, reach))
 }
 
 async fn converse(

@@ -1,8 +1,10 @@
 //! Dumps into MySQL and MariaDB, by their client.
 
+use jiff::Timestamp;
 use xvault_core::source::MysqlTarget;
 
 use super::feed::{Frame, feed};
+use super::scratch::{PREFIX, is_left_over, too_mighty};
 use super::{DumpReader, Format, Found, Loaded, Trial, unfit};
 use crate::database::mysql::Mysql;
 use crate::database::{DatabaseLogin, unhex};
@@ -14,6 +16,10 @@ const HEAD: usize = 512;
 
 /// How the first line of MariaDB's dumps begins. Other clients stumble over it; ours take no commands from a dump anyway.
 const SANDBOX: &[u8] = b"/*M!999999\\- ";
+
+/// What lets an account read and write the server's files, or do everything.
+const MIGHT: &str =
+    "SELECT COUNT(*) FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE IN ('FILE', 'SUPER')";
 
 /// So many tables are counted with one statement.
 const TABLES_AT_ONCE: usize = 200;
@@ -58,17 +64,45 @@ fn client(mysql: &Mysql, database: &str) -> Call {
     call
 }
 
+/// The server, with a scratch database of this name as what is loaded into.
+pub(super) fn scratch(server: &MysqlTarget, name: String) -> MysqlTarget {
+    MysqlTarget { database: name, create: true, overwrite: false, ..server.clone() }
+}
+
 pub(super) async fn trial(
     target: &MysqlTarget,
-    login: &DatabaseLogin,
+    (login, any_account): (&DatabaseLogin, bool),
     dump: DumpReader,
     control: &Control,
 ) -> Result<Trial, Error> {
+    let mysql = control.run(Mysql::connect(&target.server(), login)).await?;
+    if !any_account && number(&control.run(mysql.query(MIGHT)).await?) != Some(0) {
+        return Err(too_mighty(&mysql.reach.account()));
+    }
     let loaded = load(target, login, dump, control).await?;
-    let mysql = Mysql::connect(&target.server(), login).await?;
     let counted = control.run(count(&mysql, &target.database, loaded.bytes)).await;
-    remove(&mysql, &target.database).await?;
+    tidy_up(&mysql, &target.database, control).await;
     counted
+}
+
+pub(super) async fn sweep(
+    server: &MysqlTarget,
+    login: &DatabaseLogin,
+    before: Timestamp,
+) -> Result<u64, Error> {
+    let mysql = Mysql::connect(&server.server(), login).await?;
+    // The server would drop one that is being loaded into.
+    let sql = format!(
+        "SELECT HEX(SCHEMA_NAME) FROM information_schema.SCHEMATA WHERE LEFT(SCHEMA_NAME, {}) = '{PREFIX}' \
+         AND SCHEMA_NAME NOT IN (SELECT DB FROM information_schema.PROCESSLIST WHERE DB IS NOT NULL)",
+        PREFIX.len()
+    );
+    let names = mysql.query(&sql).await?;
+    let mut dropped = 0;
+    for name in names.iter().filter_map(|row| unhex(row.first()?)).filter(|name| is_left_over(name, before)) {
+        dropped += u64::from(remove(&mysql, &name).await.is_ok());
+    }
+    Ok(dropped)
 }
 
 async fn count(mysql: &Mysql, database: &str, dump_bytes: u64) -> Result<Trial, Error> {

@@ -1,11 +1,13 @@
 //! Dumps into PostgreSQL: `pg_restore` for the custom format, `psql` for SQL.
 
+use jiff::Timestamp;
 use xvault_core::source::PostgresTarget;
 
 use super::feed::{Frame, feed};
+use super::scratch::{PREFIX, is_left_over, too_mighty};
 use super::{DumpReader, Format, Found, Loaded, Trial, unfit};
-use crate::database::DatabaseLogin;
 use crate::database::postgres::Postgres;
+use crate::database::{DatabaseLogin, unhex};
 use crate::tool::Call;
 use crate::{Control, Error};
 
@@ -16,11 +18,17 @@ const HEAD: usize = 4096;
 const THINGS: &str = "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'";
 
-/// Tables, all their rows, and the size of the database.
-const COUNTS: &str = "SELECT count(*), coalesce(sum((xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM \
-    %I.%I', n.nspname, c.relname), false, true, '')))[1]::text::bigint), 0), pg_database_size(current_database()) \
+/// The names of all tables that hold rows, quoted, in hexadecimal; a partitioned table's rows are in its parts.
+const TABLES: &str = "SELECT encode(convert_to(format('%I.%I', n.nspname, c.relname), 'UTF8'), 'hex') \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'";
+
+/// What lets an account run programs of the server, or read and write its files.
+const MIGHT: &str = "SELECT rolname FROM pg_catalog.pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER') AND (rolsuper OR \
+    rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files'))";
+
+/// So many tables are counted with one statement: each takes a lock.
+const TABLES_AT_ONCE: usize = 200;
 
 pub(super) async fn load(
     target: &PostgresTarget,
@@ -46,24 +54,60 @@ pub(super) async fn load(
     }
 }
 
+/// The server, with a scratch database of this name as what is loaded into.
+pub(super) fn scratch(server: &PostgresTarget, name: String) -> PostgresTarget {
+    PostgresTarget { database: name, create: true, overwrite: false, keep_owner: false, ..server.clone() }
+}
+
 pub(super) async fn trial(
     target: &PostgresTarget,
-    login: &DatabaseLogin,
+    (login, any_account): (&DatabaseLogin, bool),
     dump: DumpReader,
     control: &Control,
 ) -> Result<Trial, Error> {
-    let loaded = load(target, login, dump, control).await?;
-    let postgres = connect(target, login).await?;
-    let counted = control.run(postgres.query(&target.database, COUNTS)).await;
-    remove(&postgres, &target.database).await?;
-    let rows = counted?;
-    let field = |at: usize| rows.first().and_then(|row| row.get(at)).and_then(|text| text.parse().ok());
-    match (field(0), field(1), field(2)) {
-        (Some(tables), Some(rows), Some(database_bytes)) => {
-            Ok(Trial { tables, rows, dump_bytes: loaded.bytes, database_bytes })
-        }
-        _ => Err(postgres.nonsense("the count of its tables is no number")),
+    let postgres = control.run(connect(target, login)).await?;
+    if !any_account && !control.run(postgres.query(postgres.home(), MIGHT)).await?.is_empty() {
+        return Err(too_mighty(&postgres.reach.account()));
     }
+    let loaded = load(target, login, dump, control).await?;
+    let counted = control.run(count(&postgres, &target.database, loaded.bytes)).await;
+    tidy_up(&postgres, &target.database, control).await;
+    counted
+}
+
+async fn count(postgres: &Postgres, database: &str, dump_bytes: u64) -> Result<Trial, Error> {
+    let names: Vec<String> =
+        postgres.query(database, TABLES).await?.iter().filter_map(|row| unhex(row.first()?)).collect();
+    let rows = postgres.query(database, "SELECT pg_database_size(current_database())").await?;
+    let database_bytes = number(&rows).unwrap_or_default();
+    let mut trial = Trial { tables: names.len() as u64, rows: 0, dump_bytes, database_bytes };
+    for names in names.chunks(TABLES_AT_ONCE) {
+        let counts = names.iter().map(|name| format!("SELECT count(*) AS n FROM ONLY {name}"));
+        let sql = format!("SELECT sum(n) FROM ({}) AS t", counts.collect::<Vec<_>>().join(" UNION ALL "));
+        let rows = postgres.query(database, &sql).await?;
+        trial.rows += number(&rows).ok_or_else(|| postgres.nonsense("the count of its rows is no number"))?;
+    }
+    Ok(trial)
+}
+
+pub(super) async fn sweep(
+    server: &PostgresTarget,
+    login: &DatabaseLogin,
+    before: Timestamp,
+) -> Result<u64, Error> {
+    let postgres = connect(server, login).await?;
+    let sql = format!("SELECT datname FROM pg_catalog.pg_database WHERE starts_with(datname, '{PREFIX}')");
+    let names = postgres.query(postgres.home(), &sql).await?;
+    let mut dropped = 0;
+    for name in names.iter().filter_map(|row| row.first()).filter(|name| is_left_over(name, before)) {
+        // The server drops none that somebody is connected to.
+        dropped += u64::from(remove(&postgres, name).await.is_ok());
+    }
+    Ok(dropped)
+}
+
+fn number(rows: &[Vec<String>]) -> Option<u64> {
+    rows.first()?.first()?.parse().ok()
 }
 
 /// Through a usual database; or through the target itself, where its user may connect to no other.
@@ -81,8 +125,7 @@ async fn look(postgres: &Postgres, name: &str) -> Result<Found, Error> {
     if postgres.query(postgres.home(), &sql).await?.is_empty() {
         return Ok(Found::Missing);
     }
-    let rows = postgres.query(name, THINGS).await?;
-    let count = rows.first().and_then(|row| row.first()).and_then(|count| count.parse().ok());
+    let count = number(&postgres.query(name, THINGS).await?);
     count.map(Found::Tables).ok_or_else(|| postgres.nonsense("the count of its tables is no number"))
 }
 

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use serde::Deserialize;
 use xvault_core::snapshot::Locator;
-use xvault_core::{Manifest, SnapshotId, SnapshotKey, SourceId, TenantId, WorkerId};
+use xvault_core::{Manifest, SnapshotId, SnapshotKey, SourceId, StoreId, TenantId, WorkerId};
 
 /// The longest line: a manifest has at most 1 MiB.
 const MAX_LINE: u64 = 4 << 20;
@@ -46,6 +46,8 @@ pub enum Place {
         bucket: String,
         /// What all keys begin with, without a `/` at either end.
         prefix: String,
+        /// The hub's name for it, where several of its stores look the same.
+        store_id: Option<StoreId>,
     },
 }
 
@@ -89,7 +91,8 @@ impl Place {
         match store.strip_prefix("s3://") {
             Some(place) => {
                 let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-                Self::Bucket { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() }
+                let (bucket, prefix) = (bucket.to_owned(), prefix.trim_matches('/').to_owned());
+                Self::Bucket { bucket, prefix, store_id: None }
             }
             None => {
                 let path = std::path::absolute(store).unwrap_or_else(|_| store.into());
@@ -98,18 +101,12 @@ impl Place {
         }
     }
 
-    /// What the places of all its snapshots begin with.
-    pub(super) fn top(&self, made_by: &WorkerId) -> Locator {
+    /// The same, which the hub knows by this id.
+    #[must_use]
+    pub fn known_as(self, id: Option<StoreId>) -> Self {
         match self {
-            Self::Directory { path, worker_id } => Locator::LocalFs {
-                worker_id: worker_id.as_ref().unwrap_or(made_by).clone(),
-                local_path: format!("{}/tenants/", path.trim_end_matches('/')),
-            },
-            Self::Bucket { bucket, prefix } => {
-                let object_key =
-                    if prefix.is_empty() { "tenants/".to_owned() } else { format!("{prefix}/tenants/") };
-                Locator::S3 { bucket: bucket.clone(), object_key, etag: None }
-            }
+            Self::Bucket { bucket, prefix, .. } => Self::Bucket { bucket, prefix, store_id: id },
+            directory => directory,
         }
     }
 
@@ -120,7 +117,7 @@ impl Place {
                 worker_id: worker_id.as_ref().unwrap_or(made_by).clone(),
                 local_path: format!("{}/{}", path.trim_end_matches('/'), key.prefix()),
             },
-            Self::Bucket { bucket, prefix } => {
+            Self::Bucket { bucket, prefix, .. } => {
                 let object_key = match prefix.as_str() {
                     "" => key.prefix(),
                     prefix => format!("{prefix}/{}", key.prefix()),

@@ -5,16 +5,18 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::AnyConnection;
 use xvault_core::snapshot::Locator;
-use xvault_core::{Manifest, ReadBack, S3Settings, SnapshotId, StoreId};
+use xvault_core::{Manifest, ReadBack, SnapshotId};
 
 use super::listing::{Found, Place};
 use super::placeholder::placeholder;
+use super::stores::{KnownStore, store_of};
 use super::{RecoveryError, tenant_keys::ensure_tenant};
 use crate::app::audit::{Deed, record_by_system};
 use crate::app::kek;
 use crate::app::tenants::new_key;
+use crate::db::snapshots::{self, Snapshot, SnapshotStatus};
 use crate::db::sources::{self, Source, SourceStatus};
-use crate::db::{Scope, recovery, snapshots, tenant_keys};
+use crate::db::{Scope, recovery, snapshot_copies, tenant_keys};
 use crate::{Db, DbError, Keys};
 
 /// What a rebuild did, in lines for a person, and in numbers.
@@ -28,7 +30,9 @@ pub struct Rebuilt {
     pub sources: u64,
     /// Snapshots that were not there.
     pub snapshots: u64,
-    /// Snapshots that were on record already.
+    /// Snapshots that were on record as lying elsewhere, and have a second place now.
+    pub copies: u64,
+    /// Snapshots that were on record already, as lying there.
     pub known: u64,
     /// What is not on record now, and why.
     pub left_out: Vec<(SnapshotId, String)>,
@@ -41,14 +45,17 @@ pub struct Rebuilt {
 pub async fn rebuild(db: &Db, keys: &Keys, found: &[Found], place: &Place) -> Result<Rebuilt, RecoveryError> {
     let now = xvault_core::clock::now();
     kek::check(db, keys, now).await?;
-    let store_id = store_of(&mut *db.conn().await?, place).await?;
+    let store = store_of(&mut *db.conn().await?, place).await?;
     let mut done = Rebuilt::default();
     for one in found {
         match one {
             Found::Sound(manifest) => {
                 let mut tx = db.begin().await?;
-                let mut adding = Adding { conn: &mut tx, keys, now, done: &mut done };
-                adding.snapshot(manifest, place, store_id.as_ref()).await?;
+                let mut adding =
+                    Adding { conn: &mut tx, keys, now, place, store: store.as_ref(), done: &mut done };
+                if let Err(reason) = adding.snapshot(manifest).await? {
+                    done.left_out.push((manifest.snapshot_id.clone(), reason));
+                }
                 tx.commit().await.map_err(DbError::from)?;
             }
             Found::Damaged { snapshot_id, reason, .. } => {
@@ -60,49 +67,76 @@ pub async fn rebuild(db: &Db, keys: &Keys, found: &[Found], place: &Place) -> Re
     Ok(done)
 }
 
-/// The hub's name for a bucket.
-async fn store_of(conn: &mut AnyConnection, place: &Place) -> Result<Option<StoreId>, RecoveryError> {
-    let Place::Bucket { bucket, prefix } = place else { return Ok(None) };
-    for (id, config) in recovery::buckets(conn).await? {
-        let settings = serde_json::from_str::<S3Settings>(&config);
-        if settings.is_ok_and(|settings| settings.bucket == *bucket && settings.prefix == *prefix) {
-            return Ok(Some(id));
-        }
-    }
-    Err(RecoveryError::NoStore { bucket: bucket.clone(), prefix: prefix.clone() })
-}
-
 /// One snapshot on its way into the tables.
 struct Adding<'a> {
     conn: &'a mut AnyConnection,
     keys: &'a Keys,
     now: Timestamp,
+    place: &'a Place,
+    store: Option<&'a KnownStore>,
     done: &'a mut Rebuilt,
 }
 
+/// Whether something is on record now, or why not.
+type Added = Result<(), String>;
+
 impl Adding<'_> {
-    async fn snapshot(
-        &mut self,
-        manifest: &Manifest,
-        place: &Place,
-        store_id: Option<&StoreId>,
-    ) -> Result<(), RecoveryError> {
-        let known = snapshots::existing(self.conn, std::slice::from_ref(&manifest.snapshot_id)).await?;
-        if !known.is_empty() {
-            self.done.known += 1;
-            return Ok(());
+    async fn snapshot(&mut self, manifest: &Manifest) -> Result<Added, RecoveryError> {
+        // Whoever can write into a tenant's own store could put there what pretends to be another tenant's.
+        if let Some(owner) = self.store.and_then(|store| store.tenant_id.as_ref())
+            && *owner != manifest.tenant_id
+        {
+            return Ok(Err(format!("the store belongs to tenant {owner}, and it says to be of another one")));
         }
+        match snapshots::get(self.conn, &Scope::All, &manifest.snapshot_id).await {
+            Ok(record) => self.place_of(&record, manifest).await,
+            Err(DbError::NotFound) => self.new_snapshot(manifest).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn new_snapshot(&mut self, manifest: &Manifest) -> Result<Added, RecoveryError> {
         self.tenant(manifest).await?;
-        if let Err(reason) = self.source(manifest, store_id).await? {
-            self.done.left_out.push((manifest.snapshot_id.clone(), reason));
-            return Ok(());
+        if let Err(reason) = self.source(manifest).await? {
+            return Ok(Err(reason));
         }
-        let locator = place.locator(&manifest.key(), &manifest.worker_id);
+        let locator = self.place.locator(&manifest.key(), &manifest.worker_id);
         self.worker(manifest, &locator).await?;
         recovery::add_job(self.conn, manifest, self.now).await?;
+        let store_id = self.store.map(|store| &store.id);
         snapshots::insert(self.conn, manifest, (&locator, store_id), self.now).await?;
         self.done.snapshots += 1;
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// It is on record. Where that says that it lies elsewhere, this is its copy.
+    async fn place_of(&mut self, record: &Snapshot, manifest: &Manifest) -> Result<Added, RecoveryError> {
+        if (&record.tenant_id, &record.source_id) != (&manifest.tenant_id, &manifest.source_id) {
+            return Ok(Err("a snapshot of that id is on record for another source".to_owned()));
+        }
+        let locator = self.place.locator(&manifest.key(), &manifest.worker_id);
+        let lies_here = match (self.store, &locator) {
+            (Some(store), _) => record.store_id.as_ref() == Some(&store.id),
+            // Its path may be another one on the machine where it was listed.
+            (None, Locator::LocalFs { worker_id, .. }) => record.worker_id.as_ref() == Some(worker_id),
+            (None, _) => false,
+        };
+        let copies = snapshot_copies::of(self.conn, &record.id).await?;
+        let is_copy = |store: &KnownStore| copies.iter().any(|copy| copy.store_id == store.id);
+        if lies_here || record.status == SnapshotStatus::Deleting || self.store.is_some_and(is_copy) {
+            self.done.known += 1;
+            return Ok(Ok(()));
+        }
+        let (Some(store), Locator::S3 { bucket, object_key, .. }) = (self.store, &locator) else {
+            let reason =
+                "it is on record as lying elsewhere, and only what lies in a bucket can be a second place";
+            return Ok(Err(reason.to_owned()));
+        };
+        let copy = snapshot_copies::Place { store_id: &store.id, bucket, object_key, etag: None };
+        snapshot_copies::insert(self.conn, &manifest.key(), copy, &manifest.job_id, manifest.finished_at)
+            .await?;
+        self.done.copies += 1;
+        Ok(Ok(()))
     }
 
     /// A tenant that was not there, and that no import has brought a key, gets a new one: its backups go on.
@@ -119,11 +153,7 @@ impl Adding<'_> {
     }
 
     /// Whether there is a source for it now, or why not.
-    async fn source(
-        &mut self,
-        manifest: &Manifest,
-        store_id: Option<&StoreId>,
-    ) -> Result<Result<(), String>, RecoveryError> {
+    async fn source(&mut self, manifest: &Manifest) -> Result<Added, RecoveryError> {
         match sources::get(self.conn, &Scope::All, &manifest.source_id).await {
             Ok(source) if source.tenant_id == manifest.tenant_id => return Ok(Ok(())),
             Ok(source) => return Ok(Err(format!("its source belongs to tenant {} here", source.tenant_id))),
@@ -140,7 +170,7 @@ impl Adding<'_> {
             status: SourceStatus::Disabled,
             settings,
             credential_id: None,
-            store_id: store_id.cloned(),
+            store_id: self.store.map(|store| store.id.clone()),
             replica_store_id: None,
             read_back: ReadBack::Full,
             created_at: self.now,
@@ -163,8 +193,8 @@ impl Adding<'_> {
 
 async fn note(conn: &mut AnyConnection, done: &Rebuilt, now: Timestamp) -> Result<(), RecoveryError> {
     let details = json!({
-        "tenants": done.tenants, "sources": done.sources, "snapshots": done.snapshots, "known": done.known,
-        "left_out": done.left_out.len(),
+        "tenants": done.tenants, "sources": done.sources, "snapshots": done.snapshots, "copies": done.copies,
+        "known": done.known, "left_out": done.left_out.len(),
     });
     let deed = Deed { action: "hub.rebuild", target_type: "hub", target_id: "hub", tenant_id: None, details };
     Ok(record_by_system(conn, deed, now).await?)

@@ -177,7 +177,11 @@ async fn add(
         encrypted_private_key: sealed.transpose()?,
         purpose: about.purpose.clone(),
     };
-    Ok(tenant_keys::add_missing(conn, &key, &about.status, xvault_core::clock::now()).await?)
+    let added = tenant_keys::add_missing(conn, &key, &about.status, xvault_core::clock::now()).await;
+    added.map_err(|error| match error {
+        DbError::Duplicate => RecoveryError::Export(format!("another key has the id {} here", about.key_id)),
+        error => error.into(),
+    })
 }
 
 fn deed(action: &str, details: serde_json::Value) -> Deed<'_> {

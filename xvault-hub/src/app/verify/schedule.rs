@@ -1,7 +1,7 @@
 //! Verifications that the hub makes by itself, as often as tenants want it, what was looked at longest ago first.
 //!
-//! They go after everything else, and few at a time: reading takes a disk's time from backups, and a bucket's money. Several hubs
-//! may do this at once; a snapshot is verified once.
+//! They go after everything else, few at a time, and not too much in a day: reading takes a disk's time from backups, and a
+//! bucket's money. Several hubs may do this at once; a snapshot is verified once.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::api::error::Result;
 use crate::app::audit::record_by_system;
 use crate::app::jobs::{job_deed, lock_readable};
 use crate::app::wake;
-use crate::db::snapshots::{self, Due, Habit};
+use crate::db::snapshots::{self, Due, Habit, Snapshot};
 use crate::db::{self, Scope, jobs, tenants};
 use crate::{DbError, Hub};
 
@@ -26,8 +26,8 @@ const PAGE: u32 = 200;
 const PER_TENANT: i64 = 8;
 /// Those that a worker's own disk has to bear.
 const PER_WORKER: i64 = 2;
-/// How soon one that failed is tried again by itself.
-const AGAIN: Duration = Duration::from_secs(24 * 3600);
+/// How soon one that failed is tried again by itself, and for how long the limit of bytes counts.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Makes what is due; gives how many that were.
 pub(crate) async fn run_due(hub: &Hub) -> Result<usize> {
@@ -75,7 +75,7 @@ async fn wanted(
     let depth = if can_decrypt(conn, &habit.tenant_id).await? { depth } else { VerifyDepth::Quick };
     let now = hub.clock().now();
     let since = before(now, Duration::from_secs(u64::from(days) * 24 * 3600));
-    Ok(Some((Due { since, asked_before: before(now, AGAIN), inside: depth.decrypts() }, depth)))
+    Ok(Some((Due { since, asked_before: before(now, DAY), inside: depth.decrypts() }, depth)))
 }
 
 fn depth(habit: &Habit) -> VerifyDepth {
@@ -101,6 +101,7 @@ async fn add(hub: &Hub, due: &Due, wish: &Wish) -> Result<bool> {
     let (_, of_worker) = jobs::count_verifications(&mut tx, &snapshot.tenant_id, worker).await?;
     let now = hub.clock().now();
     if of_worker >= PER_WORKER
+        || has_read_enough(hub, &mut tx, &snapshot, now).await?
         || !snapshots::ask_for_check(&mut tx, &snapshot.id, due.asked_before, now).await?
     {
         return Ok(false);
@@ -114,4 +115,19 @@ async fn add(hub: &Hub, due: &Due, wish: &Wish) -> Result<bool> {
     tx.commit().await.map_err(DbError::from)?;
     wake::push(hub, &job);
     Ok(true)
+}
+
+/// Whether as much was verified where a snapshot lies, within a day, as the settings allow.
+async fn has_read_enough(
+    hub: &Hub,
+    conn: &mut AnyConnection,
+    snapshot: &Snapshot,
+    now: Timestamp,
+) -> db::Result<bool> {
+    let limit = hub.settings().verify_bytes_per_day;
+    if limit == 0 {
+        return Ok(false);
+    }
+    let place = (snapshot.worker_id.as_ref(), snapshot.store_id.as_ref());
+    Ok(snapshots::bytes_asked_for(conn, place, before(now, DAY)).await? >= limit)
 }

@@ -46,11 +46,13 @@ async fn forget_read_back(bench: &Bench) {
         .unwrap();
 }
 
+/// What waits for this worker is done.
 async fn do_all(bench: &Bench, worker: &WorkerId) {
-    for row in made(&bench.hub).await.iter().filter(|row| !row.status().is_finished()) {
+    let waits = |row: &&JobRow| !row.status().is_finished() && row.target_worker_id.as_ref() == Some(worker);
+    for row in made(&bench.hub).await.iter().filter(waits) {
         let job = bench.claim(worker, Some(row.id.clone())).await.unwrap();
         let depth = super::depth(row).unwrap();
-        let finding = Finding::Ok { entries: 0, bytes: 1 };
+        let finding = Finding::Ok { entries: 0, bytes: 1, databases: None };
         bench.complete_with(worker, &job, TaskResult::Verify { depth, finding }).await;
     }
 }
@@ -82,6 +84,56 @@ async fn the_one_that_was_looked_at_longest_ago_comes_first_and_few_at_a_time(be
     assert_eq!(run_due(&bench.hub).await.unwrap(), 0, "all are verified");
     clock.advance(30 * DAY);
     assert_eq!(run_due(&bench.hub).await.unwrap(), 2);
+}
+
+/// Bytes of each of the bench's snapshots, which all have the same size.
+async fn size(bench: &Bench) -> u64 {
+    use sqlx::Row as _;
+    let row = sqlx::query("SELECT DISTINCT size_bytes FROM snapshots");
+    let row = row.fetch_one(&mut *bench.hub.db().conn().await.unwrap()).await.unwrap();
+    u64::try_from(row.get::<i64, _>("size_bytes")).unwrap()
+}
+
+async fn no_more_is_read_of_a_place_within_a_day_than_is_allowed(bench: Bench) {
+    let (worker, other) = (bench.worker("w").await, bench.worker("w2").await);
+    let clock = bench.hub.clock().clone();
+    let mut ids = Vec::new();
+    for worker in [&worker, &worker, &worker, &worker, &other] {
+        ids.push(snapshot(&bench, worker).await);
+        clock.advance(Duration::from_secs(60));
+    }
+    forget_read_back(&bench).await;
+    want(&bench, json!({ "verify_interval_days": 1 })).await;
+    clock.advance(30 * DAY);
+    // The second goes beyond, and is the last.
+    let mut settings = bench.hub.settings().clone();
+    settings.verify_bytes_per_day = size(&bench).await + 1;
+    let hub = bench.hub_with(settings.clone()).await;
+    assert_eq!(run_due(&hub).await.unwrap(), 3, "two of one disk, and what lies on the other");
+    let mut asked: Vec<_> = made(&hub).await.into_iter().map(|row| row.snapshot_id.unwrap()).collect();
+    asked.sort_by_key(|id| ids.iter().position(|other| other == id));
+    assert_eq!(asked, [ids[0].clone(), ids[1].clone(), ids[4].clone()]);
+    do_all(&bench, &worker).await;
+    do_all(&bench, &other).await;
+    clock.advance(DAY - Duration::from_secs(60));
+    assert_eq!(run_due(&hub).await.unwrap(), 0, "the day is not over");
+    // In a bucket they are of another place, which has been left alone so far.
+    let sql = [
+        "INSERT INTO stores (id, name, kind, config, created_at, updated_at) VALUES ('s1', 'b', 's3', '{}', 0, 0)",
+        "UPDATE snapshots SET store_id = 's1' WHERE check_asked_at IS NULL",
+    ];
+    for sql in sql {
+        sqlx::query(sql).execute(&mut *bench.hub.db().conn().await.unwrap()).await.unwrap();
+    }
+    settings.verify_bytes_per_day = 1;
+    let strict = bench.hub_with(settings.clone()).await;
+    assert_eq!(run_due(&strict).await.unwrap(), 1, "one of two in the bucket");
+    settings.verify_bytes_per_day = 0;
+    let free = bench.hub_with(settings).await;
+    assert_eq!(run_due(&free).await.unwrap(), 1, "the other one");
+    do_all(&bench, &worker).await;
+    clock.advance(Duration::from_secs(120));
+    assert_eq!(run_due(&strict).await.unwrap(), 2, "another day for both disks");
 }
 
 async fn one_that_fails_is_tried_again_the_next_day(bench: Bench) {
@@ -159,6 +211,7 @@ async fn damage_stands_in_the_log_as_an_error(bench: Bench) {
 
 on_both_engines!(
     the_one_that_was_looked_at_longest_ago_comes_first_and_few_at_a_time,
+    no_more_is_read_of_a_place_within_a_day_than_is_allowed,
     one_that_fails_is_tried_again_the_next_day,
     nothing_of_a_disabled_source_or_tenant_is_verified,
     a_look_inside_is_due_although_hashes_were_compared,

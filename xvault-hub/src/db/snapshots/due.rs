@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use sqlx::{AnyConnection, Row as _};
-use xvault_core::{SnapshotId, TenantId};
+use xvault_core::{SnapshotId, StoreId, TenantId, WorkerId};
 
 use crate::db::{Result, parsed};
 
@@ -112,4 +112,21 @@ pub(crate) async fn ask_for_check(
     .execute(conn)
     .await?;
     Ok(result.rows_affected() == 1)
+}
+
+/// Bytes of the snapshots that lie where this one does, and that the hub has made a verification of after `since`.
+pub(crate) async fn bytes_asked_for(
+    conn: &mut AnyConnection,
+    (worker_id, store_id): (Option<&WorkerId>, Option<&StoreId>),
+    since: Timestamp,
+) -> Result<u64> {
+    let row = sqlx::query(
+        "SELECT CAST(COALESCE(SUM(size_bytes), 0) AS BIGINT) AS bytes FROM snapshots WHERE check_asked_at > $1
+             AND (($2 <> '' AND store_id = $2) OR ($2 = '' AND store_id IS NULL AND worker_id = $3))",
+    )
+    .bind(since.as_millisecond())
+    .bind(store_id.map(StoreId::as_str).unwrap_or_default())
+    .bind(worker_id.map(WorkerId::as_str));
+    let bytes: i64 = row.fetch_one(conn).await?.try_get("bytes")?;
+    Ok(u64::try_from(bytes).unwrap_or_default())
 }

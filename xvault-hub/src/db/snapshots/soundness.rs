@@ -147,7 +147,7 @@ mod tests {
 
     fn after(before: &Soundness, depth: VerifyDepth, sound: bool, second: i64) -> Soundness {
         let damaged = || Finding::Damaged { damage: format!("seen at {second}") };
-        let finding = if sound { Finding::Ok { entries: 1, bytes: 1 } } else { damaged() };
+        let finding = if sound { Finding::Ok { entries: 1, bytes: 1, databases: None } } else { damaged() };
         before.after(&JobId::generate(), depth, &finding, at(second))
     }
 
