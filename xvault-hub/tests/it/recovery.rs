@@ -281,6 +281,30 @@ async fn of_two_stores_with_the_same_bucket_one_must_be_named(world: World) {
     assert_eq!(orphans(&world.db, &found, &other).await.unwrap().elsewhere.len(), 1);
 }
 
+async fn an_identity_completes_the_key_of_its_own_tenant_alone(world: World) {
+    let (acme, umbrella) = (world.tenant("acme").await, world.tenant("umbrella").await);
+    let file = export_keys(&world.db, &world.keys).await.unwrap();
+    // Both have the same key now, and keep its identity themselves.
+    let sql = world.database.sql().await;
+    sqlx::query("UPDATE tenant_keys SET public_key = $1, encrypted_private_key = NULL, kek_id = NULL")
+        .bind(&acme.public_key)
+        .execute(&sql)
+        .await
+        .unwrap();
+    let own: Vec<_> =
+        file.expose_secret().lines().skip_while(|line| !line.contains(&acme.id)).take(2).collect();
+    let done = import_keys(&world.db, &world.keys, &SecretString::from(own.join("\n"))).await.unwrap();
+    assert_eq!(done, ImportedKeys { tenants: 0, keys: 1, known: 0 });
+    let of = |id: &str| {
+        sqlx::query_scalar::<_, i64>(
+            "SELECT COUNT(*) FROM tenant_keys WHERE tenant_id = $1 AND encrypted_private_key IS NOT NULL",
+        )
+        .bind(id.to_owned())
+    };
+    assert_eq!(of(&acme.id).fetch_one(&sql).await.unwrap(), 1);
+    assert_eq!(of(&umbrella.id).fetch_one(&sql).await.unwrap(), 0, "a tenant that keeps its identity itself");
+}
+
 async fn an_export_that_claims_the_id_of_another_tenants_key_changes_nothing(world: World) {
     let (acme, umbrella) = (world.tenant("acme").await, world.tenant("umbrella").await);
     let file = export_keys(&world.db, &world.keys).await.unwrap();
@@ -346,6 +370,7 @@ on_both_engines!(
     a_record_is_not_taken_over_by_another_tenants_manifest,
     a_tenants_own_store_brings_back_its_own_snapshots_alone,
     of_two_stores_with_the_same_bucket_one_must_be_named,
+    an_identity_completes_the_key_of_its_own_tenant_alone,
     an_export_that_claims_the_id_of_another_tenants_key_changes_nothing,
     bytes_without_record_and_records_without_bytes_are_told_apart,
 );

@@ -5,11 +5,14 @@ use xvault::core::protocol::{
     DatabasesTried, Finding, Outcome, Sealed, StoreAccess, Task, TaskResult, VerifyDepth, VerifyTask,
 };
 use xvault::core::secret::ExposeSecret as _;
+use xvault::core::snapshot::Evidence;
 use xvault::core::source::DumpFormat;
 use xvault::core::{
-    Disposition, JobId, JobStatus, MysqlSettings, PostgresSettings, SnapshotKey, SourceSettings, clock,
+    Disposition, JobId, JobStatus, Manifest, MysqlSettings, PostgresSettings, SnapshotKey, SourceSettings,
+    clock,
 };
 use xvault_testkit::databases::{MARIADB_SAMPLE, POSTGRES_SAMPLE};
+use xvault_testkit::forge::Crafted;
 use xvault_testkit::{Mariadb, Postgres};
 use xvault_worker::WorkerConfig;
 
@@ -230,5 +233,32 @@ async fn what_killed_workers_left_is_dropped_after_a_day_and_nothing_else_is() {
         assert!(left_in_postgres().contains(name) && left_in_mariadb().contains(name), "{name}");
         let _ = postgres.psql("postgres", &format!("DROP DATABASE {name}"));
         let _ = mariadb.sql("", &format!("DROP DATABASE {name}"));
+    }
+}
+
+/// A dump that was taken out of artifact, index and totals alike, so that every hash fits.
+#[tokio::test]
+async fn a_dump_fewer_than_the_manifest_promises_is_damage() {
+    let bench = bench(None, None).await;
+    let mut crafted = Crafted::default();
+    let forged = crafted.directory("database").file("database/one.sql", b"-- MariaDB dump").finish();
+    forged.commit(&bench.storage(), &bench.identity.recipient());
+    let file = bench.storage().join(forged.key.prefix()).join("manifest.json");
+    for (promised, is_sound) in [(1, true), (2, false)] {
+        let mut manifest = Manifest::from_json(&std::fs::read(&file).unwrap()).unwrap();
+        manifest.source_type = "mysql".to_owned();
+        let (tool, server) = ("mariadb-dump".to_owned(), "MariaDB".to_owned());
+        manifest.evidence = Evidence::Dump { dumps: promised, tool, server };
+        std::fs::write(&file, manifest.to_json().unwrap()).unwrap();
+        match found(&bench, &forged.key).await {
+            Finding::Ok { databases: Some(tried), .. } => assert!(is_sound && tried.not_loaded == 1),
+            Finding::Damaged { damage } => {
+                assert!(
+                    !is_sound && damage.contains("holds 1 dumps, and its manifest promises 2"),
+                    "{damage}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
