@@ -37,8 +37,8 @@ pub struct Exported {
 
 /// Writes the entries at or below `paths` (none: all) to `out`, from first to last byte, without going back.
 ///
-/// Unlike in the tar inside the artifact, streams that were stored in parts are one file again. Every header and every
-/// content hash is checked. When a check fails the output stops there and is recognisably not whole: a tar lacks its
+/// Unlike in the tar inside the artifact, streams that were stored in parts are one file again. Every content hash is checked,
+/// and in a tar of everything every header, too: also those of directories and links. When a check fails the output stops there and is recognisably not whole: a tar lacks its
 /// closing zero blocks, a `tar.zst` its frame's end, a zip its directory.
 ///
 /// A zip holds hard links as copies, and names that every system can have. Each component is UTF-8; what Windows

@@ -166,7 +166,7 @@ impl<'a> Extraction<'a> {
     }
 
     fn entry<A: Read + Seek>(&mut self, selected: Selected, bodies: &mut Bodies<'_, A>) -> Result<(), Error> {
-        let Selected { shown, content } = selected;
+        let Selected { shown, content, .. } = selected;
         self.options.watch.progress.entry(&shown.path);
         if !self.seen.insert(&shown.path, content.is_some()) {
             return Err(Error::Hostile { path: shown.path.to_string(), reason: "appears twice" });
@@ -220,7 +220,7 @@ impl<'a> Extraction<'a> {
         file: &Selected,
         bodies: &mut Bodies<'_, A>,
     ) -> Result<(), Error> {
-        let Selected { shown, content: Some(content) } = file else { return Ok(()) };
+        let Selected { shown, content: Some(content), .. } = file else { return Ok(()) };
         let links = self.late.take(&shown.path);
         if links.is_empty() {
             return Ok(());

@@ -36,7 +36,7 @@ impl LinkedFiles {
 
     /// Gives a link the content and metadata of its file; everything else stays as it is.
     pub(crate) fn resolve(&mut self, selected: Selected) -> Result<Selected, Error> {
-        let Selected { shown, content } = &selected;
+        let Selected { shown, content, .. } = &selected;
         if let EntryKind::Hardlink { target } = &shown.kind {
             let file = self.files.get(target).ok_or_else(|| Error::Hostile {
                 path: shown.path.to_string(),

@@ -30,6 +30,9 @@ pub(crate) struct Selected {
     pub(crate) shown: Entry,
     /// Where its content is; for files only.
     pub(crate) content: Option<ArchiveEntry>,
+    /// Where the header of an entry without content is. Only where everything is taken, so that whoever looks at it reads no
+    /// frame that is not needed anyway.
+    pub(crate) bare: Option<ArchiveEntry>,
 }
 
 impl Selection {
@@ -99,9 +102,11 @@ impl Selection {
         }
         let shown = entry.entry.clone();
         Ok(Some(match &shown.kind {
-            EntryKind::File { .. } | EntryKind::Stream => Selected { shown, content: Some(entry) },
+            EntryKind::File { .. } | EntryKind::Stream => {
+                Selected { shown, content: Some(entry), bare: None }
+            }
             EntryKind::Hardlink { target } if !self.takes(target) => self.promote(&entry, target)?,
-            _ => Selected { shown, content: None },
+            _ => Selected { shown, content: None, bare: self.is_everything().then_some(entry) },
         }))
     }
 
@@ -115,10 +120,10 @@ impl Selection {
         let mut shown = link.entry.clone();
         if promoted.first_link != shown.path {
             shown.kind = EntryKind::Hardlink { target: promoted.first_link.clone() };
-            return Ok(Selected { shown, content: None });
+            return Ok(Selected { shown, content: None, bare: None });
         }
         shown.kind = file.entry.kind.clone();
         shown.metadata = file.entry.metadata.clone();
-        Ok(Selected { shown, content: Some(file.clone()) })
+        Ok(Selected { shown, content: Some(file.clone()), bare: None })
     }
 }

@@ -163,7 +163,7 @@ fn tls(url: &Url) -> Result<(Option<TlsMode>, Option<String>), &'static str> {
 
 fn decoded(text: &str) -> Result<String, &'static str> {
     let text = percent_decode_str(text).decode_utf8();
-    text.map(|text| text.into_owned()).map_err(|_| "it is no text once its %-escapes are read")
+    text.map(std::borrow::Cow::into_owned).map_err(|_| "it is no text once its %-escapes are read")
 }
 
 #[cfg(test)]

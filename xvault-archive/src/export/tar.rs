@@ -42,6 +42,10 @@ impl<W: Write> Tar<'_, '_, W> {
     ) -> Result<(), Error> {
         let size = selected.content.as_ref().map_or(0, ArchiveEntry::size);
         self.watch.progress.entry(&selected.shown.path);
+        if let Some(bare) = &selected.bare {
+            // It has no content, but what it is, and where it leads, stands in the artifact, too.
+            drop(bodies.open(bare.clone()).next_chunk()?);
+        }
         self.scratch.clear();
         header::encode(&selected.shown, size, &mut self.scratch);
         self.out.put(&self.scratch)?;
