@@ -210,7 +210,7 @@ fn losing_the_hubs_database_and_one_workers_disk_at_once_loses_nothing_that_was_
     assert!(told.contains("1 copies of snapshots that lie elsewhere were added"), "{told}");
     assert_eq!(places(&fleet, &copied[0].2), ["s3"], "the disk is lost");
     assert_eq!(places(&fleet, &copied[1].2), ["local_fs", "s3"]);
-    let again = shell.run(&documented("a bucket").lines().last().unwrap().to_owned());
+    let again = shell.run(documented("a bucket").lines().last().unwrap());
     assert!(
         again.contains("0 snapshots, 0 sources") && again.contains("2 snapshots were on record"),
         "{again}"
