@@ -285,8 +285,10 @@ async fn a_trial_that_is_cancelled_leaves_nothing() {
     let control = Control::default();
     let (writer, reader) = dump_channel();
     writer.push(Bytes::from_static(b"-- MariaDB dump 10.19\nCREATE TABLE t (a INT);\n")).await.unwrap();
-    let filler = Bytes::from("-- nothing\n".repeat(1000));
-    writer.push(filler.clone()).await.unwrap();
+    // The last piece is held back until the dump is known to be whole, so another one follows what shall be loaded.
+    for _ in 0..3 {
+        writer.push(Bytes::from("-- nothing\n".repeat(1000))).await.unwrap();
+    }
     let (of_mysql, watching) = (scratch(&Db::mysql(server, "none")).any_account(), control.clone());
     let trial = tokio::spawn(async move { of_mysql.trial(reader, &watching).await });
     let made = "SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA LIKE 'xvault\\_test\\_%' AND TABLE_NAME = 't'";
