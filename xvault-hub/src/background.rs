@@ -204,12 +204,13 @@ async fn until_next(hub: &Hub) -> db::Result<Duration> {
     Ok(wait.clamp(Duration::from_millis(250), RECONCILE))
 }
 
-/// Tells which workers are gone.
+/// Tells which workers are gone, and has others do the restores that waited for them where they can.
 async fn watch(hub: &Hub) -> Result<Duration, Failure> {
     let gone = workers::mark_offline(hub).await?;
     if gone > 0 {
         tracing::warn!(workers = gone, "workers are offline");
     }
+    jobs::reroute(hub, BATCH).await.map_err(|error| Failure(error.message().to_owned()))?;
     Ok(hub.settings().heartbeat)
 }
 

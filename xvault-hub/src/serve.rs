@@ -1,14 +1,13 @@
 //! Serves a hub until it is told to stop.
 
-mod connections;
 mod open_files;
-mod stalling;
 
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use xvault_serve::Limits;
 
 pub use open_files::raise_open_files;
 
@@ -16,6 +15,9 @@ use crate::Hub;
 
 /// How long open requests may take once the hub stops.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// How long a peer may leave an answer unread.
+const MAX_STALL: Duration = Duration::from_secs(60);
 
 /// That the server of a request stops: what a handler holds open for long ends then.
 #[derive(Debug, Clone, Default)]
@@ -57,12 +59,11 @@ pub async fn serve_http(hub: &Hub, listener: TcpListener, stop: CancellationToke
 
 async fn serve_app(hub: &Hub, app: Router, listener: TcpListener, stop: CancellationToken) {
     let settings = hub.settings();
-    let limits = connections::Limits {
-        open: open_files::room(settings.max_connections),
-        silence: settings.max_silence,
-    };
+    let open = usize::try_from(open_files::room(settings.max_connections)).unwrap_or(usize::MAX);
+    let limits = Limits { open, per_address: None, silence: settings.max_silence, stall: MAX_STALL };
+    let app = app.layer(Extension(Stopping(stop.clone())));
     tokio::select! {
-        () = connections::serve(listener, app, limits, stop.clone()) => {}
+        () = xvault_serve::serve(listener, app, limits, stop.clone()) => {}
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
     }
 }

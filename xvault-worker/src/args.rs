@@ -10,7 +10,9 @@ use xvault::core::WorkerId;
 use xvault::core::secret::SecretString;
 use xvault::core::service::{DEFAULT_LOG_FILTER, Environment, LogFormat, SettingError, parse_bytes};
 
-use crate::config::{CONCURRENCY, DOWNLOADS, WorkerConfig};
+use crate::config::{
+    CONCURRENCY, DOWNLOAD_CONNECTIONS, DOWNLOAD_CONNECTIONS_PER_ADDRESS, DOWNLOADS, WorkerConfig,
+};
 use crate::scratch;
 
 /// Secrets are taken from the environment or from a file, never from a flag: a process list shows flags.
@@ -83,6 +85,14 @@ pub struct BehaviourArgs {
     /// Downloads at a time, besides jobs
     #[arg(long, env = "WORKER_DOWNLOADS", value_name = "WORKER_DOWNLOADS", default_value_t = DOWNLOADS)]
     downloads: NonZeroUsize,
+    /// Connections that are open at once where downloads are served; others wait
+    #[arg(long, env = "WORKER_DOWNLOAD_CONNECTIONS", value_name = "WORKER_DOWNLOAD_CONNECTIONS",
+          default_value_t = DOWNLOAD_CONNECTIONS)]
+    download_connections: NonZeroUsize,
+    /// How many of them are of one address; others are refused
+    #[arg(long, env = "WORKER_DOWNLOAD_CONNECTIONS_PER_ADDRESS", value_name = "WORKER_DOWNLOAD_CONNECTIONS_PER_ADDRESS",
+          default_value_t = DOWNLOAD_CONNECTIONS_PER_ADDRESS)]
+    download_connections_per_address: NonZeroUsize,
     /// Seconds that running jobs may take to end when the worker is stopped
     #[arg(long, env = "WORKER_DRAIN_SECONDS", value_name = "WORKER_DRAIN_SECONDS", default_value_t = 300)]
     drain_seconds: u32,
@@ -114,6 +124,8 @@ impl BehaviourArgs {
             download_addr: self.download_addr,
             download_url: self.download_url.clone().or(config.download_url),
             downloads: self.downloads,
+            download_connections: self.download_connections,
+            download_connections_per_address: self.download_connections_per_address,
             ..config
         })
     }

@@ -14,6 +14,12 @@ pub(crate) const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1)
 pub(crate) const DRAIN: Duration = Duration::from_secs(300);
 /// Downloads at a time.
 pub(crate) const DOWNLOADS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
+/// Connections for downloads that are open at once.
+pub(crate) const DOWNLOAD_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+/// Of these, of one address.
+pub(crate) const DOWNLOAD_CONNECTIONS_PER_ADDRESS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
+/// How long a client may leave what is sent to it unread.
+pub(crate) const DOWNLOAD_STALL: Duration = Duration::from_secs(60);
 /// Room on the disk that no backup may use.
 pub(crate) const MIN_FREE: u64 = 1 << 30;
 
@@ -56,6 +62,12 @@ pub struct WorkerConfig {
     pub download_url: Option<String>,
     /// How many downloads run at a time, besides jobs.
     pub downloads: NonZeroUsize,
+    /// How many connections are open at once at `download_addr`; others wait.
+    pub download_connections: NonZeroUsize,
+    /// How many of them are of one address; others are refused.
+    pub download_connections_per_address: NonZeroUsize,
+    /// How long a client may leave what is sent to it unread: then its download ends.
+    pub download_stall: Duration,
 }
 
 impl WorkerConfig {
@@ -84,6 +96,9 @@ impl WorkerConfig {
             download_addr: None,
             download_url: None,
             downloads: DOWNLOADS,
+            download_connections: DOWNLOAD_CONNECTIONS,
+            download_connections_per_address: DOWNLOAD_CONNECTIONS_PER_ADDRESS,
+            download_stall: DOWNLOAD_STALL,
         }
     }
 }

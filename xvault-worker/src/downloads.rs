@@ -11,8 +11,8 @@ mod serve;
 mod stored;
 
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, Method};
@@ -26,12 +26,13 @@ use tokio_util::task::TaskTracker;
 use xvault::core::SnapshotKey;
 use xvault::core::protocol::{DownloadBody, OpenDownload, OpenedDownload, StoreAccess, StoredFile};
 
+use crate::config::WorkerConfig;
 use crate::jobs::{self, Tools};
 use answer::Head;
 pub(crate) use outflow::Outflow;
 use outflow::{Inflow, outflow};
 use refusal::Refusal;
-pub(crate) use serve::run;
+pub(crate) use serve::{limits, run};
 
 /// What serves downloads. Clones share it.
 #[derive(Debug, Clone)]
@@ -40,6 +41,8 @@ pub(crate) struct Downloads {
     /// Jobs of downloads, which the worker waits for when it stops.
     running: TaskTracker,
     places: Arc<Semaphore>,
+    /// How long a client may leave what is sent unread.
+    stall: Duration,
     /// From now on nothing is begun.
     stop: CancellationToken,
 }
@@ -68,10 +71,10 @@ struct Stored {
 }
 
 impl Downloads {
-    /// So many at a time.
-    pub(crate) fn new(tools: Arc<Tools>, running: TaskTracker, places: NonZeroUsize) -> Self {
-        let places = Arc::new(Semaphore::new(places.get().min(Semaphore::MAX_PERMITS)));
-        Self { tools, running, places, stop: CancellationToken::new() }
+    /// So many at a time as the settings say.
+    pub(crate) fn new(tools: Arc<Tools>, running: TaskTracker, config: &WorkerConfig) -> Self {
+        let places = Arc::new(Semaphore::new(config.downloads.get().min(Semaphore::MAX_PERMITS)));
+        Self { tools, running, places, stall: config.download_stall, stop: CancellationToken::new() }
     }
 
     /// From now on nothing is begun.
@@ -135,7 +138,7 @@ impl Downloads {
     /// In a task of its own: a client that goes away takes neither the answer of the hub nor the job with it.
     async fn open(&self, asked: &Asked, place: OwnedSemaphorePermit) -> Result<Opened, Refusal> {
         let (told, heard) = oneshot::channel();
-        let (tools, question) = (self.tools.clone(), asked.question(false));
+        let (tools, question, stall) = (self.tools.clone(), asked.question(false), self.stall);
         self.running.spawn(async move {
             let asked_at = Instant::now();
             let said = match tools.hub.open_download(&question).await {
@@ -144,7 +147,7 @@ impl Downloads {
             };
             match said.body.clone() {
                 DownloadBody::Restore { assignment } => {
-                    let (out, inflow) = outflow();
+                    let (out, inflow) = outflow(stall);
                     // A client that is gone already is found out by the job, which ends for it.
                     drop(told.send(Ok(Opened { said, flow: Flow::Job(inflow) })));
                     jobs::run_download(tools, *assignment, asked_at, out).await;

@@ -86,7 +86,7 @@ impl Worker {
             give_up: CancellationToken::new(),
         });
         let running = TaskTracker::new();
-        let downloads = Downloads::new(tools.clone(), running.clone(), config.downloads);
+        let downloads = Downloads::new(tools.clone(), running.clone(), &config);
         Ok(Self { config, feed: Arc::new(feed), tools, recipient, running, downloads })
     }
 
@@ -120,7 +120,8 @@ impl Worker {
             loops.spawn(http::run(listener, self.tools.metrics.clone(), closing.clone()));
         }
         if let Some(listener) = downloading {
-            loops.spawn(downloads::run(listener, self.downloads.router(), closing.clone()));
+            let limits = downloads::limits(&self.config);
+            loops.spawn(downloads::run(listener, self.downloads.router(), limits, closing.clone()));
         }
         let paused = watch::Sender::new(false);
         let membership = self.membership(&shutdown, &paused, download_url);

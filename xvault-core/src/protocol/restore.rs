@@ -20,6 +20,9 @@ pub struct RestoreTask {
     pub identities: Sealed,
     /// These entries and what lies below them; none: everything.
     pub paths: Vec<String>,
+    /// One more of them, in base64: it is not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_base64: Option<String>,
     /// Where it goes.
     pub target: RestoreTarget,
 }

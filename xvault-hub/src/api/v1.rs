@@ -5,6 +5,7 @@ mod api_keys;
 mod audit_events;
 mod auth;
 mod config;
+mod content;
 mod credentials;
 mod downloads;
 mod entries;
@@ -52,6 +53,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
         .merge(snapshot_verify::routes())
         .merge(downloads::routes())
         .merge(restores::routes())
+        .merge(content::routes())
         .merge(entries::routes())
         .merge(retention::routes())
         .merge(workers::routes())

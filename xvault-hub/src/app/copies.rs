@@ -3,22 +3,23 @@
 //! A snapshot's second store is its source's `replica_store_id`, or else the `replica_id` of the store that it lies in. Only
 //! snapshots are copied, never copies.
 
+mod place;
 #[cfg(test)]
 mod tests;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::AnyConnection;
 use xvault_core::{JobKind, SnapshotId};
+
+pub(crate) use place::{copied, place, place_for, reachable};
 
 use super::jobs::{Reading, lock_readable, reading};
 use super::wake;
 use crate::api::error::Result;
 use crate::db::jobs::JobRow;
-use crate::db::snapshot_copies::{self, Copy, CopyStatus, Missing};
-use crate::db::snapshots::Snapshot;
-use crate::db::workers::{self, S3};
+use crate::db::snapshot_copies::{self, Copy, Missing};
+use crate::db::workers::S3;
 use crate::db::{Scope, jobs};
 use crate::{DbError, Hub};
 
@@ -81,25 +82,4 @@ pub(crate) fn after_backup(hub: &Hub, id: Option<&SnapshotId>) {
 /// The copies of a snapshot, those included that stayed when it went.
 pub(crate) async fn of(hub: &Hub, id: &SnapshotId) -> Result<Vec<Copy>> {
     Ok(snapshot_copies::of(&mut *hub.db().conn().await?, id).await?)
-}
-
-/// The snapshot as it can be read now: while the worker on whose disk it lies is away, as it lies in a second store, if it does.
-pub(crate) async fn reachable(conn: &mut AnyConnection, snapshot: Snapshot) -> Result<Snapshot> {
-    if !is_out_of_reach(conn, &snapshot).await? {
-        return Ok(snapshot);
-    }
-    let copies = snapshot_copies::of(conn, &snapshot.id).await?;
-    Ok(match copies.into_iter().find(|copy| copy.status == CopyStatus::Copied) {
-        Some(Copy { store_id, locator, .. }) => {
-            Snapshot { worker_id: None, store_id: Some(store_id), locator, ..snapshot }
-        }
-        None => snapshot,
-    })
-}
-
-async fn is_out_of_reach(conn: &mut AnyConnection, snapshot: &Snapshot) -> Result<bool> {
-    match &snapshot.worker_id {
-        Some(worker) => Ok(workers::get(conn, worker).await?.status == "offline"),
-        None => Ok(false),
-    }
 }

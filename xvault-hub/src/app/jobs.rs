@@ -34,7 +34,8 @@ pub(crate) use reading::{Reading, lock_readable, reading};
 pub(crate) use reconcile::reconcile;
 pub(crate) use report::{add_logs, renew, report};
 pub(crate) use restore::{
-    DatabaseOrder, NewRestore, RestoreOrder, ServerOrder, directory, entry_paths, made_by, restore,
+    DatabaseOrder, NewRestore, RestoreOrder, RestoreWish, ServerOrder, chosen_store, directory, entry_paths,
+    made_by, reroute, restore,
 };
 pub(crate) use stores::{sweep_due, test as test_store, until_next as until_next_sweep};
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
-use xvault_core::{DownloadId, JobId, SnapshotId, TenantId};
+use xvault_core::{DownloadId, JobId, SnapshotId, StoreId, TenantId};
 
 use super::{Error, Result, instant, json, parsed, parsed_opt};
 use crate::app::downloads::Content;
@@ -17,6 +17,8 @@ pub(crate) struct Download {
     /// The restore job that prepared it, if one did.
     pub(crate) job_id: Option<JobId>,
     pub(crate) content: Content,
+    /// The store that it is read from. None: wherever the snapshot can be reached when the link is opened.
+    pub(crate) from_store: Option<StoreId>,
     pub(crate) file_name: String,
     pub(crate) single_use: bool,
     pub(crate) uses: i64,
@@ -32,6 +34,7 @@ fn from_row(row: &AnyRow) -> Result<Download> {
         snapshot_id: parsed(row, "snapshot_id")?,
         job_id: parsed_opt(row, "job_id")?,
         content: json(row, "content")?,
+        from_store: parsed_opt(row, "from_store")?,
         file_name: row.try_get("file_name")?,
         single_use: row.try_get::<i64, _>("single_use")? != 0,
         uses: row.try_get("uses")?,
@@ -45,8 +48,8 @@ pub(crate) async fn insert(conn: &mut AnyConnection, download: &Download, now: T
         serde_json::to_string(&download.content).map_err(|_| Error::Corrupt { column: "content" })?;
     sqlx::query(
         "INSERT INTO downloads (id, tenant_id, snapshot_id, job_id, content, file_name, single_use, expires_at, created_by,
-             created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+             created_at, from_store)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(download.id.as_str())
     .bind(download.tenant_id.as_str())
@@ -58,6 +61,7 @@ pub(crate) async fn insert(conn: &mut AnyConnection, download: &Download, now: T
     .bind(download.expires_at.as_millisecond())
     .bind(download.created_by.clone())
     .bind(now.as_millisecond())
+    .bind(download.from_store.as_ref().map(StoreId::as_str))
     .execute(conn)
     .await?;
     Ok(())

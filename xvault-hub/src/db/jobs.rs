@@ -6,6 +6,7 @@
 mod browses;
 mod deletions;
 mod lists;
+mod restores;
 mod row;
 mod verifications;
 
@@ -17,6 +18,7 @@ pub(crate) use lists::{
     Filter, Probing, Sent, count_unfinished_probes, counts, due_for_push, eligible, expired, hasten, list,
     many, next_push_at, sent, unfinished, unfinished_probe, unfinished_test,
 };
+pub(crate) use restores::restores_of_gone_workers;
 pub(crate) use row::JobRow;
 pub(crate) use verifications::{count_verifications, unfinished_verification};
 
@@ -98,7 +100,7 @@ pub(crate) async fn save(conn: &mut AnyConnection, job: &JobRow, now: Timestamp)
              lease_token = $7, lease_expires_at = $8, done_token = $9, error_code = $10, error_message = $11,
              snapshot_id = $12, progress = $13, result = $14, enqueued_at = $15, enqueue_count = $16, push_at = $17,
              started_at = $18, finished_at = $19, target_worker_id = $20, updated_at = $21, runs = $22,
-             store_id = $23
+             store_id = $23, capability = $24
          WHERE id = $1 AND revision = $2",
     )
     .bind(job.id.as_str())
@@ -124,6 +126,7 @@ pub(crate) async fn save(conn: &mut AnyConnection, job: &JobRow, now: Timestamp)
     .bind(now.as_millisecond())
     .bind(i64::from(job.runs))
     .bind(job.store_id.as_ref().map(StoreId::as_str))
+    .bind(job.capability.clone())
     .execute(conn)
     .await?;
     Ok(result.rows_affected() == 1)

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use xvault_core::Identity;
 use xvault_core::protocol::{DownloadBody, OpenedDownload, RestoreTarget, StoredFile, Task};
 use xvault_core::secret::ExposeSecret as _;
+use xvault_core::{Identity, Recipient};
 
 use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
 use crate::world::{Answer, Dialect, Tenant, World, text};
@@ -27,15 +27,17 @@ impl Stage {
         let acme = world.tenant("acme").await;
         let (_, source) = ssh_source(&acme.admin).await;
         let backup_job = enqueue(&acme.member, &source).await;
-        let snapshot = worker.back_up(&backup_job).await;
+        let own: Recipient = acme.public_key.parse().unwrap();
+        let readable = |manifest: &mut xvault_core::Manifest| manifest.index_recipients = vec![own];
+        let snapshot = worker.back_up_as(&backup_job, readable).await;
         Self { world, acme, worker, source, snapshot, backup_job }
     }
 
-    async fn link(&self, query: &str) -> Value {
+    pub(crate) async fn link(&self, query: &str) -> Value {
         self.acme.member.get(&self.path(query)).await.expect(200)
     }
 
-    fn path(&self, query: &str) -> String {
+    pub(crate) fn path(&self, query: &str) -> String {
         format!("/api/v1/snapshots/{}/download{query}", self.snapshot)
     }
 

@@ -5,6 +5,7 @@ use xvault_core::Overwrite;
 use xvault_core::protocol::{RestoreTarget, Task};
 
 use crate::downloads::{Stage, token};
+use crate::fake_worker::FakeWorker;
 use crate::world::text;
 
 async fn job(stage: &Stage, id: &str) -> Value {
@@ -158,6 +159,22 @@ async fn what_is_wrong_with_a_server_is_said_at_once(stage: Stage) {
     post(to_server(&json!({}))).await.refused(409, "source_gone");
 }
 
+async fn a_push_from_a_bucket_is_done_by_who_has_both_tools_and_store(stage: Stage) {
+    pin(&stage, &stage.source).await;
+    let store = crate::stores::bucket(&stage.acme.admin).await;
+    stage.world.execute(crate::chosen_store::COPY).await;
+    let path = format!("/api/v1/snapshots/{}/restore", stage.snapshot);
+    let mut body = to_server(&json!({}));
+    body["from_store"] = json!(store);
+    let id = text(&stage.acme.member.post(&path, body).await.expect(201)["id"]);
+    let join = async |id, capabilities| FakeWorker::join(&stage.world, id, capabilities).await;
+    for unable in [join("w2", &["s3", "postgres"]).await, join("w3", &["ssh"]).await] {
+        let answer = unable.caller.post("/internal/jobs/claim", json!({ "job_id": id })).await.expect(200);
+        assert_eq!(answer["outcome"], "nothing", "{answer}");
+    }
+    join("w4", &["ssh", "s3"]).await.claim(&id).await;
+}
+
 async fn a_damaged_snapshot_is_restored_only_by_who_says_so(stage: Stage) {
     stage.world.execute("UPDATE snapshots SET damaged_at = 1, damage = 'torn', damage_depth = 'deep'").await;
     let path = format!("/api/v1/snapshots/{}/restore", stage.snapshot);
@@ -168,6 +185,7 @@ async fn a_damaged_snapshot_is_restored_only_by_who_says_so(stage: Stage) {
 on_both_engines!(crate::downloads::Stage::set =>
     a_restore_to_a_server_gives_its_worker_the_servers_credential,
     what_is_wrong_with_a_server_is_said_at_once,
+    a_push_from_a_bucket_is_done_by_who_has_both_tools_and_store,
     a_damaged_snapshot_is_restored_only_by_who_says_so,
     a_restore_by_the_backup_job_runs_where_the_snapshot_lies_and_ends_in_a_link,
     a_restore_waits_for_its_worker_and_says_so,

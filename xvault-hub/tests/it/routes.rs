@@ -220,6 +220,7 @@ pub(crate) const ROUTES: &[Route] = &[
     route("GET", "/api/v1/snapshots/{id}/download?what=file&path=a", Who::Member, Snapshot),
     with("POST", "/api/v1/snapshots/{id}/restore", Who::Member, Snapshot, r#"{"paths":["/home"]}"#),
     route("GET", "/api/v1/snapshots/{id}/entries", Who::Member, Snapshot),
+    route("GET", "/api/v1/snapshots/{id}/entries/content?path=a", Who::Member, Snapshot),
     route("GET", "/api/v1/snapshots/{id}/diff/{other}", Who::Member, Snapshot),
     with("PUT", "/api/v1/snapshots/{id}/hold", Who::Admin, Snapshot, r#"{"reason":"audit"}"#),
     route("DELETE", "/api/v1/snapshots/{id}/hold", Who::Admin, Snapshot),

@@ -15,9 +15,6 @@ use super::answer::Head;
 use super::refusal::Refusal;
 use crate::jobs::fault::Fault;
 
-/// How long a client may leave what is sent unread.
-pub(crate) const MAX_STALL: Duration = Duration::from_secs(60);
-
 #[derive(Debug)]
 enum Message {
     /// What is known of one file; before everything else.
@@ -40,6 +37,8 @@ pub(crate) struct Outflow {
     held: Option<Bytes>,
     length: Option<u64>,
     taken: Arc<AtomicU64>,
+    /// How long a client may leave what is sent unread.
+    stall: Duration,
 }
 
 /// The end that the answer is made of.
@@ -51,10 +50,10 @@ pub(super) struct Inflow {
 }
 
 /// Both ends: one chunk waits between them.
-pub(super) fn outflow() -> (Outflow, Inflow) {
+pub(super) fn outflow(stall: Duration) -> (Outflow, Inflow) {
     let (messages, received) = mpsc::channel(1);
     let taken = Arc::new(AtomicU64::new(0));
-    let out = Outflow { messages, held: None, length: None, taken: taken.clone() };
+    let out = Outflow { messages, held: None, length: None, taken: taken.clone(), stall };
     (out, Inflow { messages: received, taken })
 }
 
@@ -91,14 +90,15 @@ impl Outflow {
     }
 
     async fn send(&self, message: Message) -> Result<(), Fault> {
-        match timeout(MAX_STALL, self.messages.send(message)).await {
+        match timeout(self.stall, self.messages.send(message)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => {
                 let text = "the client closed the connection before all was sent";
                 Err(Fault::permanent("client_gone", text))
             }
             Err(_) => {
-                let text = "the client read nothing for a minute, and was given up";
+                let text =
+                    format!("the client read nothing for {} s, and was given up", self.stall.as_secs());
                 Err(Fault::permanent("client_stalled", text))
             }
         }
@@ -148,6 +148,8 @@ impl Inflow {
 mod tests {
     use super::*;
 
+    const STALL: Duration = Duration::from_secs(60);
+
     async fn collected(inflow: Inflow) -> Result<Vec<u8>, String> {
         let response = inflow.answer(Head::plain("x")).await.map_err(|_| "refused".to_owned())?;
         let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await;
@@ -157,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn only_an_answer_that_was_finished_ends_well() {
         for end in ["finished", "failed", "dropped"] {
-            let (mut out, inflow) = outflow();
+            let (mut out, inflow) = outflow(STALL);
             let reading = tokio::spawn(collected(inflow));
             for chunk in [b"ab", b"cd"] {
                 out.chunk(Bytes::from_static(chunk)).await.unwrap();
@@ -178,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_fails_before_its_first_byte_is_refused() {
-        let (mut out, inflow) = outflow();
+        let (mut out, inflow) = outflow(STALL);
         out.fail(&Fault::permanent("path_missing", "no such file")).await;
         assert_eq!(collected(inflow).await.unwrap_err(), "refused");
     }
@@ -187,7 +189,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_whose_length_is_known_needs_nobody_to_wait_for_its_end() {
         for (length, is_whole) in [(4, true), (5, false)] {
-            let (mut out, mut inflow) = outflow();
+            let (mut out, mut inflow) = outflow(STALL);
             out.file(length, "text/plain").await.unwrap();
             let reading = tokio::spawn(async move {
                 for _ in 0..3 {
@@ -209,7 +211,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_is_gone_or_does_not_read_ends_the_work() {
-        let (mut out, inflow) = outflow();
+        let (mut out, inflow) = outflow(STALL);
         for chunk in [b"a", b"A"] {
             out.chunk(Bytes::from_static(chunk)).await.unwrap();
         }

@@ -76,6 +76,7 @@ impl Refusal {
     pub(super) fn failed(fault: &Fault) -> Self {
         let status = match fault.code {
             "path_missing" => StatusCode::NOT_FOUND,
+            "not_a_file" => StatusCode::CONFLICT,
             "worker_stopping" => return Self::stopping(),
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

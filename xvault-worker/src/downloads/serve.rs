@@ -1,27 +1,28 @@
-//! The worker's own address for downloads.
+//! The worker's own address for downloads: whoever has a link can reach it, and so can everybody else.
 
-use std::net::SocketAddr;
+use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use xvault_serve::Limits;
 
-use super::outflow::MAX_STALL;
+use crate::config::WorkerConfig;
 
-/// Serves until `stop`, and then what has begun.
-pub(crate) async fn run(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let listener = listener.tap_io(limit);
-    let app = router.into_make_service_with_connect_info::<SocketAddr>();
-    if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await {
-        tracing::error!(%error, "downloads are not served any more");
+/// How long a connection may take to send a request's head.
+const MAX_SILENCE: Duration = Duration::from_secs(30);
+
+/// What connections are allowed.
+pub(crate) fn limits(config: &WorkerConfig) -> Limits {
+    Limits {
+        open: config.download_connections.get(),
+        per_address: Some(config.download_connections_per_address.get()),
+        silence: MAX_SILENCE.min(config.download_stall),
+        stall: config.download_stall,
     }
 }
 
-/// A connection whose peer reads nothing ends by itself.
-fn limit(stream: &mut TcpStream) {
-    let millis = u32::try_from(MAX_STALL.as_millis()).unwrap_or(u32::MAX);
-    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(&*stream, millis) {
-        tracing::debug!(%error, "a connection has no time limit");
-    }
+/// Serves until `stop`, and then what has begun.
+pub(crate) async fn run(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+    xvault_serve::serve(listener, router, limits, stop).await;
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::StreamExt as _;
 use xvault::archive::ArchiveEntry;
 use xvault::connectors::Control;
-use xvault::core::protocol::{LogLevel, RestoreReport, RestoreTarget, RestoreTask, TaskResult};
+use xvault::core::protocol::{LogLevel, Name, RestoreReport, RestoreTarget, RestoreTask, TaskResult};
 use xvault::core::{Disposition, EntryKind, EntryPath, Phase};
 use xvault::{ByteStream, Snapshot};
 
@@ -41,11 +41,22 @@ pub(super) async fn run(
 
 /// The snapshot, and what of it is wanted.
 async fn open(tools: &Tools, task: &RestoreTask) -> Result<(Snapshot<'static>, Vec<EntryPath>), Fault> {
-    let paths: Result<Vec<_>, _> = task.paths.iter().map(|path| EntryPath::new(path.as_bytes())).collect();
-    let paths = paths.map_err(|error| Fault::permanent("path_invalid", error.to_string()))?;
+    let paths = paths(task)?;
     let identities = tools.doors.identities(&task.identities)?;
     let store = tools.open_store(&task.store)?;
     Ok((Snapshot::open_shared(store, &task.snapshot, identities).await?, paths))
+}
+
+/// Those of the task.
+fn paths(task: &RestoreTask) -> Result<Vec<EntryPath>, Fault> {
+    let invalid = |text: String| Fault::permanent("path_invalid", text);
+    let text = task.paths.iter().map(|path| Name::Text { path: path.clone() });
+    let bytes = task.path_base64.iter().map(|path| Name::Bytes { path_base64: path.clone() });
+    let path = |name: Name| {
+        let bytes = name.to_bytes().ok_or_else(|| invalid("the path is no base64".to_owned()))?;
+        EntryPath::new(bytes).map_err(|error| invalid(error.to_string()))
+    };
+    text.chain(bytes).map(path).collect()
 }
 
 /// Looks all paths up, and counts what a restore would give.
@@ -186,6 +197,9 @@ async fn pump<T: Unpin + Copy>(mut stream: ByteStream<T>, out: &mut Outflow) -> 
 fn fault(error: xvault::Error) -> Fault {
     match error {
         xvault::Error::Archive(xvault::archive::Error::NotFound { path }) => missing(&path),
+        xvault::Error::Archive(error @ xvault::archive::Error::NoContent { .. }) => {
+            Fault::permanent("not_a_file", error.to_string())
+        }
         error => error.into(),
     }
 }

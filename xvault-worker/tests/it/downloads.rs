@@ -12,21 +12,22 @@ use reqwest::header::{
 };
 use reqwest::{Client, Response};
 use xvault::core::protocol::{
-    LogLevel, Outcome, RestoreReport, RestoreTarget, RestoreTask, Sealed, StoreAccess, StoredFile, Task,
-    TaskResult,
+    LogLevel, Name, Outcome, RestoreReport, RestoreTarget, RestoreTask, Sealed, StoreAccess, StoredFile,
+    Task, TaskResult,
 };
 use xvault::core::secret::ExposeSecret as _;
 use xvault::core::{ExportFormat, JobId, JobStatus, SnapshotKey};
 use xvault_testkit::{MtimeMatch, TreeOptions, assert_same_tree, tools, trees};
+use xvault_worker::WorkerConfig;
 
 use crate::fake_hub::Linked;
 use crate::support::{Bench, eventually, key_of};
 
 /// A worker that serves downloads, with a snapshot of a small tree.
-struct Stage {
-    bench: Bench,
-    key: SnapshotKey,
-    base: String,
+pub(crate) struct Stage {
+    pub(crate) bench: Bench,
+    pub(crate) key: SnapshotKey,
+    pub(crate) base: String,
     http: Client,
 }
 
@@ -41,9 +42,13 @@ impl Stage {
     }
 
     async fn of(downloads: usize, fill: impl FnOnce(PathBuf)) -> Self {
-        let adjust = |config: &mut xvault_worker::WorkerConfig| {
+        Self::tuned(|config| config.downloads = downloads.try_into().unwrap(), fill).await
+    }
+
+    pub(crate) async fn tuned(tune: impl FnOnce(&mut WorkerConfig), fill: impl FnOnce(PathBuf)) -> Self {
+        let adjust = |config: &mut WorkerConfig| {
             config.download_addr = Some("127.0.0.1:0".parse().unwrap());
-            config.downloads = downloads.try_into().unwrap();
+            tune(config);
         };
         let bench = Bench::with(adjust, None).await;
         fill(bench.data());
@@ -65,26 +70,27 @@ impl Stage {
             store: StoreAccess::LocalFs,
             identities,
             paths: paths.iter().map(|&path| path.to_owned()).collect(),
+            path_base64: None,
             target,
         }))
     }
 
-    fn archive(&self, format: ExportFormat) -> Linked {
+    pub(crate) fn archive(&self, format: ExportFormat) -> Linked {
         Linked::Restore { task: self.restore(&[], RestoreTarget::Archive { format }), single_use: false }
     }
 
-    fn stored(&self, file: StoredFile) -> Linked {
+    pub(crate) fn stored(&self, file: StoredFile) -> Linked {
         Linked::Stored { snapshot: self.key.clone(), file, single_use: false }
     }
 
     /// Gives a link that gives `linked`.
-    fn link(&self, linked: Linked) -> String {
+    pub(crate) fn link(&self, linked: Linked) -> String {
         let token = format!("xvd_{}", self.bench.hub.state().links.len());
         self.bench.hub.state().links.insert(token.clone(), linked);
         format!("{}/downloads/{token}/backup", self.base)
     }
 
-    async fn get(&self, link: &str) -> Response {
+    pub(crate) async fn get(&self, link: &str) -> Response {
         self.http.get(link).send().await.unwrap()
     }
 
@@ -101,7 +107,7 @@ impl Stage {
     }
 
     /// What the job of the last link failed with.
-    async fn failure(&self) -> String {
+    pub(crate) async fn failure(&self) -> String {
         let (job, status) = self.ended().await;
         assert_eq!(status, JobStatus::Failed);
         self.bench.hub.job(&job, |job| match &job.outcome {
@@ -111,7 +117,7 @@ impl Stage {
     }
 
     /// The first bytes of an answer that is not read any further.
-    fn begin(&self, link: &str) -> TcpStream {
+    pub(crate) fn begin(&self, link: &str) -> TcpStream {
         use std::io::Write as _;
         let (host, path) = link.strip_prefix("http://").unwrap().split_once('/').unwrap();
         let mut line = TcpStream::connect(host.parse::<SocketAddr>().unwrap()).unwrap();
@@ -178,6 +184,31 @@ async fn one_file_comes_with_its_name_type_and_length() {
     assert_eq!(missing.status(), 404);
     assert!(missing.text().await.unwrap().contains("path_missing"));
     assert_eq!(stage.failure().await, "path_missing");
+    let directory = path.rsplit_once('/').unwrap().0;
+    let odd = stage.get(&file(directory)).await;
+    assert_eq!(odd.status(), 409);
+    let body: serde_json::Value = odd.json().await.unwrap();
+    assert_eq!(body["code"], "not_a_file");
+    assert!(body["error"].as_str().unwrap().contains("is a directory"), "{body}");
+}
+
+#[tokio::test]
+async fn a_file_whose_name_is_no_text_comes_all_the_same() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9.txt");
+    let stage = Stage::of(2, |data| fs::write(data.join(name), "Latin").unwrap()).await;
+    let path = stage.bench.data().join(name);
+    let path = path.as_os_str().as_bytes().strip_prefix(b"/").unwrap();
+    let Task::Restore(task) = stage.restore(&[], RestoreTarget::File) else { panic!() };
+    let link = |path_base64: String| {
+        let task = RestoreTask { path_base64: Some(path_base64), ..(*task).clone() };
+        stage.link(Linked::Restore { task: Task::Restore(Box::new(task)), single_use: false })
+    };
+    let Name::Bytes { path_base64 } = Name::of(path) else { panic!() };
+    let answer = stage.get(&link(path_base64)).await;
+    assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "Latin"));
+    assert_eq!(stage.get(&link("no base64".to_owned())).await.status(), 500);
+    assert_eq!(stage.failure().await, "path_invalid");
 }
 
 #[tokio::test]
@@ -288,7 +319,7 @@ async fn a_canceled_download_breaks_off() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_stops_ends_downloads_and_hands_nothing_back() {
-    let adjust = |config: &mut xvault_worker::WorkerConfig| {
+    let adjust = |config: &mut WorkerConfig| {
         config.download_addr = Some("127.0.0.1:0".parse().unwrap());
         config.drain = Duration::ZERO;
     };

@@ -4,6 +4,7 @@
 
 mod buckets;
 mod copies;
+mod download_limits;
 mod downloads;
 mod fake_hub;
 mod jobs;

@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xvault_core::{ExportFormat, SnapshotId};
+use xvault_core::protocol::Name;
+use xvault_core::{ExportFormat, SnapshotId, StoreId};
 
 use crate::Hub;
 use crate::api::error::{Error, ErrorBody, Result};
@@ -47,6 +48,9 @@ struct Download {
     /// Good for one use.
     #[serde(default)]
     once: bool,
+    /// The store that it is read from, one of the snapshot's `locators`. When absent, the snapshot's own place, or a copy in a
+    /// second store while the worker on whose disk it lies is offline.
+    from_store: Option<StoreId>,
 }
 
 impl Download {
@@ -60,13 +64,13 @@ impl Download {
                 format: self.format.unwrap_or_default(),
                 paths: path.into_iter().collect(),
             },
-            (What::File, Some(path)) => Content::File { path },
+            (What::File, Some(path)) => Content::File { path: Name::Text { path } },
             (What::File, None) => return Err(Error::bad_request("`path` must name the file")),
             (What::Artifact, None) => Content::Artifact,
             (What::Index, None) => Content::Index,
             _ => return Err(Error::bad_request("what is encrypted can only be had whole: leave `path` out")),
         };
-        Ok(Wanted { content, single_use: self.once })
+        Ok(Wanted { content, single_use: self.once, from_store: self.from_store })
     }
 }
 
@@ -107,8 +111,8 @@ impl From<Link> for DownloadLink {
     responses(
         (status = 200, body = DownloadLink),
         (status = 409, body = ErrorBody, description = "Only the tenant can decrypt it (`no_identity`; `details` says how), \
-            it is being deleted (`deleting`), its tenant is disabled (`tenant_disabled`), or no worker can serve it now \
-            (`worker_offline`, `no_download_address`)."),
+            it is being deleted (`deleting`), its tenant is disabled (`tenant_disabled`), it does not lie in `from_store` (`no_copy`), or no worker can serve it \
+            now (`worker_offline`, `no_download_address`)."),
     ),
 )]
 async fn download(

@@ -4,10 +4,10 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xvault_core::SnapshotId;
 use xvault_core::protocol::{
     Browse, BrowseQuery, Browsed, BrowsedChange, BrowsedEntry, Cursor, MAX_BROWSE_ITEMS, Name, asked_path,
 };
+use xvault_core::{SnapshotId, StoreId};
 
 use crate::Hub;
 use crate::api::error::{Error, ErrorBody, Result};
@@ -41,6 +41,9 @@ struct EntriesQuery {
     /// How many at most. There may be fewer on a page that others follow.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
+    /// The store that it is read from, one of the snapshot's `locators`. When absent, the snapshot's own place, or a copy in a
+    /// second store while the worker on whose disk it lies is offline.
+    from_store: Option<StoreId>,
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -86,7 +89,7 @@ struct Changes {
         (status = 404, body = ErrorBody, description = "No such snapshot (`not_found`) or no such directory in it \
             (`no_such_directory`)."),
         (status = 409, body = ErrorBody, description = "The worker on whose disk it lies is offline (`worker_offline`), no \
-            worker is online (`no_worker`), only the tenant's own keys open the index (`index_not_readable`), the path is that of a \
+            worker is online that can read it (`no_worker`), it does not lie in `from_store` (`no_copy`), only the tenant's own keys open the index (`index_not_readable`), the path is that of a \
             file or link (`not_a_directory`), the snapshot is being deleted (`deleting`), or the tenant is disabled \
             (`tenant_disabled`)."),
         (status = 429, body = ErrorBody, description = "Too many looks into the tenant's snapshots are under way: wait as long as \
@@ -104,7 +107,7 @@ async fn entries(
     who.require(Role::Member)?;
     let what = asked.q.map(search).transpose()?.unwrap_or(Browse::List);
     let query = query(what, (asked.path, asked.path_base64), asked.cursor, asked.limit)?;
-    let ask = Ask { snapshot_id: id, other: None, query };
+    let ask = Ask { snapshot_id: id, other: None, from_store: asked.from_store, query };
     match jobs::browse(&hub, &who, &who.scope(None)?, &ask).await? {
         Browsed::Entries { entries, next_cursor } => Ok(Json(Entries { entries, next_cursor })),
         Browsed::NotADirectory => {
@@ -142,7 +145,7 @@ async fn diff(
 ) -> Result<Json<Changes>> {
     who.require(Role::Member)?;
     let query = query(Browse::Diff, (asked.path, asked.path_base64), asked.cursor, asked.limit)?;
-    let ask = Ask { snapshot_id: id, other: Some(other), query };
+    let ask = Ask { snapshot_id: id, other: Some(other), from_store: None, query };
     match jobs::browse(&hub, &who, &who.scope(None)?, &ask).await? {
         Browsed::Changes { changes, next_cursor } => Ok(Json(Changes { changes, next_cursor })),
         _ => Err(crate::DbError::Corrupt { column: "result" }.into()),
@@ -166,13 +169,18 @@ fn query(
     if !(1..=MAX_BROWSE_ITEMS).contains(&limit) {
         return Err(Error::bad_request(format!("`limit` must be between 1 and {MAX_BROWSE_ITEMS}")));
     }
+    let directory = named(path, path_base64)?;
+    let cursor = cursor.map(|text| Cursor::try_from(text).map_err(|_| foreign_cursor())).transpose()?;
+    Ok(BrowseQuery { what, directory, cursor, limit })
+}
+
+/// The path that is meant, as the index has it. None: the root.
+pub(super) fn named(path: Option<String>, path_base64: Option<String>) -> Result<Option<Name>> {
     let named = match (path, path_base64) {
         (Some(_), Some(_)) => return Err(Error::bad_request("give `path` or `path_base64`, not both")),
         (Some(path), None) => Some(Name::Text { path }),
         (None, path_base64) => path_base64.map(|path_base64| Name::Bytes { path_base64 }),
     };
     let unfit = |reason| Error::bad_request(format!("the path can't be in a snapshot: {reason}"));
-    let directory = asked_path(named.as_ref()).map_err(unfit)?.map(|path| Name::of(path.as_bytes()));
-    let cursor = cursor.map(|text| Cursor::try_from(text).map_err(|_| foreign_cursor())).transpose()?;
-    Ok(BrowseQuery { what, directory, cursor, limit })
+    Ok(asked_path(named.as_ref()).map_err(unfit)?.map(|path| Name::of(path.as_bytes())))
 }

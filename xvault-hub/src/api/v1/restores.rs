@@ -5,14 +5,16 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xvault_core::{ExportFormat, JobId, Overwrite, SnapshotId, SourceId};
+use xvault_core::{ExportFormat, JobId, Overwrite, SnapshotId, SourceId, StoreId};
 
 use super::jobs::Job;
 use crate::Hub;
 use crate::api::error::{Error, ErrorBody, Result};
 use crate::api::extract::{Json, Path};
 use crate::api::principal::{Principal, Role};
-use crate::app::jobs::{self, DatabaseOrder, NewRestore, RestoreOrder, ServerOrder, directory, entry_paths};
+use crate::app::jobs::{
+    self, DatabaseOrder, NewRestore, RestoreOrder, RestoreWish, ServerOrder, directory, entry_paths,
+};
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new().routes(routes!(of_snapshot)).routes(routes!(of_job))
@@ -33,6 +35,9 @@ struct Restore {
     /// Restores what is whole of a snapshot that is known to be damaged, too.
     #[serde(default)]
     accept_damaged: bool,
+    /// The store that it is read from, one of the snapshot's `locators`. When absent, the snapshot's own place, or a copy in a
+    /// second store while the worker on whose disk it lies is offline.
+    from_store: Option<StoreId>,
 }
 
 /// Where a restore goes.
@@ -81,6 +86,11 @@ impl Default for Target {
 }
 
 impl Restore {
+    fn wish(self) -> Result<RestoreWish> {
+        let (accept_damaged, from_store) = (self.accept_damaged, self.from_store.clone());
+        Ok(RestoreWish { order: self.order()?, accept_damaged, from_store })
+    }
+
     fn order(self) -> Result<RestoreOrder> {
         let paths = entry_paths("paths", &self.paths)?;
         match self.target {
@@ -141,8 +151,9 @@ impl From<NewRestore> for RestoreJob {
     responses(
         (status = 201, body = RestoreJob),
         (status = 409, body = ErrorBody, description = "Only the tenant can decrypt it (`no_identity`; `details` says how), \
-            it is being deleted (`deleting`), known to be damaged (`damaged`), or its tenant is disabled (`tenant_disabled`); or \
-            of a server, its source is deleted (`source_gone`), or its host key unknown (`host_key_not_pinned`)."),
+            it is being deleted (`deleting`), known to be damaged (`damaged`), does not lie in `from_store` (`no_copy`), or its \
+            tenant is disabled (`tenant_disabled`); or of a server, its source is deleted (`source_gone`), its host key unknown \
+            (`host_key_not_pinned`), or the worker on whose disk the snapshot lies has no tools for it (`no_tools`)."),
     ),
 )]
 async fn of_snapshot(
@@ -152,8 +163,7 @@ async fn of_snapshot(
     Json(body): Json<Restore>,
 ) -> Result<(StatusCode, Json<RestoreJob>)> {
     who.require(Role::Member)?;
-    let accept_damaged = body.accept_damaged;
-    let made = jobs::restore(&hub, &who, &who.scope(None)?, &id, &body.order()?, accept_damaged).await?;
+    let made = jobs::restore(&hub, &who, &who.scope(None)?, &id, &body.wish()?).await?;
     Ok((StatusCode::CREATED, Json(made.into())))
 }
 
@@ -167,7 +177,8 @@ async fn of_snapshot(
     responses(
         (status = 201, body = RestoreJob),
         (status = 409, body = ErrorBody, description = "It is no completed backup (`no_snapshot`), or its snapshot can't be \
-            restored (`no_identity`, `deleting`, `damaged`, `tenant_disabled`, `source_gone`, `host_key_not_pinned`)."),
+            restored (`no_identity`, `deleting`, `damaged`, `no_copy`, `tenant_disabled`, `source_gone`, `host_key_not_pinned`, \
+            `no_tools`)."),
     ),
 )]
 async fn of_job(
@@ -179,7 +190,6 @@ async fn of_job(
     who.require(Role::Member)?;
     let scope = who.scope(None)?;
     let snapshot = jobs::made_by(&hub, &scope, &id).await?;
-    let accept_damaged = body.accept_damaged;
-    let made = jobs::restore(&hub, &who, &scope, &snapshot, &body.order()?, accept_damaged).await?;
+    let made = jobs::restore(&hub, &who, &scope, &snapshot, &body.wish()?).await?;
     Ok((StatusCode::CREATED, Json(made.into())))
 }

@@ -7,11 +7,13 @@ use xvault_core::error::Disposition;
 use xvault_core::job::JobError;
 use xvault_core::protocol::{Assignment, Complete, Outcome, StoreAccess, Task, TaskResult};
 use xvault_core::snapshot::Locator;
-use xvault_core::{JobId, JobKind, S3Credential, SnapshotId, StoreId, WorkerId};
+use xvault_core::{ExportFormat, JobId, JobKind, JobStatus, S3Credential, SnapshotId, StoreId, WorkerId};
 
 use super::{AGAIN, make_missing, reachable};
 use crate::app::bench::{Bench, on_both_engines};
-use crate::app::jobs::{Reading, complete, delete_snapshot, reading};
+use crate::app::jobs::{
+    Reading, RestoreOrder, RestoreWish, complete, delete_snapshot, expire_due, reading, reroute, restore,
+};
 use crate::app::stores::{self, Key, NewStore};
 use crate::db::jobs::JobRow;
 use crate::db::snapshot_copies::{self, Copy, CopyStatus};
@@ -190,7 +192,54 @@ async fn while_a_workers_disk_is_away_its_snapshots_are_read_from_their_copies(b
     assert_eq!(away.capability.as_deref(), Some("s3"));
 }
 
+/// As when a machine burns while restores wait for it.
+async fn restores_of_a_worker_that_is_gone_are_done_from_the_copy(bench: Bench) {
+    let (first, store, id) = with_copy(&bench).await;
+    sqlx::query("UPDATE snapshots SET encryption_recipient = (SELECT MAX(public_key) FROM tenant_keys)")
+        .execute(&mut *bench.hub.db().conn().await.unwrap())
+        .await
+        .unwrap();
+    let wish = |from_store| RestoreWish {
+        order: RestoreOrder::Download { format: ExportFormat::Tar, paths: vec![], single_use: false },
+        accept_damaged: false,
+        from_store,
+    };
+    let asked = async |wish| restore(&bench.hub, &bench.who, &Scope::All, &id, &wish).await.unwrap().job;
+    let (waiting, running) = (asked(wish(None)).await, asked(wish(None)).await);
+    bench.claim(&first, Some(running.id.clone())).await.unwrap();
+    assert_eq!(reroute(&bench.hub, 10).await.unwrap(), 0, "its worker is there");
+    let mut conn = bench.hub.db().conn().await.unwrap();
+    workers::mark_offline(
+        &mut conn,
+        bench.hub.clock().now() + Duration::from_secs(1),
+        bench.hub.clock().now(),
+    )
+    .await
+    .unwrap();
+    drop(conn);
+    assert_eq!(reroute(&bench.hub, 10).await.unwrap(), 1);
+    assert_eq!(reroute(&bench.hub, 10).await.unwrap(), 0);
+    assert_eq!(
+        job(&bench, &running.id).await.target_worker_id.as_ref(),
+        Some(&first),
+        "nobody takes it away"
+    );
+    let moved = job(&bench, &waiting.id).await;
+    assert_eq!((&moved.target_worker_id, moved.store_id.as_ref()), (&None, Some(&store)));
+    assert_eq!((moved.capability.as_deref(), moved.status()), (Some("s3"), JobStatus::Queued));
+    let other = worker(&bench, "other").await;
+    let assigned = bench.claim(&other, Some(waiting.id)).await.unwrap();
+    let Task::Restore(task) = &assigned.task else { panic!("{assigned:?}") };
+    assert!(matches!(task.store, StoreAccess::S3 { .. }), "{:?}", task.store);
+    // The other one follows once its lease has run out.
+    bench.hub.clock().advance(bench.hub.settings().lease + Duration::from_secs(1));
+    expire_due(&bench.hub, 10).await.unwrap();
+    assert_eq!(reroute(&bench.hub, 10).await.unwrap(), 1);
+    assert_eq!(job(&bench, &running.id).await.target_worker_id, None);
+}
+
 on_both_engines!(
+    restores_of_a_worker_that_is_gone_are_done_from_the_copy,
     a_snapshot_gets_one_copy_from_the_worker_that_has_it,
     what_could_not_be_copied_is_tried_anew_hours_later,
     a_deletion_takes_the_copies_and_shows_those_that_stay,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use xvault_core::ExportFormat;
-use xvault_core::protocol::StoredFile;
+use xvault_core::protocol::{Name, StoredFile};
 
 use crate::db::snapshots::Snapshot;
 
@@ -22,7 +22,10 @@ pub(crate) enum Content {
         paths: Vec<String>,
     },
     /// The content of one file.
-    File { path: String },
+    File {
+        #[serde(flatten)]
+        path: Name,
+    },
     /// The encrypted artifact, as it lies in the store.
     Artifact,
     /// The encrypted index.
@@ -59,7 +62,7 @@ impl Content {
         let at = snapshot.started_at.strftime("%Y-%m-%dT%H%M%SZ");
         let stem = format!("{}-{at}", stem(source));
         match self {
-            Self::File { path } => last_name(path),
+            Self::File { path } => last_name(&String::from_utf8_lossy(&path.to_bytes().unwrap_or_default())),
             Self::Archive { format, .. } => format!("{stem}.{}", format.extension()),
             Self::Artifact => format!("{stem}.tar.zst.age"),
             Self::Index => format!("{stem}.index.zst.age"),
@@ -117,7 +120,16 @@ mod tests {
     #[test]
     fn what_is_stored_as_it_is_needs_no_identity() {
         assert!(!Content::Artifact.is_decrypted() && !Content::Index.is_decrypted());
-        assert!(Content::File { path: "x".into() }.is_decrypted());
+        let file = Content::File { path: Name::of(b"x") };
+        assert!(file.is_decrypted());
+        for (name, kept) in [
+            (&b"x"[..], serde_json::json!({"what": "file", "path": "x"})),
+            (b"\xe9", serde_json::json!({"what": "file", "path_base64": "6Q=="})),
+        ] {
+            let file = Content::File { path: Name::of(name) };
+            assert_eq!(serde_json::to_value(&file).unwrap(), kept);
+            assert_eq!(serde_json::from_value::<Content>(kept).unwrap(), file);
+        }
         let archive = Content::Archive { format: ExportFormat::Zip, paths: vec![] };
         assert_eq!(
             serde_json::to_value(archive).unwrap(),

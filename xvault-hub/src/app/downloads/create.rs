@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::AnyConnection;
 use xvault_core::secret::ExposeSecret as _;
-use xvault_core::{DownloadId, JobKind, JobStatus, SnapshotId, TenantId};
+use xvault_core::{DownloadId, JobKind, JobStatus, SnapshotId, StoreId, TenantId};
 
 use super::content::Content;
 use super::presign;
@@ -15,7 +15,7 @@ use crate::api::error::{Error, Result};
 use crate::api::principal::Principal;
 use crate::app::again::again;
 use crate::app::audit::{Deed, record};
-use crate::app::jobs::{RestoreOrder, lock_readable};
+use crate::app::jobs::{RestoreOrder, chosen_store, lock_readable};
 use crate::app::{copies, tenant_settings};
 use crate::db::downloads::{self, Download};
 use crate::db::jobs::JobRow;
@@ -28,6 +28,8 @@ use crate::{DbError, Hub};
 pub(crate) struct Wanted {
     pub(crate) content: Content,
     pub(crate) single_use: bool,
+    /// The store that it is read from, of those in which the snapshot lies.
+    pub(crate) from_store: Option<StoreId>,
 }
 
 /// A link, with all that belongs to it.
@@ -37,8 +39,8 @@ pub(crate) struct Link {
     pub(crate) download: Download,
 }
 
-/// Makes a link. 404 when the snapshot is not in `scope`; 409 `deleting`, `tenant_disabled`, `no_identity`, `worker_offline` or
-/// `no_download_address`.
+/// Makes a link. 404 when the snapshot is not in `scope`; 409 `deleting`, `tenant_disabled`, `no_identity`, `no_copy`,
+/// `worker_offline` or `no_download_address`.
 pub(crate) async fn create(
     hub: &Hub,
     who: &Principal,
@@ -55,9 +57,8 @@ async fn add(hub: &Hub, who: &Principal, scope: &Scope, id: &SnapshotId, wanted:
     if wanted.content.is_decrypted() {
         check_readable(&mut tx, &snapshot).await?;
     }
-    let snapshot = copies::reachable(&mut tx, snapshot).await?;
-    let new = New { content: wanted.content.clone(), single_use: wanted.single_use };
-    let download = new.row(hub, &mut tx, &snapshot, Some(who.actor.id().to_owned())).await?;
+    let snapshot = copies::place(&mut tx, snapshot, wanted.from_store.as_ref()).await?;
+    let download = row(hub, &mut tx, &snapshot, wanted.clone(), Some(who.actor.id().to_owned())).await?;
     let url = match presign::url(hub, &mut tx, &snapshot, &download).await? {
         Some(_) if download.single_use => return Err(not_once()),
         Some(url) => url,
@@ -74,34 +75,27 @@ fn not_once() -> Error {
     Error::bad_request("the link leads straight into a bucket, and is good until it ends: leave `once` out")
 }
 
-/// What a row is made of.
-struct New {
-    content: Content,
-    single_use: bool,
-}
-
-impl New {
-    async fn row(
-        self,
-        hub: &Hub,
-        conn: &mut AnyConnection,
-        snapshot: &Snapshot,
-        created_by: Option<String>,
-    ) -> Result<Download> {
-        let source = sources::get(conn, &Scope::All, &snapshot.source_id).await?;
-        Ok(Download {
-            id: DownloadId::generate(),
-            tenant_id: snapshot.tenant_id.clone(),
-            snapshot_id: snapshot.id.clone(),
-            job_id: None,
-            file_name: self.content.file_name(&source.name, snapshot),
-            content: self.content,
-            single_use: self.single_use,
-            uses: 0,
-            expires_at: end(hub, conn, &snapshot.tenant_id).await?,
-            created_by,
-        })
-    }
+async fn row(
+    hub: &Hub,
+    conn: &mut AnyConnection,
+    snapshot: &Snapshot,
+    Wanted { content, single_use, from_store }: Wanted,
+    created_by: Option<String>,
+) -> Result<Download> {
+    let source = sources::get(conn, &Scope::All, &snapshot.source_id).await?;
+    Ok(Download {
+        id: DownloadId::generate(),
+        tenant_id: snapshot.tenant_id.clone(),
+        snapshot_id: snapshot.id.clone(),
+        job_id: None,
+        file_name: content.file_name(&source.name, snapshot),
+        content,
+        from_store,
+        single_use,
+        uses: 0,
+        expires_at: end(hub, conn, &snapshot.tenant_id).await?,
+        created_by,
+    })
 }
 
 /// When a link that is made now ends, by the tenant's setting: on a whole second, as its token says.
@@ -118,6 +112,7 @@ pub(super) fn deed<'a>(download: &'a Download, action: &'a str) -> Deed<'a> {
         "what": download.content.word(),
         "content": download.content,
         "single_use": download.single_use,
+        "from_store": download.from_store,
     });
     Deed {
         action,
@@ -156,8 +151,9 @@ pub(crate) async fn prepared(hub: &Hub, conn: &mut AnyConnection, job: &JobRow) 
         return Ok(());
     };
     let snapshot = snapshots::get(conn, &Scope::All, snapshot).await.map_err(Error::of("snapshot"))?;
-    let new = New { content: Content::Archive { format, paths }, single_use };
-    let row = new.row(hub, conn, &snapshot, job.created_by.clone()).await?;
+    let content = Content::Archive { format, paths };
+    let wanted = Wanted { content, single_use, from_store: chosen_store(job) };
+    let row = row(hub, conn, &snapshot, wanted, job.created_by.clone()).await?;
     let row = Download { job_id: Some(job.id.clone()), ..row };
     Ok(downloads::insert(conn, &row, hub.clock().now()).await?)
 }
@@ -176,9 +172,15 @@ pub(crate) async fn of_job(hub: &Hub, job: &JobRow) -> Result<Option<Link>> {
         found => found?,
     };
     // A worker that is away for a moment is no reason to show no job.
-    match base_url(&mut conn, &snapshot).await {
+    match base_url_of(&mut conn, snapshot, &download).await {
         Ok(base) => Ok(Some(Link { url: url(hub, &base, &download), download })),
         Err(error) if error.is_ours() => Err(error),
         Err(_) => Ok(None),
     }
+}
+
+/// What the link begins with now: its worker may have gone since it was made.
+async fn base_url_of(conn: &mut AnyConnection, snapshot: Snapshot, download: &Download) -> Result<String> {
+    let snapshot = copies::place(conn, snapshot, download.from_store.as_ref()).await?;
+    base_url(conn, &snapshot).await
 }

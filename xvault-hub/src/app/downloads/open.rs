@@ -21,7 +21,7 @@ use crate::db::{Scope, workers};
 use crate::{DbError, Hub};
 
 /// What the link gives, for the worker that it leads to. 404 for a token that is not ours; 410 `link_expired`, `link_used` or
-/// `snapshot_gone`; 409 `tenant_disabled` or `not_here`.
+/// `snapshot_gone`; 409 `tenant_disabled`, `no_copy` or `not_here`.
 pub(crate) async fn open(hub: &Hub, worker: &WorkerId, said: &OpenDownload) -> Result<OpenedDownload> {
     let (id, expires_at) = hub.download_tokens().read(&said.token).ok_or_else(unknown)?;
     if expires_at <= hub.clock().now() {
@@ -88,14 +88,7 @@ async fn readable(
             error
         }
     })?;
-    let snapshot = copies::reachable(tx, snapshot).await?;
-    match &snapshot.worker_id {
-        Some(owner) if owner != worker => {
-            let text = format!("the snapshot lies on the disk of worker {owner}: the link leads there");
-            Err(Error::conflict("not_here", text))
-        }
-        _ => Ok(snapshot),
-    }
+    copies::place_for(tx, snapshot, download.from_store.as_ref(), worker).await
 }
 
 /// What came of it so far.

@@ -5,6 +5,7 @@
 
 mod check;
 mod janitor;
+mod place;
 mod readable;
 mod waiting;
 
@@ -13,9 +14,9 @@ pub(crate) use janitor::tidy;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sqlx::{Any, AnyConnection, Transaction};
+use sqlx::{Any, Transaction};
 use xvault_core::protocol::{BrowseQuery, Browsed};
-use xvault_core::{JobKind, SnapshotId, WorkerId};
+use xvault_core::{JobKind, SnapshotId, StoreId};
 
 use super::commit;
 use super::reading::{Reading, lock_readable, reading};
@@ -26,7 +27,8 @@ use crate::app::again::again;
 use crate::app::audit::{Deed, record};
 use crate::app::wake;
 use crate::db::snapshots::Snapshot;
-use crate::db::{Scope, jobs, jobs::JobRow, snapshots, tenants, workers};
+use crate::db::{Scope, jobs, jobs::JobRow, snapshots, tenants};
+use place::{Placed, placed};
 use waiting::Waiting;
 
 /// Unfinished ones that a tenant may have: nobody's browsing keeps workers from everybody else's.
@@ -42,6 +44,8 @@ pub(crate) struct Ask {
     pub(crate) snapshot_id: SnapshotId,
     /// For a difference, the later snapshot.
     pub(crate) other: Option<SnapshotId>,
+    /// The store that the first is read from, of those in which it lies.
+    pub(crate) from_store: Option<StoreId>,
     pub(crate) query: BrowseQuery,
 }
 
@@ -50,10 +54,13 @@ pub(crate) struct Ask {
 pub(super) struct Payload {
     pub(super) query: BrowseQuery,
     pub(super) other: Option<SnapshotId>,
+    /// The store that the other is read from. None: its own place.
+    #[serde(default)]
+    pub(super) other_store: Option<StoreId>,
 }
 
 /// Has a worker look, and gives what it saw. 404 when a snapshot is not in `scope`, or is another tenant's than the first;
-/// 409 `deleting`, `tenant_disabled`, `index_not_readable`, `worker_offline`, `no_worker`, `different_workers`; 429 when the tenant has
+/// 409 `deleting`, `tenant_disabled`, `index_not_readable`, `no_copy`, `worker_offline`, `no_worker`, `different_workers`; 429 when the tenant has
 /// too many under way; 502 `browse_failed`; 504 `browse_timeout`.
 pub(crate) async fn browse(hub: &Hub, who: &Principal, scope: &Scope, ask: &Ask) -> Result<Browsed> {
     let job = again(|| add(hub, who, scope, ask)).await?;
@@ -63,18 +70,22 @@ pub(crate) async fn browse(hub: &Hub, who: &Principal, scope: &Scope, ask: &Ask)
 }
 
 async fn add(hub: &Hub, who: &Principal, scope: &Scope, ask: &Ask) -> Result<JobRow> {
-    let payload = json!(Payload { query: ask.query.clone(), other: ask.other.clone() });
     let mut tx = hub.db().begin().await?;
     let (snapshot, other) = lock(&mut tx, scope, ask).await?;
     readable::check(&mut tx, &snapshot).await?;
     if let Some(other) = &other {
         readable::check(&mut tx, other).await?;
     }
-    let worker = place(&mut tx, &snapshot, other.as_ref()).await?;
+    let Placed { worker, snapshot, other } = placed(&mut tx, ask, snapshot, other).await?;
+    let payload = Payload {
+        query: ask.query.clone(),
+        other: ask.other.clone(),
+        other_store: other.and_then(|other| other.store_id),
+    };
     let new = Reading {
         kind: JobKind::Browse,
         snapshot_id: snapshot.id.clone(),
-        payload,
+        payload: json!(payload),
         // It answers somebody who waits: it is not tried for minutes.
         max_attempts: 1,
     };
@@ -106,26 +117,6 @@ async fn lock(
     }
     let first = lock_readable(tx, &own, &first.id).await?;
     Ok((first, Some(lock_readable(tx, &own, &second.id).await?)))
-}
-
-/// The worker that can reach all of them: the one on whose disk they lie, or, for a bucket, any that is there.
-async fn place(conn: &mut AnyConnection, snapshot: &Snapshot, other: Option<&Snapshot>) -> Result<WorkerId> {
-    let elsewhere = other.and_then(|other| other.worker_id.as_ref());
-    let Some(worker) = snapshot.worker_id.as_ref().or(elsewhere) else {
-        let free = workers::available(conn, None).await?;
-        let unfit = || Error::conflict("no_worker", "no worker is online that could read the snapshot");
-        return free.into_iter().next().map(|worker| worker.id).ok_or_else(unfit);
-    };
-    if elsewhere.is_some_and(|other| other != worker) {
-        let message = "the two snapshots lie on the disks of two workers, and neither can read the other's";
-        return Err(Error::conflict("different_workers", message));
-    }
-    let found = workers::get(conn, worker).await.map_err(Error::of("worker"))?;
-    if found.status == "offline" {
-        let message = format!("worker {worker}, on whose disk the snapshot lies, is offline");
-        return Err(Error::conflict("worker_offline", message));
-    }
-    Ok(worker.clone())
 }
 
 /// 429 when the tenant has more unfinished ones than it may, with the one that `tx` adds.

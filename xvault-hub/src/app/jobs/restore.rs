@@ -1,11 +1,12 @@
 //! Restores: what a person asks for, and the job that comes of it.
 
 mod database;
+mod route;
 mod server;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use xvault_core::{DownloadId, EntryPath, ExportFormat, JobId, JobKind, JobStatus, SnapshotId};
+use xvault_core::{DownloadId, EntryPath, ExportFormat, JobId, JobKind, JobStatus, SnapshotId, StoreId};
 
 use super::reading::{Reading, lock_readable, reading};
 use super::{commit, enqueue::note};
@@ -17,9 +18,10 @@ use crate::app::audit::{Deed, record};
 use crate::app::downloads::{Content, check_readable};
 use crate::app::{copies, wake};
 use crate::db::snapshots::Snapshot;
-use crate::db::{Scope, jobs, jobs::JobRow, workers};
+use crate::db::{Scope, jobs, jobs::JobRow};
 
 pub(crate) use database::DatabaseOrder;
+pub(crate) use route::reroute;
 pub(crate) use server::{ServerOrder, directory};
 
 /// The most paths that one restore can name.
@@ -58,6 +60,11 @@ impl RestoreOrder {
             Self::Server(_) => "server",
             Self::Database(_) => "database",
         }
+    }
+
+    /// Whether it goes to a server or a database, for which its worker must have the tools.
+    fn is_delivered(&self) -> bool {
+        matches!(self, Self::Server(_) | Self::Database(_))
     }
 
     fn max_attempts(&self, hub: &Hub) -> u32 {
@@ -108,6 +115,35 @@ pub(crate) fn entry_paths(field: &str, typed: &[String]) -> Result<Vec<String>> 
     Ok(paths)
 }
 
+/// What somebody wants to be done.
+#[derive(Debug, Clone)]
+pub(crate) struct RestoreWish {
+    pub(crate) order: RestoreOrder,
+    /// A snapshot that is known to be damaged is restored, too.
+    pub(crate) accept_damaged: bool,
+    /// The store that it is read from, of those in which the snapshot lies.
+    pub(crate) from_store: Option<StoreId>,
+}
+
+impl RestoreWish {
+    /// As a job keeps it.
+    fn payload(&self) -> Value {
+        let mut payload = self.order.payload();
+        if let Some(store) = &self.from_store {
+            payload[FROM_STORE] = json!(store);
+        }
+        payload
+    }
+}
+
+/// Where a job's payload says that somebody chose the store.
+const FROM_STORE: &str = "from_store";
+
+/// The store that whoever asked for a restore chose. None: wherever it can be reached.
+pub(crate) fn chosen_store(job: &JobRow) -> Option<StoreId> {
+    job.payload.get(FROM_STORE)?.as_str()?.parse().ok()
+}
+
 /// A restore job, and what it waits for if that is known.
 #[derive(Debug)]
 pub(crate) struct NewRestore {
@@ -116,18 +152,17 @@ pub(crate) struct NewRestore {
 }
 
 /// Makes the job and wakes its worker. 404 when the snapshot is not in `scope`; 409 `deleting`, `tenant_disabled`,
-/// `no_identity`, `damaged`, or what [`server::check`] says.
+/// `no_identity`, `no_copy`, `damaged`, `no_tools`, or what [`server::check`] says.
 pub(crate) async fn restore(
     hub: &Hub,
     who: &Principal,
     scope: &Scope,
     id: &SnapshotId,
-    order: &RestoreOrder,
-    accept_damaged: bool,
+    wish: &RestoreWish,
 ) -> Result<NewRestore> {
-    let job = again(|| add(hub, who, scope, id, (order, accept_damaged))).await?;
+    let job = again(|| add(hub, who, scope, id, wish)).await?;
     wake::push(hub, &job);
-    let note = waits_for(hub, &job).await?;
+    let note = route::waits_for(hub, &job).await?;
     Ok(NewRestore { job, note })
 }
 
@@ -136,61 +171,66 @@ async fn add(
     who: &Principal,
     scope: &Scope,
     id: &SnapshotId,
-    (order, accept_damaged): (&RestoreOrder, bool),
+    wish: &RestoreWish,
 ) -> Result<JobRow> {
     let mut tx = hub.db().begin().await?;
-    let snapshot = lock_readable(&mut tx, scope, id).await?;
-    check_readable(&mut tx, &snapshot).await?;
-    let snapshot = copies::reachable(&mut tx, snapshot).await?;
-    if !accept_damaged {
-        check_sound(&snapshot)?;
+    let seen = lock_readable(&mut tx, scope, id).await?;
+    check_readable(&mut tx, &seen).await?;
+    let snapshot = copies::place(&mut tx, seen.clone(), wish.from_store.as_ref()).await?;
+    if !wish.accept_damaged {
+        check_sound(&seen, &snapshot)?;
     }
-    match order {
-        RestoreOrder::Server(order) => server::check(&mut tx, who, &snapshot, order).await?,
-        RestoreOrder::Database(order) => database::check(&mut tx, who, &snapshot, order).await?,
-        _ => {}
-    }
+    let tools = match &wish.order {
+        RestoreOrder::Server(order) => Some(server::check(&mut tx, who, &snapshot, order).await?),
+        RestoreOrder::Database(order) => Some(database::check(&mut tx, who, &snapshot, order).await?),
+        _ => None,
+    };
+    let snapshot = match tools {
+        Some(tools) if wish.from_store.is_none() => route::able(&mut tx, snapshot, tools).await?,
+        _ => snapshot,
+    };
     let new = Reading {
         kind: JobKind::Restore,
         snapshot_id: id.clone(),
-        payload: order.payload(),
-        max_attempts: order.max_attempts(hub),
+        payload: wish.payload(),
+        max_attempts: wish.order.max_attempts(hub),
     };
     let job = reading(hub, &snapshot, &new, Some(who.actor.id().to_owned()));
+    let job = JobRow { capability: route::capability(tools, job.capability.as_deref()), ..job };
     jobs::insert(&mut tx, &job).await?;
     note(&mut tx, hub, who, &job, "job.enqueue").await?;
+    record(&mut tx, hub, who, deed(&job, id, wish)).await?;
+    commit(tx).await?;
+    Ok(job)
+}
+
+fn deed<'a>(job: &'a JobRow, id: &'a SnapshotId, wish: &RestoreWish) -> Deed<'a> {
+    let order = &wish.order;
     let details = json!({
         "job_id": job.id, "target": order.word(), "paths": order.paths(), "to": order.place(),
-        "accept_damaged": accept_damaged,
+        "accept_damaged": wish.accept_damaged, "from_store": wish.from_store,
     });
-    let deed = Deed {
+    Deed {
         action: "snapshot.restore",
         target_type: "snapshot",
         target_id: id.as_str(),
         tenant_id: Some(&job.tenant_id),
         details,
-    };
-    record(&mut tx, hub, who, deed).await?;
-    commit(tx).await?;
-    Ok(job)
+    }
 }
 
-/// 409 `damaged` when a verification found the snapshot not to be what was written.
-fn check_sound(snapshot: &Snapshot) -> Result<()> {
-    let Some(damage) = &snapshot.soundness.damage else { return Ok(()) };
+/// 409 `damaged` when a verification found the snapshot not to be what was written. That was said of its first place: a copy
+/// elsewhere was compared with the manifest when it was made.
+fn check_sound(seen: &Snapshot, read_from: &Snapshot) -> Result<()> {
+    let Some(damage) = seen.soundness.damage.as_ref().filter(|_| seen.locator == read_from.locator) else {
+        return Ok(());
+    };
     let text = format!(
-        "the snapshot is known to be damaged ({}): restore another one, or what of it is whole with `accept_damaged`",
+        "the snapshot is known to be damaged ({}): restore another one, its copy in a second store with `from_store`, or what of it \
+         is whole with `accept_damaged`",
         damage.what
     );
     Err(Error::conflict("damaged", text))
-}
-
-/// A sentence about the worker that the job waits for, when it is away.
-async fn waits_for(hub: &Hub, job: &JobRow) -> Result<Option<String>> {
-    let Some(id) = &job.target_worker_id else { return Ok(None) };
-    let worker = workers::get(&mut *hub.db().conn().await?, id).await.map_err(Error::of("worker"))?;
-    let text = || format!("worker {id}, on whose disk the snapshot lies, is offline: the job waits for it");
-    Ok((worker.status == "offline").then(text))
 }
 
 /// The snapshot that a backup job made. 409 `no_snapshot` when it made none.

@@ -1,7 +1,7 @@
 //! A look into a snapshot's index.
 
-use xvault_core::SnapshotKey;
 use xvault_core::protocol::{BrowseTask, StoreAccess, StoredIndex, Task};
+use xvault_core::{SnapshotId, SnapshotKey, StoreId};
 
 use super::{Unmet, identities, key};
 use crate::app::jobs::access::{Purpose, access_for};
@@ -21,7 +21,7 @@ pub(super) async fn task(
 ) -> Result<Task, Unmet> {
     let asked = payload(job)?;
     let other = match &asked.other {
-        Some(id) => Some(later(hub, worker, job, id).await?),
+        Some(id) => Some(later(hub, worker, job, (id, asked.other_store)).await?),
         None => None,
     };
     let mut conn = hub.db().conn().await?;
@@ -38,16 +38,16 @@ async fn later(
     hub: &Hub,
     worker: &Worker,
     job: &JobRow,
-    id: &xvault_core::SnapshotId,
+    (id, store): (&SnapshotId, Option<StoreId>),
 ) -> Result<StoredIndex, Unmet> {
     let own = Scope::Tenant(job.tenant_id.clone());
     let found = snapshots::get(&mut *hub.db().conn().await?, &own, id).await;
-    let Snapshot { tenant_id, source_id, id, store_id, .. } = match found {
+    let Snapshot { tenant_id, source_id, id, store_id: own_store, .. } = match found {
         Err(DbError::NotFound) => return Err(Unmet::NoSnapshot),
         found => found?,
     };
     let snapshot = SnapshotKey { tenant_id, source_id, snapshot_id: id };
-    let store = match store_id {
+    let store = match store.or(own_store) {
         Some(id) => access_for(hub, worker, job, &id, &snapshot.prefix(), Purpose::Read).await?,
         None => StoreAccess::LocalFs,
     };

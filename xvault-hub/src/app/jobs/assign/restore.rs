@@ -2,7 +2,7 @@
 
 use sqlx::AnyConnection;
 use xvault_core::SourceSettings;
-use xvault_core::protocol::{RestoreTarget, RestoreTask, Sealed, StoreAccess, Task};
+use xvault_core::protocol::{Name, RestoreTarget, RestoreTask, Sealed, StoreAccess, Task};
 
 use super::{Unmet, identities, key, needs_from, release_of};
 use crate::Hub;
@@ -19,12 +19,19 @@ pub(super) async fn task(
     job: &JobRow,
     store: StoreAccess,
 ) -> Result<Task, Unmet> {
+    let mut path_base64 = None;
     let (paths, target) = match RestoreOrder::of(job).ok_or(Unmet::Kind)? {
         RestoreOrder::Download { paths, .. } => (paths, RestoreTarget::Check),
         RestoreOrder::Link { content: Content::Archive { format, paths }, .. } => {
             (paths, RestoreTarget::Archive { format })
         }
-        RestoreOrder::Link { content: Content::File { path }, .. } => (vec![path], RestoreTarget::File),
+        RestoreOrder::Link { content: Content::File { path: Name::Text { path } }, .. } => {
+            (vec![path], RestoreTarget::File)
+        }
+        RestoreOrder::Link { content: Content::File { path: Name::Bytes { path_base64: path } }, .. } => {
+            path_base64 = Some(path);
+            (Vec::new(), RestoreTarget::File)
+        }
         RestoreOrder::Link { .. } => return Err(Unmet::Kind),
         RestoreOrder::Server(order) => {
             let target = server(hub, conn, worker, job, &order).await?;
@@ -37,7 +44,8 @@ pub(super) async fn task(
     };
     // A restore reads artifact and index, which may have keys of their own.
     let identities: Sealed = identities(hub, conn, worker, job, "data+index").await?;
-    Ok(Task::Restore(Box::new(RestoreTask { snapshot: key(job)?, store, identities, paths, target })))
+    let snapshot = key(job)?;
+    Ok(Task::Restore(Box::new(RestoreTask { snapshot, store, identities, paths, path_base64, target })))
 }
 
 /// The server, with its credential for this worker alone.

@@ -65,18 +65,18 @@ impl DatabaseOrder {
     }
 }
 
-/// 403 unless `who` may write there, 404 without that source, 409 `source_gone` or `host_key_not_pinned`, 422 for a source that
-/// is no database server.
+/// What its worker must be able to. 403 unless `who` may write there, 404 without that source, 409 `source_gone` or
+/// `host_key_not_pinned`, 422 for a source that is no database server.
 pub(super) async fn check(
     conn: &mut AnyConnection,
     who: &Principal,
     snapshot: &Snapshot,
     order: &DatabaseOrder,
-) -> Result<()> {
+) -> Result<&'static str> {
     let source = source(conn, who, snapshot, order.source_id.as_ref()).await?;
     let target = order.target(&source.settings)?;
     match target.server().ssh {
         Some(hop) if hop.host_key.is_none() => Err(not_pinned()),
-        _ => Ok(()),
+        _ => Ok(source.settings.kind()),
     }
 }

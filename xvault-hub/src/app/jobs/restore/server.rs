@@ -35,17 +35,19 @@ pub(crate) fn directory(typed: String) -> Result<String> {
     Ok(typed)
 }
 
-/// 403 unless `who` may write there, 404 without that source, 409 `source_gone` or `host_key_not_pinned`, 422 for a source that
-/// is no SSH server.
+/// What its worker must be able to. 403 unless `who` may write there, 404 without that source, 409 `source_gone` or
+/// `host_key_not_pinned`, 422 for a source that is no SSH server.
 pub(super) async fn check(
     conn: &mut AnyConnection,
     who: &Principal,
     snapshot: &Snapshot,
     order: &ServerOrder,
-) -> Result<()> {
+) -> Result<&'static str> {
     let source = source(conn, who, snapshot, order.source_id.as_ref()).await?;
     match &source.settings {
-        SourceSettings::Ssh(server) | SourceSettings::Sftp(server) if server.host_key.is_some() => Ok(()),
+        SourceSettings::Ssh(server) | SourceSettings::Sftp(server) if server.host_key.is_some() => {
+            Ok(source.settings.kind())
+        }
         SourceSettings::Ssh(_) | SourceSettings::Sftp(_) => Err(not_pinned()),
         other => Err(Error::invalid_field(
             "target.source_id",

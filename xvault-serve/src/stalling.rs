@@ -11,7 +11,7 @@ use tokio::time::Sleep;
 
 /// Writes fail once none has got on for a while: the peer is gone without a word, or holds the connection for nothing.
 #[derive(Debug)]
-pub(super) struct Stalling<S> {
+pub(crate) struct Stalling<S> {
     stream: S,
     span: Duration,
     /// Runs while a write waits.
@@ -19,7 +19,7 @@ pub(super) struct Stalling<S> {
 }
 
 impl<S> Stalling<S> {
-    pub(super) fn new(stream: S, span: Duration) -> Self {
+    pub(crate) fn new(stream: S, span: Duration) -> Self {
         Self { stream, span, patience: None }
     }
 
