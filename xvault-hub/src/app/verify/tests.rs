@@ -131,9 +131,9 @@ async fn no_more_is_read_of_a_place_within_a_day_than_is_allowed(bench: Bench) {
     settings.verify_bytes_per_day = 0;
     let free = bench.hub_with(settings).await;
     assert_eq!(run_due(&free).await.unwrap(), 1, "the other one");
-    do_all(&bench, &worker).await;
     clock.advance(Duration::from_secs(120));
-    assert_eq!(run_due(&strict).await.unwrap(), 2, "another day for both disks");
+    // The first worker has two to do still.
+    assert_eq!(run_due(&strict).await.unwrap(), 1, "another day for the other disk");
 }
 
 async fn one_that_fails_is_tried_again_the_next_day(bench: Bench) {
