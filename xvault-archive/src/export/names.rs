@@ -326,6 +326,26 @@ mod tests {
         assert!(one_safe.len() <= MAX_COMPONENT && one_safe != two_safe, "{one_safe} {two_safe}");
     }
 
+    /// Unpacked in its order, such a zip would write through a link that it has just made.
+    #[test]
+    fn nothing_lies_below_what_is_no_directory() {
+        for (first, second, reason) in [
+            ("a", "a/b", "lies below something that is no directory"),
+            ("a", "a/b/c", "lies below something that is no directory"),
+            ("a/b", "a", "is no directory, but others lie below it"),
+            ("a", "a", "appears twice"),
+        ] {
+            let mut names = SafeNames::default();
+            names.claim(&path(first), Node::Leaf).unwrap();
+            let error = names.claim(&path(second), Node::Leaf).unwrap_err();
+            assert!(error.to_string().contains(reason), "{first}, {second}: {error}");
+        }
+        let mut names = SafeNames::default();
+        names.claim(&path("a"), Node::Directory).unwrap();
+        names.claim(&path("a/b"), Node::Leaf).unwrap();
+        names.claim(&path("a"), Node::Leaf).expect_err("it is a directory already");
+    }
+
     proptest! {
         #[test]
         fn any_names_become_safe_unique_and_readable(

@@ -8,12 +8,13 @@ use std::path::Path;
 use std::process::Command;
 
 use proptest::prelude::*;
-use xvault_archive::{ArchiveWriter, Error, Exported, REPORT_NAME, Watch, export};
+use xvault_archive::{ArchiveReader, ArchiveWriter, Error, Exported, REPORT_NAME, Watch, export};
 use xvault_core::{Entry, EntryKind, ExportFormat, Identity, Mtime};
 use zip::ZipArchive;
 
 use crate::support::{
-    Archive, Item, dir, file, hardlink, metadata, noise, oddities, path, small, stream, symlink, trees, write,
+    Archive, Item, dir, file, hardlink, metadata, noise, oddities, path, small, stream, symlink, trees,
+    write, write_with,
 };
 
 /// That nobody takes it for a whole one.
@@ -270,6 +271,82 @@ impl io::Write for Full {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// An index in whose place another one lies from its second reading number `at` on.
+struct Replaced {
+    indexes: [Cursor<Vec<u8>>; 2],
+    readings: usize,
+    at: usize,
+}
+
+impl Replaced {
+    fn now(&mut self) -> &mut Cursor<Vec<u8>> {
+        &mut self.indexes[usize::from(self.readings >= self.at)]
+    }
+}
+
+impl Read for Replaced {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.now().read(buf)
+    }
+}
+
+impl io::Seek for Replaced {
+    fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+        let before = self.now().position();
+        let after = self.now().seek(to)?;
+        if after < before {
+            self.readings += 1;
+            self.now().set_position(after);
+        }
+        Ok(after)
+    }
+}
+
+/// As when somebody puts another snapshot's index in its place: a zip tells of an entry twice, and both must agree.
+#[test]
+fn an_index_that_changes_while_a_zip_is_made_makes_none() {
+    let identity = Identity::generate();
+    // Too many for a buffer, so that each reading reads.
+    let names: Vec<String> =
+        (0..4000_u64).map(|n| blake3::hash(&n.to_le_bytes()).to_hex().to_string()).collect();
+    let names = &names;
+    let items = |mode| {
+        names.iter().map(move |name| {
+            let (entry, body) = symlink(name, "x");
+            (Entry { metadata: metadata(mode), ..entry }, body)
+        })
+    };
+    let written = |mode| write_with(&items(mode).collect::<Vec<_>>(), small(&identity), identity.clone());
+    let (first, second) = (written(0o777), written(0o700));
+    let mut refused = 0;
+    for at in 1..12 {
+        if refused > 0 {
+            break;
+        }
+        let indexes = [&first, &second].map(|archive| Cursor::new(archive.index.clone()));
+        let index = Replaced { indexes, readings: 0, at };
+        let identities = std::slice::from_ref(&identity);
+        let Ok(mut reader) = ArchiveReader::open(Cursor::new(first.artifact.clone()), index, identities)
+        else {
+            continue;
+        };
+        let mut out = Vec::new();
+        match export(&mut reader, ExportFormat::Zip, &[], &mut out, &Watch::default()) {
+            Ok(_) => {
+                let mut zip = ZipArchive::new(Cursor::new(&out)).unwrap();
+                let modes: Vec<_> =
+                    (0..zip.len()).map(|n| zip.by_index(n).unwrap().unix_mode().unwrap() & 0o777).collect();
+                assert!(modes.iter().all(|mode| *mode == modes[0]), "{at}: of two indexes");
+            }
+            Err(error) => {
+                assert_not_whole(ExportFormat::Zip, &out);
+                refused += usize::from(error.to_string().contains("changed while it was read"));
+            }
+        }
+    }
+    assert!(refused > 0, "no reading was the one that counts");
 }
 
 #[test]

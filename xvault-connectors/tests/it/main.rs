@@ -14,6 +14,7 @@ mod snapshots;
 mod ssh_exec;
 mod ssh_faults;
 mod ssh_hostile;
+mod ssh_hostile_push;
 mod ssh_login;
 mod ssh_pull;
 mod ssh_support;

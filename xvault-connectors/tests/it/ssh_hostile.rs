@@ -13,8 +13,8 @@ use xvault_core::{Dispose, Disposition, EntryKind, SshSettings, WarningCode};
 
 use crate::ssh_support::Kept;
 
-const OPEN: u8 = 3;
-const CLOSE: u8 = 4;
+pub(crate) const OPEN: u8 = 3;
+pub(crate) const CLOSE: u8 = 4;
 const READ: u8 = 5;
 const FSTAT: u8 = 8;
 const OPENDIR: u8 = 11;
@@ -24,32 +24,34 @@ const READLINK: u8 = 19;
 
 const CONTENT: &[u8] = b"0123456789";
 const EOF: u32 = 1;
+/// An answer that is not sent.
+pub(crate) const SILENCE: &[u8] = b"(silence)";
 
 /// A request: its type, its id, and how many of that type came before.
 #[derive(Clone, Copy)]
-struct Asked {
-    kind: u8,
-    id: u32,
-    nth: usize,
+pub(crate) struct Asked {
+    pub(crate) kind: u8,
+    pub(crate) id: u32,
+    pub(crate) nth: usize,
 }
 
 /// What to answer instead of the truth; `None` is the truth.
 type Lie = Arc<dyn Fn(Asked) -> Option<Vec<u8>> + Send + Sync>;
 
-fn packet(kind: u8, id: u32, body: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(kind: u8, id: u32, body: &[u8]) -> Vec<u8> {
     let len = u32::try_from(body.len() + 5).unwrap();
     [&len.to_be_bytes()[..], &[kind], &id.to_be_bytes(), body].concat()
 }
 
-fn string(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn string(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
 }
 
-fn status(id: u32, code: u32) -> Vec<u8> {
+pub(crate) fn status(id: u32, code: u32) -> Vec<u8> {
     packet(101, id, &[&code.to_be_bytes()[..], &string(b"\x1b[31mred"), &string(b"")].concat())
 }
 
-fn attrs(size: u64, mode: u32) -> Vec<u8> {
+pub(crate) fn attrs(size: u64, mode: u32) -> Vec<u8> {
     [&5_u32.to_be_bytes()[..], &size.to_be_bytes(), &mode.to_be_bytes()].concat()
 }
 
@@ -66,7 +68,7 @@ fn names(id: u32, names: &[(&[u8], u32)]) -> Vec<u8> {
 }
 
 const FILE: u32 = 0o100_644;
-const DIR: u32 = 0o040_755;
+pub(crate) const DIR: u32 = 0o040_755;
 const LINK: u32 = 0o120_777;
 
 /// A directory that holds one file `f` of ten bytes.
@@ -140,6 +142,9 @@ async fn serve(mut channel: Channel<Msg>, lie: Lie) {
             }
             let request: Vec<u8> = input.drain(..4 + len).skip(4).collect();
             let answer = answer(&request, &mut counts, &lie);
+            if answer == SILENCE {
+                continue;
+            }
             // An empty answer hangs up.
             if answer.is_empty() {
                 let _ = channel.close().await;
@@ -164,10 +169,10 @@ fn answer(request: &[u8], counts: &mut [usize; 256], lie: &Lie) -> Vec<u8> {
     })
 }
 
-/// Pulls `/t` from a server that tells this lie.
-async fn pull(
+/// A server that tells this lie, until the task is aborted, and how to log in there.
+pub(crate) async fn liar(
     lie: impl Fn(Asked) -> Option<Vec<u8>> + Send + Sync + 'static,
-) -> (Kept, Result<PullSummary, Error>) {
+) -> (SshSettings, SshOptions, tokio::task::JoinHandle<()>) {
     let host_key = PrivateKey::random(&mut russh::keys::key::safe_rng(), Algorithm::Ed25519).unwrap();
     let fingerprint = host_key.public_key().fingerprint(HashAlg::Sha256).to_string();
     let config = Arc::new(Config { keys: vec![host_key], ..Config::default() });
@@ -195,6 +200,14 @@ async fn pull(
     let mut options = SshOptions::new(&settings, credential);
     options.timeouts.backoff = std::time::Duration::from_millis(1);
     options.timeouts.idle = std::time::Duration::from_secs(5);
+    (settings, options, serving)
+}
+
+/// Pulls `/t` from a server that tells this lie.
+async fn pull(
+    lie: impl Fn(Asked) -> Option<Vec<u8>> + Send + Sync + 'static,
+) -> (Kept, Result<PullSummary, Error>) {
+    let (settings, options, serving) = liar(lie).await;
     let mut kept = Kept::default();
     let mut source = SftpSource::new(&settings, options).unwrap();
     let pulled = source.pull(&mut kept, &xvault_connectors::Control::default()).await;

@@ -154,3 +154,29 @@ where
     });
     stream
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+
+    use super::*;
+
+    /// As when the thread at the other end dies: what came before must not look whole.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_stream_whose_work_breaks_off_does_not_end_well() {
+        let mut stream = stream::<(), _>(&Control::default(), |mut pipe, _| async move {
+            let written = tokio::task::spawn_blocking(move || {
+                pipe.write_all(b"half of it")?;
+                pipe.flush()
+            });
+            written.await.unwrap().unwrap();
+            if true {
+                panic!("the work breaks off");
+            }
+            Ok(())
+        });
+        assert_eq!(stream.next().await.unwrap().unwrap(), "half of it");
+        assert!(matches!(stream.next().await, Some(Err(Error::Abandoned))));
+        assert!(stream.next().await.is_none() && stream.outcome().is_none());
+    }
+}

@@ -288,14 +288,15 @@ impl Push {
     async fn free_bytes(&mut self) -> Option<u64> {
         let root = self.root.path().to_vec();
         let asked = self.sftp.push(&Request::StatVfs(&root));
-        loop {
+        // What else was in flight is given up; more than that is no answer to anything.
+        for _ in 0..=self.awaited.len() {
             match self.sftp.recv().await.ok()? {
                 (id, Reply::Extended(body)) if id == asked => return free_bytes(&body).ok(),
                 (id, _) if id == asked => return None,
-                // What else was in flight is given up.
                 _ => {}
             }
         }
+        None
     }
 
     /// Removes the temporary files of what is half-done.
