@@ -11,7 +11,7 @@ use crate::wait::block_on;
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
     base: String,
-    token: String,
+    pub(crate) token: String,
     http: Client,
 }
 

@@ -27,6 +27,11 @@ pub(crate) fn a_minute_passes(url: &str) {
     let _ = rows(url, "UPDATE jobs SET push_at = push_at - 60000 WHERE status = 'queued'");
 }
 
+/// Lets the time of every link to a download be over.
+pub(crate) fn links_have_ended(url: &str) {
+    let _ = rows(url, "UPDATE downloads SET expires_at = created_at");
+}
+
 /// Lets the time of every schedule come.
 pub(crate) fn schedules_are_due(url: &str) {
     let _ = rows(url, "UPDATE schedules SET next_run_at = created_at");

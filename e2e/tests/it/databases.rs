@@ -13,10 +13,10 @@ use xvault_core::secret::{ExposeSecret, SecretString};
 use xvault_testkit::databases::{MARIADB_SAMPLE, POSTGRES_SAMPLE};
 use xvault_testkit::{Mariadb, Postgres, Sshd, tools};
 
-use crate::fleet::text;
+use crate::fleet::{SOON, text};
 use crate::seed_flow::tenant_identity;
 use crate::up::Up;
-use crate::wait::until;
+use crate::wait::{eventually, until};
 
 /// How a database is reached: directly where there is no mode of SSH.
 type Way = Option<&'static str>;
@@ -81,8 +81,8 @@ impl Shop {
         credential
     }
 
-    /// Backs a database up as a user would, and opens the artifact by hand.
-    fn backed_up(&self, kind: &str, mut config: Value, password: &str, way: Way) -> Dumps {
+    /// Backs a database up as a user would. Gives the ids of source and snapshot.
+    fn snapshot(&self, kind: &str, mut config: Value, password: &str, way: Way) -> (String, String) {
         let credential = self.reached(kind, &mut config, password, way);
         let (source, test) = self.probed(kind, &credential, &config);
         assert_eq!(
@@ -94,10 +94,40 @@ impl Shop {
         let snapshot = self.up.back_up(&self.tenant, &source);
         let shown = self.up.api.get(&format!("/api/v1/snapshots/{snapshot}"));
         assert_eq!(shown["manifest"]["evidence"]["kind"], "dump", "{shown}");
+        (source, snapshot)
+    }
+
+    /// The same, and opens the artifact by hand.
+    fn backed_up(&self, kind: &str, config: Value, password: &str, way: Way) -> Dumps {
+        let (source, snapshot) = self.snapshot(kind, config, password, way);
         let tenant = &self.tenant;
         let place =
             format!("backups/tenants/{tenant}/sources/{source}/snapshots/{snapshot}/backup.tar.zst.enc");
         self.opened(&self.up.data.join(place))
+    }
+
+    /// Has a job load the dump `entry` into a database of another server, which it makes.
+    fn loaded(
+        &self,
+        (kind, config, password): (&str, &Value, &str),
+        snapshot: &str,
+        entry: &str,
+        copy: &str,
+    ) {
+        let mut config = config.clone();
+        let credential = self.reached(kind, &mut config, password, None);
+        let (fresh, _) = self.probed(kind, &credential, &config);
+        let target = json!({
+            "type": "database", "source_id": fresh, "entry": entry, "database": copy, "create": true,
+        });
+        let path = format!("/api/v1/snapshots/{snapshot}/restore");
+        let job = text(&self.up.api.post(&path, &json!({ "target": target }))["id"]);
+        let done = eventually(SOON, "the dump is loaded", || {
+            let job = self.up.api.get(&format!("/api/v1/jobs/{job}"));
+            assert!(job["status"] != "failed", "{job}");
+            (job["status"] == "completed").then_some(job)
+        });
+        assert!(done["restore"]["bytes"].as_u64().unwrap() > 0, "{done}");
     }
 
     fn opened(&self, artifact: &Path) -> Dumps {
@@ -143,6 +173,37 @@ fn mysql_comes_back(ways: &[Way]) {
         dumps.feed(tool.env("MYSQL_PWD", &fresh.password), &format!("{name}.sql"));
         assert_eq!(fresh.checksums(&copy), server.checksums(&name), "{way:?}");
     }
+}
+
+#[test]
+fn a_postgresql_database_comes_back_by_a_job_into_a_fresh_server() {
+    let (server, fresh, shop) = (Postgres::shared(), Postgres::start(), Shop::open());
+    let url = server.create_database();
+    let _ = server.psql(&url, POSTGRES_SAMPLE);
+    let name = url.rsplit('/').next().unwrap();
+    let config =
+        |port: u16| json!({"host": "127.0.0.1", "port": port, "username": "postgres", "database": name});
+    let (_, snapshot) = shop.snapshot("postgres", config(server.port), server.password(), None);
+    let target = ("postgres", &config(fresh.port), fresh.password());
+    shop.loaded(target, &snapshot, &format!("/database/{name}.dump"), "come_back");
+    let (before, after) = (server.checksums(name), fresh.checksums("come_back"));
+    assert!(before.lines().count() > 1, "{before}");
+    assert_eq!(after, before);
+}
+
+#[test]
+fn a_mariadb_database_comes_back_by_a_job_into_a_fresh_server() {
+    let (server, fresh, shop) = (Mariadb::shared(), Mariadb::start(), Shop::open());
+    let name = server.create_database();
+    let _ = server.sql(&name, MARIADB_SAMPLE);
+    let config =
+        |port: u16| json!({"host": "127.0.0.1", "port": port, "username": Mariadb::USER, "database": name});
+    let (_, snapshot) = shop.snapshot("mysql", config(server.port), &server.password, None);
+    let target = ("mysql", &config(fresh.port), fresh.password.as_str());
+    shop.loaded(target, &snapshot, &format!("/database/{name}.sql"), "come_back");
+    let (before, after) = (server.checksums(&name), fresh.checksums("come_back"));
+    assert!(before.lines().count() > 1, "{before}");
+    assert_eq!(after, before);
 }
 
 #[test]

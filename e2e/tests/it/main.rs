@@ -5,13 +5,15 @@
 //! - `seed_retention`: schedules and retention, with curl;
 //! - `browse`: what lies in snapshots, and what changed, without restoring;
 //! - `seed_restore`: restores and downloads, with curl;
-//! - `databases`: PostgreSQL and MySQL backed up directly and through SSH, and restored with their own tools;
+//! - `databases`: PostgreSQL and MySQL backed up directly and through SSH, and restored with their own tools, and by jobs;
 //! - `database_put_back`: an older copy of the database costs no snapshot that was on record since;
 //! - `retention_story`: a year of backups, and what is left of it;
 //! - `proof`: a byte rots on a disk; it is found, told, and nothing relies on it;
 //! - `restores`: from a bucket without the worker that made the snapshot, and back to a server although a worker dies;
+//! - `links`: links that give nothing, and what whoever opens them is told;
 //! - `disaster`: the hub's database is lost, with the commands that docs/disaster.md prints;
 //! - `copies`: second stores, and what they are for: hub and worker lost at once;
+//! - `second_place`: a copy looked into, downloaded and restored, by choice or because its snapshot's worker is gone;
 //! - `secrets`: nothing secret is found anywhere after a full run.
 //!
 //! A job is held *in mid-backup* by a proxy before its source that delivers no more until it is told to, so nothing
@@ -36,12 +38,14 @@ mod disaster;
 mod documented;
 mod fleet;
 mod hub_trouble;
+mod links;
 mod postgres_trouble;
 mod process;
 mod proof;
 mod redis_trouble;
 mod restores;
 mod retention_story;
+mod second_place;
 mod secrets;
 mod seed_flow;
 mod seed_restore;

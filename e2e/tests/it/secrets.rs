@@ -1,5 +1,7 @@
 //! After a full run no secret lies where it does not belong: Redis, logs, database, process list, API answers, disks.
 
+mod given_back;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
@@ -118,7 +120,7 @@ struct Run {
 }
 
 /// Everything that handles a secret: logins right and wrong, users, keys, tokens, credentials good and bad, backups
-/// by password and by key, a rotation, a failing job, and a Redis that goes away.
+/// by password and by key, a rotation, a failing job, restores to a server, into a database and by a link.
 fn full_run() -> Run {
     let plan = Plan { workers: 2, log_filter: "debug", ..Plan::default() };
     let fleet = Fleet::start(&plan);
@@ -136,7 +138,8 @@ fn full_run() -> Run {
             .push(Secret::new(IDENTITY_OF_WORKER, worker.identity().trim_start_matches("AGE-SECRET-KEY-")));
     }
     let answers = use_the_api(&fleet, &mut secrets);
-    let jobs = back_up(&fleet, &mut secrets);
+    let mut jobs = back_up(&fleet, &mut secrets);
+    jobs.extend(given_back::give_back(&fleet, &jobs[0], &mut secrets));
     secrets.extend(tenant_keys(&fleet));
     Run { fleet, secrets, jobs, answers }
 }
