@@ -10,7 +10,7 @@ import material
 from bucket import SeaweedFs
 from contenders import Xvault
 from meter import Failed, say
-from servers import FarAway, Sshd
+from servers import FarAway, Ftpd, Sshd
 
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -88,6 +88,21 @@ class Bench:
         return proxy
 
     @cached_property
+    def ftpd(self):
+        """The FTP server."""
+        server = Ftpd(self.work / "ftpd")
+        self._stop.append(server)
+        return server
+
+    @cached_property
+    def far_ftp(self):
+        """The same server, [`RTT_MS`] away."""
+        server = self.ftpd
+        proxy = FarAway(self.delay_proxy, server.port, RTT_MS, server.FIRST, server.LAST)
+        self._stop.append(proxy)
+        return proxy
+
+    @cached_property
     def seaweed(self):
         """The S3 server."""
         server = SeaweedFs(self.work / "seaweed")
@@ -126,6 +141,12 @@ class Bench:
         for tree in self._sources.values():
             shutil.rmtree(tree.path.parent)
         self._sources.clear()
+
+    def backup_ftp(self, tree, connections):
+        """xvault as a contender, over plain FTP from far away."""
+        url = f"ftp://{self.ftpd.USER}@127.0.0.2:{self.far_ftp.port}{tree.path}"
+        login = ["--plain-ftp", "--password-file", self.ftpd.place / "password", "--connections", str(connections)]
+        return Xvault(self.xvault, url, self.keys, login)
 
     def backup(self, tree, scheme="local", far=False, read_back="off"):
         """xvault as a contender, over `scheme`."""

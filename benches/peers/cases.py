@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from bench import MIB, RTT_MS, TINY_FILE, need
 from bucket import BUCKET, BackUp, Cat, Rcat, Restore
-from contenders import Borg, Pipeline, Restic, Sftp, bytes_below, check_artifact, local_tar, read_event, remote_tar
+from contenders import Borg, Lftp, Pipeline, Restic, Sftp, Wget, bytes_below, check_artifact, local_tar, read_event, remote_tar
 from meter import Row, interleave, measure, run, say
 
 PIPELINE = "tar | zstd | age"
@@ -135,6 +135,34 @@ def rtt50_tree(bench):
     title = f"sftp://, {tree.files} random files of 8 KiB, {RTT_MS} ms round trip"
     note = estimate(one, few, bench.sizes.far_sequential, tree.files)
     return Outcome(title, [*rows, one, few], [Verdict("in under 3 s", f"{wall:.2f} s", wall < 3)], [note])
+
+
+def rtt50_ftp(bench):
+    """Small files over a long path by FTP, against the usual clients; those with one connection are measured on a few only."""
+    need("lftp", "lftp")
+    need("wget", "wget")
+    server, port, connections = bench.ftpd, bench.far_ftp.port, 8
+    tree, few = bench.small_files(bench.sizes.far_files), bench.small_files(bench.sizes.far_sequential)
+    ours = bench.backup_ftp(tree, connections)
+    lftp = Lftp(server, port, tree.path, connections)
+    rows = interleave([ours, lftp], bench.place(), bench.runs)
+    ones = [ours_of(bench, few), Lftp(server, port, few.path, 1), Wget(server, port, few.path)]
+    slow = [Row(f"{one.name}, {few.files} files only", (measure(one, bench.place()),)) for one in ones]
+    verdicts = [at_most(rows, lftp.name, 1.0)]
+    for row in slow[1:]:
+        # Each file costs these the same, whatever their number; ours are counted with the login.
+        whole = row.median("wall") * tree.files / few.files
+        ratio = whole / rows[0].median("wall")
+        verdicts.append(Verdict(f"5 × faster than {row.name}, by its files", f"{ratio:.1f} ×", ratio >= 5))
+    title = f"ftp://, {tree.files} random files of 8 KiB, {RTT_MS} ms round trip, {connections} connections"
+    return Outcome(title, [*rows, *slow], verdicts)
+
+
+def ours_of(bench, tree):
+    """xvault with one connection, to compare like with like."""
+    ours = bench.backup_ftp(tree, 1)
+    ours.name = "xvault, 1 connection"
+    return ours
 
 
 def sequential(bench, count):
@@ -278,6 +306,7 @@ CASES = {
     "local-random": local_random,
     "rtt50-file": rtt50_file,
     "rtt50-tree": rtt50_tree,
+    "rtt50-ftp": rtt50_ftp,
     "memory": memory,
     "cat-bytes": cat_bytes,
     "bucket-up": bucket_up,

@@ -95,6 +95,33 @@ class Sftp(Contender):
         return ["sftp", "-q", "-F", self.config, "-b", place / "batch", self.host]
 
 
+class Lftp(Contender):
+    """`lftp mirror` of a tree over plain FTP: only the transfer, over so many connections."""
+
+    def __init__(self, server, port, remote, connections):
+        super().__init__(f"lftp mirror, {connections} connection{'s' if connections > 1 else ''}")
+        self.server, self.port, self.remote, self.connections = server, port, remote, connections
+
+    def command(self, place):
+        settings = "set ftp:ssl-allow no; set cmd:fail-exit yes; set net:max-retries 1"
+        login = f"open -u {self.server.USER},{self.server.PASSWORD} -p {self.port} 127.0.0.2"
+        mirror = f"mirror --parallel={self.connections} {shlex.quote(str(self.remote))} {shlex.quote(str(place / 'out'))}"
+        return ["lftp", "-c", f"{settings}; {login}; {mirror}"]
+
+
+class Wget(Contender):
+    """`wget -r` of a tree over plain FTP, one file after the other."""
+
+    def __init__(self, server, port, remote):
+        super().__init__("wget -r")
+        self.server, self.port, self.remote = server, port, remote
+
+    def command(self, place):
+        login = [f"--ftp-user={self.server.USER}", f"--ftp-password={self.server.PASSWORD}"]
+        url = f"ftp://127.0.0.2:{self.port}/%2F{str(self.remote).lstrip('/')}/"
+        return ["wget", "-q", "-r", "-l", "inf", "-nH", "-P", place / "out", *login, url]
+
+
 class Restic(Contender):
     """The first backup into a new repository; `init` is not timed."""
 

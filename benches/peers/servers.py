@@ -1,4 +1,4 @@
-"""The private SSH server, and the proxy that makes it far away. Both on loopback, both stopped by their own pid."""
+"""The private SSH and FTP servers, and the proxies that make them far away. All on loopback, all stopped by their own pid."""
 
 import base64
 import getpass
@@ -130,11 +130,76 @@ class Sshd:
         end(self.process)
 
 
+#: Plain text, as wget knows nothing else. The address is that of the proxies, for clients that believe PASV.
+PROFTPD_CONFIG = """\
+ServerType standalone
+DefaultServer on
+DefaultAddress 127.0.0.1
+MasqueradeAddress 127.0.0.2
+Port {port}
+UseIPv6 off
+UseReverseDNS off
+WtmpLog off
+TransferLog none
+SystemLog {place}/log
+PidFile {place}/pid
+ScoreboardFile {place}/scoreboard
+User nobody
+Group nogroup
+MaxInstances 200
+RequireValidShell off
+AuthOrder mod_auth_file.c
+AuthUserFile {place}/passwd
+AuthGroupFile {place}/group
+PassivePorts {first} {last}
+<IfModule mod_delay.c>
+DelayEngine off
+</IfModule>
+"""
+
+
+class Ftpd:
+    """A ProFTPD that lets one account read everything. It takes root to start."""
+
+    USER, PASSWORD = "bench", "bench-pw"
+    #: Where its data connections go: as many ports as a run needs before the system takes them back.
+    FIRST, LAST = 12_000, 12_999
+
+    def __init__(self, place):
+        self.place = place
+        place.mkdir(parents=True)
+        place.chmod(0o755)
+        hashed = subprocess.run(
+            ["openssl", "passwd", "-6", "-stdin"], input=self.PASSWORD, check=True, capture_output=True, text=True
+        ).stdout.strip()
+        (place / "password").write_text(self.PASSWORD)
+        for name, line in (("passwd", f"{self.USER}:{hashed}:0:0::/:/bin/false"), ("group", f"{self.USER}:x:0:")):
+            (place / name).write_text(line + "\n")
+            (place / name).chmod(0o600)
+        program = shutil.which("proftpd", path=os.environ.get("PATH", "") + ":/usr/sbin") or "/usr/sbin/proftpd"
+        for _ in range(10):
+            self.port = free_port()
+            config = place / "config"
+            config.write_text(
+                PROFTPD_CONFIG.format(port=self.port, place=place, first=self.FIRST, last=self.LAST) + "RootLogin on\n"
+            )
+            argv = [program, "--nodaemon", "-c", config]
+            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            if wait_for_banner(self.port, self.process):
+                return
+            self.stop()
+        raise RuntimeError("proftpd does not start: " + (place / "log").read_text()[-2000:])
+
+    def stop(self):
+        """Ends the server and its sessions."""
+        end(self.process)
+
+
 class FarAway:
     """xvault-testkit's proxy as a process: every byte takes half of `rtt_ms` each way."""
 
-    def __init__(self, program, port, rtt_ms):
-        argv = [program, str(port), str(rtt_ms / 2)]
+    def __init__(self, program, port, rtt_ms, *ports):
+        argv = [program, str(port), str(rtt_ms / 2), *map(str, ports)]
         self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         if not line.strip().isdigit():

@@ -13,6 +13,7 @@ use xvault::retention::{Count, Rules, Within};
 use xvault::{ExportFormat, Overwrite, ReadBack};
 
 use crate::database::{DatabaseArgs, DumpArgs};
+use crate::ftp::FtpArgs;
 use crate::units::parse_bytes;
 
 const AFTER_HELP: &str = "\
@@ -185,10 +186,11 @@ pub(crate) struct IdentityArgs {
 /// What is backed up, and how to log in there.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// A path, sftp:// or ssh://user@host:port/path, postgres:// or mysql://user@host:port/database
+    /// A path, sftp://, ssh://, ftp:// or ftps://user@host:port/path, postgres:// or mysql://user@host:port/database
     ///
     /// sftp:// reads files over SFTP. ssh:// runs `tar` on the server, which is faster for many small files and keeps
     /// hard links and fractions of seconds; it falls back to SFTP where the server has no tar.
+    /// ftp:// asks for encryption (AUTH TLS) and refuses to go on without; ftps:// is encrypted from the first byte, on port 990.
     /// A path after the host is absolute; /~/docs starts at the account's home. Write a space as %20.
     /// postgres:// and mysql:// (which is MariaDB, too) dump one database, several (--path NAME), or all when none is named.
     #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
@@ -205,6 +207,8 @@ pub(crate) struct SourceArgs {
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]
     pub(crate) dump: DumpArgs,
+    #[command(flatten)]
+    pub(crate) ftp: FtpArgs,
 }
 
 /// How to log in, and how the server proves itself.

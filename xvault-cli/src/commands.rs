@@ -15,7 +15,7 @@ mod verify;
 
 use tokio_util::sync::CancellationToken;
 use xvault::connectors::{
-    Control, LocalSource, MysqlSource, PostgresSource, SftpSource, Source, SshSource, Store,
+    Control, FtpSource, LocalSource, MysqlSource, PostgresSource, SftpSource, Source, SshSource, Store,
 };
 use xvault::core::{Identity, SnapshotKey, SourceSettings};
 use xvault::{Filter, Snapshot};
@@ -23,7 +23,7 @@ use xvault::{Filter, Snapshot};
 use crate::Outcome;
 use crate::args::{Command, FilterArgs, SnapshotArgs, SourceArgs, StoreArgs};
 use crate::output::Output;
-use crate::{database, login, source_url};
+use crate::{database, ftp, login, source_url};
 
 /// Runs one command to its end.
 pub(crate) async fn run(
@@ -65,6 +65,9 @@ fn source(args: &SourceArgs, store: Option<&StoreArgs>) -> anyhow::Result<(Sourc
         }
         SourceSettings::Sftp(ssh) => Box::new(SftpSource::new(ssh, login::options(&args.login, ssh)?)?),
         SourceSettings::Ssh(ssh) => Box::new(SshSource::new(ssh, login::options(&args.login, ssh)?)?),
+        SourceSettings::Ftp(settings) => {
+            Box::new(FtpSource::new(settings, ftp::options(&args.login, settings)?)?)
+        }
         SourceSettings::Postgres(postgres) => {
             let login = database::login(&postgres.server(), &args.database, &args.login)?;
             Box::new(PostgresSource::new(postgres, login)?)

@@ -25,7 +25,8 @@ pub(crate) struct DatabaseArgs {
     /// How the connection is encrypted and checked [default: verify-full; prefer with --via and on this machine]
     #[arg(long, value_name = "MODE", help_heading = "Databases")]
     pub(crate) tls: Option<TlsArg>,
-    /// Certificates that are trusted instead of the system's: those of authorities, or of the server itself
+    /// Certificates that are trusted instead of the system's, of a database or an FTP server: those of authorities, or of the
+    /// server itself
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Databases")]
     pub(crate) tls_ca: Option<PathBuf>,
     /// Use database tools with known holes, which a hostile server can use against this machine

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod database;
+mod ftp;
 mod keys;
 mod login;
 mod output;
@@ -127,6 +128,9 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         xvault::Error::Source(ConnectorError::UnknownHostKey { fingerprint, .. })
         | xvault::Error::Target(ConnectorError::UnknownHostKey { fingerprint, .. }) => Some(format!(
             "once you have compared it, run again with --host-key {fingerprint}, or with --accept-new-host-key"
+        )),
+        xvault::Error::Source(ConnectorError::UnknownCertificate { fingerprint, .. }) => Some(format!(
+            "once you have compared it, run again with --certificate {fingerprint}, or with --tls-ca FILE"
         )),
         error if error.disposition() == Disposition::Transient => {
             Some("this may work when it is tried again".to_owned())

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 use xvault::core::{LocalSettings, SourceSettings, SshSettings};
 
 use crate::args::{LoginArgs, SourceArgs};
-use crate::database;
+use crate::{database, ftp};
 
 /// The settings that `args` describe, validated.
 pub(crate) fn settings(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<SourceSettings> {
@@ -15,10 +15,19 @@ pub(crate) fn settings(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<
         None => local(args, current_dir)?,
         Some(("sftp", rest)) => SourceSettings::Sftp(source(args, rest)?),
         Some(("ssh", rest)) => SourceSettings::Ssh(source(args, rest)?),
+        Some((scheme @ ("ftp" | "ftps"), rest)) => {
+            let settings = ftp::source(args, scheme, rest)?;
+            if settings.paths.is_empty() {
+                bail!("the URL names no path: write {}, or add --path", example(&args.source))
+            }
+            SourceSettings::Ftp(settings)
+        }
         Some((scheme @ ("postgres" | "postgresql" | "mysql"), rest)) => database::source(args, scheme, rest)?,
         Some(("file", _)) => bail!("a directory of this machine is given as a plain path, without file://"),
         Some((scheme, _)) => {
-            bail!("{scheme}:// is no kind of source: use a path, sftp://, ssh://, postgres:// or mysql://")
+            bail!(
+                "{scheme}:// is no kind of source: use a path, sftp://, ssh://, ftp://, ftps://, postgres:// or mysql://"
+            )
         }
     };
     settings.validate()?;
@@ -76,6 +85,28 @@ pub(crate) fn target(url: &str, login: &LoginArgs) -> anyhow::Result<Option<SshS
 }
 
 fn ssh(url: &str, rest: &str, login: &LoginArgs) -> anyhow::Result<SshSettings> {
+    let account = account(url, rest)?;
+    Ok(SshSettings {
+        host: account.host,
+        port: account.port.unwrap_or_else(SshSettings::default_port),
+        username: account.username,
+        paths: account.path.into_iter().collect(),
+        use_password: login.ssh_key.is_none() && login.password_file.is_some(),
+        excludes: Vec::new(),
+        host_key: login.host_key.clone(),
+    })
+}
+
+/// What a URL says of an account and its files.
+pub(crate) struct Account {
+    pub(crate) username: String,
+    pub(crate) host: String,
+    pub(crate) port: Option<u16>,
+    pub(crate) path: Option<String>,
+}
+
+/// Reads `user@host:port/path`, which is `rest` of `url`.
+pub(crate) fn account(url: &str, rest: &str) -> anyhow::Result<Account> {
     let (authority, path) = match rest.find('/') {
         Some(slash) => rest.split_at(slash),
         None => (rest, ""),
@@ -89,15 +120,8 @@ fn ssh(url: &str, rest: &str, login: &LoginArgs) -> anyhow::Result<SshSettings> 
         )
     }
     let (host, port) = host_and_port(server)?;
-    Ok(SshSettings {
-        host,
-        port: port.unwrap_or_else(SshSettings::default_port),
-        username: decode(username)?,
-        paths: if path.is_empty() { Vec::new() } else { vec![remote_path(path)?] },
-        use_password: login.ssh_key.is_none() && login.password_file.is_some(),
-        excludes: Vec::new(),
-        host_key: login.host_key.clone(),
-    })
+    let path = if path.is_empty() { None } else { Some(remote_path(path)?) };
+    Ok(Account { username: decode(username)?, host, port, path })
 }
 
 fn example(source: &str) -> String {
@@ -178,6 +202,37 @@ mod tests {
     }
 
     #[test]
+    fn ftp_is_encrypted_unless_somebody_says_otherwise() {
+        let read = |line: &[&str]| match read(line).unwrap() {
+            SourceSettings::Ftp(settings) => settings,
+            other => panic!("{other:?}"),
+        };
+        let pin = ["AB"; 32].join(":");
+        let s = read(&[
+            "ftp://w%40b@h/a%20b",
+            "--path",
+            "x",
+            "--exclude",
+            "*.log",
+            "--certificate",
+            &pin,
+            "--connections",
+            "3",
+        ]);
+        assert_eq!((s.username.as_str(), s.port(), s.tls_mode.as_str()), ("w@b", 21, "explicit"));
+        assert_eq!(
+            (s.paths, s.excludes, s.max_connections),
+            (vec!["/a b".into(), "x".into()], vec!["*.log".into()], 3)
+        );
+        assert_eq!(s.tls_fingerprint.as_ref(), Some(&pin));
+        let s = read(&["ftps://u@[::1]/~/www"]);
+        assert_eq!((s.host.as_str(), s.port(), s.tls_mode.as_str()), ("::1", 990, "implicit"));
+        assert_eq!((s.paths, s.use_password), (vec!["www".into()], true));
+        let s = read(&["ftp://anonymous@h:2121/", "--plain-ftp"]);
+        assert_eq!((s.tls_mode.as_str(), s.port(), s.use_password), ("disable", 2121, false));
+    }
+
+    #[test]
     fn each_bad_url_is_told_what_is_wrong() {
         let cases = [
             ("sftp://host/path", "no account"),
@@ -186,6 +241,10 @@ mod tests {
             ("sftp://user@host:abc/path", "`abc` is no port"),
             ("sftp://user@/path", "host"),
             ("gopher://user@host/path", "gopher://"),
+            ("ftp://host/path", "no account"),
+            ("ftp://user@host", "no path"),
+            ("ftps://user:hunter2@host/path", "password"),
+            ("ftp://user@host/a%0d%0aDELE", "line break"),
             ("file:///etc", "plain path"),
             ("sftp://user@host/a/../b", "paths"),
             ("sftp://user@host/%ff", "UTF-8"),

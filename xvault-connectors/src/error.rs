@@ -57,6 +57,32 @@ pub enum Error {
         reason: String,
     },
 
+    /// Nobody has vouched for this server's certificate.
+    #[error(
+        "the certificate of {server} is not to be trusted: {reason}; its SHA-256 is {fingerprint}: compare that with `openssl x509 -noout -fingerprint -sha256` on the server, then pin it, or give the certificate of its authority"
+    )]
+    UnknownCertificate {
+        /// `host:port`.
+        server: String,
+        /// In hexadecimal with colons, to be pinned once it has been compared.
+        fingerprint: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The server shows another certificate than the pinned one.
+    #[error(
+        "the certificate of {server} has CHANGED: expected {expected}, got {found}; it was renewed, or somebody is in between"
+    )]
+    ChangedCertificate {
+        /// `host:port`.
+        server: String,
+        /// As pinned.
+        expected: String,
+        /// What it showed.
+        found: String,
+    },
+
     /// A credential that can't be used: not a key, or a key whose passphrase is missing or wrong.
     #[error("credential: {0}")]
     Credential(String),
@@ -222,6 +248,8 @@ impl Dispose for Error {
             | Self::ChangedHostKey { .. }
             | Self::Auth { .. }
             | Self::Tls { .. }
+            | Self::UnknownCertificate { .. }
+            | Self::ChangedCertificate { .. }
             | Self::Credential(_)
             | Self::NotFound(_)
             | Self::NotAllowed(_)

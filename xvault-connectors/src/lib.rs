@@ -4,6 +4,7 @@ pub mod conformance;
 mod control;
 pub mod database;
 mod error;
+pub mod ftp;
 pub mod snapshot;
 pub mod source;
 pub mod ssh;
@@ -14,9 +15,10 @@ pub mod tool;
 pub use control::Control;
 pub use database::{DatabaseLoad, DatabaseLogin, Scratch};
 pub use error::Error;
+pub use ftp::{FtpOptions, FtpTimeouts};
 pub use source::{
-    Emitter, LocalSource, MysqlSource, PostgresSource, Probe, ProbedPath, PullSummary, SftpSource, Source,
-    SshSource,
+    Emitter, FtpSource, LocalSource, MysqlSource, PostgresSource, Probe, ProbedPath, PullSummary, SftpSource,
+    Source, SshSource,
 };
 pub use ssh::{HostKeyPolicy, SshCredential, SshOptions};
 pub use store::{FsStore, MemoryStore, S3Options, S3Store, Staging, Store, StoreWriter, Swept};

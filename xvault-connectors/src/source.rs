@@ -4,6 +4,7 @@ mod custom;
 pub(crate) mod dump;
 mod emitter;
 pub(crate) mod excludes;
+mod ftp;
 mod link;
 mod local;
 mod mysql;
@@ -19,6 +20,7 @@ use xvault_core::snapshot::{ContentSummary, Evidence};
 use crate::{Control, Error};
 
 pub use emitter::Emitter;
+pub use ftp::FtpSource;
 pub(crate) use link::Link;
 pub use local::LocalSource;
 pub use mysql::MysqlSource;

@@ -64,6 +64,6 @@ pub use monitor::{Phase, Progress, Silent};
 pub use seal::{Identity, Recipient};
 pub use snapshot::{Manifest, Meta, ReadBack, SnapshotKey};
 pub use source::{
-    DatabaseTarget, LocalSettings, MysqlSettings, PostgresSettings, SourceSettings, SshSettings,
+    DatabaseTarget, FtpSettings, LocalSettings, MysqlSettings, PostgresSettings, SourceSettings, SshSettings,
 };
 pub use store::{S3Credential, S3Settings};

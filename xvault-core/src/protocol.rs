@@ -587,9 +587,11 @@ pub enum TaskResult {
 pub struct ProbeReport {
     /// The server's own name for itself (`SSH-2.0-OpenSSH_9.2`); absent for a worker's own disk.
     pub server: Option<String>,
-    /// The fingerprint the server proved itself with, to be pinned as `host_key`.
+    /// The fingerprint the server proved itself with, to be pinned as `host_key`; of an FTP server that of its certificate, as
+    /// `tls_fingerprint`.
     pub host_key: Option<String>,
-    /// Whether the login went through and the paths could be looked at. Not with an unknown host key, which must be pinned first.
+    /// Whether the login went through and the paths could be looked at. Not with an unknown host key
+    /// or certificate, which must be pinned first.
     pub logged_in: bool,
     /// One per configured path.
     pub paths: Vec<ProbedPath>,

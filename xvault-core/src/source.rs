@@ -4,6 +4,7 @@
 //! Unknown fields are refused, so a misspelt `exlcudes` is an error, not a backup of everything.
 
 mod database;
+mod ftp;
 mod glob;
 mod mysql;
 mod postgres;
@@ -11,6 +12,7 @@ mod server;
 mod target;
 
 pub use database::{DatabaseCredential, UnfitCredential};
+pub use ftp::{FtpSettings, FtpTls};
 pub use glob::check_glob;
 pub use mysql::MysqlSettings;
 pub use postgres::{DumpFormat, PostgresSettings};
@@ -40,6 +42,8 @@ pub enum SourceSettings {
     Sftp(SshSettings),
     /// Files over the remote `tar`, or SFTP where there is none.
     Ssh(SshSettings),
+    /// Files over FTP, encrypted or not.
+    Ftp(FtpSettings),
     /// Dumps of PostgreSQL databases.
     Postgres(PostgresSettings),
     /// Dumps of MySQL or MariaDB databases.
@@ -54,6 +58,7 @@ impl SourceSettings {
             Self::Local(_) => "local",
             Self::Sftp(_) => "sftp",
             Self::Ssh(_) => "ssh",
+            Self::Ftp(_) => "ftp",
             Self::Postgres(_) => "postgres",
             Self::Mysql(_) => "mysql",
         }
@@ -67,6 +72,7 @@ impl SourceSettings {
         match self {
             Self::Local(settings) => settings.validate(),
             Self::Sftp(settings) | Self::Ssh(settings) => settings.validate(),
+            Self::Ftp(settings) => settings.validate(),
             Self::Postgres(settings) => settings.validate(),
             Self::Mysql(settings) => settings.validate(),
         }
@@ -82,11 +88,12 @@ impl SourceSettings {
         }
     }
 
-    /// The SSH server's key as pinned, for the types that log in at one.
+    /// What the server proves itself with, as pinned: the SSH server's key for the types that log in at one, an FTP server's certificate.
     #[must_use]
     pub fn host_key(&self) -> Option<String> {
         match self {
             Self::Sftp(ssh) | Self::Ssh(ssh) => ssh.host_key.clone(),
+            Self::Ftp(ftp) => ftp.tls_fingerprint.clone(),
             _ => self.database_server()?.ssh?.host_key,
         }
     }
@@ -100,6 +107,7 @@ impl SourceSettings {
             Self::Sftp(s) | Self::Ssh(s) => {
                 format!("{}://{}@{}:{}{}", self.kind(), s.username, s.host, s.port, s.paths.join("\n"))
             }
+            Self::Ftp(s) => s.address(),
             Self::Postgres(s) => s.server().address(self.kind(), &s.names()),
             Self::Mysql(s) => s.server().address(self.kind(), &s.names()),
         }

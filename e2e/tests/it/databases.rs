@@ -2,7 +2,7 @@
 //! tools, and equal table by table: PostgreSQL and MySQL, each by all three ways.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use base64::Engine as _;
@@ -22,10 +22,10 @@ use crate::wait::{eventually, until};
 type Way = Option<&'static str>;
 
 /// A customer of a service of one's own.
-struct Shop {
-    up: Up,
+pub(crate) struct Shop {
+    pub(crate) up: Up,
     sshd: Sshd,
-    tenant: String,
+    pub(crate) tenant: String,
 }
 
 /// A dump that age, zstd and tar took out of an artifact.
@@ -43,7 +43,7 @@ impl Dumps {
 }
 
 impl Shop {
-    fn open() -> Self {
+    pub(crate) fn open() -> Self {
         let (up, sshd) = (Up::start(), Sshd::builder().start());
         let tenant = text(&up.api.post("/api/v1/tenants", &json!({"name": "shop"}))["id"]);
         until(60, "a worker that is online", || up.api.get("/api/v1/workers/local")["status"] == "online");
@@ -51,7 +51,7 @@ impl Shop {
     }
 
     /// Saves a source, and has it tested. Gives its id and what the test showed.
-    fn probed(&self, kind: &str, credential: &Value, config: &Value) -> (String, Value) {
+    pub(crate) fn probed(&self, kind: &str, credential: &Value, config: &Value) -> (String, Value) {
         let body = json!({
             "tenant_id": self.tenant, "type": kind, "name": "shop", "credential_id": credential, "config": config,
         });
@@ -60,20 +60,39 @@ impl Shop {
         (source, self.up.api.post(&path, &json!({})))
     }
 
+    /// Saves a secret, and gives the id of its credential.
+    pub(crate) fn credential(&self, secret: &str) -> Value {
+        let secret = STANDARD.encode(secret);
+        let body = json!({"tenant_id": self.tenant, "kind": "source", "plaintext": secret});
+        self.up.api.post("/api/v1/credentials", &body)["id"].clone()
+    }
+
+    /// The artifact of a snapshot.
+    pub(crate) fn artifact(&self, source: &str, snapshot: &str) -> PathBuf {
+        let tenant = &self.tenant;
+        let place =
+            format!("backups/tenants/{tenant}/sources/{source}/snapshots/{snapshot}/backup.tar.zst.enc");
+        self.up.data.join(place)
+    }
+
+    /// Writes the tenant's identity to `key`, as `keys export` would.
+    pub(crate) fn write_identity(&self, key: &Path) {
+        let kek = SecretString::from(std::fs::read_to_string(self.up.data.join("kek.txt")).unwrap());
+        let kek: Identity = Identity::parse_file(&kek).unwrap().remove(0);
+        let identity = tenant_identity(&self.up.database(), &kek);
+        std::fs::write(key, identity.to_secret().expose_secret()).unwrap();
+    }
+
     /// Adds the way to the settings, with the key that a first test shows. Gives the id of the credential for it.
     fn reached(&self, kind: &str, config: &mut Value, password: &str, way: Way) -> Value {
-        let credential = |secret: &str| {
-            let secret = STANDARD.encode(secret);
-            let body = json!({"tenant_id": self.tenant, "kind": "source", "plaintext": secret});
-            self.up.api.post("/api/v1/credentials", &body)["id"].clone()
-        };
-        let Some(mode) = way else { return credential(password) };
+        let Some(mode) = way else { return self.credential(password) };
         let through = json!({
             "use_ssh": true, "ssh_mode": mode, "ssh_host": "127.0.0.1", "ssh_port": self.sshd.port,
             "ssh_username": self.sshd.user, "ssh_use_password": true,
         });
         config.as_object_mut().unwrap().extend(through.as_object().unwrap().clone());
-        let credential = credential(&json!({"password": password, "ssh": self.sshd.password}).to_string());
+        let credential =
+            self.credential(&json!({"password": password, "ssh": self.sshd.password}).to_string());
         let (_, shown) = self.probed(kind, &credential, config);
         assert_eq!(shown["probe"]["host_key"], self.sshd.host_key.fingerprint, "{shown}");
         assert!(shown["probe"]["notes"].to_string().contains("ssh_host_key"), "{shown}");
@@ -100,10 +119,7 @@ impl Shop {
     /// The same, and opens the artifact by hand.
     fn backed_up(&self, kind: &str, config: Value, password: &str, way: Way) -> Dumps {
         let (source, snapshot) = self.snapshot(kind, config, password, way);
-        let tenant = &self.tenant;
-        let place =
-            format!("backups/tenants/{tenant}/sources/{source}/snapshots/{snapshot}/backup.tar.zst.enc");
-        self.opened(&self.up.data.join(place))
+        self.opened(&self.artifact(&source, &snapshot))
     }
 
     /// Has a job load the dump `entry` into a database of another server, which it makes.
@@ -132,11 +148,8 @@ impl Shop {
 
     fn opened(&self, artifact: &Path) -> Dumps {
         let dir = tempfile::tempdir().unwrap();
-        let kek = SecretString::from(std::fs::read_to_string(self.up.data.join("kek.txt")).unwrap());
-        let kek: Identity = Identity::parse_file(&kek).unwrap().remove(0);
         let key = dir.path().join("key.txt");
-        let identity = tenant_identity(&self.up.database(), &kek);
-        std::fs::write(&key, identity.to_secret().expose_secret()).unwrap();
+        self.write_identity(&key);
         tools::age_decrypt_untar(artifact, &key, &dir.path().join("out"));
         Dumps { dir }
     }

@@ -5,6 +5,7 @@
 //! - `seed_retention`: schedules and retention, with curl;
 //! - `browse`: what lies in snapshots, and what changed, without restoring;
 //! - `seed_restore`: restores and downloads, with curl;
+//! - `ftp`: files of an FTP server backed up, and restored by hand and by xvault;
 //! - `databases`: PostgreSQL and MySQL backed up directly and through SSH, and restored with their own tools, and by jobs;
 //! - `database_put_back`: an older copy of the database costs no snapshot that was on record since;
 //! - `retention_story`: a year of backups, and what is left of it;
@@ -37,6 +38,7 @@ mod databases;
 mod disaster;
 mod documented;
 mod fleet;
+mod ftp;
 mod hub_trouble;
 mod links;
 mod postgres_trouble;

@@ -25,7 +25,11 @@ pub(super) async fn run(
 fn describe(address: &str, probe: &Probe) -> String {
     let mut lines = vec![format!("{address}: reachable, logged in")];
     lines.extend(probe.server.iter().map(|server| format!("  server    {server}")));
-    lines.extend(probe.host_key.iter().map(|key| format!("  host key  {key}  (pin it with --host-key)")));
+    let (what, flag) = match address.split("://").next() {
+        Some("ftp" | "ftps") => ("certificate", "--certificate"),
+        _ => ("host key", "--host-key"),
+    };
+    lines.extend(probe.host_key.iter().map(|key| format!("  {what:<9} {key}  (pin it with {flag})")));
     for path in &probe.paths {
         let found = path.error.as_deref().or(path.kind).unwrap_or("unknown");
         lines.push(format!("  path      {}: {found}", path.path));

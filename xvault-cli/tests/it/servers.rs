@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use xvault_testkit::{MtimeMatch, SshAgent, Sshd, TreeOptions, assert_same_tree, tools, trees};
+use xvault_testkit::{
+    FtpKind, Ftpd, MtimeMatch, SshAgent, Sshd, TreeOptions, assert_same_tree, tools, trees,
+};
 
 use crate::world::{World, everything, login, manifest, restored, run, strs, text, url};
 
@@ -46,6 +48,33 @@ fn oddities_over_sftp() {
 #[test]
 fn oddities_over_ssh() {
     round_trip("ssh", MtimeMatch::Exact, true);
+}
+
+#[test]
+fn a_tree_over_ftp_with_the_certificate_that_was_shown() {
+    let ftpd = Ftpd::builder(FtpKind::Vsftpd).self_signed().start();
+    trees::small_files(&ftpd.home.join("tree"), 30, 900);
+    ftpd.give(&ftpd.home);
+    let world = World::new();
+    let password = world.path("pw");
+    fs::write(&password, format!("{}\n", ftpd.password)).unwrap();
+    let url = format!("ftp://{}@127.0.0.1:{}/tree", ftpd.user, ftpd.port);
+
+    let refused = world.run(&["probe", &url, "--password-file", text(&password)]);
+    let flag = format!("--certificate {}", ftpd.fingerprint);
+    assert!(refused.code == 1 && refused.stderr.contains(&flag), "{refused:?}");
+    let flags = ["--password-file", text(&password), "--certificate", &ftpd.fingerprint];
+    let probed = world.run(&[&["probe", &url], &flags[..]].concat());
+    assert_eq!(probed.code, 0, "{probed:?}");
+    for told in ["certificate", &ftpd.fingerprint, "vsFTPd", "/tree: directory", "without MLSD"] {
+        assert!(probed.stdout.contains(told), "{told}: {probed:?}");
+    }
+    let manifest = world.backup(&url, &flags);
+    assert_eq!((&manifest["source_type"], &manifest["completeness"]), (&"ftp".into(), &"whole".into()));
+    let out = world.path("out");
+    world.ok(&["restore", "latest", "--to", text(&out)]);
+    let same = TreeOptions { mtime: MtimeMatch::Ignore, owner: true, ..TreeOptions::default() };
+    assert_same_tree(&ftpd.home.join("tree"), &out.join("tree"), &same);
 }
 
 #[test]

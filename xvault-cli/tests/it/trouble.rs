@@ -72,7 +72,7 @@ fn wrong_usage_ends_with_2() {
 fn a_source_that_is_none_is_told() {
     let world = World::new();
     for (source, part) in
-        [("ftp://u@h/x", "ftp://"), ("sftp://h/x", "no account"), ("sftp://u:hunter2@h/x", "password")]
+        [("gopher://u@h/x", "gopher://"), ("sftp://h/x", "no account"), ("sftp://u:hunter2@h/x", "password")]
     {
         let ran = world.backup_ran(source, &[]);
         assert_eq!(ran.code, 1, "{source}");

@@ -1,6 +1,6 @@
 //! Files over SFTP.
 
-mod bad_names;
+pub(crate) mod bad_names;
 mod cursor;
 mod file;
 mod line;

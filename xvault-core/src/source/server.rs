@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{InvalidSettings, MAX_NAME, is_fingerprint};
 
 /// The longest certificate authority that can be saved, in bytes of PEM.
-const MAX_CA: usize = 64 << 10;
+pub(super) const MAX_CA: usize = 64 << 10;
 
 /// How the connection to the database itself is encrypted and checked: PostgreSQL's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,7 +186,7 @@ pub(super) fn default_tls(host: &str, use_ssh: bool) -> TlsMode {
     if use_ssh || own { TlsMode::Prefer } else { TlsMode::VerifyFull }
 }
 
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c.is_whitespace())
 }
 

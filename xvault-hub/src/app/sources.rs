@@ -125,6 +125,10 @@ fn check_absence(settings: &SourceSettings) -> Result<()> {
             "credential_id",
             "a source whose `host_key` is pinned is logged in to: name the credential with its password or private key",
         )),
+        SourceSettings::Ftp(ftp) if ftp.use_password => Err(Error::invalid_field(
+            "credential_id",
+            "this account is logged in to: name the credential with its password",
+        )),
         other => match other.database_server() {
             Some(server) if needs_login(&server) => Err(Error::invalid_field(
                 "credential_id",

@@ -279,6 +279,13 @@ async fn a_credential_is_there_where_one_logs_in(world: World) {
         with_credential["credential_id"] = json!(credential);
         acme.admin.post("/api/v1/sources", with_credential).await.expect(201);
     }
+    let ftp = |use_password: bool| {
+        let config =
+            json!({ "host": "h", "username": "web", "paths": ["/srv"], "use_password": use_password });
+        json!({ "type": "ftp", "name": "files", "config": config })
+    };
+    refused(acme.admin.post("/api/v1/sources", ftp(true)).await);
+    acme.admin.post("/api/v1/sources", ftp(false)).await.expect(201);
     acme.admin.put(&path, json!({ "config": pinned("ssh")["config"] })).await.expect(200);
     refused(acme.admin.put(&path, json!({ "credential_id": null })).await);
     assert_eq!(acme.admin.get(&path).await.expect(200)["credential_id"], json!(credential));

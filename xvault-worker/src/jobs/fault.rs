@@ -68,6 +68,8 @@ pub(crate) fn source_code(error: &ConnectorError) -> &'static str {
         // The worker believes pinned keys alone, so an unknown one is one that was not pinned.
         ConnectorError::UnknownHostKey { .. } => "host_key_not_pinned",
         ConnectorError::ChangedHostKey { .. } => "host_key_mismatch",
+        ConnectorError::UnknownCertificate { .. } => "certificate_not_trusted",
+        ConnectorError::ChangedCertificate { .. } => "certificate_mismatch",
         ConnectorError::Auth { .. } => "auth_failed",
         ConnectorError::Credential(_) => "bad_credential",
         ConnectorError::NotFound(_) => "path_missing",
@@ -132,6 +134,22 @@ mod tests {
             (
                 ConnectorError::Auth { account: "me".into(), reason: "no".into() },
                 ("auth_failed", Disposition::Permanent),
+            ),
+            (
+                ConnectorError::UnknownCertificate {
+                    server: server(),
+                    fingerprint: "AB".into(),
+                    reason: "no".into(),
+                },
+                ("certificate_not_trusted", Disposition::Permanent),
+            ),
+            (
+                ConnectorError::ChangedCertificate {
+                    server: server(),
+                    expected: "AB".into(),
+                    found: "CD".into(),
+                },
+                ("certificate_mismatch", Disposition::Permanent),
             ),
             (ConnectorError::NotFound("path".into()), ("path_missing", Disposition::Permanent)),
             (

@@ -22,6 +22,9 @@ pub(super) async fn run(
             let field = if settings.database_server().is_some() { "ssh_host_key" } else { "host_key" };
             unpinned(&server, fingerprint, field)
         }
+        Err(Error::UnknownCertificate { server, fingerprint, reason }) => {
+            untrusted(&server, fingerprint, &reason)
+        }
         Err(error) => return Err(xvault::Error::Source(error).into()),
     };
     Ok(TaskResult::Probe { probe })
@@ -38,9 +41,25 @@ fn logged_in(probe: Probe) -> ProbeReport {
 }
 
 fn unpinned(server: &str, fingerprint: String, field: &str) -> ProbeReport {
-    let note = format!(
-        "the host key of {server} is not pinned: compare the fingerprint with `ssh-keygen -lf` on the server, then save it as `{field}`"
-    );
+    refused(
+        fingerprint,
+        format!(
+            "the host key of {server} is not pinned: compare the fingerprint with `ssh-keygen -lf` on the server, then save it as `{field}`"
+        ),
+    )
+}
+
+fn untrusted(server: &str, fingerprint: String, reason: &str) -> ProbeReport {
+    refused(
+        fingerprint,
+        format!(
+            "the certificate of {server} is not to be trusted: {reason}; compare the fingerprint with `openssl x509 -noout -fingerprint -sha256` on the server, then save it as `tls_fingerprint`, or save the certificate of its authority as `tls_ca`"
+        ),
+    )
+}
+
+/// The server was refused, before anybody logged in.
+fn refused(fingerprint: String, note: String) -> ProbeReport {
     ProbeReport {
         server: None,
         host_key: Some(fingerprint),

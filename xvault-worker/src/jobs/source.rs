@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use xvault::connectors::tool::ToolOptions;
 use xvault::connectors::{
-    DatabaseLogin, LocalSource, MysqlSource, PostgresSource, SftpSource, Source, SshCredential, SshOptions,
-    SshSource,
+    DatabaseLogin, FtpOptions, FtpSource, LocalSource, MysqlSource, PostgresSource, SftpSource, Source,
+    SshCredential, SshOptions, SshSource,
 };
 use xvault::core::protocol::Sealed;
 use xvault::core::secret::{ExposeSecret, SecretString, from_file_bytes};
 use xvault::core::source::{DatabaseCredential, DatabaseServer, UnfitCredential};
-use xvault::core::{Identity, LocalSettings, S3Credential, SourceSettings, SshSettings, seal};
+use xvault::core::{FtpSettings, Identity, LocalSettings, S3Credential, SourceSettings, SshSettings, seal};
 
 use super::fault::{Fault, source_code};
 
@@ -35,7 +35,7 @@ impl Doors {
     pub(crate) fn capabilities(&self) -> Vec<String> {
         let local = (!self.local_roots.is_empty()).then_some("local");
         let databases = self.database_tools.kinds();
-        let all = ["sftp", "ssh"].into_iter().chain(local).chain(databases).chain([BUCKETS]);
+        let all = ["sftp", "ssh", "ftp"].into_iter().chain(local).chain(databases).chain([BUCKETS]);
         all.map(str::to_owned).collect()
     }
 
@@ -53,6 +53,9 @@ impl Doors {
             }
             SourceSettings::Ssh(ssh) => {
                 Box::new(SshSource::new(ssh, self.ssh(ssh, credential)?).map_err(fault)?)
+            }
+            SourceSettings::Ftp(settings) => {
+                Box::new(FtpSource::new(settings, self.ftp(settings, credential)?).map_err(fault)?)
             }
             SourceSettings::Postgres(settings) => {
                 let login = self.database(&settings.server(), credential)?;
@@ -110,6 +113,19 @@ impl Doors {
             }
         };
         Ok(SshOptions::new(settings, credential))
+    }
+
+    /// A certificate that is neither pinned nor signed by a known authority is refused before anybody logs in, and its fingerprint told.
+    fn ftp(&self, settings: &FtpSettings, credential: Option<&Sealed>) -> Result<FtpOptions, Fault> {
+        let password = match credential {
+            Some(sealed) if settings.use_password => Some(self.secret(sealed)?),
+            None if settings.use_password => {
+                let message = "the source has no credential: the account's password is needed";
+                return Err(Fault::permanent("no_credential", message));
+            }
+            _ => None,
+        };
+        Ok(FtpOptions::new(settings, password))
     }
 
     /// How to log in at a database, and at the SSH server in between.
@@ -206,8 +222,8 @@ mod tests {
             let all = doors(roots).capabilities();
             all.into_iter().filter(|kind| kind != "postgres" && kind != "mysql").collect::<Vec<_>>()
         };
-        assert_eq!(files(vec![]), ["sftp", "ssh", "s3"]);
-        assert_eq!(files(vec!["/srv".into()]), ["sftp", "ssh", "local", "s3"]);
+        assert_eq!(files(vec![]), ["sftp", "ssh", "ftp", "s3"]);
+        assert_eq!(files(vec!["/srv".into()]), ["sftp", "ssh", "ftp", "local", "s3"]);
         let local = SourceSettings::Local(LocalSettings { paths: vec!["/etc".into()], excludes: vec![] });
         assert_eq!(refusal(&doors(vec![]), &local, None).code, "path_not_allowed");
     }
@@ -244,6 +260,19 @@ mod tests {
         let unfit = doors.database(&hop, Some(&sealed)).unwrap_err();
         assert_eq!(unfit.code, "bad_credential");
         assert!(!format!("{unfit:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn ftp_takes_the_password_or_none_where_none_is_asked_for() {
+        let doors = doors(vec![]);
+        let settings = |use_password| {
+            let settings = FtpSettings::new("files.example", "web", vec!["/srv".into()]);
+            SourceSettings::Ftp(FtpSettings { use_password, ..settings })
+        };
+        assert_eq!(refusal(&doors, &settings(true), None).code, "no_credential");
+        let sealed = Sealed::to(&doors.identity.recipient(), b"hunter2\n").unwrap();
+        assert!(doors.open(&settings(true), Some(&sealed)).is_ok());
+        assert!(doors.open(&settings(false), None).is_ok());
     }
 
     #[test]

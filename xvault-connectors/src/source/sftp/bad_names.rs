@@ -8,14 +8,14 @@ const MAX_MESSAGE_LEN: usize = 500;
 
 /// Messages about names that can't be kept.
 #[derive(Debug, Default)]
-pub(super) struct BadNames {
+pub(crate) struct BadNames {
     kept: Vec<String>,
     more: u64,
 }
 
 impl BadNames {
     /// One more. Whether `message` is made at all depends on how many there are.
-    pub(super) fn add(&mut self, message: impl FnOnce() -> String) {
+    pub(crate) fn add(&mut self, message: impl FnOnce() -> String) {
         if self.kept.len() < MAX_KEPT {
             self.kept.push(shortened(&message()));
         } else {
@@ -24,7 +24,7 @@ impl BadNames {
     }
 
     /// The messages; the last one says how many there were besides.
-    pub(super) fn into_messages(self) -> impl Iterator<Item = String> {
+    pub(crate) fn into_messages(self) -> impl Iterator<Item = String> {
         let more = (self.more > 0).then(|| format!("{} more names can't be kept", self.more));
         self.kept.into_iter().chain(more)
     }

@@ -114,7 +114,7 @@ pub(crate) fn entry_path(configured: &str, full: &[u8]) -> Result<Option<EntryPa
     EntryPath::from_source(full).map_err(|error| invalid_path(configured, &error.to_string()))
 }
 
-fn invalid_path(configured: &str, reason: &str) -> Error {
+pub(crate) fn invalid_path(configured: &str, reason: &str) -> Error {
     let reason = format!("`{}`: {reason}", configured.escape_debug());
     Error::Settings(InvalidSettings { field: "paths", reason })
 }

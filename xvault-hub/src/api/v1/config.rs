@@ -16,6 +16,8 @@ pub(super) enum SourceType {
     Sftp,
     /// Files over the remote `tar`, or SFTP where there is none.
     Ssh,
+    /// Files over FTP, encrypted unless the settings say otherwise.
+    Ftp,
     /// Dumps of PostgreSQL databases.
     Postgres,
     /// Dumps of MySQL or MariaDB databases.
@@ -28,6 +30,7 @@ impl SourceType {
             Self::Local => "local",
             Self::Sftp => "sftp",
             Self::Ssh => "ssh",
+            Self::Ftp => "ftp",
             Self::Postgres => "postgres",
             Self::Mysql => "mysql",
         }
@@ -61,7 +64,7 @@ mod tests {
 
     #[test]
     fn every_type_of_source_is_known() {
-        for kind in [SourceType::Sftp, SourceType::Ssh] {
+        for kind in [SourceType::Sftp, SourceType::Ssh, SourceType::Ftp] {
             assert_eq!(parse(kind.as_str(), &ssh()).unwrap().kind(), kind.as_str());
         }
         for kind in [SourceType::Postgres, SourceType::Mysql] {

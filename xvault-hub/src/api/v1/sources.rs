@@ -8,8 +8,8 @@ use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xvault_core::{
-    CredentialId, LocalSettings, MysqlSettings, PostgresSettings, ReadBack, SourceId, SshSettings, StoreId,
-    TenantId,
+    CredentialId, FtpSettings, LocalSettings, MysqlSettings, PostgresSettings, ReadBack, SourceId,
+    SshSettings, StoreId, TenantId,
 };
 
 use super::config::{SourceType, parse};
@@ -41,6 +41,8 @@ pub(super) enum SourceConfig {
     Local(LocalSettings),
     /// `sftp` and `ssh`
     Ssh(SshSettings),
+    /// `ftp`
+    Ftp(FtpSettings),
     /// `postgres`
     Postgres(PostgresSettings),
     /// `mysql`: MySQL or MariaDB
@@ -58,7 +60,7 @@ struct CreateSource {
     #[schema(value_type = Name)]
     name: String,
     /// What the source is read with; of kind `source`. A `local` one takes none, others need it once their `host_key` is
-    /// pinned.
+    /// pinned, those with a `use_password` of `true` in any case.
     credential_id: Option<CredentialId>,
     #[schema(value_type = SourceConfig)]
     config: Value,

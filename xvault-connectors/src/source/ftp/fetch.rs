@@ -1,0 +1,347 @@
+//! Fetches one file: from its beginning, or from where it broke off.
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use xvault_core::{EntryPath, Mtime, WarningCode};
+
+use super::scope::{is_denied, refusal};
+use crate::Error;
+use crate::ftp::{Begun, Data, Listed, Reply, Session};
+use crate::source::sftp::scope::remote_path;
+
+/// Content is handed on in pieces of about this size.
+const PIECE: usize = 128 << 10;
+
+/// A file up to this size is fetched whole before its entry is begun, so that its size is known for sure. Of larger ones this much waits
+/// for the archive to take it.
+pub(super) const SMALL: u64 = 1 << 20;
+
+/// Pieces that wait: those of a small file with its beginning and its end.
+const PIECES: usize = 12;
+
+/// How often a transfer that ends before the size that the server names is begun again where it ended.
+const SHORT_TRIES: u32 = 2;
+
+/// A part of a file on its way to the archive.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// Its entry can be begun, with this size and time.
+    Start { size: u64, mtime: Option<Mtime> },
+    /// The next bytes.
+    Data(Bytes),
+    /// There is no more.
+    End(Ending),
+}
+
+/// How a file ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It was read to its end.
+    Whole,
+    /// It was, in two goes, and changed in between.
+    Changed,
+    /// It could not be read, or not to its end.
+    Failed(WarningCode, String),
+}
+
+/// Why a file was not fetched to its end.
+pub(super) enum Trouble {
+    Error(Error),
+    /// The server is let go in the middle: nobody took what was fetched for too long, or the rest of it is not wanted.
+    LetGo,
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// What a file had when it was begun: how much will be kept of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Promise {
+    size: u64,
+    mtime: Option<Mtime>,
+}
+
+/// A file to be fetched, and how far that came.
+#[derive(Debug)]
+pub(super) struct FileJob {
+    path: Vec<u8>,
+    listed: Promise,
+    /// What the server told of its size with its name.
+    listed_size: Option<u64>,
+    /// Whether the server told its time to the second.
+    is_exact: bool,
+    out: mpsc::Sender<Piece>,
+    promise: Option<Promise>,
+    delivered: u64,
+    changed: bool,
+    /// Whether it is fetched in pieces, as it was found to be larger than it was listed.
+    is_large: bool,
+    short_tries: u32,
+    is_over: bool,
+}
+
+impl FileJob {
+    /// Fetches `path`; its pieces come out of the receiver.
+    pub(super) fn new(path: &EntryPath, listed: &Listed) -> (Self, mpsc::Receiver<Piece>) {
+        let (out, pieces) = mpsc::channel(PIECES);
+        let promise = Promise { size: listed.size.unwrap_or(0), mtime: listed.mtime };
+        let job = Self {
+            path: remote_path(Some(path)),
+            listed: promise,
+            listed_size: listed.size,
+            is_exact: listed.is_exact,
+            out,
+            promise: None,
+            delivered: 0,
+            changed: false,
+            is_large: promise.size > SMALL,
+            short_tries: 0,
+            is_over: false,
+        };
+        (job, pieces)
+    }
+
+    /// How far it came: more each time that something was achieved.
+    pub(super) fn progress(&self) -> u64 {
+        self.delivered
+    }
+
+    /// Whether its last piece is on its way.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// Waits until somebody takes what was fetched.
+    pub(super) async fn taken(&self) -> Result<(), Error> {
+        self.out.reserve().await.map(drop).map_err(|_| Error::Cancelled)
+    }
+
+    /// Fetches what is missing.
+    pub(super) async fn run(&mut self, session: &mut Session) -> Result<(), Trouble> {
+        if !self.is_large && self.whole(session).await? {
+            return Ok(());
+        }
+        self.is_large = true;
+        self.in_pieces(session).await
+    }
+
+    /// Fetches a small file; `false` when it turns out to be none.
+    async fn whole(&mut self, session: &mut Session) -> Result<bool, Trouble> {
+        let mut mtime = self.listed.mtime;
+        if !self.is_exact {
+            mtime = session.modified(&self.path).await?.or(mtime);
+        }
+        let mut data = match session.begin("RETR", Some(&self.path), 0).await? {
+            Begun::Data(data) => Some(data),
+            Begun::Nothing => None,
+            Begun::Refused(reply) | Begun::NoRestart(reply) => {
+                self.refused(session, &reply).await?;
+                return Ok(true);
+            }
+        };
+        let mut pieces = Vec::new();
+        let mut len = 0;
+        while let Some(data) = &mut data {
+            let piece = next_piece(data, self.listed.size.saturating_sub(len)).await?;
+            len += piece.len() as u64;
+            if piece.is_empty() {
+                break;
+            }
+            if len > SMALL {
+                return Err(Trouble::Error(self.outgrown(session)));
+            }
+            pieces.push(piece);
+        }
+        if let Some(data) = data {
+            data.close().await;
+            let reply = session.finish().await?;
+            if let Some(ending) = ending_of(session, &reply)? {
+                // Nothing of it was begun yet: it is as one that can't be opened.
+                self.send(Piece::End(ending)).await?;
+                return Ok(true);
+            }
+        }
+        let mut size = len;
+        if self.listed_size != Some(len) {
+            size = session.size(&self.path).await?.or(self.listed_size).unwrap_or(len);
+            mtime = session.modified(&self.path).await?.or(mtime);
+        }
+        if len < size && self.short_tries < SHORT_TRIES {
+            self.short_tries += 1;
+            return Err(Trouble::Error(cut_short(session, &self.path, len, size)));
+        }
+        self.send(Piece::Start { size, mtime }).await?;
+        for piece in pieces {
+            self.send(Piece::Data(piece)).await?;
+        }
+        self.send(Piece::End(Ending::Whole)).await?;
+        Ok(true)
+    }
+
+    /// What the server sends of it beyond the measure of a small file can't be stopped in a way that all servers understand.
+    fn outgrown(&mut self, session: &Session) -> Error {
+        self.is_large = true;
+        let reason = "a file is larger than it was listed".to_owned();
+        Error::Connection { server: session.server(), reason, source: None }
+    }
+
+    /// Fetches a large file from where the archive has it.
+    async fn in_pieces(&mut self, session: &mut Session) -> Result<(), Trouble> {
+        let found = self.look(session).await?;
+        let promise = *self.promise.get_or_insert(found);
+        let is_begun = self.delivered > 0;
+        self.changed |= is_begun && found != promise;
+        let (mut data, skip) = match self.begin(session).await? {
+            Some(begun) => begun,
+            None => return Ok(()),
+        };
+        if !is_begun {
+            self.promise = Some(found);
+            self.send(Piece::Start { size: found.size, mtime: found.mtime }).await?;
+        }
+        let promised = if is_begun { promise.size } else { found.size };
+        if let Some(data) = &mut data
+            && !self.hand_on(data, skip, promised).await?
+        {
+            // It grows while it is read: what the server still sends is left to it.
+            self.send(Piece::End(self.at_end())).await?;
+            self.is_over = true;
+            return Err(Trouble::LetGo);
+        }
+        let mut ending = None;
+        if let Some(data) = data {
+            data.close().await;
+            let reply = session.finish().await?;
+            ending = ending_of(session, &reply)?;
+        }
+        if ending.is_none() && self.delivered < promised {
+            let size = session.size(&self.path).await?.unwrap_or(promised);
+            if self.delivered < size && self.short_tries < SHORT_TRIES {
+                self.short_tries += 1;
+                return Err(Trouble::Error(cut_short(session, &self.path, self.delivered, size)));
+            }
+        }
+        if ending.is_none() && session.size(&self.path).await?.is_some_and(|size| size > promised) {
+            // Some servers send no more than there was when they began. One byte beyond it shows that there is more by now.
+            self.send(Piece::Data(Bytes::from_static(&[0]))).await?;
+        }
+        self.send(Piece::End(ending.unwrap_or_else(|| self.at_end()))).await
+    }
+
+    fn at_end(&self) -> Ending {
+        if self.changed { Ending::Changed } else { Ending::Whole }
+    }
+
+    async fn look(&self, session: &mut Session) -> Result<Promise, Error> {
+        let size = session.size(&self.path).await?;
+        let mtime = session.modified(&self.path).await?;
+        Ok(Promise { size: size.unwrap_or(self.listed.size), mtime: mtime.or(self.listed.mtime) })
+    }
+
+    /// The transfer, and how many of its bytes the archive has already. `None` when it was refused, which is told.
+    async fn begin(&mut self, session: &mut Session) -> Result<Option<(Option<Data>, u64)>, Trouble> {
+        let mut skip = 0;
+        let mut begun = session.begin("RETR", Some(&self.path), self.delivered).await?;
+        if let Begun::NoRestart(_) = begun {
+            skip = self.delivered;
+            begun = session.begin("RETR", Some(&self.path), 0).await?;
+        }
+        match begun {
+            Begun::Data(data) => Ok(Some((Some(data), skip))),
+            Begun::Nothing => Ok(Some((None, 0))),
+            Begun::Refused(reply) | Begun::NoRestart(reply) => {
+                self.refused(session, &reply).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Hands on what comes, but for `skip` bytes that the archive has. `false` when there is more than was promised.
+    async fn hand_on(&mut self, data: &mut Data, mut skip: u64, promised: u64) -> Result<bool, Trouble> {
+        loop {
+            let mut piece = next_piece(data, PIECE as u64).await?;
+            if piece.is_empty() {
+                return Ok(true);
+            }
+            let dropped = skip.min(piece.len() as u64);
+            skip -= dropped;
+            drop(piece.split_to(usize::try_from(dropped).unwrap_or(piece.len())));
+            if piece.is_empty() {
+                continue;
+            }
+            let len = piece.len() as u64;
+            self.send_in_time(Piece::Data(piece), data).await?;
+            self.delivered += len;
+            self.short_tries = 0;
+            if self.delivered > promised {
+                return Ok(false);
+            }
+        }
+    }
+
+    async fn send(&self, piece: Piece) -> Result<(), Trouble> {
+        self.out.send(piece).await.map_err(|_| Trouble::Error(Error::Cancelled))
+    }
+
+    /// As [`FileJob::send`], but the server is not kept waiting for ever.
+    async fn send_in_time(&self, piece: Piece, data: &Data) -> Result<(), Trouble> {
+        match timeout(data.stall(), self.out.reserve()).await {
+            Ok(Ok(permit)) => {
+                permit.send(piece);
+                Ok(())
+            }
+            Ok(Err(_)) => Err(Trouble::Error(Error::Cancelled)),
+            Err(_) => Err(Trouble::LetGo),
+        }
+    }
+
+    /// The server does not give it. Many say the same whether it is gone or locked, so its size is asked for.
+    async fn refused(&self, session: &mut Session, reply: &Reply) -> Result<(), Trouble> {
+        let (mut code, mut message) = refusal(reply, "could not be opened");
+        if !is_denied(reply) {
+            let exists = session.size(&self.path).await?.is_some();
+            (code, message) = match (exists, session.features.size) {
+                (true, _) => (WarningCode::Unreadable, format!("could not be opened: {}", reply.shown())),
+                (false, true) => (WarningCode::Vanished, "is gone since its directory was listed".into()),
+                (false, false) => (code, message),
+            };
+        }
+        self.send(Piece::End(Ending::Failed(code, message))).await
+    }
+}
+
+/// A transfer ended with this answer: `None` when all of it came, else what of the file failed.
+fn ending_of(session: &Session, reply: &Reply) -> Result<Option<Ending>, Error> {
+    if reply.is_done() {
+        return Ok(None);
+    }
+    if matches!(reply.code, 425 | 426 | 522) {
+        let reason = format!("a transfer was broken off: {}", reply.shown());
+        return Err(Error::Connection { server: session.server(), reason, source: None });
+    }
+    let message = format!("could not be read to its end: {}", reply.shown());
+    Ok(Some(Ending::Failed(WarningCode::Unreadable, message)))
+}
+
+fn cut_short(session: &Session, path: &[u8], got: u64, size: u64) -> Error {
+    let path = xvault_core::entry::display_name(path);
+    let reason = format!("the transfer of `{path}` ended after {got} bytes of {size}");
+    Error::Connection { server: session.server(), reason, source: None }
+}
+
+/// The next bytes, as many as make a piece; none at the end. `expected` are to come, as far as is known.
+async fn next_piece(data: &mut Data, expected: u64) -> Result<Bytes, Error> {
+    let room = usize::try_from(expected).unwrap_or(PIECE).clamp(512, PIECE - 1) + 1;
+    let mut piece = BytesMut::with_capacity(room);
+    while piece.len() < room {
+        piece.reserve(1);
+        if data.read(&mut piece).await? == 0 {
+            break;
+        }
+    }
+    Ok(piece.freeze())
+}

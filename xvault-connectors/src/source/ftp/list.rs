@@ -1,0 +1,428 @@
+//! Lists one directory: MLSD, with what LIST knows better; or LIST alone where there is no MLSD.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Buf, BytesMut};
+use xvault_core::entry::{InvalidPath, display_name};
+use xvault_core::{EntryPath, WarningCode};
+
+use super::scope::{refusal, shown};
+use crate::Error;
+use crate::ftp::listing::{self, Line};
+use crate::ftp::{Begun, Data, Kind, Listed, Reply, Session};
+use crate::source::sftp::bad_names::BadNames;
+use crate::source::sftp::order::Place;
+use crate::source::sftp::scope::remote_path;
+
+/// Memory of all listings together. What lists more is taken for an endless listing.
+pub(super) const MAX_HELD: usize = 64 << 20;
+
+/// The longest line of a listing, in bytes: a path of 4096 and everything else.
+const MAX_LINE: usize = 16 << 10;
+
+/// A directory to be listed.
+#[derive(Debug, Clone)]
+pub(super) struct Dir {
+    pub(super) root: usize,
+    pub(super) path: Option<EntryPath>,
+    /// The directories that it lies in, itself included, as far as the server tells them from others.
+    pub(super) lineage: Option<Arc<Lineage>>,
+}
+
+/// A directory's identity, and those of the directories above it.
+#[derive(Debug)]
+pub(super) struct Lineage {
+    unique: Box<[u8]>,
+    above: Option<Arc<Lineage>>,
+}
+
+impl Dir {
+    pub(super) fn new(root: usize, path: Option<EntryPath>, listed: &Listed, above: Option<&Self>) -> Self {
+        let above = above.and_then(|above| above.lineage.clone());
+        let lineage = match &listed.unique {
+            Some(unique) => Some(Arc::new(Lineage { unique: unique.clone(), above })),
+            None => above,
+        };
+        Self { root, path, lineage }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        Place::new(self.root, self.path.as_ref())
+    }
+
+    /// The path of one of its entries.
+    pub(super) fn child(&self, name: &[u8]) -> Result<EntryPath, InvalidPath> {
+        match &self.path {
+            Some(path) => path.join(name),
+            None => EntryPath::new(name),
+        }
+    }
+
+    /// Whether an entry is this directory or one above it: a link that the server follows by itself.
+    pub(super) fn leads_back(&self, listed: &Listed) -> bool {
+        let Some(unique) = &listed.unique else { return false };
+        let mut next = self.lineage.as_deref();
+        while let Some(lineage) = next {
+            if lineage.unique == *unique {
+                return true;
+            }
+            next = lineage.above.as_deref();
+        }
+        false
+    }
+}
+
+/// What listing a directory brought.
+pub(super) enum Outcome {
+    /// Its entries in order, and what is wrong with others.
+    Listed(Listing),
+    /// It could not be opened.
+    Refused(WarningCode, String),
+}
+
+/// The entries of a directory.
+pub(super) struct Listing {
+    pub(super) children: Vec<Listed>,
+    pub(super) bad_names: BadNames,
+    pub(super) weight: Weight,
+    /// Whether the server said nothing at all, not even that the directory contains itself.
+    is_silent: bool,
+    /// What the server tells of the directory itself.
+    pub(super) itself: Option<Box<Listed>>,
+    /// What tells the directory above from all others.
+    above: Option<Box<[u8]>>,
+}
+
+impl Listing {
+    fn new(held: &Arc<AtomicUsize>) -> Self {
+        let (children, bad_names) = (Vec::new(), BadNames::default());
+        Self { children, bad_names, weight: Weight::new(held), is_silent: true, itself: None, above: None }
+    }
+}
+
+/// What a listing weighs, as long as it is held.
+pub(super) struct Weight {
+    total: Arc<AtomicUsize>,
+    own: usize,
+}
+
+impl Weight {
+    pub(super) fn new(total: &Arc<AtomicUsize>) -> Self {
+        Self { total: Arc::clone(total), own: 0 }
+    }
+
+    pub(super) fn own(&self) -> usize {
+        self.own
+    }
+
+    /// Adds `bytes`; `false` when all listings together are too heavy.
+    fn add(&mut self, bytes: usize) -> bool {
+        self.own += bytes;
+        self.total.fetch_add(bytes, Ordering::Relaxed) + bytes <= MAX_HELD
+    }
+
+    /// Takes over what another one weighs.
+    fn join(&mut self, mut other: Self) {
+        self.own += std::mem::take(&mut other.own);
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.own, Ordering::Relaxed);
+    }
+}
+
+/// Lists `dir`.
+///
+/// # Errors
+/// When the connection is lost, or the listing fails half-way or does not end.
+pub(super) async fn list(
+    session: &mut Session,
+    dir: &Dir,
+    held: &Arc<AtomicUsize>,
+    now: i64,
+) -> Result<Outcome, Error> {
+    let path = remote_path(dir.path.as_ref());
+    let reading =
+        |what| Reading { dir, listing: Listing::new(held), now, what, understood: false, puzzled: false };
+    let mut outcome = None;
+    if session.features.mlst && !session.shared().has_no_mlsd() {
+        match session.begin("MLSD", Some(&path), 0).await? {
+            Begun::Refused(reply) if reply.is_unknown_command() => session.shared().give_up_mlsd(),
+            begun => outcome = Some(reading(What::Facts).of(session, begun).await?),
+        }
+    }
+    match outcome {
+        None => {
+            let outcome = list_traditionally(session, reading(What::Lines), &path).await?;
+            Ok(if let Outcome::Listed(listing) = outcome {
+                Outcome::Listed(sorted(listing))
+            } else {
+                outcome
+            })
+        }
+        Some(Outcome::Listed(mut listing)) => {
+            if !session.shared().tells_no_kinds() {
+                let told = list_traditionally(session, reading(What::OddLines), &path).await?;
+                correct(&mut listing, told);
+            }
+            Ok(Outcome::Listed(sorted(listing)))
+        }
+        Some(refused) => Ok(refused),
+    }
+}
+
+/// What MLSD of common servers gets wrong: links that lead nowhere are left out, others are shown as what they lead to, or without
+/// that, and pipes as files, which nobody comes back from reading. LIST shows them as they are.
+fn correct(listing: &mut Listing, told: Outcome) {
+    let Outcome::Listed(told) = told else { return };
+    let mut odd: HashMap<Box<[u8]>, Listed> =
+        told.children.into_iter().map(|child| (child.name.clone(), child)).collect();
+    for child in &mut listing.children {
+        if let Some(told) = odd.remove(&child.name) {
+            child.kind = told.kind;
+            child.target = told.target.or(child.target.take());
+        }
+    }
+    for mut alone in odd.into_values() {
+        // LIST tells owners by name, MLSD by number too.
+        if let Some(itself) = &listing.itself {
+            alone.uid =
+                alone.uid.or(itself.uid.filter(|_| alone.user.is_some() && alone.user == itself.user));
+            alone.gid =
+                alone.gid.or(itself.gid.filter(|_| alone.group.is_some() && alone.group == itself.group));
+        }
+        listing.children.push(alone);
+    }
+    listing.weight.join(told.weight);
+    let itself = listing.itself.as_ref().and_then(|itself| itself.unique.as_deref());
+    for link in
+        listing.children.iter_mut().filter(|child| child.kind == Kind::Symlink && child.target.is_none())
+    {
+        link.target = own_target(link, itself, listing.above.as_deref());
+    }
+}
+
+/// ProFTPD leaves links to `.` and `..` out of LIST. MLSD tells the length of what they say, and that it is this directory, or the one above.
+fn own_target(link: &Listed, itself: Option<&[u8]>, above: Option<&[u8]>) -> Option<Box<[u8]>> {
+    let unique = link.unique.as_deref()?;
+    match link.size? {
+        1 if itself == Some(unique) => Some((*b".").into()),
+        2 if above == Some(unique) => Some((*b"..").into()),
+        _ => None,
+    }
+}
+
+/// A path behind LIST would be taken for a pattern, or for options.
+async fn list_traditionally(
+    session: &mut Session,
+    reading: Reading<'_>,
+    path: &[u8],
+) -> Result<Outcome, Error> {
+    let entered = session.enter(path).await?;
+    if !entered.is_done() {
+        let (code, message) = refusal(&entered, "could not be listed");
+        return Ok(Outcome::Refused(code, message));
+    }
+    if session.shared().lists_plainly() {
+        let begun = session.begin("LIST", None, 0).await?;
+        return reading.of(session, begun).await;
+    }
+    // Names that begin with a dot are hidden from a plain LIST; `-a` is a name to servers that know no options.
+    let plainly = reading.again();
+    let begun = session.begin("LIST", Some(b"-a"), 0).await?;
+    let first = reading.of(session, begun).await?;
+    if matches!(&first, Outcome::Listed(listing) if !listing.is_silent) {
+        return Ok(first);
+    }
+    let begun = session.begin("LIST", None, 0).await?;
+    let plain = plainly.of(session, begun).await?;
+    match &plain {
+        Outcome::Listed(listing) if !listing.is_silent => {
+            session.shared().list_plainly();
+            Ok(plain)
+        }
+        _ if matches!(first, Outcome::Refused(..)) => Ok(plain),
+        _ => Ok(first),
+    }
+}
+
+/// What of a listing is read, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// MLSD's.
+    Facts,
+    /// LIST's.
+    Lines,
+    /// Of LIST's, what is neither a file nor a directory.
+    OddLines,
+}
+
+/// A listing that is being read.
+struct Reading<'d> {
+    dir: &'d Dir,
+    listing: Listing,
+    now: i64,
+    what: What,
+    /// Whether any line was understood, and whether any was not.
+    understood: bool,
+    puzzled: bool,
+}
+
+impl Reading<'_> {
+    /// The same, from the beginning.
+    fn again(&self) -> Self {
+        Self { listing: Listing::new(&self.listing.weight.total), ..*self }
+    }
+
+    async fn of(mut self, session: &mut Session, begun: Begun) -> Result<Outcome, Error> {
+        match begun {
+            Begun::Data(mut data) => {
+                self.read(session, &mut data).await?;
+                let ended_well = data.close().await;
+                let reply = session.finish().await?;
+                self.judge(session, &reply, ended_well)
+            }
+            Begun::Nothing => Ok(Outcome::Listed(self.listing)),
+            Begun::Refused(reply) if reply.says(&["no files"]) => Ok(Outcome::Listed(self.listing)),
+            Begun::Refused(reply) | Begun::NoRestart(reply) => {
+                let (code, message) = refusal(&reply, "could not be listed");
+                Ok(Outcome::Refused(code, message))
+            }
+        }
+    }
+
+    /// Whether all of it came.
+    fn judge(self, session: &Session, reply: &Reply, ended_well: bool) -> Result<Outcome, Error> {
+        let lost = |reason: String| Error::Connection { server: session.server(), reason, source: None };
+        let path = shown(self.dir.path.as_ref());
+        // What vsftpd says, with an empty listing.
+        if reply.says(&["failed to open directory"]) {
+            return Ok(Outcome::Refused(
+                WarningCode::Unreadable,
+                format!("could not be listed: {}", reply.shown()),
+            ));
+        }
+        if matches!(reply.code, 425 | 426) {
+            return Err(lost(format!("the listing of {path} was broken off: {}", reply.shown())));
+        }
+        if !reply.is_done() {
+            return Err(Error::Incomplete(format!("list {path}: {}", reply.shown())));
+        }
+        if !ended_well {
+            return Err(lost(format!(
+                "the encrypted listing of {path} has no end (close_notify): somebody in between may have cut it"
+            )));
+        }
+        if self.puzzled && !self.understood && self.what != What::OddLines {
+            let detail = format!("its listings are of a kind that is not understood, that of {path} for one");
+            return Err(session.protocol(detail));
+        }
+        let is_silent = !self.understood && !self.puzzled;
+        Ok(Outcome::Listed(Listing { is_silent, ..self.listing }))
+    }
+
+    async fn read(&mut self, session: &Session, data: &mut Data) -> Result<(), Error> {
+        let mut buffer = BytesMut::with_capacity(64 << 10);
+        loop {
+            let at_end = data.read(&mut buffer).await? == 0;
+            while let Some(end) = buffer.iter().position(|byte| *byte == b'\n') {
+                let line = buffer.split_to(end);
+                buffer.advance(1);
+                self.take(session, &line)?;
+            }
+            if at_end {
+                return self.take(session, &buffer);
+            }
+            if buffer.len() > MAX_LINE {
+                return Err(session.protocol("a line of a listing does not end"));
+            }
+            buffer.reserve(32 << 10);
+        }
+    }
+
+    fn take(&mut self, session: &Session, line: &[u8]) -> Result<(), Error> {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let entry = match self.what {
+            _ if line.is_empty() => return Ok(()),
+            What::Facts => listing::mlsd(line).map(Line::Entry),
+            What::Lines | What::OddLines => listing::list(line, self.now),
+        };
+        let weight = match entry {
+            Some(Line::Noise) => 0,
+            Some(Line::Entry(listed)) if self.what == What::OddLines => self.keep_odd(session, listed),
+            Some(Line::Entry(listed)) => self.keep(listed),
+            None if self.what == What::OddLines => {
+                self.puzzled = true;
+                0
+            }
+            None => {
+                let message = || format!("a line of its listing is not understood: `{}`", display_name(line));
+                self.listing.bad_names.add(message);
+                self.puzzled = true;
+                line.len()
+            }
+        };
+        if self.listing.weight.add(weight) {
+            return Ok(());
+        }
+        let path = shown(self.dir.path.as_ref());
+        Err(session.protocol(format!("with {path} its listings take more than {MAX_HELD} bytes of memory")))
+    }
+
+    /// A directory's path stands twice among those that are wanted.
+    fn weight_as_directory(&self, listed: &Listed) -> usize {
+        let path = self.dir.path.as_ref().map_or(0, |path| path.as_bytes().len()) + listed.name.len() + 17;
+        if listed.kind == Kind::Directory { 2 * path + size_of::<(Place, Dir)>() } else { 0 }
+    }
+
+    fn keep_odd(&mut self, session: &Session, listed: Listed) -> usize {
+        self.understood = true;
+        if listed.mode.is_none() {
+            session.shared().learn_no_kinds();
+        }
+        if matches!(listed.kind, Kind::Symlink | Kind::Special) { self.keep(listed) } else { 0 }
+    }
+
+    /// Returns what it weighs: also what is not kept does, so that no name comes for nothing.
+    fn keep(&mut self, listed: Listed) -> usize {
+        self.understood = true;
+        let weight = size_of::<Listed>() + listed.weight() + self.weight_as_directory(&listed);
+        match listed.kind {
+            Kind::Itself => {
+                self.listing.itself = Some(Box::new(listed));
+                return weight;
+            }
+            Kind::Above => {
+                self.listing.above = listed.unique;
+                return weight;
+            }
+            _ => {}
+        }
+        if listed.name.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+            let name = display_name(&listed.name);
+            self.listing.bad_names.add(|| format!("`{name}` has a line break in it, which FTP can't say"));
+        } else if let Err(error) = self.dir.child(&listed.name) {
+            self.listing.bad_names.add(|| error.to_string());
+        } else {
+            self.listing.children.push(listed);
+        }
+        weight
+    }
+}
+
+fn sorted(mut listing: Listing) -> Listing {
+    let Listing { children, bad_names, .. } = &mut listing;
+    children.sort_by(|a, b| a.name.cmp(&b.name));
+    children.dedup_by(|later, kept| {
+        let same = later.name == kept.name;
+        if same {
+            bad_names.add(|| format!("`{}` is listed twice", display_name(&later.name)));
+        }
+        same
+    });
+    listing
+}

@@ -1,0 +1,300 @@
+//! A scripted FTP server: odd ones, broken ones, and ones that mean harm.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use xvault_connectors::Error;
+use xvault_core::{Dispose, Disposition, WarningCode};
+
+use crate::ftp_support::{Job, body, found};
+
+/// What the server says to a command, instead of what is usual.
+type Quirk = dyn Fn(&str) -> Option<&'static str> + Send + Sync;
+
+/// What is listed and sent, by path.
+#[derive(Default)]
+struct Content {
+    lists: BTreeMap<&'static str, Vec<u8>>,
+    files: BTreeMap<&'static str, Vec<u8>>,
+}
+
+/// Runs until the test ends.
+struct Script {
+    port: u16,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Script {
+    fn start(content: Content, quirk: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let (content, quirk, ears): (_, Arc<Quirk>, _) = (Arc::new(content), Arc::new(quirk), heard.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (content, quirk, ears) = (content.clone(), quirk.clone(), ears.clone());
+                // A client that goes away is no reason to fail.
+                std::thread::spawn(move || drop(serve(&stream, &content, &*quirk, &ears)));
+            }
+        });
+        Self { port, heard }
+    }
+
+    fn job(&self, paths: &[&str]) -> Job {
+        Job::at(self.port, "u", "p", paths).plain().set(|settings| settings.max_connections = 2)
+    }
+
+    fn heard(&self, command: &str) -> usize {
+        self.heard.lock().unwrap().iter().filter(|line| line.starts_with(command)).count()
+    }
+}
+
+fn serve(
+    stream: &TcpStream,
+    content: &Content,
+    quirk: &Quirk,
+    heard: &Mutex<Vec<String>>,
+) -> std::io::Result<()> {
+    let mut out = stream.try_clone()?;
+    let mut lines = BufReader::new(stream);
+    let (mut cwd, mut offset, mut passive) = (String::from("/"), 0, None);
+    out.write_all(quirk("HELLO").unwrap_or("220 odd server\r\n").as_bytes())?;
+    loop {
+        let mut line = Vec::new();
+        if lines.read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        let line = String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
+        heard.lock().unwrap().push(line.clone());
+        let (verb, arg) = line.split_once(' ').unwrap_or((&line, ""));
+        let told = quirk(&line);
+        if let Some(reply) = told.filter(|reply| !reply.starts_with("150")) {
+            out.write_all(reply.as_bytes())?;
+            continue;
+        }
+        let reply = match verb {
+            "USER" => "331 password\r\n".to_owned(),
+            "PASS" => "230 in\r\n".to_owned(),
+            "TYPE" | "NOOP" | "OPTS" => "200 ok\r\n".to_owned(),
+            "PWD" => "257 \"/\" here\r\n".to_owned(),
+            "CWD" if content.lists.contains_key(arg) => {
+                arg.clone_into(&mut cwd);
+                "250 ok\r\n".to_owned()
+            }
+            "MLST" | "MLSD" if quirk("FEAT").is_none() => "500 what?\r\n".to_owned(),
+            "MLST" => "550 not told\r\n".to_owned(),
+            "CWD" => "550 no such directory\r\n".to_owned(),
+            "SIZE" => match content.files.get(arg) {
+                Some(file) => format!("213 {}\r\n", file.len()),
+                None => "550 no such file\r\n".to_owned(),
+            },
+            "EPSV" => {
+                let listener = TcpListener::bind(("127.0.0.1", 0))?;
+                let reply = format!("229 ok (|||{}|)\r\n", listener.local_addr()?.port());
+                passive = Some(listener);
+                reply
+            }
+            "REST" => {
+                offset = arg.parse().unwrap();
+                "350 ok\r\n".to_owned()
+            }
+            "LIST" | "MLSD" | "RETR" => {
+                let bytes = match verb {
+                    "LIST" => content.lists.get(cwd.as_str()),
+                    "MLSD" => content.lists.get(arg),
+                    _ => content.files.get(arg),
+                };
+                let Some(bytes) = bytes else {
+                    out.write_all(b"550 no such file\r\n")?;
+                    continue;
+                };
+                out.write_all(b"150 here it comes\r\n")?;
+                let (mut data, _) = passive.take().unwrap().accept()?;
+                let _ = data.write_all(bytes.get(std::mem::take(&mut offset)..).unwrap_or_default());
+                drop(data);
+                told.map_or("226 done\r\n", |told| &told[4..]).to_owned()
+            }
+            "QUIT" => return Ok(()),
+            _ => "500 what?\r\n".to_owned(),
+        };
+        out.write_all(reply.as_bytes())?;
+    }
+}
+
+fn listing(lists: &[(&'static str, &str)], files: &[(&'static str, &str)]) -> Content {
+    Content {
+        lists: lists.iter().map(|(path, text)| (*path, text.replace('\n', "\r\n").into_bytes())).collect(),
+        files: files.iter().map(|(path, text)| (*path, text.as_bytes().to_vec())).collect(),
+    }
+}
+
+const MLSD: &str = "211-\r\n MLST type*;size*;modify*;unique*;\r\n SIZE\r\n REST STREAM\r\n211 end\r\n";
+
+fn with_mlsd(line: &str) -> Option<&'static str> {
+    (line == "FEAT").then_some(MLSD)
+}
+
+#[tokio::test]
+async fn a_server_that_lists_as_dos_does_is_backed_up() {
+    let root =
+        "01-29-24  03:20PM       <DIR>          a folder\n01-29-24  03:20PM                    5 a file\n";
+    let below = "01-30-2024  11:59AM                    3 caf\u{e9}\n";
+    let content = listing(
+        &[("/", root), ("/a folder", below)],
+        &[("/a file", "hello"), ("/a folder/caf\u{e9}", "abc")],
+    );
+    let script = Script::start(content, |_| None);
+    let (kept, _) = script.job(&["/"]).pull().await;
+    let expected = [("a file", "hello"), ("a folder/", ""), ("a folder/caf\u{e9}", "abc")];
+    let expected = expected.map(|(name, body)| (name.to_owned(), body.as_bytes().to_vec()));
+    assert_eq!(found(&kept), expected);
+    assert_eq!(kept.warnings, []);
+    assert!(script.heard("MDTM") <= 2, "each of two connections asks for MDTM once, where there is none");
+    assert_eq!(kept.entries[0].0.metadata.mtime.secs, 1_706_541_600);
+}
+
+#[tokio::test]
+async fn a_server_to_which_minus_a_is_a_name_is_listed_plainly() {
+    let line = "-rw-r--r-- 1 u g 2 Jan 12 2020 x\n";
+    for answer in ["550 no such file: -a\r\n", "501 syntax\r\n"] {
+        let content = listing(&[("/", line)], &[("/x", "ab")]);
+        let script = Script::start(content, move |line| (line == "LIST -a").then_some(answer));
+        let (kept, _) = script.job(&["/"]).pull().await;
+        assert_eq!((found(&kept).len(), body(&kept, "/x")), (1, &b"ab"[..]));
+    }
+}
+
+#[tokio::test]
+async fn names_that_lead_elsewhere_are_told_and_not_asked_for() {
+    let root = "type=file;size=1; ../../etc/passwd\ntype=file;size=1; a/b\ntype=dir; ..\ntype=file;size=2; good\ntype=file;size=2; good\nnonsense\n";
+    let script = Script::start(listing(&[("/t", root)], &[("/t/good", "ok")]), with_mlsd);
+    let (kept, _) = script.job(&["/t"]).pull().await;
+    let names: Vec<_> = found(&kept).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["t/", "t/good"]);
+    assert_eq!(kept.warnings.len(), 4, "{:?}", kept.warnings);
+    assert!(kept.warnings.iter().all(|warning| warning.code == WarningCode::BadName));
+    assert_eq!(script.heard("RETR"), 1);
+}
+
+#[tokio::test]
+async fn a_directory_that_leads_back_is_left_out() {
+    let root = "type=cdir;unique=1; .\ntype=dir;unique=1; loop\ntype=dir;unique=2; sub\n";
+    let sub = "type=dir;unique=2; again\ntype=dir;unique=1; up\n";
+    let script = Script::start(listing(&[("/t", root), ("/t/sub", sub)], &[]), |line| match line {
+        "MLST /t" => Some("250-\r\n type=dir;unique=1; /t\r\n250 end\r\n"),
+        "LIST -a" => Some("550 no\r\n"),
+        "LIST" => Some("550 no\r\n"),
+        line => with_mlsd(line),
+    });
+    let (kept, _) = script.job(&["/t"]).pull().await;
+    let names: Vec<_> = found(&kept).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["t/", "t/sub/"]);
+    assert_eq!(kept.codes().len(), 3, "{:?}", kept.warnings);
+}
+
+#[tokio::test]
+async fn listings_that_are_not_understood_are_no_empty_directories() {
+    let strange = "README.TXT;4  2  18-APR-2000 10:40:36  [ANONYMOUS]  (RWED,,,)\nA.B;1  3 18-APR-2000 10:40:36 [X] (R,,,)\n";
+    let script = Script::start(listing(&[("/", strange)], &[]), |_| None);
+    let error = script.job(&["/"]).error().await;
+    assert!(matches!(&error, Error::Protocol { detail, .. } if detail.contains("not understood")), "{error}");
+}
+
+#[tokio::test]
+async fn a_listing_that_failed_behind_its_data_is_no_empty_directory() {
+    let root = "drwxr-xr-x 2 u g 4096 Jan 12 2020 sub\n";
+    let content = || listing(&[("/", root), ("/sub", "")], &[]);
+    let vsftpd = Script::start(content(), |line| {
+        // The second directory is the one.
+        line.starts_with("LIST").then_some("150 226 Transfer done (but failed to open directory).\r\n")
+    });
+    let error = vsftpd.job(&["/"]).error().await;
+    assert!(error.to_string().contains("failed to open"), "{error}");
+    let broken =
+        Script::start(content(), |line| line.starts_with("LIST").then_some("150 451 disk error\r\n"));
+    let error = broken.job(&["/"]).error().await;
+    assert!(matches!(error, Error::Incomplete(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_listing_without_end_is_given_up() {
+    let line = "-rw-r--r-- 1 u g 2 Jan 12 2020 ";
+    let many: String = (0..500_000).map(|number| format!("{line}{number}\n")).collect();
+    let script = Script::start(listing(&[("/", &many)], &[]), |_| None);
+    let error = script.job(&["/"]).error().await;
+    assert!(matches!(&error, Error::Protocol { detail, .. } if detail.contains("memory")), "{error}");
+    let long = Script::start(listing(&[("/", &"x".repeat(1 << 20))], &[]), |_| None);
+    let error = long.job(&["/"]).error().await;
+    assert!(matches!(&error, Error::Protocol { detail, .. } if detail.contains("does not end")), "{error}");
+}
+
+#[tokio::test]
+async fn a_transfer_that_ends_before_its_size_is_begun_again_there() {
+    let root = "type=file;size=10;modify=20200101000000; f\n";
+    let script = Script::start(listing(&[("/t", root)], &[("/t/f", "01234")]), |line| match line {
+        "SIZE /t/f" => Some("213 10\r\n"),
+        line => with_mlsd(line),
+    });
+    let job = script.job(&["/t"]);
+    let (kept, _) = job.pull().await;
+    assert!(job.noted("ended after 5 bytes of 10"), "{:?}", job.seen.notes());
+    assert_eq!(script.heard("RETR"), 3);
+    assert_eq!(body(&kept, "/t/f"), b"01234\0\0\0\0\0");
+    assert_eq!(kept.codes(), [(WarningCode::Shrunk, "/t/f".into())]);
+}
+
+#[tokio::test]
+async fn a_file_that_changed_since_it_was_listed_is_kept_as_it_is_now() {
+    let root = "type=file;size=3;modify=20200101000000; f\n";
+    let script = Script::start(listing(&[("/t", root)], &[("/t/f", "0123456789")]), with_mlsd);
+    let (kept, _) = script.job(&["/t"]).pull().await;
+    assert_eq!((body(&kept, "/t/f"), kept.warnings.len()), (&b"0123456789"[..], 0));
+}
+
+#[tokio::test]
+async fn a_read_that_fails_on_the_server_is_told() {
+    let root = "type=file;size=4;modify=20200101000000; f\ntype=file;size=2;modify=20200101000000; g\n";
+    let script =
+        Script::start(listing(&[("/t", root)], &[("/t/f", "abcd"), ("/t/g", "ok")]), |line| match line {
+            "RETR /t/f" => Some("150 451 Local error reading file\r\n"),
+            line => with_mlsd(line),
+        });
+    let (kept, _) = script.job(&["/t"]).pull().await;
+    assert_eq!(kept.codes(), [(WarningCode::Unreadable, "/t/f".into())]);
+    assert_eq!(body(&kept, "/t/g"), b"ok");
+}
+
+#[tokio::test]
+async fn answers_that_break_the_protocol_fail_the_job_with_a_sentence() {
+    let cases: [(&str, &'static str); 7] = [
+        ("HELLO", "SSH-2.0-OpenSSH_9.2\r\n"),
+        ("HELLO", "554 go away\r\n"),
+        ("TYPE I", "504 only text here\r\n"),
+        ("EPSV", "229 no port\r\n"),
+        ("EPSV", "299 (|||x|)\r\n"),
+        ("PWD", "550 who knows\r\n"),
+        ("CWD /t", "99 what\r\n"),
+    ];
+    for (command, answer) in cases {
+        let content = listing(&[("/t", "-rw-r--r-- 1 u g 0 Jan 12 2020 x\n")], &[]);
+        let script = Script::start(content, move |line| (line == command).then_some(answer));
+        let path = if command == "PWD" { "t" } else { "/t" };
+        let error = script.job(&[path]).error().await;
+        assert!(matches!(error, Error::Protocol { .. }), "{command}: {error}");
+        assert!(error.to_string().contains("127.0.0.1"), "{command}: {error}");
+        assert_eq!(error.disposition(), Disposition::Permanent, "{command}");
+    }
+}
+
+#[tokio::test]
+async fn files_are_never_asked_for_as_text_nor_with_a_line_break() {
+    let script = Script::start(listing(&[("/t", "type=file;size=1; a\rb\n")], &[]), with_mlsd);
+    let (kept, _) = script.job(&["/t"]).pull().await;
+    assert_eq!(kept.codes(), [(WarningCode::BadName, "/t".into())]);
+    let types: Vec<_> =
+        script.heard.lock().unwrap().iter().filter(|line| line.starts_with("TYPE")).cloned().collect();
+    assert!(!types.is_empty() && types.iter().all(|line| line == "TYPE I"), "{types:?}");
+    assert_eq!(script.heard("RETR"), 0);
+}

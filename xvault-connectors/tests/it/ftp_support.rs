@@ -1,0 +1,145 @@
+//! What the FTP tests share.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use xvault_connectors::source::{FtpSource, Source};
+use xvault_connectors::{Control, Error, FtpOptions, Probe, PullSummary};
+use xvault_core::monitor::Recorder;
+use xvault_core::secret::SecretString;
+use xvault_core::source::FtpTls;
+use xvault_core::{EntryKind, FtpSettings};
+use xvault_testkit::{FaultProxy, FtpKind, Ftpd};
+
+use crate::ssh_support::Kept;
+
+/// For what must work with MLSD and without.
+pub(crate) const BOTH: [FtpKind; 2] = [FtpKind::Proftpd, FtpKind::Vsftpd];
+
+/// Where proxies stand before a server on 127.0.0.1: data connections then lead there, too.
+pub(crate) const FRONT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// A pull to be.
+pub(crate) struct Job {
+    pub(crate) settings: FtpSettings,
+    pub(crate) options: FtpOptions,
+    pub(crate) control: Control,
+    pub(crate) seen: Arc<Recorder>,
+}
+
+impl Job {
+    /// Logs in at `ftpd` over explicit TLS, with its authority trusted.
+    pub(crate) fn new(ftpd: &Ftpd, paths: &[&str]) -> Self {
+        Self::at(ftpd.port, &ftpd.user, &ftpd.password, paths)
+            .set(|settings| settings.tls_ca = Some(ftpd.ca.clone()))
+    }
+
+    pub(crate) fn at(port: u16, user: &str, password: &str, paths: &[&str]) -> Self {
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        let mut settings = FtpSettings::new("127.0.0.1", user, paths);
+        settings.port = Some(port);
+        let options = FtpOptions::new(&settings, Some(SecretString::from(password.to_owned())));
+        let seen = Arc::new(Recorder::default());
+        let control = Control::default().with_progress(seen.clone());
+        Self { settings, options, control, seen }.set(|_| {})
+    }
+
+    /// Changes settings.
+    pub(crate) fn set(mut self, change: impl FnOnce(&mut FtpSettings)) -> Self {
+        change(&mut self.settings);
+        let mut options = FtpOptions::new(&self.settings, self.options.password.take());
+        options.timeouts = self.options.timeouts.clone();
+        options.timeouts.backoff = Duration::from_millis(20);
+        self.options = options;
+        self
+    }
+
+    /// Changes how long is waited, after everything else.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut FtpOptions)) -> Self {
+        change(&mut self.options);
+        self
+    }
+
+    pub(crate) fn plain(self) -> Self {
+        self.set(|settings| (settings.tls_mode, settings.tls_ca) = (FtpTls::Disable, None))
+    }
+
+    /// Through proxies before the control port and each data port.
+    pub(crate) fn through(self, front: &Front) -> Self {
+        let port = front.control.port;
+        self.set(|settings| (settings.host, settings.port) = (FRONT.to_string(), Some(port)))
+    }
+
+    pub(crate) fn source(&self) -> FtpSource {
+        FtpSource::new(&self.settings, self.options.clone()).unwrap()
+    }
+
+    pub(crate) async fn pull_into(&self, kept: &mut Kept) -> Result<PullSummary, Error> {
+        let mut source = self.source();
+        let pulled = tokio::time::timeout(Duration::from_secs(120), source.pull(kept, &self.control));
+        pulled.await.expect("the pull hangs")
+    }
+
+    pub(crate) async fn pull(&self) -> (Kept, PullSummary) {
+        let mut kept = Kept::default();
+        let summary = self.pull_into(&mut kept).await.unwrap();
+        assert_eq!(summary.content.warnings, kept.warnings.len() as u64);
+        (kept, summary)
+    }
+
+    pub(crate) async fn error(&self) -> Error {
+        self.pull_into(&mut Kept::default()).await.unwrap_err()
+    }
+
+    pub(crate) async fn probe(&self) -> Result<Probe, Error> {
+        self.source().probe().await
+    }
+
+    /// Whether a note that contains `text` was made.
+    pub(crate) fn noted(&self, text: &str) -> bool {
+        self.seen.notes().iter().any(|note| note.contains(text))
+    }
+}
+
+/// Proxies before all ports of a server.
+pub(crate) struct Front {
+    pub(crate) control: FaultProxy,
+    pub(crate) data: Vec<FaultProxy>,
+}
+
+impl Front {
+    pub(crate) fn of(ftpd: &Ftpd) -> Self {
+        let data = ftpd.passive.clone().map(|port| FaultProxy::start_at(FRONT, port, port)).collect();
+        Self { control: FaultProxy::start_at(FRONT, 0, ftpd.port), data }
+    }
+
+    /// Bytes that data connections have brought.
+    pub(crate) fn data_bytes(&self) -> u64 {
+        self.data.iter().map(FaultProxy::bytes_to_client).sum()
+    }
+}
+
+/// Paths below a server's `/`, with a slash at the end of directories, and the bodies of files.
+pub(crate) fn found(kept: &Kept) -> Vec<(String, Vec<u8>)> {
+    let name = |kind: &EntryKind, path: String| if *kind == EntryKind::Directory { path + "/" } else { path };
+    let entries = kept.entries.iter();
+    entries.map(|(entry, body)| (name(&entry.kind, entry.path.to_string()), body.clone())).collect()
+}
+
+/// Writes files below the account's `/`, and gives them to it.
+pub(crate) fn fill(ftpd: &Ftpd, files: &[(&str, &str)]) {
+    for (name, text) in files {
+        let path = ftpd.home.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    ftpd.give(&ftpd.home);
+}
+
+/// A file of the server as the archive has it.
+pub(crate) fn body<'k>(kept: &'k Kept, path: &str) -> &'k [u8] {
+    kept.body(&PathBuf::from(path)).unwrap_or_else(|| panic!("{path} is missing"))
+}
