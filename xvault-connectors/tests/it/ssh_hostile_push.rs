@@ -104,7 +104,8 @@ async fn whatever_is_answered_wrongly_ends_the_push_and_says_how() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_to_something_else_is_none() {
-    let cases: [(u8, fn(Asked) -> Vec<u8>); 8] = [
+    type Case = (u8, fn(Asked) -> Vec<u8>);
+    let cases: [Case; 8] = [
         (STAT, |asked| packet(102, asked.id, &string(b"h"))),
         (LSTAT, |asked| packet(102, asked.id, &string(b"h"))),
         (MKDIR, |asked| packet(105, asked.id, &attrs(0, DIR))),

@@ -30,8 +30,8 @@ fn restored(fleet: &Fleet, snapshot: &str, target: &Value) -> String {
 /// Who has the link, has the file: it is no business of logs, and the hub keeps it nowhere.
 fn by_link(fleet: &Fleet, snapshot: &str, tree: &str, secrets: &mut Vec<Secret>) {
     let entries = fleet.api.get(&format!("/api/v1/snapshots/{snapshot}/entries?path={tree}"));
-    let files = entries["entries"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "file");
-    let file = text(&files.last().unwrap()["path"]);
+    let mut files = entries["entries"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "file");
+    let file = text(&files.next_back().unwrap()["path"]);
     let path = format!("/api/v1/snapshots/{snapshot}/download?what=file&once=true&path={file}");
     let url = text(&fleet.api.get(&path)["url"]);
     secrets.push(Secret::new("the token of a link", url.split('/').nth(4).unwrap()));
