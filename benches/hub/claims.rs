@@ -146,6 +146,7 @@ fn result(worker: &WorkerId, assignment: Assignment) -> anyhow::Result<TaskResul
             Ok(TaskResult::Backup {
                 manifest,
                 locator: Locator::LocalFs { worker_id: worker.clone(), local_path },
+                locked_until: None,
             })
         }
         task => bail!("nobody asked for {task:?}"),

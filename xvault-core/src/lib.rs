@@ -66,4 +66,4 @@ pub use snapshot::{Manifest, Meta, ReadBack, SnapshotKey};
 pub use source::{
     DatabaseTarget, FtpSettings, LocalSettings, MysqlSettings, PostgresSettings, SourceSettings, SshSettings,
 };
-pub use store::{S3Credential, S3Settings};
+pub use store::{LockMode, ObjectLock, S3Credential, S3Settings};

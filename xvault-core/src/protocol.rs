@@ -37,8 +37,8 @@ use crate::seal;
 use crate::secret::SecretBytes;
 use crate::snapshot::Locator;
 use crate::{
-    ClaimNonce, Identity, JobId, LeaseToken, Manifest, ReadBack, Recipient, S3Settings, SnapshotId,
-    SnapshotKey, SourceId, SourceSettings, StoreId, TenantId, WorkerId,
+    ClaimNonce, Identity, JobId, LeaseToken, Manifest, ObjectLock, ReadBack, Recipient, S3Settings,
+    SnapshotId, SnapshotKey, SourceId, SourceSettings, StoreId, TenantId, WorkerId,
 };
 
 pub use browse::{
@@ -308,6 +308,9 @@ pub enum Task {
         /// Where its copies lie: they go, too.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         copies: Vec<CopyAccess>,
+        /// The stores whose credentials may not delete: the copies there stay, and are told with the result.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        copies_kept: Vec<StoreId>,
     },
     /// Log in at a source and look.
     Probe {
@@ -366,6 +369,12 @@ pub enum StoreAccess {
         /// For reading back, where `credential` can only write.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         read_credential: Option<Sealed>,
+        /// What every object that the task writes is locked with; the task's result says that it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lock: Option<ObjectLock>,
+        /// Whether what is deleted goes with all of its versions: elsewhere a bucket that keeps versions hides it, and keeps it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        all_versions: bool,
     },
 }
 
@@ -533,6 +542,9 @@ pub enum TaskResult {
         manifest: Box<Manifest>,
         /// Where it lies.
         locator: Locator,
+        /// Until when its objects are locked, if they are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        locked_until: Option<Timestamp>,
     },
     /// The bytes are gone.
     DeleteSnapshot {
@@ -578,6 +590,9 @@ pub enum TaskResult {
         locator: Locator,
         /// Bytes that were written; 0 when it was there before.
         bytes: u64,
+        /// Until when its objects are locked, if they are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        locked_until: Option<Timestamp>,
     },
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -133,6 +134,38 @@ fn is_endpoint(text: &str) -> bool {
 
 fn is_pem(text: &str) -> bool {
     text.len() <= MAX_CA && text.contains("-----BEGIN CERTIFICATE-----")
+}
+
+/// Who may take an object lock off before its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum LockMode {
+    /// Nobody.
+    Compliance,
+    /// Who has the right to go past it (`s3:BypassGovernanceRetention`).
+    Governance,
+}
+
+impl LockMode {
+    /// As S3 writes it.
+    #[must_use]
+    pub fn as_s3(self) -> &'static str {
+        match self {
+            Self::Compliance => "COMPLIANCE",
+            Self::Governance => "GOVERNANCE",
+        }
+    }
+}
+
+/// What keeps objects from being deleted and written over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ObjectLock {
+    /// Who may take it off.
+    pub mode: LockMode,
+    /// When it ends; in whole seconds, for S3 knows no others.
+    pub until: Timestamp,
 }
 
 /// What requests to a bucket are signed with.

@@ -153,8 +153,11 @@ async fn look_after(hub: &Hub) -> Result<Duration, Failure> {
     Ok(if seen >= BATCH { Duration::ZERO } else { hub.settings().scheduler_interval })
 }
 
-/// Makes the jobs that copy what has no copy yet.
+/// Makes the jobs that test second stores, and those that copy what has no copy yet.
 async fn copy(hub: &Hub) -> Result<Duration, Failure> {
+    if let Err(error) = jobs::test_seconds(hub, BATCH).await {
+        return Err(Failure(error.message().to_owned()));
+    }
     match copies::make_missing(hub, None, BATCH).await {
         Ok(seen) if seen >= BATCH => Ok(Duration::ZERO),
         Ok(_) => Ok(COPY),

@@ -4,7 +4,8 @@ mod json;
 
 pub(crate) use json::FIELDS;
 
-use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use xvault_core::tag;
@@ -105,6 +106,20 @@ impl Policy {
     #[must_use]
     pub fn rules(&self) -> &Rules {
         &self.0
+    }
+
+    /// Until when a good snapshot of the instant `at` stays, whatever other snapshots come: at every instant before that, every plan
+    /// by this policy keeps it. `at` itself when nothing is promised, [`Timestamp::MAX`] when it never goes by itself.
+    ///
+    /// Rules that count, snapshots or hours, days and so on, promise nothing: a newer one may take the place at any time. What
+    /// counts is `min_age_hours`, `keep_within` and `keep_all`, and `max_age_days` against the last two.
+    #[must_use]
+    pub fn keeps_until(&self, at: Timestamp, zone: &TimeZone) -> Timestamp {
+        let later = |age: SignedDuration| at.checked_add(age).unwrap_or(Timestamp::MAX);
+        let within = self.0.keep_within.map_or(at, |within| within.after(at, zone));
+        let ruled = if self.0.keep_all { Timestamp::MAX } else { within };
+        let ruled = ruled.min(self.max_age().map_or(Timestamp::MAX, later));
+        ruled.max(self.min_age().map_or(at, later))
     }
 
     pub(crate) fn min_age(&self) -> Option<SignedDuration> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::calendar::Bucket;
@@ -13,6 +14,8 @@ use crate::within::Within;
 pub enum Reason {
     /// Kept: somebody put it on hold, and said this.
     OnHold(Box<str>),
+    /// Kept: its store lets nobody delete it until then.
+    LockedUntil(Timestamp),
     /// Kept: its time has not come yet. A clock was wrong, or is.
     InTheFuture,
     /// Kept: it is the newest whole snapshot, or the newest partial one where none is whole.
@@ -65,6 +68,7 @@ impl fmt::Display for Reason {
         match self {
             Self::OnHold(why) if why.is_empty() => f.write_str("on hold"),
             Self::OnHold(why) => write!(f, "on hold: {why}"),
+            Self::LockedUntil(until) => write!(f, "locked until {until}"),
             Self::InTheFuture => f.write_str("dated in the future"),
             Self::LastGood { only: true } => f.write_str("the only good snapshot"),
             Self::LastGood { only: false } => f.write_str("the last good snapshot"),

@@ -37,15 +37,25 @@ pub struct Snapshot {
     pub verified: bool,
     /// Why somebody put it on hold.
     pub hold: Option<String>,
+    /// Until when its store lets nobody delete it.
+    pub locked_until: Option<Timestamp>,
     /// What [`keep_tags`](crate::Rules::keep_tags) looks at.
     pub tags: Vec<String>,
 }
 
 impl Snapshot {
-    /// A whole snapshot that was not verified, is not on hold and has no tags.
+    /// A whole snapshot that was not verified, is neither on hold nor locked and has no tags.
     #[must_use]
     pub fn new(id: SnapshotId, at: Timestamp) -> Self {
-        Self { id, at, status: Status::Whole, verified: false, hold: None, tags: Vec::new() }
+        Self {
+            id,
+            at,
+            status: Status::Whole,
+            verified: false,
+            hold: None,
+            locked_until: None,
+            tags: Vec::new(),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp};
+use jiff::{SignedDuration, Span, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A length of time in calendar units: `30d`, `1y6m`, `2w`, `36h`. The letters are years, months, weeks, days and
@@ -24,6 +24,8 @@ pub struct Within {
     "write numbers with y, m (months), w, d or h behind them, each letter at most once, such as 30d, 1y6m or 36h"
 )]
 pub struct InvalidWithin;
+
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// The longest text that is looked at, in bytes: five numbers of up to nine digits with their letters.
 const MAX_LEN: usize = 50;
@@ -53,6 +55,18 @@ impl Within {
     pub fn before(&self, end: Timestamp, zone: &TimeZone) -> Timestamp {
         let start = self.span().and_then(|span| end.to_zoned_datetime(zone.clone()).checked_sub(span));
         start.map_or(Timestamp::MIN, |start| start.timestamp())
+    }
+
+    /// The last instant up to which what is of `start` surely lies within, in the calendar of `zone`: a month after the 30th of
+    /// January ends on the last of February.
+    pub(crate) fn after(&self, start: Timestamp, zone: &TimeZone) -> Timestamp {
+        let end = self.span().and_then(|span| start.to_zoned_datetime(zone.clone()).checked_add(span));
+        let mut end = end.map_or(Timestamp::MAX, |end| end.timestamp());
+        // Months are of many lengths and clocks are set, so the way there is not always the way back.
+        while end > start && self.before(end, zone) > start {
+            end = end.checked_sub(HOUR).map_or(start, |earlier| earlier.max(start));
+        }
+        end
     }
 
     fn span(&self) -> Result<Span, jiff::Error> {

@@ -35,7 +35,13 @@ impl S3Access {
     /// A request to `path` below the endpoint (`bucket/key?query`), signed and sent by curl.
     #[must_use]
     pub fn request(&self, method: &str, path: &str, body: &[u8]) -> S3Answer {
-        self.signed("s3", method, path, body)
+        self.signed("s3", method, path, body, &[])
+    }
+
+    /// A request without a body, with headers besides (`name: value`).
+    #[must_use]
+    pub fn request_with(&self, method: &str, path: &str, headers: &[&str]) -> S3Answer {
+        self.signed("s3", method, path, b"", headers)
     }
 
     /// A request below the bucket: `key`, or `?uploads`.
@@ -62,6 +68,37 @@ impl S3Access {
         self.listed("?uploads=", "Key")
     }
 
+    /// Key and version of everything that a bucket keeps below `prefix`, marks of deletions included; the first thousand.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    #[must_use]
+    pub fn versions(&self, prefix: &str) -> Vec<(String, String)> {
+        let query = format!("?prefix={}&versions=", prefix.replace('/', "%2F"));
+        let answer = self.in_bucket("GET", &query, b"");
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, 200, "{text}");
+        let entries = ["Version", "DeleteMarker"].into_iter().flat_map(|kind| elements(&text, kind));
+        let field = |entry: &str, name| elements(entry, name).pop().unwrap();
+        entries.map(|entry| (field(&entry, "Key"), field(&entry, "VersionId"))).collect()
+    }
+
+    /// Mode and end of an object's lock, as the server tells them; `None` for an object without.
+    ///
+    /// # Panics
+    /// When there is no such object.
+    #[must_use]
+    pub fn lock(&self, key: &str) -> Option<(String, String)> {
+        let answer = self.in_bucket("HEAD", key, b"");
+        assert_eq!(answer.status, 200, "{key}");
+        let text = String::from_utf8_lossy(&answer.body).to_lowercase();
+        let header = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.map(|value| value.trim().to_uppercase())
+        };
+        header("x-amz-object-lock-mode:").zip(header("x-amz-object-lock-retain-until-date:"))
+    }
+
     fn listed(&self, query: &str, element: &str) -> Vec<String> {
         let answer = self.in_bucket("GET", query, b"");
         let text = String::from_utf8_lossy(&answer.body).into_owned();
@@ -70,7 +107,14 @@ impl S3Access {
     }
 
     /// A request to another service at the same endpoint.
-    pub(crate) fn signed(&self, service: &str, method: &str, path: &str, body: &[u8]) -> S3Answer {
+    pub(crate) fn signed(
+        &self,
+        service: &str,
+        method: &str,
+        path: &str,
+        body: &[u8],
+        headers: &[&str],
+    ) -> S3Answer {
         let url = format!("{}/{path}", self.endpoint);
         let sigv4 = format!("aws:amz:{}:{service}", self.region);
         let mut config = format!("user = \"{}:{}\"\n", self.access_key, self.secret_key);
@@ -84,6 +128,9 @@ impl S3Access {
         if service == "s3" {
             // Else this curl signs a digest that it does not send.
             curl.args(["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]);
+        }
+        for header in headers {
+            curl.args(["-H", header]);
         }
         if method == "HEAD" {
             curl.arg("--head");

@@ -222,6 +222,19 @@ impl SeaweedFs {
         access
     }
 
+    /// Makes a bucket whose objects can be locked; it keeps versions.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    #[must_use]
+    pub fn new_locking_bucket(&self) -> S3Access {
+        let number = self.buckets.fetch_add(1, Ordering::Relaxed);
+        let access = S3Access { bucket: format!("locking-{number}"), ..self.access() };
+        let answer = access.request_with("PUT", &access.bucket, &["x-amz-bucket-object-lock-enabled: true"]);
+        assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+        access
+    }
+
     /// Credentials for a quarter of an hour, that may do what `policy` (an IAM policy document) allows.
     ///
     /// # Panics
@@ -233,7 +246,7 @@ impl SeaweedFs {
             "Action=AssumeRole&Version=2011-06-15&RoleArn={ROLE}&RoleSessionName=xvault-test\
              &DurationSeconds=900&Policy={encoded}"
         );
-        let answer = self.access().signed("sts", "POST", "", form.as_bytes());
+        let answer = self.access().signed("sts", "POST", "", form.as_bytes(), &[]);
         let text = String::from_utf8_lossy(&answer.body);
         let field = |name| elements(&text, name).pop().unwrap_or_else(|| panic!("no {name} in {text}"));
         S3Access {

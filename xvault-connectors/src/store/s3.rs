@@ -11,6 +11,7 @@ mod body;
 mod client;
 mod examine;
 mod http;
+mod lock;
 mod multipart;
 mod parts;
 mod patience;
@@ -20,6 +21,7 @@ mod sweep;
 mod tags;
 mod transport;
 mod upload;
+mod versions;
 mod written;
 
 use std::fmt;
@@ -33,7 +35,7 @@ use futures::{StreamExt, TryStreamExt};
 use xvault_core::WorkerId;
 use xvault_core::secret::SecretString;
 use xvault_core::snapshot::Locator;
-use xvault_core::store::{S3Credential, S3Settings};
+use xvault_core::store::{ObjectLock, S3Credential, S3Settings};
 
 use self::body::Body;
 use self::client::Client;
@@ -89,6 +91,10 @@ pub struct S3Store {
     remover: Reader,
     tags: Tags,
     http: Http,
+    /// What objects are locked with that are written.
+    lock: Option<ObjectLock>,
+    /// Whether what is deleted goes with all of its versions.
+    all_versions: bool,
 }
 
 impl S3Store {
@@ -108,7 +114,25 @@ impl S3Store {
             settings: settings.clone(),
             tags: Tags::default(),
             http,
+            lock: None,
+            all_versions: false,
         })
+    }
+
+    /// Locks every object that it writes. Whoever writes must be allowed to (`s3:PutObjectRetention`), and the bucket must have
+    /// been made with object lock: what a server does about the lock is found out by [`S3Store::examine`].
+    #[must_use]
+    pub fn locking(mut self, lock: ObjectLock) -> Self {
+        self.lock = Some(lock);
+        self
+    }
+
+    /// Deletes objects with all of their versions, which takes the rights to list and to delete these. Without, a bucket that
+    /// keeps versions hides what is deleted, and keeps it. A version that is locked is refused, and stays.
+    #[must_use]
+    pub fn deleting_all_versions(mut self) -> Self {
+        self.all_versions = true;
+        self
     }
 
     /// Reads and lists with another credential than the one that writes, which then needs no right but to put.
@@ -133,7 +157,18 @@ impl S3Store {
     /// # Errors
     /// When the server refuses.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<(), Error> {
-        upload::put(&self.client, key, &Body::of(bytes)).await.map(drop)
+        upload::put(&self.client, key, &Body::of(bytes), self.lock.as_ref()).await.map(drop)
+    }
+
+    /// Locks an object that is there as [`S3Store::locking`] says; nothing without.
+    ///
+    /// # Errors
+    /// When it has a longer lock already, or the server refuses.
+    pub async fn lock(&self, key: &str) -> Result<(), Error> {
+        match &self.lock {
+            Some(lock) => lock::retain(&self.client, key, None, lock).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// A link with which anybody can read one object until it expires: a secret until then. Nobody is asked, not even
@@ -200,10 +235,22 @@ impl Store for S3Store {
     }
 
     async fn delete(&self, key: &str) -> Result<(), Error> {
+        if self.all_versions {
+            match versions::delete(&self.client, key).await {
+                Err(error) if versions::is_unsupported(&error) => {}
+                deleted => return deleted,
+            }
+        }
         self.remover.delete(key).await
     }
 
     async fn delete_all(&self, prefix: &str) -> Result<(), Error> {
+        if self.all_versions {
+            match versions::delete_all(&self.client, prefix).await {
+                Err(error) if versions::is_unsupported(&error) => {}
+                deleted => return deleted,
+            }
+        }
         self.remover.delete_all(prefix).await
     }
 

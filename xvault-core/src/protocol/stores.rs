@@ -34,8 +34,12 @@ pub enum Ability {
     ConditionalPut,
     /// It keeps what is written over or deleted.
     Versioning,
-    /// It refuses to delete what is locked.
+    /// It deletes a version that is not locked.
+    DeleteVersion,
+    /// It refuses to delete what is locked in compliance mode, and to shorten the lock.
     ObjectLock,
+    /// The same in governance mode.
+    GovernanceLock,
     /// It deletes the object.
     Delete,
 }
@@ -77,7 +81,14 @@ impl StoreReport {
     /// Whether the store was seen to do this.
     #[must_use]
     pub fn has(&self, ability: Ability) -> bool {
-        self.observations.iter().any(|seen| seen.ability == ability && seen.found == Found::Yes)
+        self.found(ability) == Found::Yes
+    }
+
+    /// What was seen of this; what is not told could not be tried.
+    #[must_use]
+    pub fn found(&self, ability: Ability) -> Found {
+        let observed = self.observations.iter().find(|seen| seen.ability == ability);
+        observed.map_or(Found::Unknown, |seen| seen.found)
     }
 }
 

@@ -159,7 +159,7 @@ fn done(worker: &WorkerId, job: &Assignment, warnings: u64) -> Complete {
     (manifest.job_id, manifest.worker_id) = (job.job_id.clone(), worker.clone());
     manifest.content_summary.warnings = warnings;
     let locator = Locator::LocalFs { worker_id: worker.clone(), local_path: format!("/{}", key.prefix()) };
-    let result = TaskResult::Backup { manifest: Box::new(manifest), locator };
+    let result = TaskResult::Backup { manifest: Box::new(manifest), locator, locked_until: None };
     Complete { lease_token: job.lease_token.clone(), outcome: Outcome::Completed { result } }
 }
 

@@ -10,7 +10,7 @@ mod tests;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use xvault_core::{JobKind, SnapshotId};
+use xvault_core::{JobKind, SnapshotId, StoreId};
 
 pub(crate) use place::{copied, place, place_for, reachable};
 
@@ -20,7 +20,7 @@ use crate::api::error::Result;
 use crate::db::jobs::JobRow;
 use crate::db::snapshot_copies::{self, Copy, Missing};
 use crate::db::workers::S3;
-use crate::db::{Scope, jobs};
+use crate::db::{Scope, jobs, stores};
 use crate::{DbError, Hub};
 
 /// A copy that could not be made, or was called off, is tried anew so long after that.
@@ -82,4 +82,10 @@ pub(crate) fn after_backup(hub: &Hub, id: Option<&SnapshotId>) {
 /// The copies of a snapshot, those included that stayed when it went.
 pub(crate) async fn of(hub: &Hub, id: &SnapshotId) -> Result<Vec<Copy>> {
     Ok(snapshot_copies::of(&mut *hub.db().conn().await?, id).await?)
+}
+
+/// Whether a store lets the hub delete, as far as is known; a worker's disk does.
+pub(crate) async fn may_delete(hub: &Hub, store: Option<&StoreId>) -> Result<Option<bool>> {
+    let Some(id) = store else { return Ok(Some(true)) };
+    Ok(stores::get(&mut *hub.db().conn().await?, &Scope::All, id).await?.may_delete)
 }

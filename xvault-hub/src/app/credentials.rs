@@ -5,10 +5,11 @@ use xvault_core::secret::{ExposeSecret, SecretString};
 use xvault_core::{CredentialId, TenantId};
 
 use super::audit::{Deed, record};
+use super::jobs::test_seconds_soon;
 use crate::api::error::{Error, Result};
 use crate::api::principal::Principal;
 use crate::db::credentials::{Credential, CredentialKind, StoredSecret};
-use crate::db::{Page, Scope, credentials, tenants};
+use crate::db::{Page, Scope, credentials, stores, tenants};
 use crate::{DbError, Hub};
 
 /// A credential to be.
@@ -83,8 +84,12 @@ pub(crate) async fn rotate(
     credentials::rotate(&mut tx, &found.tenant_id, id, &stored, now)
         .await
         .map_err(Error::of("credential"))?;
+    stores::forget_rights(&mut tx, id, now).await?;
     record(&mut tx, hub, who, deed("credential.rotate", &found)).await?;
     tx.commit().await.map_err(DbError::from)?;
+    if found.kind == CredentialKind::Storage {
+        test_seconds_soon(hub);
+    }
     Ok(Credential { rotated_at: Some(now), updated_at: now, ..found })
 }
 

@@ -37,7 +37,9 @@ pub(crate) use restore::{
     DatabaseOrder, NewRestore, RestoreOrder, RestoreWish, ServerOrder, chosen_store, directory, entry_paths,
     made_by, reroute, restore,
 };
-pub(crate) use stores::{sweep_due, test as test_store, until_next as until_next_sweep};
+pub(crate) use stores::{
+    sweep_due, test as test_store, test_seconds, test_seconds_soon, until_next as until_next_sweep,
+};
 
 use std::time::Duration;
 

@@ -5,6 +5,7 @@ use xvault_core::source::DatabaseServer;
 use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, SshSettings, StoreId, TenantId};
 
 use super::audit::{Deed, record};
+use super::jobs::test_seconds_soon;
 use super::recovery::settings_are_lost;
 use crate::api::error::{Error, Result};
 use crate::api::principal::{Principal, Role};
@@ -80,6 +81,7 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewSource) -> Result
     sources::insert(&mut tx, &source).await?;
     record(&mut tx, hub, who, deed("source.create", &source)).await?;
     tx.commit().await.map_err(DbError::from)?;
+    test_second(hub, &source);
     Ok(source)
 }
 
@@ -158,6 +160,13 @@ async fn chosen(conn: &mut sqlx::AnyConnection, choice: StoreChoice) -> Result<O
 /// Reading back all of a bucket's object costs what downloading it costs.
 fn usual_read_back(store_id: Option<&StoreId>) -> ReadBack {
     if store_id.is_some() { ReadBack::Sample } else { ReadBack::Full }
+}
+
+/// What a source's second store lets do is found out when it is named: its own, or that of its store.
+fn test_second(hub: &Hub, source: &Source) {
+    if source.replica_store_id.is_some() || source.store_id.is_some() {
+        test_seconds_soon(hub);
+    }
 }
 
 /// Copies go elsewhere than the snapshots.
@@ -272,6 +281,7 @@ pub(crate) async fn update(
     sources::update(&mut tx, &source).await.map_err(Error::of("source"))?;
     record(&mut tx, hub, who, updated(&before, &source)).await?;
     tx.commit().await.map_err(DbError::from)?;
+    test_second(hub, &source);
     Ok(source)
 }
 

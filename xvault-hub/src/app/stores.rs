@@ -1,5 +1,7 @@
 //! Stores: buckets that operators save for all tenants, and tenants for themselves.
 
+mod lock;
+
 use serde_json::{Value, json};
 use sqlx::AnyConnection;
 use xvault_core::secret::ExposeSecret;
@@ -7,6 +9,7 @@ use xvault_core::{CredentialId, S3Credential, S3Settings, StoreId, TenantId};
 
 use super::audit::{Deed, record};
 use super::egress;
+use super::jobs::test_seconds_soon;
 use crate::api::error::{Error, Result};
 use crate::api::principal::{Principal, Role};
 use crate::db::credentials::{CredentialKind, StoredSecret};
@@ -15,6 +18,8 @@ use crate::db::stores::{Scoping, Store, Uses};
 use crate::db::{Page, Scope, credentials, stores, tenants};
 use crate::settings::PrivateStores;
 use crate::{DbError, Hub};
+
+pub(crate) use lock::{check_span, may_lock, set_lock, take_lock};
 
 /// What requests to a store are signed with.
 #[derive(Debug)]
@@ -65,6 +70,8 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewStore) -> Result<
         scoping,
         is_default,
         replica_id,
+        object_lock: None,
+        may_delete: None,
         status: Status::Active,
         last_test: None,
         tested_at: None,
@@ -84,6 +91,7 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewStore) -> Result<
     stores::insert(&mut tx, &store, secret.as_ref()).await?;
     record(&mut tx, hub, who, deed("store.create", &store)).await?;
     tx.commit().await.map_err(DbError::from)?;
+    test_seconds_soon(hub);
     Ok(store)
 }
 
@@ -260,6 +268,7 @@ pub(crate) async fn update(
     may_change(who, &before)?;
     let (store, key) = changed(before.clone(), change);
     check(&store)?;
+    lock::check_unmoved(&before, &store)?;
     if store.settings != before.settings {
         check_address(hub, who, &store.settings)?;
         check_place(&mut tx, &before, &store).await?;
@@ -280,10 +289,12 @@ pub(crate) async fn update(
     stores::update(&mut tx, &store).await.map_err(Error::of("store"))?;
     record(&mut tx, hub, who, updated(&before, &store)).await?;
     tx.commit().await.map_err(DbError::from)?;
+    test_seconds_soon(hub);
     Ok(store)
 }
 
 fn changed(before: Store, change: Change) -> (Store, Option<Key>) {
+    let (settings, scoping) = (before.settings.clone(), before.scoping.clone());
     let store = Store {
         name: change.name.unwrap_or(before.name),
         settings: change.settings.unwrap_or(before.settings),
@@ -293,7 +304,10 @@ fn changed(before: Store, change: Change) -> (Store, Option<Key>) {
         status: change.status.unwrap_or(before.status),
         ..before
     };
-    (store, change.key)
+    let is_same = store.settings == settings && store.scoping == scoping && change.key.is_none();
+    // Others may do other things, or the same ones elsewhere.
+    let may_delete = store.may_delete.filter(|_| is_same);
+    (Store { may_delete, ..store }, change.key)
 }
 
 fn updated<'a>(before: &Store, store: &'a Store) -> Deed<'a> {

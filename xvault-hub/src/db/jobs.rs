@@ -91,6 +91,22 @@ pub(crate) async fn get(conn: &mut AnyConnection, scope: &Scope, id: &JobId) -> 
     if scope.admits(&job.tenant_id) { Ok(job) } else { Err(super::Error::NotFound) }
 }
 
+/// What its worker was told about the lock of what it writes.
+pub(crate) async fn set_lock(conn: &mut AnyConnection, id: &JobId, until: Option<Timestamp>) -> Result<()> {
+    sqlx::query("UPDATE jobs SET lock_until = $2 WHERE id = $1")
+        .bind(id.as_str())
+        .bind(until.map(Timestamp::as_millisecond))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// The same, to be compared with what the worker says.
+pub(crate) async fn lock_until(conn: &mut AnyConnection, id: &JobId) -> Result<Option<Timestamp>> {
+    let row = sqlx::query("SELECT lock_until FROM jobs WHERE id = $1").bind(id.as_str());
+    super::instant_opt(&row.fetch_one(conn).await?, "lock_until")
+}
+
 /// Writes `job` back if its row still has the revision that was read. False: somebody was faster, read again.
 pub(crate) async fn save(conn: &mut AnyConnection, job: &JobRow, now: Timestamp) -> Result<bool> {
     let lease = job.life.lease();

@@ -11,7 +11,7 @@ use xvault_retention::{Policy, Snapshot, Status};
 
 use super::snapshots::SnapshotStatus;
 use super::sources::SourceStatus;
-use super::{Error, Result, instant, json_opt, parsed, touched};
+use super::{Error, Result, instant, instant_opt, json_opt, parsed, touched};
 
 /// The zone of sources without a schedule.
 const UTC: &str = "UTC";
@@ -154,8 +154,8 @@ pub(crate) struct Candidate {
 /// The snapshots of a source, from old to new.
 pub(crate) async fn candidates(conn: &mut AnyConnection, source_id: &SourceId) -> Result<Vec<Candidate>> {
     let query = sqlx::query(
-        "SELECT id, started_at, status, warnings, held_at, hold_reason, fully_verified_at, deletion_began_at,
-             damaged_at
+        "SELECT id, started_at, status, warnings, held_at, hold_reason, locked_until, fully_verified_at,
+             deletion_began_at, damaged_at
          FROM snapshots WHERE source_id = $1 ORDER BY id",
     )
     .bind(source_id.as_str());
@@ -178,6 +178,7 @@ fn candidate(row: &AnyRow) -> Result<Candidate> {
             status: if partial { Status::Partial } else { Status::Whole },
             verified: is("fully_verified_at")?,
             hold: hold.map(Option::unwrap_or_default),
+            locked_until: instant_opt(row, "locked_until")?,
             ..Snapshot::new(parsed(row, "id")?, instant(row, "started_at")?)
         },
         is_deleting: status == SnapshotStatus::Deleting,

@@ -6,7 +6,7 @@ use sqlx::{AnyConnection, Row as _};
 use xvault_core::snapshot::Locator;
 use xvault_core::{JobId, SnapshotId, SnapshotKey, StoreId, TenantId};
 
-use super::{Result, instant, parsed};
+use super::{Result, instant, instant_opt, parsed};
 
 /// What is the matter with a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
@@ -36,6 +36,10 @@ pub(crate) struct Copy {
     pub(crate) store_id: StoreId,
     pub(crate) status: CopyStatus,
     pub(crate) locator: Locator,
+    /// The end of its lock.
+    pub(crate) locked_until: Option<Timestamp>,
+    /// Whether its store lets the hub delete it, as far as is known.
+    pub(crate) may_delete: Option<bool>,
     pub(crate) copied_at: Timestamp,
 }
 
@@ -49,6 +53,8 @@ fn from_row(row: &AnyRow) -> Result<Copy> {
             object_key: row.try_get("object_key")?,
             etag: row.try_get("etag")?,
         },
+        locked_until: instant_opt(row, "locked_until")?,
+        may_delete: row.try_get::<Option<i64>, _>("may_delete")?.map(|may| may != 0),
         copied_at: instant(row, "copied_at")?,
     })
 }
@@ -60,9 +66,12 @@ pub(crate) struct Place<'a> {
     pub(crate) bucket: &'a str,
     pub(crate) object_key: &'a str,
     pub(crate) etag: Option<&'a str>,
+    /// The end of its lock.
+    pub(crate) locked_until: Option<Timestamp>,
 }
 
-/// The copy exists. Nothing changes when that is on record; a tag that was not known then is added.
+/// The copy exists. Nothing changes when that is on record; a tag that was not known then is added, and its lock is the
+/// later one.
 pub(crate) async fn insert(
     conn: &mut AnyConnection,
     key: &SnapshotKey,
@@ -72,9 +81,11 @@ pub(crate) async fn insert(
 ) -> Result<()> {
     sqlx::query(
         "INSERT INTO snapshot_copies (snapshot_id, store_id, tenant_id, source_id, bucket, object_key, etag, job_id, copied_at,
-             updated_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
-         ON CONFLICT (snapshot_id, store_id) DO UPDATE SET etag = COALESCE(snapshot_copies.etag, excluded.etag)",
+             updated_at, locked_until)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, $10)
+         ON CONFLICT (snapshot_id, store_id) DO UPDATE SET etag = COALESCE(snapshot_copies.etag, excluded.etag),
+             locked_until = CASE WHEN snapshot_copies.locked_until > excluded.locked_until OR excluded.locked_until IS NULL
+                 THEN snapshot_copies.locked_until ELSE excluded.locked_until END",
     )
     .bind(key.snapshot_id.as_str())
     .bind(place.store_id.as_str())
@@ -85,6 +96,7 @@ pub(crate) async fn insert(
     .bind(place.etag)
     .bind(job_id.as_str())
     .bind(now.as_millisecond())
+    .bind(place.locked_until.map(Timestamp::as_millisecond))
     .execute(conn)
     .await?;
     Ok(())
@@ -92,9 +104,11 @@ pub(crate) async fn insert(
 
 /// The copies of a snapshot, oldest first.
 pub(crate) async fn of(conn: &mut AnyConnection, id: &SnapshotId) -> Result<Vec<Copy>> {
-    let query =
-        sqlx::query("SELECT * FROM snapshot_copies WHERE snapshot_id = $1 ORDER BY copied_at, store_id")
-            .bind(id.as_str());
+    let query = sqlx::query(
+        "SELECT c.*, s.may_delete FROM snapshot_copies c JOIN stores s ON s.id = c.store_id
+             WHERE c.snapshot_id = $1 ORDER BY c.copied_at, c.store_id",
+    )
+    .bind(id.as_str());
     query.fetch_all(conn).await?.iter().map(from_row).collect()
 }
 

@@ -18,7 +18,8 @@ use super::{Error, Page, Result, Scope, instant, instant_opt, json, parsed, pars
 
 pub(crate) use due::{Due, Habit, ask_for_check, bytes_asked_for, due, habits};
 pub(crate) use keeping::{
-    begin_deletion, half_deleted, hold, mark_deleting, release, tenant_is_disabled, unmark_deleting,
+    begin_deletion, half_deleted, hold, lock_copy, lock_place, mark_deleting, release, tenant_is_disabled,
+    unmark_deleting,
 };
 pub(crate) use soundness::{Soundness, count_damaged, set_soundness};
 
@@ -87,6 +88,10 @@ pub(crate) struct Snapshot {
     pub(crate) worker_id: Option<WorkerId>,
     pub(crate) held_at: Option<Timestamp>,
     pub(crate) hold_reason: Option<String>,
+    /// Until when nothing deletes it: the end of the last lock of a place where it lies.
+    pub(crate) locked_until: Option<Timestamp>,
+    /// The end of the lock where it was made to.
+    pub(crate) place_locked_until: Option<Timestamp>,
     /// When a worker was first told to remove its bytes.
     pub(crate) deletion_began_at: Option<Timestamp>,
     pub(crate) soundness: Soundness,
@@ -123,6 +128,8 @@ fn from_row(row: &AnyRow) -> Result<Snapshot> {
         worker_id: parsed_opt(row, "worker_id")?,
         held_at: instant_opt(row, "held_at")?,
         hold_reason: row.try_get("hold_reason")?,
+        locked_until: instant_opt(row, "locked_until")?,
+        place_locked_until: instant_opt(row, "place_locked_until")?,
         deletion_began_at: instant_opt(row, "deletion_began_at")?,
         soundness: Soundness::read(row)?,
         created_at: instant(row, "created_at")?,
@@ -240,7 +247,8 @@ pub(crate) async fn insert(
 /// All that [`from_row`] reads: `manifest_json`, longer than the rest together, is left where it is.
 const SUMMARY: &str = "SELECT id, tenant_id, source_id, job_id, status, size_bytes, content_bytes, files, warnings,
     started_at, finished_at, duration_ms, encryption_algorithm, encryption_key_id, encryption_recipient,
-    storage_backend, store_id, worker_id, local_path, bucket, object_key, etag, held_at, hold_reason, deletion_began_at, verified_at,
+    storage_backend, store_id, worker_id, local_path, bucket, object_key, etag, held_at, hold_reason, locked_until,
+    place_locked_until, deletion_began_at, verified_at,
     fully_verified_at, checked_at, looked_inside_at, checked_depth, checked_by_job_id, damaged_at, damage, damage_depth,
     created_at, updated_at FROM snapshots";
 

@@ -1,5 +1,7 @@
 //! Table `stores`: buckets that operators save for all tenants, and tenants for themselves. Secrets only where they are asked for.
 
+mod lock;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
@@ -9,6 +11,8 @@ use xvault_core::{CredentialId, S3Settings, StoreId, TenantId};
 use super::credentials::StoredSecret;
 use super::status::Status;
 use super::{Error, Page, Result, Scope, instant, instant_opt, json, json_opt, parsed, parsed_opt, touched};
+
+pub(crate) use lock::{LockSpan, StoreLock};
 
 /// How credentials that reach no further than a job needs are made of those of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -51,6 +55,10 @@ pub(crate) struct Store {
     pub(crate) is_default: bool,
     /// Where the snapshots in it are copied to.
     pub(crate) replica_id: Option<StoreId>,
+    /// What snapshots are locked with that are written into it: proven to hold.
+    pub(crate) object_lock: Option<StoreLock>,
+    /// Whether its credential may delete. None: nobody has tried.
+    pub(crate) may_delete: Option<bool>,
     pub(crate) status: Status,
     /// What its last test saw: `xvault_core::protocol::StoreReport`.
     pub(crate) last_test: Option<serde_json::Value>,
@@ -63,8 +71,8 @@ pub(crate) struct Store {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, tenant_id, name, config, credential_id, scoping, is_default, replica_id, status, last_test, tested_at,
-                 created_at, updated_at FROM stores ",
+            "SELECT id, tenant_id, name, config, credential_id, scoping, is_default, replica_id, object_lock, may_delete,
+                 status, last_test, tested_at, created_at, updated_at FROM stores ",
             $rest
         )
     };
@@ -80,6 +88,8 @@ fn from_row(row: &AnyRow) -> Result<Store> {
         scoping: json_opt(row, "scoping")?,
         is_default: row.try_get::<i64, _>("is_default")? != 0,
         replica_id: parsed_opt(row, "replica_id")?,
+        object_lock: json_opt(row, "object_lock")?,
+        may_delete: row.try_get::<Option<i64>, _>("may_delete")?.map(|may| may != 0),
         status: parsed(row, "status")?,
         last_test: json_opt(row, "last_test")?,
         tested_at: instant_opt(row, "tested_at")?,
@@ -177,7 +187,7 @@ pub(crate) async fn list(conn: &mut AnyConnection, scope: &Scope, page: &Page) -
 pub(crate) async fn update(conn: &mut AnyConnection, store: &Store) -> Result<()> {
     let done = sqlx::query(
         "UPDATE stores SET name = $2, config = $3, credential_id = $4, scoping = $5, is_default = $6, status = $7,
-             updated_at = $8, replica_id = $9
+             updated_at = $8, replica_id = $9, object_lock = $10, may_delete = $11
          WHERE id = $1",
     )
     .bind(store.id.as_str())
@@ -189,6 +199,8 @@ pub(crate) async fn update(conn: &mut AnyConnection, store: &Store) -> Result<()
     .bind(store.status.as_str())
     .bind(store.updated_at.as_millisecond())
     .bind(store.replica_id.as_ref().map(StoreId::as_str))
+    .bind(store.object_lock.as_ref().map(|lock| text(lock, "object_lock")).transpose()?)
+    .bind(store.may_delete.map(i64::from))
     .execute(conn)
     .await?;
     touched(&done)
@@ -209,21 +221,74 @@ pub(crate) async fn set_secret(
     touched(&done)
 }
 
-/// What a test saw.
+/// What a test saw, and whether that means that the credential may delete.
 pub(crate) async fn set_test(
     conn: &mut AnyConnection,
     id: &StoreId,
-    report: &serde_json::Value,
+    (report, may_delete): (&serde_json::Value, Option<bool>),
     now: Timestamp,
 ) -> Result<()> {
     // A store that was deleted meanwhile needs none.
-    sqlx::query("UPDATE stores SET last_test = $2, tested_at = $3 WHERE id = $1")
+    sqlx::query("UPDATE stores SET last_test = $2, tested_at = $3, may_delete = $4 WHERE id = $1")
         .bind(id.as_str())
         .bind(report.to_string())
+        .bind(now.as_millisecond())
+        .bind(may_delete.map(i64::from))
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+/// What the stores with this credential may do is to be found out anew.
+pub(crate) async fn forget_rights(
+    conn: &mut AnyConnection,
+    credential: &CredentialId,
+    now: Timestamp,
+) -> Result<()> {
+    sqlx::query("UPDATE stores SET may_delete = NULL, updated_at = $2 WHERE credential_id = $1")
+        .bind(credential.as_str())
         .bind(now.as_millisecond())
         .execute(conn)
         .await?;
     Ok(())
+}
+
+/// A second store of which nobody knows whether it lets delete, and a tenant that has copies go there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Untested {
+    pub(crate) store_id: StoreId,
+    pub(crate) tenant_id: TenantId,
+}
+
+/// Those of them that are not being tested, and were not in vain since `tried_since`: unless they were changed after that.
+pub(crate) async fn untested_seconds(
+    conn: &mut AnyConnection,
+    tried_since: Timestamp,
+    limit: u32,
+) -> Result<Vec<Untested>> {
+    let rows = sqlx::query(
+        "SELECT u.store_id, MIN(u.tenant_id) AS tenant_id FROM (
+             SELECT r.id AS store_id, COALESCE(r.tenant_id, s.tenant_id) AS tenant_id
+             FROM stores r JOIN sources s ON s.replica_store_id = r.id AND s.status <> 'deleted'
+             UNION ALL
+             SELECT r.id, COALESCE(r.tenant_id, own.tenant_id, s.tenant_id)
+             FROM stores r JOIN stores own ON own.replica_id = r.id
+                 LEFT JOIN sources s ON s.store_id = own.id AND s.status <> 'deleted') u
+             JOIN stores r ON r.id = u.store_id JOIN tenants t ON t.id = u.tenant_id
+         WHERE r.may_delete IS NULL AND r.status = 'active' AND t.status = 'active'
+             AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.store_id = r.id AND j.type = 'test_store'
+                 AND (j.status IN ('queued', 'running', 'finalizing')
+                     OR (j.finished_at > $1 AND (j.status <> 'completed' OR j.created_at >= r.updated_at))))
+         GROUP BY u.store_id ORDER BY u.store_id LIMIT $2",
+    )
+    .bind(tried_since.as_millisecond())
+    .bind(i64::from(limit))
+    .fetch_all(conn)
+    .await?;
+    let untested = |row: &AnyRow| {
+        Ok(Untested { store_id: parsed(row, "store_id")?, tenant_id: parsed(row, "tenant_id")? })
+    };
+    rows.iter().map(untested).collect()
 }
 
 /// What its requests are signed with, still encrypted.

@@ -27,6 +27,7 @@ mod kek;
 mod leases;
 mod limits;
 mod lists;
+mod locks;
 mod loops;
 mod metrics;
 mod migrations;

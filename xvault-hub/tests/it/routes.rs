@@ -196,6 +196,14 @@ pub(crate) const ROUTES: &[Route] = &[
     route("DELETE", "/api/v1/stores/{id}", Who::Admin, Store),
     route("POST", "/api/v1/stores/{id}/test?wait_seconds=0", Who::Admin, Store),
     with(
+        "PUT",
+        "/api/v1/stores/{id}/object-lock?wait_seconds=0",
+        Who::Admin,
+        Store,
+        r#"{"mode":"compliance","span":{"kind":"days","days":1}}"#,
+    ),
+    route("DELETE", "/api/v1/stores/{id}/object-lock", Who::Admin, Store),
+    with(
         "POST",
         "/api/v1/schedules",
         Who::Admin,

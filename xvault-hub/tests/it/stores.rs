@@ -219,7 +219,9 @@ async fn a_backup_into_a_store_gets_its_credential_sealed_and_is_believed_only_a
     let source = source_into(&acme.admin, &store).await;
     let job = worker.claim(&enqueue(&acme.member, &source).await).await;
     let Task::Backup(task) = &job.task else { panic!("{job:?}") };
-    let StoreAccess::S3 { settings, credential, read_credential } = &task.store else { panic!("{task:?}") };
+    let StoreAccess::S3 { settings, credential, read_credential, .. } = &task.store else {
+        panic!("{task:?}")
+    };
     assert_eq!(settings.to_string(), "s3://backups/x/y");
     assert_eq!(*read_credential, None, "this credential reads, too");
     let opened = credential.open(&worker.identity).unwrap();

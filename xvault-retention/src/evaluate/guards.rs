@@ -10,6 +10,7 @@ use crate::snapshot::Snapshot;
 /// The guards that look at one snapshot alone.
 pub(super) fn by_itself(snapshot: &Snapshot, now: Timestamp, guards: &mut Vec<Reason>) {
     guards.extend(snapshot.hold.as_deref().map(|why| Reason::OnHold(why.into())));
+    guards.extend(snapshot.locked_until.filter(|until| *until > now).map(Reason::LockedUntil));
     if snapshot.at > now {
         guards.push(Reason::InTheFuture);
     }

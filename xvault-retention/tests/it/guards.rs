@@ -2,8 +2,9 @@
 
 use serde_json::json;
 use xvault_retention::Snapshot;
+use xvault_retention::jiff::tz::TimeZone;
 
-use crate::support::{failed, lines, partial, plan, ruled, snapshot, verified};
+use crate::support::{BERLIN, at, failed, lines, partial, plan, policy, ruled, snapshot, verified, zone};
 
 const NOW: &str = "2026-11-24T12:00:00Z";
 
@@ -234,4 +235,52 @@ fn numbers_without_measure_are_as_far_as_time_goes() {
     }
     let young = json!({"keep_last_n": 1, "min_age_hours": max});
     assert_eq!(plan(&young, &snapshots[..1], &last).summary.total_to_keep, 1);
+}
+
+#[test]
+fn a_lock_keeps_until_its_very_end() {
+    let until = Some(at("2026-11-24T12:00:01Z"));
+    let locked = [
+        snapshot("2026-11-24T11:00:00Z"),
+        Snapshot { locked_until: until, ..snapshot("2026-11-01T00:00:00Z") },
+        Snapshot { locked_until: until, ..failed("2026-10-01T00:00:00Z") },
+    ];
+    let rules = json!({"keep_last_n": 1, "max_age_days": 10});
+    assert_eq!(
+        ruled(&plan(&rules, &locked, NOW))[1..],
+        [
+            "2026-11-01T00:00:00Z keep: locked until 2026-11-24T12:00:01Z",
+            "2026-10-01T00:00:00Z keep: locked until 2026-11-24T12:00:01Z",
+        ]
+    );
+    assert_eq!(
+        ruled(&plan(&rules, &locked, "2026-11-24T12:00:01Z"))[1..],
+        [
+            "2026-11-01T00:00:00Z delete: older than 10 days; no rule keeps it",
+            "2026-10-01T00:00:00Z delete: older than 10 days; failed: counts for no rule",
+        ]
+    );
+}
+
+#[test]
+fn only_what_time_alone_ends_is_promised() {
+    let promised = |rules, of: &str, place: &TimeZone| policy(&rules).keeps_until(at(of), place).to_string();
+    let of = "2026-11-24T12:00:00Z";
+    for (rules, until) in [
+        (json!({"keep_last_n": 99, "keep_hourly": 9, "keep_daily": 30, "keep_yearly": 10}), of),
+        (json!({"keep_last_n": 1, "min_age_hours": 36}), "2026-11-26T00:00:00Z"),
+        (json!({"keep_within": "30d"}), "2026-12-24T12:00:00Z"),
+        (json!({"keep_within": "30d", "count": "existing"}), "2026-12-24T12:00:00Z"),
+        (json!({"keep_within": "30d", "max_age_days": 7}), "2026-12-01T12:00:00Z"),
+        (json!({"keep_within": "1d", "min_age_hours": 36}), "2026-11-26T00:00:00Z"),
+        (json!({"max_age_days": 90}), "2027-02-22T12:00:00Z"),
+        (json!({"keep_all": true}), "9999-12-30T22:00:00.999999999Z"),
+    ] {
+        assert_eq!(promised(rules.clone(), of, &TimeZone::UTC), until, "{rules}");
+    }
+    let month = json!({"keep_within": "1m"});
+    assert_eq!(promised(month.clone(), "2027-01-31T10:00:00Z", &TimeZone::UTC), "2027-02-28T10:00:00Z");
+    // Half past two in the night in which there is none.
+    let day = json!({"keep_within": "1d"});
+    assert_eq!(promised(day, "2027-03-27T01:30:00Z", &zone(BERLIN)), "2027-03-28T00:30:00Z");
 }

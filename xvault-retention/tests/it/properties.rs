@@ -86,7 +86,7 @@ fn histories() -> impl Strategy<Value = Vec<(i64, Snapshot)>> {
     prop::collection::vec(one, 0..26).prop_map(|ones| {
         let snapshot = |(place, (age, status, verified, hold, tags)): (usize, _)| {
             let id = format!("s{place:02}").parse().unwrap();
-            (age, Snapshot { id, at: Timestamp::UNIX_EPOCH, status, verified, hold, tags })
+            (age, Snapshot { status, verified, hold, tags, ..Snapshot::new(id, Timestamp::UNIX_EPOCH) })
         };
         ones.into_iter().enumerate().map(snapshot).collect()
     })
@@ -226,6 +226,26 @@ proptest! {
         let mut with = case.plan().decisions;
         with.retain(|decision| without.decisions.iter().any(|other| other.id == decision.id));
         prop_assert_eq!(with, without.decisions);
+    }
+
+    #[test]
+    fn what_is_promised_is_kept_whatever_comes_after(
+        case in cases(), of in nows(), share in 0.0..=1.0_f64, partial: bool,
+    ) {
+        let status = if partial { Status::Partial } else { Status::Whole };
+        let one = Snapshot { status, ..Snapshot::new("promised".parse().unwrap(), of) };
+        let until = case.policy.keeps_until(of, &case.zone).min(at("2200-01-01T00:00:00Z"));
+        // The last instant that is promised, and any before it.
+        let last = (until - SignedDuration::from_nanos(1)).max(of);
+        let now = of + SignedDuration::from_secs_f64(last.duration_since(of).as_secs_f64() * share * 0.999_999);
+        for now in [now, last].into_iter().filter(|now| *now < until) {
+            let shift = now.duration_since(case.now);
+            let dated = |other: &Snapshot| Snapshot { at: other.at + shift, hold: None, ..other.clone() };
+            let snapshots: Vec<_> = case.snapshots.iter().map(dated).chain([one.clone()]).collect();
+            let plan = Case { snapshots, now, ..case.clone() }.plan();
+            let decision = plan.decisions.iter().find(|decision| decision.id == one.id).unwrap();
+            prop_assert!(decision.keep, "{:?}: {of} until {until}, at {now}: {decision:?}", case.policy);
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use xvault::core::{JobId, Manifest, Phase, TenantId};
 
 use super::Tools;
 use super::fault::Fault;
+use super::place::locked_until;
 use crate::report::Report;
 use crate::vitals;
 
@@ -41,7 +42,8 @@ pub(super) async fn run(
     report.sum_up();
     report.line(level(&manifest), &describe(&manifest));
     let locator = place.store().locator(&tools.worker_id, &manifest.key().prefix());
-    Ok(TaskResult::Backup { manifest: Box::new(manifest), locator })
+    let locked_until = locked_until(&task.store);
+    Ok(TaskResult::Backup { manifest: Box::new(manifest), locator, locked_until })
 }
 
 /// A backup that would fill the disk is not begun: what others still write would fail with it.

@@ -7,21 +7,38 @@ use xvault::core::{SnapshotKey, StoreId};
 
 use super::Tools;
 use super::fault::Fault;
+use super::place::may_be_locked;
 
-/// Does it. What is gone already is fine. A copy whose store lets nobody delete is kept, and named.
+/// Does it. What is gone already is fine. A copy whose store lets nobody delete is kept, and named, with those of which the hub knows
+/// that they are to be `kept`.
 pub(super) async fn run(
     tools: &Tools,
     key: &SnapshotKey,
-    (store, copies): (&StoreAccess, &[CopyAccess]),
+    (store, copies, kept): (&StoreAccess, &[CopyAccess], &[StoreId]),
     control: &Control,
 ) -> Result<TaskResult, Fault> {
-    let store = tools.open_store(store)?;
-    control.run(snapshot::delete(&*store, key)).await.map_err(xvault::Error::Store)?;
-    let mut copies_kept = Vec::new();
+    let opened = tools.open_store(store)?;
+    control.run(snapshot::delete(&*opened, key)).await.map_err(|error| match error {
+        error @ Error::Denied { .. } if may_be_locked(store) => locked(&error),
+        error => xvault::Error::Store(error).into(),
+    })?;
+    let mut copies_kept = kept.to_vec();
+    for store in kept {
+        control.progress().note(&format!("the copy in store {store} stays: its credential may not delete"));
+    }
     for copy in copies {
         copies_kept.extend(delete_copy(&*tools.open_store(&copy.access)?, key, copy, control).await?);
     }
     Ok(TaskResult::DeleteSnapshot { copies_kept })
+}
+
+/// The hub thinks that the lock is over; the store's clock may be behind its.
+fn locked(error: &Error) -> Fault {
+    let words = xvault::core::error::chain(error);
+    Fault::transient(
+        "store_locked",
+        format!("it is locked still, or the credential may delete no versions: {words}"),
+    )
 }
 
 /// Gives the store's id when the copy stays.
@@ -33,6 +50,7 @@ async fn delete_copy(
 ) -> Result<Option<StoreId>, Fault> {
     match control.run(snapshot::delete(store, key)).await {
         Ok(()) => Ok(None),
+        Err(error @ Error::Denied { .. }) if may_be_locked(&copy.access) => Err(locked(&error)),
         Err(Error::Denied { .. }) => {
             let note = format!("the copy in {} stays: its credential may not delete", store.describe());
             control.progress().note(&note);

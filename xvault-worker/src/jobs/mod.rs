@@ -479,8 +479,8 @@ async fn perform(
             tools.metrics.moved(report.pulled_bytes(), stored);
             done
         }
-        Task::DeleteSnapshot { snapshot, store, copies } => {
-            delete::run(tools, snapshot, (store, copies), &control).await
+        Task::DeleteSnapshot { snapshot, store, copies, copies_kept } => {
+            delete::run(tools, snapshot, (store, copies, copies_kept), &control).await
         }
         Task::Probe { source, credential } => probe::run(tools, source, credential.as_ref(), &control).await,
         Task::Verify(task) => verify::run(tools, task, &control).await,
@@ -615,7 +615,12 @@ mod tests {
             attempt: 1,
             lease_token: LeaseToken::generate(),
             lease_ms: 60_000,
-            task: Task::DeleteSnapshot { snapshot, store: StoreAccess::LocalFs, copies: Vec::new() },
+            task: Task::DeleteSnapshot {
+                snapshot,
+                store: StoreAccess::LocalFs,
+                copies: Vec::new(),
+                copies_kept: Vec::new(),
+            },
         };
         let lease = Lease::new(assignment.lease_token.clone(), 60_000, Instant::now(), cancel);
         Job { tools: Arc::new(tools), assignment: Arc::new(assignment), lease, report: Arc::default() }

@@ -5,10 +5,13 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use xvault::connectors::{Error, S3Options, S3Store, snapshot};
 use xvault::core::SnapshotKey;
 use xvault::core::protocol::StoreAccess;
-use xvault::core::snapshot::{REPORTED_NAME, WITHDRAWN_NAME};
+use xvault::core::snapshot::{
+    ARTIFACT_NAME, INDEX_NAME, MANIFEST_NAME, META_NAME, REPORTED_NAME, WITHDRAWN_NAME,
+};
 use xvault::{FsStore, Store};
 
 use super::Tools;
@@ -37,11 +40,17 @@ impl Tools {
     pub(super) fn place_with(&self, access: &StoreAccess, options: S3Options) -> Result<Place, Fault> {
         match access {
             StoreAccess::LocalFs => Ok(Place::Disk(self.store.clone())),
-            StoreAccess::S3 { settings, credential, read_credential } => {
+            StoreAccess::S3 { settings, credential, read_credential, lock, all_versions } => {
                 let key = self.doors.bucket_key(credential)?;
                 let mut store = S3Store::new(settings, &key, options).map_err(unopened)?;
                 if let Some(sealed) = read_credential {
                     store = store.reading_with(&self.doors.bucket_key(sealed)?).map_err(unopened)?;
+                }
+                if let Some(lock) = lock {
+                    store = store.locking(*lock);
+                }
+                if *all_versions {
+                    store = store.deleting_all_versions();
                 }
                 Ok(Place::Bucket(Box::new(store)))
             }
@@ -82,6 +91,16 @@ impl Place {
         }
     }
 
+    /// Locks a snapshot that is there as one that was just written.
+    pub(super) async fn lock(&self, key: &SnapshotKey) -> Result<(), Error> {
+        if let Self::Bucket(store) = self {
+            for name in [ARTIFACT_NAME, INDEX_NAME, META_NAME, MANIFEST_NAME] {
+                store.lock(&beside(key, name)).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Nobody wants the snapshot: it goes. Where this worker may not delete, it is marked for the hub's sweep.
     pub(crate) async fn discard(&self, key: &SnapshotKey) -> Result<(), Error> {
         let deleted = snapshot::delete(self.store(), key).await;
@@ -90,6 +109,19 @@ impl Place {
             (_, deleted) => deleted,
         }
     }
+}
+
+/// Until when what a task writes there is locked.
+pub(super) fn locked_until(access: &StoreAccess) -> Option<Timestamp> {
+    match access {
+        StoreAccess::S3 { lock, .. } => lock.map(|lock| lock.until),
+        _ => None,
+    }
+}
+
+/// Whether what is deleted there is refused while it is locked.
+pub(super) fn may_be_locked(access: &StoreAccess) -> bool {
+    matches!(access, StoreAccess::S3 { all_versions: true, .. })
 }
 
 /// The key of a file that stands beside a snapshot's.

@@ -6,6 +6,7 @@ use xvault::core::protocol::{StoreAccess, TaskResult};
 
 use super::Tools;
 use super::fault::Fault;
+use super::place::locked_until;
 
 /// Does it. A copy that is there is done.
 pub(super) async fn run(
@@ -14,10 +15,15 @@ pub(super) async fn run(
     (from, to): (&StoreAccess, &StoreAccess),
     control: &Control,
 ) -> Result<TaskResult, Fault> {
+    let locked_until = locked_until(to);
     let (from, to) = (tools.open_store(from)?, tools.place(to)?);
     let report = xvault::copy(&*from, to.store(), key, control).await?;
+    if report.was_there {
+        // It has the lock of the run that made it, or none: that one may have been long ago.
+        control.run(to.lock(key)).await.map_err(xvault::Error::SecondStore)?;
+    }
     // Told before it is told of, as each snapshot in a bucket is: nobody removes what a hub may count on.
     control.run(to.announce(key)).await.map_err(xvault::Error::SecondStore)?;
     let locator = to.store().locator(&tools.worker_id, &key.prefix());
-    Ok(TaskResult::Replicate { locator, bytes: report.bytes })
+    Ok(TaskResult::Replicate { locator, bytes: report.bytes, locked_until })
 }

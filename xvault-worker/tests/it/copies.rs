@@ -37,6 +37,8 @@ fn access_for(bench: &Bench, access: &S3Access) -> StoreAccess {
         settings: Box::new(settings(access)),
         credential: Sealed::to(&bench.recipient, json.expose_secret()).unwrap(),
         read_credential: None,
+        lock: None,
+        all_versions: false,
     }
 }
 
@@ -80,7 +82,7 @@ async fn a_copy_in_a_bucket_opens_without_the_workers_disk() {
     for round in 0..2 {
         let job_id = replicate(&bench, &key, &access);
         bench.reaches(&job_id, JobStatus::Completed).await;
-        let TaskResult::Replicate { locator: Locator::S3 { bucket, object_key, .. }, bytes } =
+        let TaskResult::Replicate { locator: Locator::S3 { bucket, object_key, .. }, bytes, .. } =
             result(&bench, &job_id)
         else {
             panic!()
@@ -131,12 +133,19 @@ async fn a_deletion_takes_the_copy_and_names_one_that_nobody_may_delete() {
         let deleting = if may_delete { &access } else { &scoped };
         let store_id: StoreId = "second".parse().unwrap();
         let copies = vec![CopyAccess { store_id: store_id.clone(), access: access_for(&bench, deleting) }];
-        let task = Task::DeleteSnapshot { snapshot: key.clone(), store: StoreAccess::LocalFs, copies };
+        // And one where the hub knows it.
+        let known: StoreId = "known".parse().unwrap();
+        let task = Task::DeleteSnapshot {
+            snapshot: key.clone(),
+            store: StoreAccess::LocalFs,
+            copies,
+            copies_kept: vec![known.clone()],
+        };
         let job_id = bench.submit(task);
         bench.reaches(&job_id, JobStatus::Completed).await;
         assert!(!bench.storage().join(key.prefix()).exists());
         let left = xvault::list(&second(&access), &Filter::default()).await.unwrap().len();
-        let copies_kept = if may_delete { vec![] } else { vec![store_id] };
+        let copies_kept = if may_delete { vec![known] } else { vec![known, store_id] };
         assert_eq!(
             (left, result(&bench, &job_id)),
             (usize::from(!may_delete), TaskResult::DeleteSnapshot { copies_kept })

@@ -47,7 +47,7 @@ async fn a_backup_over_ssh_opens_with_age_zstd_and_tar() {
         let job_id = bench.submit(task);
         bench.reaches(&job_id, JobStatus::Completed).await;
 
-        let TaskResult::Backup { manifest, locator } = result(&bench, &job_id) else { panic!() };
+        let TaskResult::Backup { manifest, locator, .. } = result(&bench, &job_id) else { panic!() };
         assert_eq!((manifest.key(), &manifest.job_id), (key.clone(), &job_id));
         assert_eq!(manifest.worker_id.as_str(), "worker-1");
         assert_eq!(manifest.content_summary.files, 1);
@@ -200,6 +200,7 @@ async fn deleting_removes_the_bytes_and_doing_so_twice_is_fine() {
             snapshot: key.clone(),
             store: StoreAccess::LocalFs,
             copies: Vec::new(),
+            copies_kept: Vec::new(),
         });
         bench.send_own(&job_id);
         bench.reaches(&job_id, JobStatus::Completed).await;

@@ -8,6 +8,7 @@ mod download_limits;
 mod downloads;
 mod fake_hub;
 mod jobs;
+mod locks;
 mod program;
 mod queue;
 mod redis_server;

@@ -118,7 +118,7 @@ fn heals(code: &str, status: u16) -> bool {
         "TooManyRequests",
         "XAmzContentSHA256Mismatch",
     ];
-    passing.contains(&code) || matches!(status, 408 | 429 | 500..=599)
+    passing.contains(&code) || matches!(status, 408 | 429 | 500 | 502..=599)
 }
 
 fn remedy(code: &str) -> &'static str {

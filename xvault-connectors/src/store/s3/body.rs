@@ -1,5 +1,9 @@
 //! What a request sends: gathered in pieces, with its digest.
 
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use ring::digest::{Context, SHA256};
 use xvault_core::snapshot::hex;
@@ -9,6 +13,7 @@ use xvault_core::snapshot::hex;
 pub(super) struct Body {
     chunks: Vec<Bytes>,
     len: u64,
+    digest: Arc<[u8]>,
     sha256: String,
 }
 
@@ -34,6 +39,11 @@ impl Body {
     /// In hexadecimal.
     pub(super) fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// The same as a checksum of S3: in Base64.
+    pub(super) fn checksum(&self) -> String {
+        STANDARD.encode(&self.digest)
     }
 }
 
@@ -62,6 +72,8 @@ impl Gathered {
     }
 
     pub(super) fn into_body(self) -> Body {
-        Body { chunks: self.chunks, len: self.len, sha256: hex(self.digest.finish().as_ref()) }
+        let digest = self.digest.finish();
+        let digest = digest.as_ref();
+        Body { chunks: self.chunks, len: self.len, sha256: hex(digest), digest: digest.into() }
     }
 }

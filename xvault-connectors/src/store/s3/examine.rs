@@ -3,26 +3,22 @@
 //! Some servers take the headers of conditional puts and object locks, and do nothing about them. So nothing is believed that was
 //! not seen.
 
-use std::time::Duration;
+mod locks;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use http::Method;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use xvault_core::error::chain;
 use xvault_core::protocol::{Ability, Found, Observation};
+use xvault_core::store::LockMode;
 
 use super::S3Store;
 use super::body::Body;
 use super::client::Call;
 use super::http::Answer;
-use super::multipart::server_time;
 use crate::Error;
 
-/// How long the locked object is locked.
-const LOCK: SignedDuration = SignedDuration::from_secs(6);
 /// What stands in the objects.
 const CONTENT: &[u8] = b"xvault was here to see what this store does\n";
 /// SHA-256 of something else, in Base64.
@@ -34,8 +30,13 @@ impl S3Store {
     /// # Errors
     /// When the server can't be reached. What it refuses is part of the answer.
     pub async fn examine(&self, prefix: &str) -> Result<Vec<Observation>, Error> {
-        let mut examination =
-            Examination { store: self, prefix: prefix.to_owned(), seen: Vec::new(), versions: Vec::new() };
+        let mut examination = Examination {
+            store: self,
+            prefix: prefix.to_owned(),
+            seen: Vec::new(),
+            versions: Vec::new(),
+            locked_until: None,
+        };
         examination.run().await?;
         Ok(examination.seen)
     }
@@ -47,6 +48,8 @@ struct Examination<'a> {
     seen: Vec<Observation>,
     /// Versions that were made, with their keys.
     versions: Vec<(String, String)>,
+    /// When the last lock is over.
+    locked_until: Option<tokio::time::Instant>,
 }
 
 /// Refusals are what was seen; a server that is not there is an error.
@@ -101,7 +104,9 @@ impl Examination<'_> {
                 Ability::Checksums,
                 Ability::ConditionalPut,
                 Ability::Versioning,
+                Ability::DeleteVersion,
                 Ability::ObjectLock,
+                Ability::GovernanceLock,
                 Ability::Delete,
             ];
             let seen = "nothing could be written, so it was not tried".to_owned();
@@ -163,7 +168,7 @@ impl Examination<'_> {
             false => (false, "the bucket says that it keeps no versions"),
         };
         self.tried(Ability::Versioning, answer, enabled)?;
-        self.lock().await
+        self.locks().await
     }
 
     /// A refusal is what is wanted; what was taken instead is told.
@@ -183,52 +188,9 @@ impl Examination<'_> {
         Ok(())
     }
 
-    /// Locks an object for seconds, and tries to delete it meanwhile.
-    async fn lock(&mut self) -> Result<(), Error> {
-        let until = self.now().await?.saturating_add(LOCK).unwrap_or(Timestamp::MAX);
-        let headers = [
-            ("x-amz-checksum-sha256", STANDARD.encode(ring::digest::digest(&ring::digest::SHA256, CONTENT))),
-            ("x-amz-object-lock-mode", "COMPLIANCE".to_owned()),
-            ("x-amz-object-lock-retain-until-date", until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()),
-        ];
-        let locked = match self.put("locked", CONTENT, &headers).await {
-            Ok(answer) => answer,
-            Err(error) => {
-                let words = refusal(error)?;
-                self.note(Ability::ObjectLock, false, words);
-                return Ok(());
-            }
-        };
-        let version = locked.header("x-amz-version-id").map(str::to_owned);
-        match self.delete("locked", version.as_deref()).await {
-            Ok(_) => self.note(
-                Ability::ObjectLock,
-                false,
-                "the lock was taken, and the object deleted all the same",
-            ),
-            Err(error) => {
-                let words = refusal(error)?;
-                self.note(Ability::ObjectLock, true, words);
-                // It goes when its lock is over.
-                tokio::time::sleep(Duration::from_secs(8)).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// The server's clock.
-    async fn now(&self) -> Result<Timestamp, Error> {
-        let body = Body::empty();
-        let key = self.key("probe");
-        match self.store.client.ask(&Call::new("read", Method::GET, Some(&key), &body)).await {
-            Ok(answer) => Ok(server_time(&answer)),
-            Err(error) => refusal(error).map(|_| xvault_core::clock::now()),
-        }
-    }
-
     /// Deletes all that was made, the last versions of it, too.
     async fn remove(&mut self) -> Result<(), Error> {
-        let gone = self.delete("probe", None).await;
+        let gone = self.delete("probe", None, &[]).await;
         let gone = match gone {
             Ok(answer) => match self.store.reader.look_at(&self.key("probe")).await {
                 Ok(None) | Err(Error::Denied { .. }) => Ok(answer),
@@ -240,8 +202,9 @@ impl Examination<'_> {
             Err(error) => Err(error),
         };
         self.tried(Ability::Delete, gone, |_| (true, "the object was deleted"))?;
-        for name in ["locked", "wrong-digest"] {
-            drop(self.delete(name, None).await);
+        let locked = [LockMode::Compliance, LockMode::Governance].into_iter().flat_map(locks::names);
+        for name in ["wrong-digest", "unlocked"].into_iter().chain(locked) {
+            drop(self.delete(name, None, &[]).await);
         }
         for (key, version) in std::mem::take(&mut self.versions) {
             let body = Body::empty();
@@ -265,11 +228,17 @@ impl Examination<'_> {
         Ok(answer)
     }
 
-    async fn delete(&mut self, name: &str, version: Option<&str>) -> Result<Answer, Error> {
+    async fn delete(
+        &mut self,
+        name: &str,
+        version: Option<&str>,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Answer, Error> {
         let (key, body) = (self.key(name), Body::empty());
         let call = Call::new("delete", Method::DELETE, Some(&key), &body);
         let query = version.map(|version| ("versionId", version.to_owned())).into_iter().collect();
-        let answer = self.store.client.ask(&call.query(query)).await?;
+        let headers = headers.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        let answer = self.store.client.ask(&call.query(query).headers(headers)).await?;
         self.remember(key.clone(), &answer);
         Ok(answer)
     }

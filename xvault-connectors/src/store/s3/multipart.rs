@@ -3,11 +3,13 @@
 use http::Method;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use xvault_core::store::ObjectLock;
 
 use super::answer;
 use super::body::Body;
 use super::client::{Call, Client, odd};
 use super::http::Answer;
+use super::lock;
 use super::reader::Reader;
 use crate::Error;
 
@@ -16,6 +18,8 @@ use crate::Error;
 pub(super) struct Part {
     pub(super) number: u32,
     etag: String,
+    /// Of a locked object's parts.
+    checksum: Option<String>,
 }
 
 /// An upload that nobody has finished.
@@ -28,27 +32,30 @@ pub(super) struct Unfinished {
 }
 
 /// Begins an upload and gives its id.
-pub(super) async fn create(client: &Client, key: &str) -> Result<String, Error> {
+pub(super) async fn create(client: &Client, key: &str, lock: Option<&ObjectLock>) -> Result<String, Error> {
     let body = Body::empty();
     let query = vec![("uploads", String::new())];
     let call = Call::new("begin to write", Method::POST, Some(key), &body).query(query);
+    let call = call.headers(lock::upload(lock));
     let created: Created = parsed(&call, &client.ask(&call).await?)?;
     Ok(created.upload_id)
 }
 
-/// Uploads one part; again and again, while that may help.
+/// Uploads one part, of an object that will be locked with its checksum; again and again, while that may help.
 pub(super) async fn put_part(
     client: &Client,
-    key: &str,
+    (key, locked): (&str, bool),
     id: &str,
     number: u32,
     body: Body,
 ) -> Result<Part, Error> {
     let query = vec![("partNumber", number.to_string()), ("uploadId", id.to_owned())];
-    let call = Call::new("write a part of", Method::PUT, Some(key), &body).query(query);
+    let checksum = locked.then(|| body.checksum());
+    let headers = locked.then(|| lock::checksum(&body)).into_iter().collect();
+    let call = Call::new("write a part of", Method::PUT, Some(key), &body).query(query).headers(headers);
     let answer = client.ask(&call).await?;
     let etag = answer.header("etag").ok_or_else(|| odd(&call, "it gives no ETag for a part"))?;
-    Ok(Part { number, etag: etag.to_owned() })
+    Ok(Part { number, etag: etag.to_owned(), checksum })
 }
 
 /// Makes the object of `parts`, which has `size` bytes then; gives its tag.
@@ -148,16 +155,20 @@ fn etag_of(answer: &Answer) -> Option<String> {
     quick_xml::de::from_str::<Completed>(text).ok()?.e_tag
 }
 
-fn complete_xml(parts: &[Part]) -> Result<String, Error> {
+pub(super) fn complete_xml(parts: &[Part]) -> Result<String, Error> {
     let part = parts
         .iter()
-        .map(|part| CompletePart { part_number: part.number, e_tag: part.etag.clone() })
+        .map(|part| CompletePart {
+            part_number: part.number,
+            e_tag: part.etag.clone(),
+            checksum: part.checksum.clone(),
+        })
         .collect();
     let xml = quick_xml::se::to_string(&CompleteUpload { part });
     xml.map_err(|error| Error::io("make a request")(std::io::Error::other(error)))
 }
 
-fn parsed<T: for<'de> Deserialize<'de>>(call: &Call<'_>, answer: &Answer) -> Result<T, Error> {
+pub(super) fn parsed<T: for<'de> Deserialize<'de>>(call: &Call<'_>, answer: &Answer) -> Result<T, Error> {
     let text = std::str::from_utf8(&answer.body).map_err(|error| odd(call, &error.to_string()))?;
     quick_xml::de::from_str(text).map_err(|error| odd(call, &error.to_string()))
 }
@@ -187,6 +198,8 @@ struct CompletePart {
     part_number: u32,
     #[serde(rename = "ETag")]
     e_tag: String,
+    #[serde(rename = "ChecksumSHA256", skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

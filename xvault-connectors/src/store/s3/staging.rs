@@ -12,7 +12,7 @@ use super::upload::{Target, Upload, put};
 use super::written::Written;
 use super::{S3Store, multipart};
 use crate::Error;
-use crate::store::{Staging, StoreWriter};
+use crate::store::{Staging, Store, StoreWriter};
 
 /// How long a staging that is dropped may take to remove what it wrote.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(20);
@@ -52,6 +52,7 @@ impl Staging for S3Staging {
             written: self.written.clone(),
             name: name.to_owned(),
             key: self.key(name),
+            lock: self.store.lock,
         })))
     }
 
@@ -68,7 +69,7 @@ impl Staging for S3Staging {
     }
 
     async fn commit(mut self: Box<Self>, name: &str, last: Bytes) -> Result<(), Error> {
-        put(&self.store.client, &self.key(name), &Body::of(last)).await?;
+        put(&self.store.client, &self.key(name), &Body::of(last), self.store.lock.as_ref()).await?;
         self.settled = true;
         self.store.tags.remember(&self.prefix, self.written.etag(ARTIFACT_NAME));
         Ok(())
@@ -86,10 +87,10 @@ impl Staging for S3Staging {
 async fn remove(store: &S3Store, prefix: &str, names: &[String]) -> Result<(), Error> {
     let ended = end_uploads(store, prefix).await;
     for name in names {
-        store.remover.delete(&format!("{prefix}/{name}")).await?;
+        store.delete(&format!("{prefix}/{name}")).await?;
     }
     // An object whose upload was finished, but who finished it does not know.
-    store.remover.delete_all(prefix).await?;
+    store.delete_all(prefix).await?;
     ended
 }
 

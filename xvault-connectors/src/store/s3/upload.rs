@@ -11,9 +11,11 @@ use bytes::Bytes;
 use http::Method;
 use tokio::task::JoinSet;
 use xvault_core::Disposition;
+use xvault_core::store::ObjectLock;
 
 use super::body::{Body, Gathered};
 use super::client::{Call, Client};
+use super::lock;
 use super::multipart::{self, Part};
 use super::parts::{MAX_PARTS, part_len};
 use super::reader::Reader;
@@ -34,6 +36,8 @@ pub(super) struct Target {
     pub(super) written: Written,
     pub(super) name: String,
     pub(super) key: String,
+    /// What the object is locked with.
+    pub(super) lock: Option<ObjectLock>,
 }
 
 /// An object that is being written.
@@ -66,7 +70,8 @@ impl Upload {
         if let Some(id) = &self.id {
             return Ok(id.clone());
         }
-        let id: Arc<str> = multipart::create(&self.target.client, &self.target.key).await?.into();
+        let Target { client, key, lock, .. } = &*self.target;
+        let id: Arc<str> = multipart::create(client, key, lock.as_ref()).await?.into();
         self.id = Some(id.clone());
         Ok(id)
     }
@@ -84,8 +89,10 @@ impl Upload {
         self.begun += 1;
         self.sent += body.len();
         let (target, number) = (self.target.clone(), self.begun);
-        self.in_flight
-            .spawn(async move { multipart::put_part(&target.client, &target.key, &id, number, body).await });
+        self.in_flight.spawn(async move {
+            let Target { client, key, lock, .. } = &*target;
+            multipart::put_part(client, (key, lock.is_some()), &id, number, body).await
+        });
         Ok(())
     }
 
@@ -100,7 +107,8 @@ impl Upload {
     /// All at once: most objects are small.
     async fn put(&mut self) -> Result<(), Error> {
         let body = std::mem::take(&mut self.gathered).into_body();
-        let etag = put(&self.target.client, &self.target.key, &body).await?;
+        let Target { client, key, lock, .. } = &*self.target;
+        let etag = put(client, key, &body, lock.as_ref()).await?;
         self.target.written.record(&self.target.name, body.len(), etag);
         Ok(())
     }
@@ -114,7 +122,7 @@ impl Upload {
         }
         self.parts.sort_by_key(|part| part.number);
         let id = self.id().await?;
-        let Target { client, reader, written, name, key } = &*self.target;
+        let Target { client, reader, written, name, key, .. } = &*self.target;
         let etag = multipart::complete(client, reader, key, (&id, self.sent), &self.parts).await?;
         written.record(name, self.sent, etag);
         Ok(())
@@ -130,8 +138,13 @@ fn too_long(key: &str) -> Error {
 }
 
 /// Writes a whole object; gives its tag.
-pub(super) async fn put(client: &Client, key: &str, body: &Body) -> Result<Option<String>, Error> {
-    let call = Call::new("write", Method::PUT, Some(key), body);
+pub(super) async fn put(
+    client: &Client,
+    key: &str,
+    body: &Body,
+    lock: Option<&ObjectLock>,
+) -> Result<Option<String>, Error> {
+    let call = Call::new("write", Method::PUT, Some(key), body).headers(lock::whole(lock, body));
     Ok(client.ask(&call).await?.header("etag").map(str::to_owned))
 }
 

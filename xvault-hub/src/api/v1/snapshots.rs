@@ -121,6 +121,8 @@ struct Snapshot {
     held_at: Option<Timestamp>,
     /// Why it is.
     hold_reason: Option<String>,
+    /// Until when nothing deletes it: the end of the last object lock of the places where it lies.
+    locked_until: Option<Timestamp>,
     /// When a worker was first told to remove its bytes: it is `deleting`, and will not be a backup again.
     deletion_began_at: Option<Timestamp>,
     /// When it was last proven sound: read back when it was made, or verified.
@@ -162,15 +164,27 @@ struct Lies {
     store_id: Option<StoreId>,
     /// Absent: it is where the backup was made to.
     copied_at: Option<Timestamp>,
+    /// Until when its store lets nobody delete it there.
+    locked_until: Option<Timestamp>,
+    /// False: the store's credential may not delete, so it stays there when the snapshot goes. Absent: nobody has tried.
+    may_delete: Option<bool>,
     #[serde(flatten)]
     locator: Locator,
 }
 
 async fn locators(hub: &Hub, row: &db::snapshots::Snapshot) -> Result<Vec<Lies>> {
-    let first = Lies { store_id: row.store_id.clone(), copied_at: None, locator: row.locator.clone() };
+    let first = Lies {
+        store_id: row.store_id.clone(),
+        copied_at: None,
+        locked_until: row.place_locked_until,
+        may_delete: copies::may_delete(hub, row.store_id.as_ref()).await?,
+        locator: row.locator.clone(),
+    };
     let copies = copies::of(hub, &row.id).await?.into_iter().map(|copy| Lies {
         store_id: Some(copy.store_id),
         copied_at: Some(copy.copied_at),
+        locked_until: copy.locked_until,
+        may_delete: copy.may_delete,
         locator: copy.locator,
     });
     Ok(std::iter::once(first).chain(copies).collect())
@@ -234,6 +248,7 @@ impl TryFrom<db::snapshots::Snapshot> for Snapshot {
             etag: place.etag,
             held_at: row.held_at,
             hold_reason: row.hold_reason,
+            locked_until: row.locked_until,
             deletion_began_at: row.deletion_began_at,
             verified_at: known.verified_at,
             last_verified_at: known.checked_at,
@@ -303,8 +318,8 @@ async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<SnapshotId>)
     params(("id" = SnapshotId, Path)),
     responses(
         (status = 202, body = Job),
-        (status = 409, body = ErrorBody, description = "It is held (`held`), or its tenant is disabled \
-            (`tenant_disabled`)."),
+        (status = 409, body = ErrorBody, description = "It is held (`held`), its store lets nobody delete it yet \
+            (`locked`, with `details.locked_until`), or its tenant is disabled (`tenant_disabled`)."),
     ),
 )]
 async fn delete(

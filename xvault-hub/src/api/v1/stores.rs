@@ -24,13 +24,17 @@ use crate::app::stores::{self, Change, Key, NewStore};
 use crate::db;
 use crate::db::jobs::JobRow;
 use crate::db::status::Status;
-use crate::db::stores::Scoping;
+use crate::db::stores::{Scoping, StoreLock};
+
+/// How long a test is waited for that the object lock depends on: locks of seconds must end in it.
+const LOCK_WAIT_SECS: u64 = 30;
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
         .routes(routes!(get, update, delete))
         .routes(routes!(test))
+        .routes(routes!(lock, unlock))
 }
 
 /// The kinds of stores that can be made. Workers' own disks are there without.
@@ -149,6 +153,11 @@ struct Store {
     is_default: bool,
     /// Where snapshots in it are copied to.
     replica_id: Option<StoreId>,
+    /// What every snapshot is locked with that is written into it; absent: none is.
+    object_lock: Option<StoreLock>,
+    /// Whether its credential may delete, as its last test saw. False: copies in it stay when their snapshot goes. Absent: nobody has
+    /// tried since it was saved, or since its credential was changed; a second store is tested by itself.
+    may_delete: Option<bool>,
     status: Status,
     /// What its last test saw.
     last_test: Option<StoreReport>,
@@ -180,6 +189,8 @@ impl Store {
             scoped_credentials_note,
             is_default: row.is_default,
             replica_id: row.replica_id,
+            object_lock: row.object_lock,
+            may_delete: row.may_delete,
             status: row.status,
             last_test: row.last_test.and_then(|report| serde_json::from_value(report).ok()),
             tested_at: row.tested_at,
@@ -287,7 +298,8 @@ async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<StoreId>) ->
     request_body = UpdateStore,
     responses(
         (status = 200, body = Store),
-        (status = 409, body = ErrorBody, description = "Its bucket or prefix would change while snapshots lie in it (`in_use`)."),
+        (status = 409, body = ErrorBody, description = "Its bucket or prefix would change while snapshots lie in it (`in_use`), or \
+            its place while it has an object lock (`object_lock_set`)."),
     ),
 )]
 async fn update(
@@ -384,4 +396,84 @@ async fn test(
     let tenant = who.tenant(query.tenant_id)?;
     let job = jobs::test_store(&hub, &who, &tenant, &id).await?;
     Ok(Json(wait(&hub, job, until).await?.into()))
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct LockQuery {
+    /// For which tenant the test is made: its objects lie below that one's prefix. Operators must say; others may leave it out.
+    tenant_id: Option<TenantId>,
+    /// How long to wait for the test.
+    #[param(minimum = 0, maximum = 30, default = 30)]
+    wait_seconds: Option<u64>,
+}
+
+/// Lock a store's snapshots
+///
+/// From now on every object of a snapshot that is written into the store is locked (S3 Object Lock) for the span, and nothing
+/// deletes the snapshot before. A worker tests the store first: unless it is seen to refuse to delete a version that is locked, to
+/// shorten its lock and to lose it when it is written over, nothing is saved, and the answer tells what was seen. Takes some 10 to
+/// 20 seconds. Asked again, it sets another mode or span; what is locked keeps its lock. For admins; only operators change
+/// the platform's.
+#[utoipa::path(
+    put, path = "/stores/{id}/object-lock", tag = "stores",
+    params(("id" = StoreId, Path), LockQuery),
+    request_body = StoreLock,
+    responses(
+        (status = 200, body = Store),
+        (status = 409, body = ErrorBody, description = "The store was not seen to keep what is locked (`lock_not_proven`): \
+            `details.observations` has what was seen. Or it could not be tested (`not_tested`, `no_worker`, `tenant_disabled`), the \
+            test takes longer (`test_running`), or the store was changed meanwhile (`store_changed`)."),
+    ),
+)]
+async fn lock(
+    State(hub): State<Hub>,
+    who: Principal,
+    Path(id): Path<StoreId>,
+    Query(query): Query<LockQuery>,
+    Json(body): Json<StoreLock>,
+) -> Result<Json<Store>> {
+    who.require(Role::Admin)?;
+    let until = wait_until(query.wait_seconds.or(Some(LOCK_WAIT_SECS)))?;
+    let scope = who.scope(None)?;
+    stores::may_lock(&hub, &who, &scope, &id).await?;
+    stores::check_span(&body)?;
+    let tenant = who.tenant(query.tenant_id)?;
+    let job = jobs::test_store(&hub, &who, &tenant, &id).await?;
+    let tested_from = job.created_at;
+    let report = tested(wait(&hub, job, until).await?.into())?;
+    let store = stores::set_lock(&hub, &who, &scope, &id, body, (&report, tested_from)).await?;
+    Ok(Json(Store::shown(store, &who)))
+}
+
+/// What a test saw that is over.
+fn tested(test: StoreTest) -> Result<StoreReport> {
+    let details = serde_json::json!({ "job_id": test.job_id, "error": test.error });
+    match (test.report, test.error) {
+        (Some(report), _) => Ok(report),
+        (None, Some(error)) => {
+            let message = format!("the store could not be tested: {}. Nothing was saved", error.message);
+            Err(Error::conflict("not_tested", message).details(details))
+        }
+        (None, None) => {
+            let message = "the store's test takes longer. Nothing was saved: ask again when it is over";
+            Err(Error::conflict("test_running", message).details(details))
+        }
+    }
+}
+
+/// Lock a store's snapshots no more
+///
+/// Those that are locked stay so until their locks are over: nobody can change that. One that locks none is fine. For admins; only
+/// operators change the platform's.
+#[utoipa::path(
+    delete, path = "/stores/{id}/object-lock", tag = "stores",
+    params(("id" = StoreId, Path)),
+    responses((status = 204, description = "What is written from now on is not locked.")),
+)]
+async fn unlock(State(hub): State<Hub>, who: Principal, Path(id): Path<StoreId>) -> Result<StatusCode> {
+    who.require(Role::Admin)?;
+    stores::take_lock(&hub, &who, &who.scope(None)?, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -76,7 +76,11 @@ async fn copying(bench: &Bench) -> JobRow {
 fn copied(job: &Assignment, bucket: &str) -> TaskResult {
     let Task::Replicate { snapshot, .. } = &job.task else { panic!("{job:?}") };
     let (bucket, object_key) = (bucket.to_owned(), format!("x/{}", snapshot.prefix()));
-    TaskResult::Replicate { locator: Locator::S3 { bucket, object_key, etag: None }, bytes: 7 }
+    TaskResult::Replicate {
+        locator: Locator::S3 { bucket, object_key, etag: None },
+        bytes: 7,
+        locked_until: None,
+    }
 }
 
 /// Ends the job; gives what is said against it.

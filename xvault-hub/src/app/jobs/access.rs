@@ -1,5 +1,6 @@
 //! What a worker needs to reach the store that its job is about: sealed to that worker, for that job.
 
+mod lock;
 mod policy;
 mod sts;
 
@@ -114,11 +115,17 @@ pub(super) async fn access_for(
 ) -> Result<StoreAccess> {
     let recipient = worker.recipient.as_ref().ok_or(Unmet::Kind)?;
     let (store, credential) = opened(hub, job, store_id, purpose).await?;
+    let lock = match purpose {
+        Purpose::Write => lock::of_job(hub, job, &store).await?,
+        _ => None,
+    };
     let granted = granted(job, &store, credential, prefix, purpose).await?;
     let access = StoreAccess::S3 {
         credential: sealed(recipient, &granted.credential)?,
         read_credential: granted.read.map(|read| sealed(recipient, &read)).transpose()?,
         settings: Box::new(store.settings.clone()),
+        lock,
+        all_versions: store.object_lock.is_some() || lock::was_set(hub, job, &store.id).await?,
     };
     note(hub, worker, job, (&store, prefix, purpose)).await?;
     Ok(access)
@@ -171,7 +178,7 @@ async fn granted(
         session: &session,
     };
     let scoped = async |purpose| {
-        let policy = policy::of(&store.settings, prefix, purpose);
+        let policy = policy::of(&store.settings, prefix, purpose, store.object_lock.is_some());
         sts::assume_role(&ask, &credential, &policy).await
     };
     let read = match purpose {

@@ -13,6 +13,7 @@ use xvault_core::secret::ExposeSecret;
 use xvault_core::{JobKind, Recipient, SnapshotKey, SourceId};
 use zeroize::Zeroizing;
 
+use super::copies::Copies;
 use super::enqueue::check_enabled;
 use super::{access, cleaned, complete, copies, millis, stores};
 use crate::api::error::Result;
@@ -85,11 +86,14 @@ pub(crate) async fn assign(hub: &Hub, worker: &Worker, job: &JobRow) -> Result<C
 
 async fn assignment(hub: &Hub, worker: &Worker, job: &JobRow) -> std::result::Result<Assignment, Unmet> {
     let store = access::of_job(hub, worker, job).await?;
-    let copies = copies::accesses(hub, worker, job).await?;
+    let copies = copies::of_job(hub, worker, job).await?;
     let task = match job.kind {
         JobKind::Browse => browse::task(hub, worker, job, store).await?,
-        JobKind::DeleteSnapshot => Task::DeleteSnapshot { snapshot: key(job)?, store, copies },
-        JobKind::Replicate => copies::task(job, store, copies)?,
+        JobKind::DeleteSnapshot => {
+            let Copies { accesses: copies, kept: copies_kept } = copies;
+            Task::DeleteSnapshot { snapshot: key(job)?, store, copies, copies_kept }
+        }
+        JobKind::Replicate => copies::task(job, store, copies.accesses)?,
         _ => task(hub, worker, job, store).await?,
     };
     let lease = job.life.lease().ok_or(Unmet::Kind)?;

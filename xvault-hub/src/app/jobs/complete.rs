@@ -113,7 +113,7 @@ fn clean(error: &JobError) -> JobError {
 /// Checks a result against the job; gives what is to be kept in the job's row.
 fn checked(job: &JobRow, worker: &WorkerId, result: &TaskResult) -> Result<Option<serde_json::Value>> {
     match (job.kind, result) {
-        (JobKind::Backup, TaskResult::Backup { manifest, locator }) => {
+        (JobKind::Backup, TaskResult::Backup { manifest, locator, .. }) => {
             check_manifest(job, worker, manifest)?;
             check_locator(job, worker, locator)?;
             Ok(None)
@@ -124,7 +124,7 @@ fn checked(job: &JobRow, worker: &WorkerId, result: &TaskResult) -> Result<Optio
         (JobKind::DeleteSnapshot, TaskResult::DeleteSnapshot { copies_kept }) => {
             copies::kept(copies_kept).map(Some)
         }
-        (JobKind::Replicate, TaskResult::Replicate { locator, bytes }) => {
+        (JobKind::Replicate, TaskResult::Replicate { locator, bytes, .. }) => {
             check_locator(job, worker, locator)?;
             Ok(Some(serde_json::json!({ "store_id": job.store_id, "bytes": bytes })))
         }
@@ -223,6 +223,15 @@ async fn check_place(conn: &mut AnyConnection, job: &JobRow, locator: &Locator) 
     Ok(())
 }
 
+/// A worker must have locked what it wrote just as it was told: one that is too old to know of locks has not.
+async fn check_lock(conn: &mut AnyConnection, job: &JobRow, locked_until: Option<Timestamp>) -> Result<()> {
+    if jobs::lock_until(conn, &job.id).await? == locked_until {
+        return Ok(());
+    }
+    let message = "it is not that of the assignment: is the worker too old to lock what it writes?";
+    Err(Error::invalid_field("outcome.result.locked_until", message))
+}
+
 /// PostgreSQL keeps no NUL in text.
 fn storable(field: &str, text: &str) -> Result<()> {
     if text.len() <= MAX_TEXT && !text.chars().any(char::is_control) {
@@ -240,11 +249,16 @@ async fn store(
     result: &TaskResult,
 ) -> Result<()> {
     match (result, &job.snapshot_id) {
-        (TaskResult::Backup { manifest, locator }, _) => {
+        (TaskResult::Backup { manifest, locator, locked_until }, _) => {
             check_place(tx, job, locator).await?;
+            check_lock(tx, job, *locked_until).await?;
             store_attempts::delete(tx, &manifest.snapshot_id).await?;
             let lies = (locator, job.store_id.as_ref());
-            Ok(snapshots::insert(tx, manifest, lies, hub.clock().now()).await?)
+            snapshots::insert(tx, manifest, lies, hub.clock().now()).await?;
+            if let Some(until) = locked_until {
+                snapshots::lock_place(tx, &manifest.snapshot_id, *until).await?;
+            }
+            Ok(())
         }
         (TaskResult::TestStore { report }, _) => super::stores::tested(hub, tx, job, report).await,
         (TaskResult::SweepStore { report }, _) => super::stores::swept(hub, tx, job, report).await,
@@ -252,9 +266,10 @@ async fn store(
             copies::deleted(tx, hub, snapshot, copies_kept).await?;
             Ok(snapshots::delete(tx, snapshot).await?)
         }
-        (TaskResult::Replicate { locator, .. }, Some(_)) => {
+        (TaskResult::Replicate { locator, locked_until, .. }, Some(_)) => {
             check_place(tx, job, locator).await?;
-            copies::store(tx, hub, job, locator).await
+            check_lock(tx, job, *locked_until).await?;
+            copies::store(tx, hub, job, (locator, *locked_until)).await
         }
         (TaskResult::Verify { depth, finding }, Some(snapshot)) => {
             Ok(verify::settle(hub, tx, job, snapshot, (*depth, finding)).await?)

@@ -1,5 +1,6 @@
 //! What jobs have to do with copies: the access to them, and what workers report.
 
+use jiff::Timestamp;
 use serde_json::json;
 use sqlx::AnyConnection;
 use xvault_core::protocol::{CopyAccess, StoreAccess, Task};
@@ -11,8 +12,9 @@ use super::assign::{Unmet, key};
 use crate::api::error::{Error, Result};
 use crate::db::Scope;
 use crate::db::jobs::JobRow;
-use crate::db::snapshot_copies::{self, CopyStatus, Place};
+use crate::db::snapshot_copies::{self, Copy, CopyStatus, Place};
 use crate::db::snapshots::{self, SnapshotStatus};
+use crate::db::stores;
 use crate::db::workers::Worker;
 use crate::{DbError, Hub};
 
@@ -21,13 +23,25 @@ const MAX_KEPT: usize = 64;
 
 type Met<T> = std::result::Result<T, Unmet>;
 
+/// What a job has to do with copies.
+#[derive(Debug, Default)]
+pub(super) struct Copies {
+    /// Those that it writes, or removes.
+    pub(super) accesses: Vec<CopyAccess>,
+    /// The stores of those that stay when their snapshot goes: nobody may delete there.
+    pub(super) kept: Vec<StoreId>,
+}
+
 /// The stores besides the snapshot's own that a job writes a copy to, or removes copies from. As [`access_for`], no connection to
 /// the database may be held.
-pub(super) async fn accesses(hub: &Hub, worker: &Worker, job: &JobRow) -> Met<Vec<CopyAccess>> {
-    let (stores, purpose) = match job.kind {
-        JobKind::Replicate => (job.store_id.iter().cloned().collect(), Purpose::Write),
-        JobKind::DeleteSnapshot => (copied_to(hub, job).await?, Purpose::Delete),
-        _ => return Ok(Vec::new()),
+pub(super) async fn of_job(hub: &Hub, worker: &Worker, job: &JobRow) -> Met<Copies> {
+    let (stores, kept, purpose) = match job.kind {
+        JobKind::Replicate => (job.store_id.iter().cloned().collect(), Vec::new(), Purpose::Write),
+        JobKind::DeleteSnapshot => {
+            let (gone, kept) = copied_to(hub, job).await?;
+            (gone, kept, Purpose::Delete)
+        }
+        _ => return Ok(Copies::default()),
     };
     let prefix = key(job)?.prefix();
     let mut accesses = Vec::with_capacity(stores.len());
@@ -35,17 +49,21 @@ pub(super) async fn accesses(hub: &Hub, worker: &Worker, job: &JobRow) -> Met<Ve
         let access = access_for(hub, worker, job, &store_id, &prefix, purpose).await?;
         accesses.push(CopyAccess { store_id, access });
     }
-    Ok(accesses)
+    Ok(Copies { accesses, kept })
 }
 
-async fn copied_to(hub: &Hub, job: &JobRow) -> Met<Vec<StoreId>> {
+/// The stores with copies that go with their snapshot, and those with copies that stay: that is on record from now on, whatever the
+/// stores let do later, for no worker is told to delete there.
+async fn copied_to(hub: &Hub, job: &JobRow) -> Met<(Vec<StoreId>, Vec<StoreId>)> {
     let id = job.snapshot_id.as_ref().ok_or(Unmet::Kind)?;
-    let copies = snapshot_copies::of(&mut *hub.db().conn().await?, id).await?;
-    Ok(copies
-        .into_iter()
-        .filter(|copy| copy.status == CopyStatus::Copied)
-        .map(|copy| copy.store_id)
-        .collect())
+    let mut conn = hub.db().conn().await?;
+    let copies = snapshot_copies::of(&mut conn, id).await?;
+    let stays = |copy: &Copy| copy.status == CopyStatus::Kept || copy.may_delete == Some(false);
+    let (kept, gone): (Vec<_>, Vec<_>) = copies.into_iter().partition(stays);
+    let ids = |copies: Vec<Copy>| copies.into_iter().map(|copy| copy.store_id).collect::<Vec<_>>();
+    let (gone, kept) = (ids(gone), ids(kept));
+    snapshot_copies::keep(&mut conn, id, &kept, hub.clock().now()).await?;
+    Ok((gone, kept))
 }
 
 pub(super) fn task(job: &JobRow, from: StoreAccess, to: Vec<CopyAccess>) -> Met<Task> {
@@ -61,26 +79,45 @@ pub(super) fn kept(stores: &[StoreId]) -> Result<serde_json::Value> {
     Ok(json!({ "copies_kept": stores }))
 }
 
-/// The copy is there, at a place that was checked. When its snapshot is being deleted, or is gone, it is one that was kept.
+/// The copy is there, at a place that was checked, and locked or not. When its snapshot is being deleted, or is gone, it is one
+/// that was kept.
 pub(super) async fn store(
     conn: &mut AnyConnection,
     hub: &Hub,
     job: &JobRow,
-    locator: &Locator,
+    (locator, locked_until): (&Locator, Option<Timestamp>),
 ) -> Result<()> {
     let (Ok(key), Some(store_id), Locator::S3 { bucket, object_key, etag }) =
         (key(job), &job.store_id, locator)
     else {
         return Ok(());
     };
-    let (place, now) = (Place { store_id, bucket, object_key, etag: etag.as_deref() }, hub.clock().now());
+    let now = hub.clock().now();
+    let place = Place { store_id, bucket, object_key, etag: etag.as_deref(), locked_until };
     snapshot_copies::insert(conn, &key, place, &job.id, now).await?;
     match snapshots::get(conn, &Scope::All, &key.snapshot_id).await {
-        Ok(snapshot) if snapshot.status != SnapshotStatus::Deleting => Ok(()),
+        Ok(snapshot) if snapshot.deletion_began_at.is_none() => {
+            lock_with_copy(conn, &key.snapshot_id, store_id, locked_until).await
+        }
         Ok(_) | Err(DbError::NotFound) => {
             Ok(snapshot_copies::keep(conn, &key.snapshot_id, std::slice::from_ref(store_id), now).await?)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What takes the copy with it waits for the copy's lock. A copy that stays in any case holds nothing up.
+async fn lock_with_copy(
+    conn: &mut AnyConnection,
+    id: &SnapshotId,
+    store: &StoreId,
+    until: Option<Timestamp>,
+) -> Result<()> {
+    let Some(until) = until else { return Ok(()) };
+    let store = stores::get(conn, &Scope::All, store).await.map_err(Error::of("store"))?;
+    match store.may_delete {
+        Some(false) => Ok(()),
+        _ => Ok(snapshots::lock_copy(conn, id, until).await?),
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn deletion(snapshot: &Snapshot, created_by: Option<String>, now: Tim
 }
 
 /// Asks for a snapshot's deletion: the job that does it, which may be one that is there already. 404 when it is not in
-/// `scope`; 409 `held` or `tenant_disabled`.
+/// `scope`; 409 `held`, `locked` or `tenant_disabled`.
 pub(crate) async fn delete_snapshot(
     hub: &Hub,
     who: &Principal,
@@ -73,6 +73,9 @@ async fn deletable(hub: &Hub, scope: &Scope, id: &SnapshotId) -> Result<Snapshot
     if snapshot.held_at.is_some() {
         return Err(held(&snapshot));
     }
+    if let Some(until) = snapshot.locked_until.filter(|until| *until > hub.clock().now()) {
+        return Err(locked(until));
+    }
     if snapshots::tenant_is_disabled(&mut conn, id).await? {
         return Err(Error::conflict("tenant_disabled", "the tenant is disabled: nothing of it is deleted"));
     }
@@ -84,6 +87,12 @@ pub(super) fn held(snapshot: &Snapshot) -> Error {
     let reason = snapshot.hold_reason.as_deref().unwrap_or_default();
     Error::conflict("held", format!("the snapshot is held ({reason}): release it first"))
         .details(json!({ "hold_reason": reason, "held_at": snapshot.held_at }))
+}
+
+/// 409 `locked`, with the end of the lock.
+fn locked(until: Timestamp) -> Error {
+    let message = format!("the snapshot is locked until {until}: its store lets nobody delete it before");
+    Error::conflict("locked", message).details(json!({ "locked_until": until }))
 }
 
 /// The unfinished deletion of a snapshot, and whether it is new. None: things have changed.
@@ -194,7 +203,7 @@ pub(super) async fn begin(hub: &Hub, before: &JobRow, claimed: &JobRow, now: Tim
         return Ok(Begun::Yes);
     }
     tx.rollback().await?;
-    let Some(why) = obstacle(&mut *hub.db().conn().await?, snapshot, automated).await? else {
+    let Some(why) = obstacle(&mut *hub.db().conn().await?, snapshot, automated, now).await? else {
         return Ok(Begun::Changed);
     };
     let mut tx = hub.db().begin().await?;
@@ -211,11 +220,15 @@ async fn obstacle(
     conn: &mut AnyConnection,
     id: &SnapshotId,
     automated: bool,
+    now: Timestamp,
 ) -> db::Result<Option<JobError>> {
     let (code, message) = match snapshots::get(conn, &Scope::All, id).await {
         Err(DbError::NotFound) => ("snapshot_gone", "the snapshot is gone already".to_owned()),
         Err(error) => return Err(error),
         Ok(Snapshot { hold_reason: Some(reason), .. }) => ("held", format!("the snapshot is held: {reason}")),
+        Ok(Snapshot { locked_until: Some(until), .. }) if until > now => {
+            ("locked", format!("the snapshot is locked until {until}"))
+        }
         Ok(_) if snapshots::tenant_is_disabled(conn, id).await? => {
             ("tenant_disabled", "the tenant is disabled: nothing of it is deleted".to_owned())
         }

@@ -3,7 +3,9 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sqlx::AnyConnection;
-use xvault_core::protocol::{StoreAccess, StoreReport, SweepReport, SweepStoreTask, Task, TestStoreTask};
+use xvault_core::protocol::{
+    Ability, Found, StoreAccess, StoreReport, SweepReport, SweepStoreTask, Task, TestStoreTask,
+};
 use xvault_core::{JobId, JobKind, StoreId, TenantId};
 
 use super::assign::Unmet;
@@ -15,6 +17,7 @@ use crate::app::wake;
 use crate::db::jobs::JobRow;
 use crate::db::status::Status;
 use crate::db::store_sweeps::{self, Part};
+use crate::db::stores::Store;
 use crate::db::workers::{self, S3};
 use crate::db::{self, Scope, jobs, store_attempts, stores, tenants};
 use crate::{DbError, Hub};
@@ -29,6 +32,10 @@ const OLDER_THAN: std::time::Duration = std::time::Duration::from_secs(24 * 3600
 const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(8 * 24);
 /// The most attempts that one sweep looks for.
 const MAX_ATTEMPTS: u32 = 500;
+/// A second store that could not be tested is tried anew so long after that.
+const TEST_AGAIN: SignedDuration = SignedDuration::from_hours(6);
+/// As many second stores are tested at once when somebody has changed one.
+const SOON: u32 = 8;
 /// The longest report of a test that is kept, in bytes.
 const MAX_REPORT: usize = 32 << 10;
 
@@ -129,7 +136,58 @@ pub(super) async fn tested(
     report: &StoreReport,
 ) -> Result<()> {
     let Some(id) = &job.store_id else { return Ok(()) };
-    Ok(stores::set_test(conn, id, &checked_report(report)?, hub.clock().now()).await?)
+    let store = match stores::get(conn, &Scope::All, id).await {
+        Err(DbError::NotFound) => return Ok(()),
+        store => store?,
+    };
+    let seen = (&checked_report(report)?, may_delete(&store, report));
+    Ok(stores::set_test(conn, id, seen, hub.clock().now()).await?)
+}
+
+/// Whether the credential may delete what is written into the store, as far as was seen: what is locked goes with its versions.
+fn may_delete(store: &Store, report: &StoreReport) -> Option<bool> {
+    let wanted = if store.object_lock.is_some() { Ability::DeleteVersion } else { Ability::Delete };
+    match report.found(wanted) {
+        Found::Yes => Some(true),
+        Found::No => Some(false),
+        Found::Unknown => None,
+    }
+}
+
+/// Makes the tests of second stores of which nobody knows whether they let delete; gives how many were looked at.
+pub(crate) async fn test_seconds(hub: &Hub, limit: u32) -> Result<u32> {
+    let since = hub.clock().now().checked_sub(TEST_AGAIN).unwrap_or(Timestamp::MIN);
+    let mut conn = hub.db().conn().await?;
+    let untested = stores::untested_seconds(&mut conn, since, limit).await?;
+    if untested.is_empty() || workers::available(&mut conn, Some(S3)).await?.is_empty() {
+        return Ok(0);
+    }
+    drop(conn);
+    for one in &untested {
+        let job = row(hub, JobKind::TestStore, &one.tenant_id, &one.store_id, None);
+        let job = wake::with_message(job, hub.clock().now());
+        let mut conn = hub.db().conn().await?;
+        match jobs::insert(&mut conn, &job).await {
+            // Somebody has just asked for one.
+            Err(DbError::Duplicate) => {}
+            inserted => {
+                inserted?;
+                wake::push(hub, &job);
+            }
+        }
+    }
+    Ok(u32::try_from(untested.len()).unwrap_or(u32::MAX))
+}
+
+/// A second store may have been named, or another credential: what it lets do need not wait for the next round.
+pub(crate) fn test_seconds_soon(hub: &Hub) {
+    let hub = hub.clone();
+    tokio::spawn(async move {
+        if let Err(error) = test_seconds(&hub, SOON).await {
+            let error = error.message().to_owned();
+            tracing::warn!(error, "the test of a second store waits for the next round");
+        }
+    });
 }
 
 /// What a finished sweep changes besides its job: attempts of which nothing is left, and nothing more is feared, are forgotten.

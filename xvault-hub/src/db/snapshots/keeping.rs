@@ -39,7 +39,7 @@ macro_rules! begin_deletion {
     ($besides:literal) => {
         concat!(
             "UPDATE snapshots SET deletion_began_at = COALESCE(deletion_began_at, $2), status = 'deleting', updated_at = $2
-             WHERE id = $1 AND held_at IS NULL
+             WHERE id = $1 AND held_at IS NULL AND (locked_until IS NULL OR locked_until <= $2)
                  AND EXISTS (SELECT 1 FROM tenants t WHERE t.id = snapshots.tenant_id AND t.status = 'active')
                  AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.snapshot_id = snapshots.id AND r.type IN ('restore', 'verify', 'browse', 'replicate')
                      AND r.status IN ('queued', 'running', 'finalizing')
@@ -50,7 +50,7 @@ macro_rules! begin_deletion {
 }
 
 /// A worker is about to remove its bytes: the one place that decides whether it may, under the row's lock. False when the
-/// snapshot is held, a job reads it, its tenant is disabled, or it is gone; and, for what nobody asked for and nobody has begun,
+/// snapshot is held or locked, a job reads it, its tenant is disabled, or it is gone; and, for what nobody asked for and nobody has begun,
 /// when its source or that one's schedule is disabled. Whatever else must not lose its bytes is to be asked for in this very
 /// statement.
 pub(crate) async fn begin_deletion(
@@ -101,6 +101,25 @@ pub(crate) async fn hold(
     .execute(conn)
     .await?;
     Ok(result.rows_affected() == 1)
+}
+
+/// It is locked where it was made to.
+pub(crate) async fn lock_place(conn: &mut AnyConnection, id: &SnapshotId, until: Timestamp) -> Result<()> {
+    let query = sqlx::query(
+        "UPDATE snapshots SET place_locked_until = $2, locked_until = CASE WHEN locked_until > $2 THEN locked_until ELSE $2 END
+         WHERE id = $1",
+    );
+    query.bind(id.as_str()).bind(until.as_millisecond()).execute(conn).await?;
+    Ok(())
+}
+
+/// A copy of it is locked, and goes with it.
+pub(crate) async fn lock_copy(conn: &mut AnyConnection, id: &SnapshotId, until: Timestamp) -> Result<()> {
+    let query = sqlx::query(
+        "UPDATE snapshots SET locked_until = CASE WHEN locked_until > $2 THEN locked_until ELSE $2 END WHERE id = $1",
+    );
+    query.bind(id.as_str()).bind(until.as_millisecond()).execute(conn).await?;
+    Ok(())
 }
 
 /// It may be deleted again. False when nothing held it.

@@ -8,6 +8,8 @@ use super::Purpose;
 /// Puts objects and gives up uploads, and can't read, list or delete. That it can't look whether it writes over something does no
 /// harm: each attempt has a snapshot id of its own.
 const WRITE: &[&str] = &["s3:PutObject", "s3:AbortMultipartUpload"];
+/// The same where what is put is locked.
+const WRITE_LOCKED: &[&str] = &["s3:PutObject", "s3:PutObjectRetention", "s3:AbortMultipartUpload"];
 const READ: &[&str] = &["s3:GetObject"];
 const DELETE: &[&str] = &["s3:DeleteObject", "s3:DeleteObjectVersion", "s3:AbortMultipartUpload"];
 const SWEEP: &[&str] = &[
@@ -29,13 +31,13 @@ const TEST: &[&str] = &[
     "s3:AbortMultipartUpload",
 ];
 
-/// The policy of a session for this purpose, below `prefix` of the store.
-pub(super) fn of(settings: &S3Settings, prefix: &str, purpose: Purpose) -> Value {
+/// The policy of a session for this purpose, below `prefix` of the store, which locks what is put there or not.
+pub(super) fn of(settings: &S3Settings, prefix: &str, purpose: Purpose, locks: bool) -> Value {
     let bucket = format!("arn:aws:s3:::{}", settings.bucket);
     let below = settings.object_key(prefix);
     let objects = format!("{bucket}/{below}/*");
     let mut statements =
-        vec![json!({ "Effect": "Allow", "Action": actions(purpose), "Resource": [objects] })];
+        vec![json!({ "Effect": "Allow", "Action": actions(purpose, locks), "Resource": [objects] })];
     if purpose != Purpose::Write && purpose != Purpose::ReadBack {
         statements.push(json!({
             "Effect": "Allow",
@@ -56,8 +58,9 @@ pub(super) fn of(settings: &S3Settings, prefix: &str, purpose: Purpose) -> Value
     json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
-fn actions(purpose: Purpose) -> &'static [&'static str] {
+fn actions(purpose: Purpose, locks: bool) -> &'static [&'static str] {
     match purpose {
+        Purpose::Write if locks => WRITE_LOCKED,
         Purpose::Write => WRITE,
         Purpose::ReadBack | Purpose::Read => READ,
         Purpose::Delete => DELETE,
@@ -73,13 +76,16 @@ mod tests {
     #[test]
     fn a_backup_may_put_below_its_snapshot_and_nothing_else() {
         let settings: S3Settings = serde_json::from_value(json!({ "bucket": "b-1", "prefix": "x" })).unwrap();
-        let policy = of(&settings, "tenants/t/sources/s/snapshots/1", Purpose::Write);
+        let policy = of(&settings, "tenants/t/sources/s/snapshots/1", Purpose::Write, false);
         let statement = json!([{
             "Effect": "Allow",
             "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
             "Resource": ["arn:aws:s3:::b-1/x/tenants/t/sources/s/snapshots/1/*"],
         }]);
         assert_eq!(policy["Statement"], statement);
+        let locking = of(&settings, "tenants/t/sources/s/snapshots/1", Purpose::Write, true);
+        let more = json!(["s3:PutObject", "s3:PutObjectRetention", "s3:AbortMultipartUpload"]);
+        assert_eq!((&locking["Statement"][0]["Action"], &locking["Statement"][1]), (&more, &json!(null)));
     }
 
     #[test]
@@ -89,7 +95,7 @@ mod tests {
             serde_json::from_value(json!({ "bucket": "b".repeat(63), "prefix": long })).unwrap();
         let prefix = format!("tenants/{0}/sources/{0}/snapshots/{0}", "i".repeat(36));
         for purpose in [Purpose::Write, Purpose::ReadBack, Purpose::Read, Purpose::Delete] {
-            let policy = of(&settings, &prefix, purpose).to_string();
+            let policy = of(&settings, &prefix, purpose, true).to_string();
             assert!(policy.len() <= 2048, "{purpose:?}: {}", policy.len());
         }
     }

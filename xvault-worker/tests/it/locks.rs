@@ -1,0 +1,115 @@
+//! Jobs in a bucket with object lock, on a real server: what they write is locked, and stays until that is over.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use xvault::core::protocol::{Outcome, StoreAccess, Task, TaskResult};
+use xvault::core::{Disposition, JobId, JobStatus, LockMode, ObjectLock, SnapshotKey};
+use xvault_testkit::{S3Access, SeaweedFs};
+
+use crate::buckets::{WHOLE, access, into, may, names};
+use crate::support::{Bench, key_of};
+
+/// In whole seconds.
+fn lock(seconds: i64) -> ObjectLock {
+    let until = Timestamp::now() + SignedDuration::from_secs(seconds);
+    ObjectLock { mode: LockMode::Compliance, until: Timestamp::from_second(until.as_second()).unwrap() }
+}
+
+fn locking(access: StoreAccess, with: Option<ObjectLock>) -> StoreAccess {
+    match access {
+        StoreAccess::S3 { settings, credential, read_credential, .. } => {
+            StoreAccess::S3 { settings, credential, read_credential, lock: with, all_versions: true }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Every object of the snapshot has this lock.
+fn assert_locked(bucket: &S3Access, key: &SnapshotKey, lock: ObjectLock) {
+    for name in WHOLE {
+        let told = bucket.lock(&format!("p/{}/{name}", key.prefix()));
+        assert_eq!(told, Some(("COMPLIANCE".to_owned(), lock.until.to_string())), "{name}");
+    }
+}
+
+fn outcome(bench: &Bench, job: &JobId) -> Outcome {
+    bench.hub.job(job, |job| job.outcome.clone()).unwrap()
+}
+
+/// Backs up with a credential that may put and lock, and nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_locks_all_of_its_snapshot_which_goes_when_that_is_over() {
+    let bucket = SeaweedFs::shared().new_locking_bucket();
+    let bench = Bench::start().await;
+    xvault_testkit::trees::random_file(&bench.data().join("large"), 9 << 20, 3);
+    let writer = may(&bucket, &["s3:PutObject", "s3:PutObjectRetention"]);
+    let reader = may(&bucket, &["s3:GetObject"]);
+    let lock = lock(10);
+    let task =
+        into(bench.local_backup(), locking(access(&bench, &bucket, &writer, Some(&reader)), Some(lock)));
+    let key = key_of(&task);
+    let job = bench.submit(task);
+    bench.reaches(&job, JobStatus::Completed).await;
+    let Outcome::Completed { result: TaskResult::Backup { locked_until, .. } } = outcome(&bench, &job) else {
+        panic!()
+    };
+    assert_eq!(locked_until, Some(lock.until));
+    assert_eq!(names(&bucket, &key), WHOLE);
+    assert_locked(&bucket, &key, lock);
+    let delete = || Task::DeleteSnapshot {
+        snapshot: key.clone(),
+        store: locking(access(&bench, &bucket, &bucket, None), None),
+        copies: Vec::new(),
+        copies_kept: Vec::new(),
+    };
+    let too_soon = bench.submit(delete());
+    bench.reaches(&too_soon, JobStatus::Failed).await;
+    let Outcome::Failed { error, disposition } = outcome(&bench, &too_soon) else { panic!() };
+    assert_eq!((error.code.as_str(), disposition), ("store_locked", Disposition::Transient), "{error:?}");
+    assert_eq!((names(&bucket, &key), bucket.versions("").len()), (WHOLE.map(str::to_owned).to_vec(), 5));
+    tokio::time::sleep(lock.until.duration_since(Timestamp::now()).unsigned_abs() + Duration::from_secs(1))
+        .await;
+    let deletion = bench.submit(delete());
+    bench.reaches(&deletion, JobStatus::Completed).await;
+    assert_eq!(bucket.versions(""), [], "no version is left, and no mark");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_locked_also_when_it_was_there() {
+    let bucket = SeaweedFs::shared().new_locking_bucket();
+    let bench = Bench::start().await;
+    std::fs::write(bench.data().join("a.txt"), "hello").unwrap();
+    let task = bench.local_backup();
+    let key = key_of(&task);
+    let job = bench.submit(task);
+    bench.reaches(&job, JobStatus::Completed).await;
+    // Made when its store locked nothing, by a run that died before it told; by one that lived; and by one that was too early.
+    for with in [None, Some(lock(6)), Some(lock(9))] {
+        let to = locking(access(&bench, &bucket, &bucket, None), with);
+        let job = bench.submit(Task::Replicate { snapshot: key.clone(), from: StoreAccess::LocalFs, to });
+        bench.reaches(&job, JobStatus::Completed).await;
+        let Outcome::Completed { result: TaskResult::Replicate { locked_until, .. } } = outcome(&bench, &job)
+        else {
+            panic!()
+        };
+        assert_eq!(locked_until, with.map(|lock| lock.until));
+        if let Some(lock) = with {
+            assert_locked(&bucket, &key, lock);
+        }
+    }
+    let copies = vec![xvault::core::protocol::CopyAccess {
+        store_id: "second".parse().unwrap(),
+        access: locking(access(&bench, &bucket, &bucket, None), None),
+    }];
+    let deletion = bench.submit(Task::DeleteSnapshot {
+        snapshot: key.clone(),
+        store: StoreAccess::LocalFs,
+        copies,
+        copies_kept: Vec::new(),
+    });
+    bench.reaches(&deletion, JobStatus::Failed).await;
+    let Outcome::Failed { error, disposition } = outcome(&bench, &deletion) else { panic!() };
+    let why = "a lock is no credential that may not delete: the copy is not given up";
+    assert_eq!((error.code.as_str(), disposition), ("store_locked", Disposition::Transient), "{why}");
+}
