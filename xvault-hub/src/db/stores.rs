@@ -12,7 +12,7 @@ use super::credentials::StoredSecret;
 use super::status::Status;
 use super::{Error, Page, Result, Scope, instant, instant_opt, json, json_opt, parsed, parsed_opt, touched};
 
-pub(crate) use lock::{LockSpan, StoreLock};
+pub(crate) use lock::StoreLock;
 
 /// How credentials that reach no further than a job needs are made of those of the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]

@@ -198,7 +198,8 @@ async fn only_a_store_that_was_seen_to_keep_what_is_locked_is_set_to_lock(scene:
             "the store does not keep what is locked: object_lock: no was seen",
         ),
         (days(1), seen("object_lock", "unknown"), "it could not be proven that the store keeps"),
-        (days(1), vec![("delete", "yes")], "the worker did not try it"),
+        (days(1), vec![("delete", "yes")], "the worker is too old"),
+        (days(1), vec![("versioning", "yes"), ("object_lock", "yes")], "the worker is too old"),
         (
             json!({ "mode": "governance", "span": { "kind": "policy" } }),
             seen("governance_lock", "no"),
@@ -214,7 +215,8 @@ async fn only_a_store_that_was_seen_to_keep_what_is_locked_is_set_to_lock(scene:
         scene.lock(store, days(1), &seen("object_lock", "no")).await.refused(409, "lock_not_proven");
     let observations = refused["details"]["observations"].as_array().unwrap();
     let told: Vec<_> = observations.iter().map(|one| (text(&one["ability"]), text(&one["found"]))).collect();
-    assert_eq!(told, [("versioning".into(), "yes".into()), ("object_lock".into(), "no".into())]);
+    let expected = [("versioning", "yes"), ("delete_version", "yes"), ("object_lock", "no")];
+    assert_eq!(told, expected.map(|(ability, found)| (ability.to_owned(), found.to_owned())));
     // A mode is proven by itself.
     scene.lock(store, days(3), &seen("governance_lock", "no")).await.expect(200);
     let by_policy = json!({ "mode": "governance", "span": { "kind": "policy" } });

@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xvault_core::job::{JobKind, JobStatus};
 use xvault_core::protocol::{Finding, JobProgress, ProbeReport, RestoreReport, VerifyDepth};
-use xvault_core::{JobId, ScheduleId, SnapshotId, SourceId, TenantId, WorkerId};
+use xvault_core::{JobId, ScheduleId, SnapshotId, SourceId, StoreId, TenantId, WorkerId};
 
 use super::downloads::DownloadLink;
 use crate::Hub;
@@ -117,6 +117,8 @@ pub(super) struct Job {
     verification: Option<Verification>,
     /// What a restore gave back, or will once its link is opened.
     restore: Option<RestoreReport>,
+    /// Of a completed deletion: the stores where copies stayed, because nobody may delete there.
+    copies_kept: Option<Vec<StoreId>>,
     /// The link of a completed restore whose target is a download, while it is good and its worker is there. Null in lists.
     download: Option<DownloadLink>,
     /// What it, or its last attempt, failed with: a word for programs.
@@ -138,6 +140,12 @@ struct Verification {
     /// How far it went.
     depth: VerifyDepth,
     finding: Finding,
+}
+
+/// What came of a deletion.
+#[derive(Debug, Deserialize)]
+struct CopiesKept {
+    copies_kept: Vec<StoreId>,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -168,6 +176,11 @@ impl From<JobRow> for Job {
             verification: row.result.as_ref().and_then(|value| Verification::deserialize(value).ok()),
             progress: row.progress.and_then(read),
             probe: row.result.clone().filter(|_| row.kind == JobKind::Probe).and_then(read),
+            copies_kept: row
+                .result
+                .as_ref()
+                .and_then(|value| CopiesKept::deserialize(value).ok())
+                .map(|kept| kept.copies_kept),
             restore: row.result.filter(|_| row.kind == JobKind::Restore).and_then(read),
             download: None,
             error_code,

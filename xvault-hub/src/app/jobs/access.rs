@@ -125,7 +125,8 @@ pub(super) async fn access_for(
         read_credential: granted.read.map(|read| sealed(recipient, &read)).transpose()?,
         settings: Box::new(store.settings.clone()),
         lock,
-        all_versions: store.object_lock.is_some() || lock::was_set(hub, job, &store.id).await?,
+        all_versions: store.object_lock.is_some()
+            || (purpose == Purpose::Delete && lock::was_set(hub, job, &store.id).await?),
     };
     note(hub, worker, job, (&store, prefix, purpose)).await?;
     Ok(access)

@@ -13,7 +13,7 @@ use crate::api::error::{Error, Result};
 use crate::db::Scope;
 use crate::db::jobs::JobRow;
 use crate::db::snapshot_copies::{self, Copy, CopyStatus, Place};
-use crate::db::snapshots::{self, SnapshotStatus};
+use crate::db::snapshots;
 use crate::db::stores;
 use crate::db::workers::Worker;
 use crate::{DbError, Hub};

@@ -83,17 +83,19 @@ fn prove(mode: LockMode, report: &StoreReport) -> Result<()> {
         LockMode::Governance => Ability::GovernanceLock,
     };
     let found = report.found(wanted);
-    if found == Found::Yes {
+    // A worker that is too old to try the one proves little by the other.
+    if found == Found::Yes && report.has(Ability::DeleteVersion) {
         return Ok(());
     }
     let seen = |ability| report.observations.iter().find(|seen| seen.ability == ability);
-    let words = seen(wanted).map_or("the worker did not try it: it is too old", |seen| seen.seen.as_str());
+    let tried = seen(wanted).filter(|_| found != Found::Yes);
+    let words = tried.map_or("the worker is too old to try all of it", |seen| seen.seen.as_str());
     let verdict = match found {
-        Found::Unknown => "it could not be proven that the store keeps what is locked",
-        _ => "the store does not keep what is locked",
+        Found::No => "the store does not keep what is locked",
+        _ => "it could not be proven that the store keeps what is locked",
     };
     let observations: Vec<&Observation> =
-        [Ability::Versioning, wanted].into_iter().filter_map(seen).collect();
+        [Ability::Versioning, Ability::DeleteVersion, wanted].into_iter().filter_map(seen).collect();
     Err(Error::conflict("lock_not_proven", format!("{verdict}: {words}. Nothing was saved"))
         .details(json!({ "observations": observations })))
 }

@@ -5,11 +5,11 @@ use jiff::tz::TimeZone;
 use xvault_core::{JobKind, ObjectLock, StoreId};
 
 use super::super::assign::Unmet;
-use crate::Hub;
 use crate::db::jobs::JobRow;
 use crate::db::snapshots::Snapshot;
 use crate::db::stores::Store;
-use crate::db::{DbError, Scope, jobs, retention, snapshot_copies, snapshots};
+use crate::db::{Scope, jobs, retention, snapshot_copies, snapshots};
+use crate::{DbError, Hub};
 
 type Result<T> = std::result::Result<T, Unmet>;
 
