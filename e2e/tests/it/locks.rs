@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use xvault_testkit::{S3Access, SeaweedFs};
 
 use crate::fleet::{Fleet, Plan, SOON, text};
-use crate::wait::until;
+use crate::wait::{eventually, until};
 
 /// A store of the platform in that bucket, reached as `who`; gives its id.
 fn store(fleet: &Fleet, bucket: &S3Access, who: &S3Access) -> String {
@@ -19,11 +19,13 @@ fn store(fleet: &Fleet, bucket: &S3Access, who: &S3Access) -> String {
     text(&fleet.api.post("/api/v1/stores", &body)["id"])
 }
 
-/// What a hub answers that is to have the store's snapshots locked.
+/// What a hub answers that is to have the store's snapshots locked. On a busy machine a test takes longer than a request.
 fn lock(fleet: &Fleet, store: &str, body: &Value) -> (u16, Value) {
     let path = format!("/api/v1/stores/{store}/object-lock?tenant_id={}", fleet.tenant);
-    let answer = fleet.api.send(Method::PUT, &path, Some(body)).expect("an answer");
-    (answer.status, answer.body)
+    eventually(SOON, "the store is tested", || {
+        let answer = fleet.api.send(Method::PUT, &path, Some(body))?;
+        (answer.body["code"] != "test_running").then_some((answer.status, answer.body))
+    })
 }
 
 /// The ends of the locks of all objects below the prefix, as another client sees them.
