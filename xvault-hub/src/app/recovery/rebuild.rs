@@ -132,7 +132,13 @@ impl Adding<'_> {
                 "it is on record as lying elsewhere, and only what lies in a bucket can be a second place";
             return Ok(Err(reason.to_owned()));
         };
-        let copy = snapshot_copies::Place { store_id: &store.id, bucket, object_key, etag: None };
+        let copy = snapshot_copies::Place {
+            store_id: &store.id,
+            bucket,
+            object_key,
+            etag: None,
+            locked_until: None,
+        };
         snapshot_copies::insert(self.conn, &manifest.key(), copy, &manifest.job_id, manifest.finished_at)
             .await?;
         self.done.copies += 1;
