@@ -63,6 +63,12 @@ pub(crate) async fn list(conn: &mut AnyConnection, page: &Page) -> Result<Vec<Te
     rows.iter().map(from_row).collect()
 }
 
+/// The one that has been there for longest, of those that are not disabled.
+pub(crate) async fn oldest_active(conn: &mut AnyConnection) -> Result<Option<TenantId>> {
+    let row = sqlx::query("SELECT id FROM tenants WHERE status = 'active' ORDER BY id LIMIT 1");
+    row.fetch_optional(conn).await?.map(|row| parsed(&row, "id")).transpose()
+}
+
 /// Writes name and status.
 pub(crate) async fn update(conn: &mut AnyConnection, tenant: &Tenant) -> Result<()> {
     let result = sqlx::query("UPDATE tenants SET name = $2, status = $3, updated_at = $4 WHERE id = $1")

@@ -402,8 +402,6 @@ async fn test(
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 struct LockQuery {
-    /// For which tenant the test is made: its objects lie below that one's prefix. Operators must say; others may leave it out.
-    tenant_id: Option<TenantId>,
     /// How long to wait for the test.
     #[param(minimum = 0, maximum = 30, default = 30)]
     wait_seconds: Option<u64>,
@@ -414,7 +412,7 @@ struct LockQuery {
 /// From now on every object of a snapshot that is written into the store is locked (S3 Object Lock) for the span, and nothing
 /// deletes the snapshot before. A worker tests the store first: unless it is seen to refuse to delete a version that is locked, to
 /// shorten its lock and to lose it when it is written over, nothing is saved, and the answer tells what was seen. Takes some 10 to
-/// 20 seconds. Asked again, it sets another mode or span; what is locked keeps its lock. For admins; only operators change
+/// 20 seconds; the objects of the test of a platform's store lie below the prefix of one of its tenants. Asked again, it sets another mode or span; what is locked keeps its lock. For admins; only operators change
 /// the platform's.
 #[utoipa::path(
     put, path = "/stores/{id}/object-lock", tag = "stores",
@@ -423,7 +421,7 @@ struct LockQuery {
     responses(
         (status = 200, body = Store),
         (status = 409, body = ErrorBody, description = "The store was not seen to keep what is locked (`lock_not_proven`): \
-            `details.observations` has what was seen. Or it could not be tested (`not_tested`, `no_worker`, `tenant_disabled`), the \
+            `details.observations` has what was seen. Or it could not be tested (`not_tested`, `no_worker`, `no_tenant`, `tenant_disabled`), the \
             test takes longer (`test_running`), or the store was changed meanwhile (`store_changed`)."),
     ),
 )]
@@ -437,9 +435,8 @@ async fn lock(
     who.require(Role::Admin)?;
     let until = wait_until(query.wait_seconds.or(Some(LOCK_WAIT_SECS)))?;
     let scope = who.scope(None)?;
-    stores::may_lock(&hub, &who, &scope, &id).await?;
+    let tenant = stores::may_lock(&hub, &who, &scope, &id).await?;
     stores::check_span(&body)?;
-    let tenant = who.tenant(query.tenant_id)?;
     let job = jobs::test_store(&hub, &who, &tenant, &id).await?;
     let tested_from = job.created_at;
     let report = tested(wait(&hub, job, until).await?.into())?;

@@ -3,14 +3,14 @@
 use jiff::Timestamp;
 use serde_json::json;
 use xvault_core::protocol::{Ability, Found, Observation, StoreReport};
-use xvault_core::{LockMode, StoreId};
+use xvault_core::{LockMode, StoreId, TenantId};
 
 use super::{deed, may_change};
 use crate::api::error::{Error, Result};
 use crate::api::principal::Principal;
 use crate::app::audit::record;
 use crate::db::stores::{Store, StoreLock};
-use crate::db::{Scope, stores};
+use crate::db::{Scope, stores, tenants};
 use crate::{DbError, Hub};
 
 /// Has a store lock what is written into it from now on, for a test that began at `tested_from` and saw that the lock holds. 409
@@ -64,9 +64,18 @@ async fn save(
     Ok(store)
 }
 
-/// 404 and 403 before anything is tested.
-pub(crate) async fn may_lock(hub: &Hub, who: &Principal, scope: &Scope, id: &StoreId) -> Result<()> {
-    may_change(who, &super::get(hub, scope, id).await?)
+/// For which tenant the store is to be tested: its own, or the oldest of the platform's. 404 and 403 before anything is tested; 409
+/// `no_tenant` while the platform has none.
+pub(crate) async fn may_lock(hub: &Hub, who: &Principal, scope: &Scope, id: &StoreId) -> Result<TenantId> {
+    let store = super::get(hub, scope, id).await?;
+    may_change(who, &store)?;
+    let tenant = match store.tenant_id {
+        Some(tenant) => Some(tenant),
+        None => tenants::oldest_active(&mut *hub.db().conn().await?).await?,
+    };
+    tenant.ok_or_else(|| {
+        Error::conflict("no_tenant", "a store is tested below the prefix of a tenant, and there is none yet")
+    })
 }
 
 /// A span that can be.
