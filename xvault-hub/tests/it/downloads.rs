@@ -131,6 +131,8 @@ async fn a_link_ends_when_the_tenants_setting_says(stage: Stage) {
     stage.open(&token(&link)).await.expect(200);
     stage.world.clock.advance(Duration::from_secs(1));
     stage.open(&token(&link)).await.refused(410, "link_expired");
+    let look = json!({ "token": token(&link), "peek": true });
+    stage.worker.caller.post("/internal/downloads/open", look).await.refused(410, "link_expired");
 }
 
 async fn a_link_that_is_good_for_one_use_is_used_once_and_looking_is_no_use(stage: Stage) {
