@@ -16,7 +16,7 @@ fn ftp_files_only() {
     trees::small_files(&tree, 150, 3000);
     trees::random_file(&tree.join("caf\u{e9} (large)"), 3 << 20, 5);
     fs::create_dir(tree.join("empty")).unwrap();
-    symlink("no such file", tree.join("link")).unwrap();
+    symlink("empty", tree.join("link")).unwrap();
     ftpd.give(&tree);
 
     let credential = shop.credential(&ftpd.password);
