@@ -9,7 +9,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use xvault_archive::{ArchiveReader, ArchiveWriter, Error, Exported, REPORT_NAME, Watch, export};
-use xvault_core::{Entry, EntryKind, ExportFormat, Identity, Mtime};
+use xvault_core::{Entry, EntryKind, ExportFormat, Identity, Metadata, Mtime};
 use zip::ZipArchive;
 
 use crate::support::{
@@ -310,36 +310,30 @@ fn an_index_that_changes_while_a_zip_is_made_makes_none() {
     let identity = Identity::generate();
     // Too many for a buffer, so that each reading reads.
     let names: Vec<String> =
-        (0..4000_u64).map(|n| blake3::hash(&n.to_le_bytes()).to_hex().to_string()).collect();
+        (0..3000_u64).map(|n| blake3::hash(&n.to_le_bytes()).to_hex().to_string()).collect();
     let names = &names;
-    let items = |mode| {
+    let items = |secs| {
         names.iter().map(move |name| {
             let (entry, body) = symlink(name, "x");
-            (Entry { metadata: metadata(mode), ..entry }, body)
+            let mtime = Mtime { secs, nanos: 0 };
+            (Entry { metadata: Metadata { mtime, ..entry.metadata }, ..entry }, body)
         })
     };
-    let written = |mode| write_with(&items(mode).collect::<Vec<_>>(), small(&identity), identity.clone());
-    let (first, second) = (written(0o777), written(0o700));
+    // Of one snapshot, as far as their beginnings tell.
+    let options = small(&identity);
+    let written = |secs| write_with(&items(secs).collect::<Vec<_>>(), options.clone(), identity.clone());
+    let archives = [written(1_600_000_000), written(1_700_000_000)];
+    let whole = archives.each_ref().map(|archive| exported(archive, ExportFormat::Zip, &[]).0);
     let mut refused = 0;
-    for at in 1..12 {
-        if refused > 0 {
-            break;
-        }
-        let indexes = [&first, &second].map(|archive| Cursor::new(archive.index.clone()));
+    for at in 1..8 {
+        let indexes = archives.each_ref().map(|archive| Cursor::new(archive.index.clone()));
         let index = Replaced { indexes, readings: 0, at };
-        let identities = std::slice::from_ref(&identity);
-        let Ok(mut reader) = ArchiveReader::open(Cursor::new(first.artifact.clone()), index, identities)
-        else {
-            continue;
-        };
+        let (artifact, identities) =
+            (Cursor::new(archives[0].artifact.clone()), std::slice::from_ref(&identity));
+        let Ok(mut reader) = ArchiveReader::open(artifact, index, identities) else { continue };
         let mut out = Vec::new();
         match export(&mut reader, ExportFormat::Zip, &[], &mut out, &Watch::default()) {
-            Ok(_) => {
-                let mut zip = ZipArchive::new(Cursor::new(&out)).unwrap();
-                let modes: Vec<_> =
-                    (0..zip.len()).map(|n| zip.by_index(n).unwrap().unix_mode().unwrap() & 0o777).collect();
-                assert!(modes.iter().all(|mode| *mode == modes[0]), "{at}: of two indexes");
-            }
+            Ok(_) => assert!(whole.contains(&out), "{at}: it is of two indexes"),
             Err(error) => {
                 assert_not_whole(ExportFormat::Zip, &out);
                 refused += usize::from(error.to_string().contains("changed while it was read"));
