@@ -8,11 +8,13 @@ use tempfile::TempDir;
 use xvault_core::protocol::{Assignment, Claim, ClaimAnswer, Complete, Outcome, Register, Task, TaskResult};
 use xvault_core::snapshot::Locator;
 use xvault_core::{
-    Identity, JobId, ReadBack, SnapshotKey, SourceId, SourceSettings, TenantId, UserId, WorkerId,
+    Identity, JobId, ReadBack, S3Credential, SnapshotKey, SourceId, SourceSettings, StoreId, TenantId,
+    UserId, WorkerId,
 };
 use xvault_testkit::{Postgres, samples};
 
 use super::jobs::{NewJob, claim, complete, enqueue};
+use super::stores::{self, Key, NewStore};
 use crate::api::principal::{Actor, Principal, Role};
 use crate::db::sources::{Source, SourceStatus};
 use crate::db::{Page, Scope, snapshots, sources, workers};
@@ -104,6 +106,22 @@ impl Bench {
         };
         sources::insert(&mut self.hub.db().conn().await.unwrap(), &source).await.unwrap();
         source.id
+    }
+
+    /// A bucket of the platform, of this name.
+    pub(crate) async fn store(&self, bucket: &str) -> StoreId {
+        let settings = json!({ "bucket": bucket, "prefix": "x", "endpoint": "https://s3.example" });
+        let credential = json!({ "access_key_id": "AK", "secret_access_key": "s" });
+        let new = NewStore {
+            tenant_id: None,
+            name: bucket.to_owned(),
+            settings: serde_json::from_value(settings).unwrap(),
+            key: Key::Own(S3Credential::from_json(credential.to_string().as_bytes()).unwrap()),
+            scoping: None,
+            is_default: false,
+            replica_id: None,
+        };
+        stores::create(&self.hub, &self.who, new).await.unwrap().id
     }
 
     pub(crate) async fn backup(&self) -> JobId {

@@ -87,3 +87,65 @@ pub(crate) async fn forget(
     .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::app::bench::{Bench, on_both_engines};
+    use crate::db::{Scope, jobs};
+
+    struct Attempts<'a> {
+        bench: &'a Bench,
+        job: jobs::JobRow,
+    }
+
+    impl Attempts<'_> {
+        /// One that a job's worker began.
+        async fn begin(&self, id: &SnapshotId, store: &StoreId) {
+            let key = SnapshotKey {
+                tenant_id: self.bench.tenant.clone(),
+                source_id: self.job.source_id.clone().unwrap(),
+                snapshot_id: id.clone(),
+            };
+            let (hub, job) = (&self.bench.hub, &self.job.id);
+            insert(&mut hub.db().conn().await.unwrap(), &key, job, store, hub.clock().now()).await.unwrap();
+        }
+
+        async fn over(&self, store: &StoreId, tenant: &TenantId) -> Vec<SnapshotId> {
+            let (hub, now) = (&self.bench.hub, self.bench.hub.clock().now());
+            let found = over(&mut hub.db().conn().await.unwrap(), (store, tenant), now, 10).await.unwrap();
+            found.into_iter().map(|key| key.snapshot_id).collect()
+        }
+    }
+
+    async fn row(bench: &Bench, id: &JobId) -> jobs::JobRow {
+        jobs::get(&mut bench.hub.db().conn().await.unwrap(), &Scope::All, id).await.unwrap()
+    }
+
+    async fn what_nothing_makes_any_more_and_nothing_knows_is_over(bench: Bench) {
+        let (worker, clock) = (bench.worker("w").await, bench.hub.clock().clone());
+        let (store, other) = (bench.store("one").await, bench.store("other").await);
+        let done = bench.backup().await;
+        bench.back_up(&worker, &done, 0).await;
+        let recorded = row(&bench, &done).await.snapshot_id.unwrap();
+        let running = bench.backup().await;
+        bench.claim(&worker, Some(running.clone())).await.unwrap();
+        let attempts = Attempts { bench: &bench, job: row(&bench, &running).await };
+        let alive = attempts.job.snapshot_id.clone().unwrap();
+        let [before, elsewhere] = ["before", "elsewhere"].map(|id| id.parse::<SnapshotId>().unwrap());
+        for id in [&recorded, &alive, &before] {
+            attempts.begin(id, &store).await;
+        }
+        attempts.begin(&elsewhere, &other).await;
+        assert_eq!(attempts.over(&store, &bench.tenant).await, [], "they have just begun");
+        clock.advance(Duration::from_secs(1));
+        // The running job has made another attempt before, of which its worker knows nothing.
+        assert_eq!(attempts.over(&store, &bench.tenant).await, [before]);
+        assert_eq!(attempts.over(&other, &bench.tenant).await, [elsewhere]);
+        assert_eq!(attempts.over(&store, &"stranger".parse().unwrap()).await, []);
+    }
+
+    on_both_engines!(what_nothing_makes_any_more_and_nothing_knows_is_over);
+}

@@ -87,17 +87,56 @@ async fn scoped_credential_generation(world: World) {
         }
     }
     let object = format!("{own}/backup.tar.zst.enc");
+    let listing = format!("?list-type=2&prefix={}", own.replace('/', "%2F"));
     assert_eq!(writer.in_bucket("PUT", &object, b"hello").status, 200);
-    for (method, path) in
-        [("GET", object.as_str()), ("DELETE", &object), ("GET", ""), ("GET", "?list-type=2")]
-    {
+    for (method, path) in [
+        ("GET", object.as_str()),
+        ("DELETE", &object),
+        ("GET", ""),
+        ("GET", "?list-type=2"),
+        ("GET", &listing),
+    ] {
         assert_eq!(writer.in_bucket(method, path, b"").status, 403, "a backup may only put: {method} {path}");
     }
     let begun = writer.in_bucket("POST", &format!("{own}/big?uploads="), b"");
     assert_eq!(begun.status, 200, "uploads in parts are puts: {}", String::from_utf8_lossy(&begun.body));
     assert_eq!(reader.in_bucket("GET", &object, b"").body, b"hello");
     assert_eq!(reader.in_bucket("PUT", &object, b"x").status, 403);
-    deletion_reaches_its_snapshot(&world, &acme, &worker, (&bucket, &job, &key)).await;
+    let mut manifest = samples::manifest(&key);
+    (manifest.job_id, manifest.worker_id) = (job.job_id.clone(), worker.id.parse().unwrap());
+    manifest.encryption_recipient = acme.public_key.parse().unwrap();
+    let locator = json!({ "storage_backend": "s3", "bucket": bucket.bucket, "object_key": own });
+    worker.complete(&job, json!({ "type": "backup", "manifest": manifest, "locator": locator })).await;
+    restores_only_read(&acme, &worker, (&bucket, &key)).await;
+    deletion_reaches_its_snapshot(&world, &acme, &worker, (&bucket, &key)).await;
+}
+
+/// What gives a snapshot back reads that one, and changes nothing.
+async fn restores_only_read(acme: &Tenant, worker: &FakeWorker, (bucket, key): (&S3Access, &SnapshotKey)) {
+    let path = format!("/api/v1/snapshots/{}/restore", key.snapshot_id);
+    let body = json!({ "target": { "type": "download" } });
+    let id = text(&acme.member.post(&path, body).await.expect(201)["id"]);
+    let claimed = worker.claim(&id).await;
+    let Task::Restore(task) = &claimed.task else { panic!("{claimed:?}") };
+    let StoreAccess::S3 { credential, .. } = &task.store else { panic!("{task:?}") };
+    let reader = with(bucket, worker, credential);
+    let object = format!("platform/{}/backup.tar.zst.enc", key.prefix());
+    assert_eq!(reader.in_bucket("GET", &object, b"").body, b"hello");
+    for (method, path) in [
+        ("PUT", object.as_str()),
+        ("DELETE", &object),
+        ("POST", &format!("{object}?uploads=")),
+        ("GET", "platform/tenants/x/y"),
+        ("GET", "elsewhere"),
+        ("GET", "?list-type=2&prefix=platform%2Ftenants%2F"),
+    ] {
+        assert_eq!(
+            reader.in_bucket(method, path, b"x").status,
+            403,
+            "a restore may only read: {method} {path}"
+        );
+    }
+    worker.fail(&claimed, "path_missing", "there is none").await;
 }
 
 /// What deletes a snapshot lists and deletes that one, and can't read it.
@@ -105,13 +144,9 @@ async fn deletion_reaches_its_snapshot(
     world: &World,
     acme: &Tenant,
     worker: &FakeWorker,
-    (bucket, job, key): (&S3Access, &Assignment, &SnapshotKey),
+    (bucket, key): (&S3Access, &SnapshotKey),
 ) {
     let object_key = format!("platform/{}", key.prefix());
-    let mut manifest = samples::manifest(key);
-    (manifest.job_id, manifest.worker_id) = (job.job_id.clone(), worker.id.parse().unwrap());
-    let locator = json!({ "storage_backend": "s3", "bucket": bucket.bucket, "object_key": object_key });
-    worker.complete(job, json!({ "type": "backup", "manifest": manifest, "locator": locator })).await;
     let path = format!("/api/v1/snapshots/{}", key.snapshot_id);
     let deletion = text(&acme.admin.delete(&path).await.expect(202)["id"]);
     let claimed = worker.claim(&deletion).await;
@@ -124,6 +159,7 @@ async fn deletion_reaches_its_snapshot(
     assert_eq!(deleter.keys(&format!("{object_key}/")), std::slice::from_ref(&object));
     assert_eq!(deleter.in_bucket("GET", "?list-type=2&prefix=platform%2Ftenants%2F", b"").status, 403);
     assert_eq!(deleter.in_bucket("DELETE", "elsewhere", b"").status, 403);
+    assert_eq!(deleter.in_bucket("PUT", &object, b"x").status, 403);
     assert_eq!(deleter.in_bucket("DELETE", &object, b"").status, 204);
     let events = world.operator.get("/api/v1/audit-events").await.expect(200);
     let purposes: Vec<_> = events["audit_events"]
@@ -133,7 +169,7 @@ async fn deletion_reaches_its_snapshot(
         .filter(|event| event["target_type"] == "store" && event["action"] == "credential.release")
         .map(|event| (event["details"]["purpose"].clone(), event["details"]["scoped"].clone()))
         .collect();
-    assert_eq!(purposes, [(json!("delete"), json!(true)), (json!("write"), json!(true))]);
+    assert_eq!(purposes, ["delete", "read", "write"].map(|purpose| (json!(purpose), json!(true))));
 }
 
 async fn a_service_that_gives_nothing_fails_the_job_with_its_words(world: World) {

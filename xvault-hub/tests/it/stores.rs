@@ -134,6 +134,14 @@ async fn what_a_store_can_not_be_is_said_with_the_field(world: World) {
         let answer = acme.owner.post("/api/v1/stores", body).await.refused(422, "invalid_field");
         assert_eq!(answer["details"]["field"], json!("credential_id"), "{answer}");
     }
+    let own = bucket(&acme.admin).await;
+    for endpoint in ["http://127.0.0.1:9000", "http://[::ffff:169.254.169.254]", "http://nas.local"] {
+        let mut config = new_store("x")["config"].clone();
+        config["endpoint"] = json!(endpoint);
+        let moved = patch(&acme.owner, &own, json!({ "config": config })).await;
+        let answer = moved.refused(422, "invalid_field");
+        assert_eq!(answer["details"]["field"], json!("config.endpoint"), "{endpoint}: {answer}");
+    }
     let mut private = new_store("nas");
     private["config"]["endpoint"] = json!("http://10.0.0.5:9000");
     private["scoping"] = sts;

@@ -7,14 +7,13 @@ use xvault_core::error::Disposition;
 use xvault_core::job::JobError;
 use xvault_core::protocol::{Assignment, Complete, Outcome, StoreAccess, Task, TaskResult};
 use xvault_core::snapshot::Locator;
-use xvault_core::{ExportFormat, JobId, JobKind, JobStatus, S3Credential, SnapshotId, StoreId, WorkerId};
+use xvault_core::{ExportFormat, JobId, JobKind, JobStatus, SnapshotId, StoreId, WorkerId};
 
 use super::{AGAIN, make_missing, reachable};
 use crate::app::bench::{Bench, on_both_engines};
 use crate::app::jobs::{
     Reading, RestoreOrder, RestoreWish, complete, delete_snapshot, expire_due, reading, reroute, restore,
 };
-use crate::app::stores::{self, Key, NewStore};
 use crate::db::jobs::JobRow;
 use crate::db::snapshot_copies::{self, Copy, CopyStatus};
 use crate::db::{Scope, jobs, snapshots, workers};
@@ -25,18 +24,7 @@ async fn worker(bench: &Bench, name: &str) -> WorkerId {
 }
 
 async fn store(bench: &Bench, bucket: &str) -> StoreId {
-    let settings = json!({ "bucket": bucket, "prefix": "x", "endpoint": "https://s3.example" });
-    let credential = json!({ "access_key_id": "AK", "secret_access_key": "s" });
-    let new = NewStore {
-        tenant_id: None,
-        name: bucket.to_owned(),
-        settings: serde_json::from_value(settings).unwrap(),
-        key: Key::Own(S3Credential::from_json(credential.to_string().as_bytes()).unwrap()),
-        scoping: None,
-        is_default: false,
-        replica_id: None,
-    };
-    stores::create(&bench.hub, &bench.who, new).await.unwrap().id
+    bench.store(bucket).await
 }
 
 /// A snapshot on the worker's disk, whose source names `store` as its second one.
@@ -114,9 +102,16 @@ async fn a_snapshot_gets_one_copy_from_the_worker_that_has_it(bench: Bench) {
         (&id, &StoreAccess::LocalFs, "second")
     );
     // A worker is not trusted with the place.
-    let elsewhere = Outcome::Completed { result: copied(&assigned, "third") };
-    let refused = ended(&bench, &worker, &assigned, elsewhere).await.unwrap();
-    assert_eq!(refused, "field `outcome.result.locator.bucket`: it is not that of the assignment");
+    let object_key = "x/elsewhere".to_owned();
+    let below = Locator::S3 { bucket: "second".to_owned(), object_key, etag: None };
+    for (field, result) in [
+        ("bucket", copied(&assigned, "third")),
+        ("object_key", TaskResult::Replicate { locator: below, bytes: 7 }),
+    ] {
+        let told = ended(&bench, &worker, &assigned, Outcome::Completed { result }).await.unwrap();
+        let field = format!("field `outcome.result.locator.{field}`");
+        assert_eq!(told, format!("{field}: it is not that of the assignment"));
+    }
     assert_eq!(copies(&bench, &id).await, []);
     bench.complete_with(&worker, &assigned, copied(&assigned, "second")).await;
     let found = copies(&bench, &id).await;
