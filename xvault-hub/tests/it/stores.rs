@@ -96,6 +96,33 @@ async fn tenants_see_the_names_of_the_platforms_stores_and_all_of_their_own(worl
     assert!(events.contains("store.create") && !events.contains("hunter2"), "{events}");
 }
 
+/// Nobody sees, changes or uses it, and no job gets its credential, however it came to name it.
+async fn a_tenants_own_bucket_is_nobody_elses(world: World) {
+    let worker = FakeWorker::join(&world, "w1", &["ssh", "s3"]).await;
+    let (acme, umbrella) = (world.tenant("acme").await, world.tenant("umbrella").await);
+    let store = bucket(&acme.admin).await;
+    let path = format!("/api/v1/stores/{store}");
+    umbrella.owner.get(&path).await.refused(404, "not_found");
+    patch(&umbrella.owner, &store, json!({ "name": "mine" })).await.refused(404, "not_found");
+    umbrella.owner.delete(&path).await.refused(404, "not_found");
+    umbrella.owner.post(&format!("{path}/test"), json!({})).await.refused(404, "not_found");
+    umbrella.admin.post("/api/v1/sources", source_body(&store)).await.refused(404, "not_found");
+    let (_, source) = ssh_source(&umbrella.admin).await;
+    let named = json!({ "store_id": store });
+    umbrella.admin.put(&format!("/api/v1/sources/{source}"), named).await.refused(404, "not_found");
+    let queued = enqueue(&umbrella.member, &source).await;
+    sqlx::query("UPDATE sources SET store_id = $1 WHERE id = $2")
+        .bind(&store)
+        .bind(&source)
+        .execute(&world.database.sql().await)
+        .await
+        .unwrap();
+    let nothing = worker.caller.post("/internal/jobs/claim", json!({ "job_id": queued })).await.expect(200);
+    assert_eq!(nothing["outcome"], json!("nothing"), "{nothing}");
+    let failed = umbrella.member.get(&format!("/api/v1/jobs/{queued}")).await.expect(200);
+    assert_eq!((&failed["status"], &failed["error_code"]), (&json!("failed"), &json!("store_gone")));
+}
+
 fn source_body(store: &str) -> Value {
     let config = json!({ "host": "h", "username": "u", "paths": ["/srv"] });
     json!({ "type": "ssh", "name": "x", "store_id": store, "config": config })
@@ -406,6 +433,7 @@ async fn what_lost_attempts_left_is_swept(world: World) {
 }
 
 on_both_engines!(
+    a_tenants_own_bucket_is_nobody_elses,
     a_test_is_one_job_for_all_who_ask_and_its_answer_is_kept,
     what_lost_attempts_left_is_swept,
     tenants_see_the_names_of_the_platforms_stores_and_all_of_their_own,
