@@ -150,6 +150,24 @@ async fn a_sweep_takes_what_the_dead_left_and_leaves_what_lives() {
     assert_eq!((access.keys("other/"), access.uploads()), (vec![other.to_owned()], vec![]));
 }
 
+#[tokio::test]
+async fn an_upload_that_grows_lives_and_keeps_what_is_old_beside_it() {
+    let access = SeaweedFs::shared().new_bucket();
+    let key = |name: &str| format!("some/place/{SNAPSHOT}/{name}");
+    assert_eq!(access.in_bucket("PUT", &key("index.zst.enc"), b"x").status, 200);
+    let begun = access.in_bucket("POST", &format!("{}?uploads=", key(ARTIFACT_NAME)), b"");
+    let answer = String::from_utf8(begun.body).unwrap();
+    let (_, id) = answer.split_once("<UploadId>").unwrap();
+    let (id, _) = id.split_once('<').unwrap();
+    // Servers tell whole seconds.
+    tokio::time::sleep(Duration::from_millis(3100)).await;
+    let part = format!("{}?partNumber=1&uploadId={id}", key(ARTIFACT_NAME));
+    assert_eq!(access.in_bucket("PUT", &part, b"x").status, 200);
+    let swept = store(&access).sweep(Duration::from_secs(2)).await.unwrap();
+    assert_eq!(swept, Swept { removed: 0, in_use: 1, failed: 0 });
+    assert_eq!(access.keys("some/place/"), [key("index.zst.enc")]);
+}
+
 /// What a worker gets for a backup: it can't even see what it wrote.
 fn put_only(access: &S3Access) -> Value {
     let below = format!("arn:aws:s3:::{}/some/place/tenants/t/*", access.bucket);

@@ -1,6 +1,8 @@
 //! A bucket that is down, slow, refusing or losing things while an object is written to it: what was written is whole or is not
 //! there, and nothing is left of it.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -252,4 +254,26 @@ async fn what_is_lost_or_cut_behind_our_back_is_seen() {
     let lost = staging.read(ARTIFACT_NAME, 0..9).await.unwrap_err();
     assert!(matches!(&lost, Error::NotFound(what) if what.contains(ARTIFACT_NAME)), "{lost:?}");
     staging.abandon().await.unwrap();
+}
+
+/// A redirection could lead the answer out of a network that only this machine reaches.
+#[tokio::test]
+async fn nobody_is_sent_on_to_another_server() {
+    let [asked, elsewhere] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    elsewhere.set_nonblocking(true).unwrap();
+    let (port, place) = (asked.local_addr().unwrap().port(), elsewhere.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in asked.incoming().flatten() {
+            let mut request = [0; 4096];
+            let _ = stream.read(&mut request).unwrap();
+            let head = "HTTP/1.1 307 Temporary Redirect\r\nconnection: close\r\ncontent-length: 0";
+            write!(stream, "{head}\r\nlocation: http://{place}/\r\n\r\n").unwrap();
+        }
+    });
+    let store = store(&through(port, &SeaweedFs::shared().new_bucket()));
+    for asked in [store.size("x").await.map(drop), store.read("x", 0..1).await.map(drop)] {
+        let error = asked.unwrap_err();
+        assert_eq!(error.disposition(), Disposition::Permanent, "{error:?}");
+    }
+    assert_eq!(elsewhere.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }

@@ -20,6 +20,8 @@ async fn a_second_store_lies_elsewhere_and_belongs_to_nobody_else(world: World) 
     first["replica_id"] = json!(second);
     let first = acme.admin.post("/api/v1/stores", first).await.expect(201);
     assert_eq!(first["replica_id"], json!(second));
+    let refused = acme.admin.delete(&format!("/api/v1/stores/{second}")).await.refused(409, "in_use");
+    assert_eq!(refused["details"]["replicas_of"], json!(1));
     let path = format!("/api/v1/stores/{}", text(&first["id"]));
     let set = async |id: &str| acme.admin.send(Method::PATCH, &path, Some(json!({ "replica_id": id }))).await;
     assert_eq!(set(&shared).await.expect(200)["replica_id"], json!(shared));

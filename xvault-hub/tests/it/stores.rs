@@ -107,6 +107,13 @@ async fn a_tenants_own_bucket_is_nobody_elses(world: World) {
     umbrella.owner.delete(&path).await.refused(404, "not_found");
     umbrella.owner.post(&format!("{path}/test"), json!({})).await.refused(404, "not_found");
     umbrella.admin.post("/api/v1/sources", source_body(&store)).await.refused(404, "not_found");
+    let plaintext = "eyJhY2Nlc3Nfa2V5X2lkIjoiQUsiLCJzZWNyZXRfYWNjZXNzX2tleSI6Imh1bnRlcjIifQ==";
+    let kept = json!({ "kind": "storage", "name": "keys", "plaintext": plaintext });
+    let kept = text(&acme.admin.post("/api/v1/credentials", kept).await.expect(201)["id"]);
+    let mut with_theirs = new_store("x");
+    with_theirs.as_object_mut().unwrap().remove("credential");
+    with_theirs["credential_id"] = json!(kept);
+    umbrella.owner.post("/api/v1/stores", with_theirs).await.refused(404, "not_found");
     let (_, source) = ssh_source(&umbrella.admin).await;
     let named = json!({ "store_id": store });
     umbrella.admin.put(&format!("/api/v1/sources/{source}"), named).await.refused(404, "not_found");
@@ -187,6 +194,10 @@ async fn a_store_in_use_stays_where_it_is(world: World) {
     let refused = acme.owner.delete(&path).await.refused(409, "in_use");
     assert_eq!(refused["details"]["sources"], json!(1));
     let job = worker.claim(&enqueue(&acme.member, &source).await).await;
+    let moved = json!({ "store_id": null });
+    acme.admin.put(&format!("/api/v1/sources/{source}"), moved).await.expect(200);
+    let refused = acme.owner.delete(&path).await.refused(409, "in_use");
+    assert_eq!((&refused["details"]["sources"], &refused["details"]["jobs"]), (&json!(0), &json!(1)));
     report(&worker, &job, |_| {}).await.expect(200);
     let saved =
         acme.admin.put(&format!("/api/v1/sources/{source}"), json!({ "store_id": null })).await.expect(200);

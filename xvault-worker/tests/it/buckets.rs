@@ -136,6 +136,15 @@ async fn the_sweep_knows_what_may_go(bench: &Bench, bucket: &S3Access, withdrawn
     {
         assert_eq!(bucket.in_bucket("PUT", &format!("p/{}/{name}", key.prefix()), b"x").status, 200);
     }
+    // Uploads of attempts go, however young they are. Of what is no attempt, only the old.
+    let begun = format!("p/{}/index.zst.enc?uploads=", half.prefix());
+    assert_eq!(bucket.in_bucket("POST", &begun, b"").status, 200);
+    let alive = other("alive");
+    let strangers = SnapshotKey { tenant_id: "stranger".parse().unwrap(), ..other("half") };
+    for key in [&alive, &strangers] {
+        let object = format!("p/{}/backup.tar.zst.enc", key.prefix());
+        assert_eq!(bucket.in_bucket("PUT", &object, b"x").status, 200);
+    }
     let attempts =
         vec![withdrawn.clone(), reported.clone(), unreported.clone(), half.clone(), absent.clone()];
     let sweep = SweepStoreTask {
@@ -153,7 +162,12 @@ async fn the_sweep_knows_what_may_go(bench: &Bench, bucket: &S3Access, withdrawn
     assert_eq!(report.kept, std::slice::from_ref(&reported.snapshot_id));
     let removed = [withdrawn, &unreported, &half, &absent].map(|key| key.snapshot_id.clone());
     assert_eq!((report.removed.clone(), report.failed), (removed.to_vec(), 0), "{report:?}");
+    assert_eq!((report.remains, report.in_use), (0, 1), "its own part alone: {report:?}");
     assert_eq!(names(bucket, &reported), WHOLE);
+    for key in [&alive, &strangers] {
+        assert_eq!(names(bucket, key), ["backup.tar.zst.enc"]);
+    }
+    assert_eq!(bucket.uploads(), Vec::<String>::new());
     for key in [withdrawn, &unreported, &half] {
         assert_eq!(names(bucket, key), Vec::<String>::new(), "{key:?}");
     }

@@ -106,7 +106,7 @@ async fn a_snapshot_gets_one_copy_from_the_worker_that_has_it(bench: Bench) {
     let below = Locator::S3 { bucket: "second".to_owned(), object_key, etag: None };
     for (field, result) in [
         ("bucket", copied(&assigned, "third")),
-        ("object_key", TaskResult::Replicate { locator: below, bytes: 7 }),
+        ("object_key", TaskResult::Replicate { locator: below, bytes: 7, locked_until: None }),
     ] {
         let told = ended(&bench, &worker, &assigned, Outcome::Completed { result }).await.unwrap();
         let field = format!("field `outcome.result.locator.{field}`");
@@ -132,6 +132,26 @@ async fn what_could_not_be_copied_is_tried_anew_hours_later(bench: Bench) {
     bench.hub.clock().advance(Duration::from_secs(2));
     assert_eq!(make_missing(&bench.hub, None, 100).await.unwrap(), 1);
     assert_eq!(copyings(&bench).await.len(), 2);
+}
+
+async fn what_has_its_copy_or_can_have_none_is_left_alone(bench: Bench) {
+    let (worker, store, _) = with_copy(&bench).await;
+    bench.hub.clock().advance(AGAIN + Duration::from_secs(1));
+    let execute = async |sql: &'static str| {
+        let mut conn = bench.hub.db().conn().await.unwrap();
+        sqlx::query(sql).bind(store.as_str()).execute(&mut *conn).await.unwrap();
+    };
+    let made = async || {
+        make_missing(&bench.hub, None, 100).await.unwrap();
+        copyings(&bench).await.len()
+    };
+    assert_eq!(made().await, 1, "the copy is there, however long ago it was made");
+    execute("UPDATE stores SET status = 'disabled' WHERE id = $1").await;
+    let _ = snapshot(&bench, &worker, &store).await;
+    assert_eq!(made().await, 1, "a disabled store takes none");
+    execute("UPDATE snapshots SET store_id = $1").await;
+    execute("UPDATE stores SET status = 'active' WHERE id = $1").await;
+    assert_eq!(made().await, 1, "it lies there itself");
 }
 
 async fn a_deletion_takes_the_copies_and_shows_those_that_stay(bench: Bench) {
@@ -241,6 +261,7 @@ on_both_engines!(
     restores_of_a_worker_that_is_gone_are_done_from_the_copy,
     a_snapshot_gets_one_copy_from_the_worker_that_has_it,
     what_could_not_be_copied_is_tried_anew_hours_later,
+    what_has_its_copy_or_can_have_none_is_left_alone,
     a_deletion_takes_the_copies_and_shows_those_that_stay,
     a_copying_that_waits_holds_no_deletion_up,
     while_a_workers_disk_is_away_its_snapshots_are_read_from_their_copies,
