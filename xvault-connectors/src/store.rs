@@ -152,6 +152,10 @@ pub trait Staging: Debug + Send + Sync {
 /// Writes one object, front to back.
 #[async_trait]
 pub trait StoreWriter: Send {
+    /// Says about how many bytes will be written, before the first: so that the store can prepare for very many. More or
+    /// fewer may come.
+    fn expect(&mut self, bytes: u64);
+
     /// Appends.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use xvault_core::protocol::QueueName;
 
 use crate::app::observe::queues_of;
+use crate::app::stores::keys;
 use crate::app::{copies, jobs, overdue, retention, scheduler, verify, wake, workers};
 use crate::db::{self, downloads, job_logs, recipient_challenges, refresh_tokens};
 use crate::{Hub, queue::QueueError};
@@ -44,6 +45,8 @@ const COPY: Duration = Duration::from_secs(60);
 const TIDY: Duration = Duration::from_secs(3600);
 /// The same for looks into snapshots: a deletion waits for those that are not over.
 const TIDY_BROWSES: Duration = Duration::from_secs(60);
+/// The same for keys of jobs that are over.
+const TIDY_KEYS: Duration = Duration::from_secs(60);
 /// How long download links are remembered after their end.
 const ENDED_LINKS: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Lines that are removed in one statement: SQLite has one writer, and it must not be held up.
@@ -91,6 +94,7 @@ impl Hub {
             repeat("copier", &stop, || copy(self)),
             repeat("queue janitor", &stop, || tidy_queues(self)),
             repeat("browse janitor", &stop, || tidy_browses(self)),
+            repeat("key janitor", &stop, || tidy_keys(self)),
             retention_passes(&stop, || retain(self)),
         );
     }
@@ -243,6 +247,12 @@ async fn tidy_downloads(hub: &Hub) -> Result<Duration, Failure> {
 async fn tidy_browses(hub: &Hub) -> Result<Duration, Failure> {
     jobs::tidy_browses(hub, BATCH).await.map_err(|error| Failure(error.message().to_owned()))?;
     Ok(TIDY_BROWSES)
+}
+
+/// Has Garage delete the keys of jobs that are over.
+async fn tidy_keys(hub: &Hub) -> Result<Duration, Failure> {
+    let removed = keys::remove_useless(hub, BATCH).await.map_err(|error| Failure(error.to_string()))?;
+    Ok(if removed >= BATCH { Duration::ZERO } else { TIDY_KEYS })
 }
 
 /// Removes what finished messages leave in the queues.

@@ -28,6 +28,7 @@ pub(crate) mod sources;
 pub(crate) mod standing;
 pub(crate) mod status;
 pub(crate) mod store_attempts;
+pub(crate) mod store_keys;
 pub(crate) mod store_sweeps;
 pub(crate) mod stores;
 pub(crate) mod tenant_keys;

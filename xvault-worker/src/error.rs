@@ -32,6 +32,9 @@ pub enum Error {
     /// A directory that tenants may back up is missing.
     #[error("a directory of WORKER_ALLOW_LOCAL can't be found")]
     AllowLocal(#[source] io::Error),
+    /// Long parts of uploads could wait nowhere.
+    #[error("WORKER_SCRATCH_DIR {} is no directory", .0.display())]
+    ScratchDir(PathBuf),
     /// Nobody could reach the downloads.
     #[error("WORKER_DOWNLOAD_URL is not set: people can't reach {0}, so say what they do reach")]
     NoDownloadUrl(SocketAddr),

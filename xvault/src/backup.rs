@@ -240,7 +240,8 @@ async fn write(
     throw_away: Option<&Identity>,
 ) -> Result<(PullSummary, ArchiveStats), Error> {
     let control = &options.control;
-    let artifact = control.run(staging.writer(ARTIFACT_NAME)).await.map_err(Error::Store)?;
+    let mut artifact = control.run(staging.writer(ARTIFACT_NAME)).await.map_err(Error::Store)?;
+    artifact.expect(options.expected_bytes.unwrap_or(0));
     let (artifact, artifact_stored) = outlet(artifact, control);
     let index = control.run(staging.writer(INDEX_NAME)).await.map_err(Error::Store)?;
     let (index, index_stored) = outlet(index, control);

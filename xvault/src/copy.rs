@@ -132,6 +132,7 @@ async fn file(
     control: &Control,
 ) -> Result<(), Error> {
     let mut writer = control.run(staging.writer(name)).await.map_err(Error::SecondStore)?;
+    writer.expect(expected.size_bytes);
     match carry(from, key, &mut *writer, expected, control).await {
         Ok(()) => control.run(writer.close()).await.map_err(Error::SecondStore),
         Err(error) => {

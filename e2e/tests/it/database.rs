@@ -37,6 +37,11 @@ pub(crate) fn schedules_are_due(url: &str) {
     let _ = rows(url, "UPDATE schedules SET next_run_at = created_at");
 }
 
+/// Lets the time of every sweep of a store come.
+pub(crate) fn sweeps_are_due(url: &str) {
+    let _ = rows(url, "UPDATE store_sweeps SET next_at = 0");
+}
+
 fn rows(url: &str, statement: &'static str) -> Vec<AnyRow> {
     sqlx::any::install_default_drivers();
     block_on(async {

@@ -12,6 +12,7 @@
 //! - `proof`: a byte rots on a disk; it is found, told, and nothing relies on it;
 //! - `restores`: from a bucket without the worker that made the snapshot, and back to a server although a worker dies;
 //! - `links`: links that give nothing, and what whoever opens them is told;
+//! - `store_trouble`: a bucket that is down, refuses or loses things while a backup goes into it;
 //! - `disaster`: the hub's database is lost, with the commands that docs/disaster.md prints;
 //! - `copies`: second stores, and what they are for: hub and worker lost at once;
 //! - `second_place`: a copy looked into, downloaded and restored, by choice or because its snapshot's worker is gone;
@@ -53,6 +54,7 @@ mod seed_flow;
 mod seed_restore;
 mod seed_retention;
 mod site;
+mod store_trouble;
 mod tls;
 mod up;
 mod wait;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use xvault_testkit::{MtimeMatch, Postgres, SeaweedFs, TreeOptions, assert_same_tree, tools, trees};
+use xvault_testkit::{
+    Garage, MtimeMatch, Postgres, S3Access, SeaweedFs, TreeOptions, assert_same_tree, tools, trees,
+};
 
 use crate::fleet::{Fleet, Plan, SOON, text};
 use crate::wait::{eventually, until};
@@ -11,7 +13,7 @@ use crate::wait::{eventually, until};
 /// What a server says to whoever logs in, and pushes a few files of many: far less than of all.
 const LET_THROUGH: u64 = 16 << 10;
 
-/// Two workers, and a backup of a tree in a bucket of SeaweedFS.
+/// Two workers, and a backup of a tree in a bucket.
 struct Stage {
     fleet: Fleet,
     tree: PathBuf,
@@ -20,12 +22,17 @@ struct Stage {
 
 impl Stage {
     fn set() -> Self {
+        Self::with(&store(&SeaweedFs::shared().new_bucket()))
+    }
+
+    /// The backup lies in a store as it is described.
+    fn with(store: &Value) -> Self {
         let fleet = Fleet::start(&Plan { workers: 2, ..Plan::default() });
         let tree = fleet.site.small_tree("site");
         trees::small_files(&tree.join("many"), 200, 300);
         trees::random_file(&tree.join("z.bin"), 4 << 20, 11);
         let source = fleet.new_source("web", &fleet.site.tapped(&tree));
-        let store = text(&fleet.api.post("/api/v1/stores", &store())["id"]);
+        let store = text(&fleet.api.post("/api/v1/stores", store)["id"]);
         fleet.put(&format!("/api/v1/sources/{source}"), &json!({ "store_id": store }));
         let backup = fleet.completed(&fleet.backup(&source));
         Self { fleet, tree, backup }
@@ -50,8 +57,7 @@ impl Stage {
 }
 
 /// A store of the platform.
-fn store() -> Value {
-    let bucket = SeaweedFs::shared().new_bucket();
+fn store(bucket: &S3Access) -> Value {
     json!({
         "name": "shared",
         "kind": "s3",
@@ -67,9 +73,30 @@ fn works(command: &str, dir: &Path) {
     assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// The same in a Garage that gives each tenant a bucket and each job a key.
+fn store_on_garage() -> Value {
+    let garage = Garage::shared();
+    json!({
+        "name": "shared",
+        "kind": "s3",
+        "config": { "bucket": "shared", "endpoint": garage.endpoint(), "region": garage.access().region },
+        "admin_token": garage.admin_token(),
+        "scoping": { "kind": "garage", "admin_endpoint": garage.admin_endpoint() },
+    })
+}
+
 #[test]
 fn multi_worker_cross_disk_restores() {
-    let mut stage = Stage::set();
+    one_worker_dies_and_the_other_restores(Stage::set());
+}
+
+#[test]
+#[ignore = "needs Garage: scripts/test --full"]
+fn multi_worker_cross_disk_restores_on_garage() {
+    one_worker_dies_and_the_other_restores(Stage::with(&store_on_garage()));
+}
+
+fn one_worker_dies_and_the_other_restores(mut stage: Stage) {
     let dead = stage.fleet.worker_of(&stage.backup);
     stage.fleet.workers[dead].program.kill();
     let other = 1 - dead;
@@ -102,10 +129,20 @@ fn multi_worker_cross_disk_restores() {
 
 #[test]
 fn presigned_url_downloads() {
-    let stage = Stage::set();
+    a_link_into_the_bucket_opens(&SeaweedFs::shared().new_bucket());
+}
+
+#[test]
+#[ignore = "needs Garage: scripts/test --full"]
+fn presigned_url_downloads_on_garage() {
+    a_link_into_the_bucket_opens(&Garage::shared().new_bucket());
+}
+
+fn a_link_into_the_bucket_opens(bucket: &S3Access) {
+    let stage = Stage::with(&store(bucket));
     let path = format!("/api/v1/snapshots/{}/download?what=artifact", text(&stage.backup["snapshot_id"]));
     let link = stage.fleet.api.get(&path);
-    assert!(text(&link["url"]).starts_with(&SeaweedFs::shared().endpoint()), "{link}");
+    assert!(text(&link["url"]).starts_with(&format!("{}/{}/", bucket.endpoint, bucket.bucket)), "{link}");
     let dir = tempfile::tempdir().unwrap();
     let identity =
         stage.fleet.api.post(&format!("/api/v1/tenants/{}/identity", stage.fleet.tenant), &json!({}));

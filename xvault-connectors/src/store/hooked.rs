@@ -196,6 +196,10 @@ struct HookedWriter<H> {
 
 #[async_trait]
 impl<H: Hook + 'static> StoreWriter for HookedWriter<H> {
+    fn expect(&mut self, bytes: u64) {
+        self.inner.expect(bytes);
+    }
+
     async fn write(&mut self, chunk: Bytes) -> Result<(), Error> {
         self.hook.before(Call::Write, &self.name).await?;
         let len = chunk.len() as u64;

@@ -182,6 +182,8 @@ struct ObjectWriter {
 
 #[async_trait]
 impl StoreWriter for ObjectWriter {
+    fn expect(&mut self, _: u64) {}
+
     async fn write(&mut self, chunk: Bytes) -> Result<(), Error> {
         self.writer.write(chunk).await.map_err(|error| self.objects.failed("write", &self.key, error))
     }

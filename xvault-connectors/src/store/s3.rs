@@ -4,7 +4,8 @@
 //! listings go through opendal (`reader`); uploads in parts (`upload`, `multipart`) are requests of our own, whose digest is
 //! part of their signature: a server stores what we sent, or nothing.
 //!
-//! **Memory**: an object that is written holds three parts of 8 MiB at most, whatever its size.
+//! **Memory**: an object that is written holds three parts of 8 MiB at most, whatever its size. The parts of objects above 39
+//! GiB are longer, because there may be 10,000 of them: they wait on the disk, as the ciphertext that they are.
 
 mod answer;
 mod body;
@@ -16,6 +17,7 @@ mod multipart;
 mod parts;
 mod patience;
 mod reader;
+mod scratch;
 mod staging;
 mod sweep;
 mod tags;
@@ -26,6 +28,7 @@ mod written;
 
 use std::fmt;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,21 +47,29 @@ use self::patience::Patience;
 use self::reader::Reader;
 use self::staging::S3Staging;
 use self::tags::Tags;
+use self::upload::Room;
 use super::{Staging, Store, Swept};
 use crate::Error;
 
 pub(super) use answer::explained;
 
 /// How a server is treated.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct S3Options {
     retry_for: Duration,
     stall: Duration,
+    in_memory: u64,
+    scratch_dir: Option<PathBuf>,
 }
 
 impl Default for S3Options {
     fn default() -> Self {
-        Self { retry_for: Duration::from_secs(120), stall: Duration::from_secs(60) }
+        Self {
+            retry_for: Duration::from_secs(120),
+            stall: Duration::from_secs(60),
+            in_memory: parts::SHORT,
+            scratch_dir: None,
+        }
     }
 }
 
@@ -68,6 +79,25 @@ impl S3Options {
     #[must_use]
     pub fn retry_for(self, retry_for: Duration) -> Self {
         Self { retry_for, ..self }
+    }
+
+    /// The longest part of an object that waits in memory until the server has it, in bytes; three at a time do. 8 MiB, which
+    /// the parts of objects up to 39 GiB have.
+    #[must_use]
+    pub fn in_memory(self, in_memory: u64) -> Self {
+        Self { in_memory, ..self }
+    }
+
+    /// The directory that longer parts wait in, encrypted as they are sent, in files without names. It needs room for three:
+    /// 1.5 % of the object, and 15 GiB at most. By default what `TMPDIR` says, or else `/var/tmp`.
+    #[must_use]
+    pub fn scratch_dir(self, scratch_dir: impl Into<PathBuf>) -> Self {
+        Self { scratch_dir: Some(scratch_dir.into()), ..self }
+    }
+
+    fn room(self) -> Room {
+        let scratch_dir = self.scratch_dir.unwrap_or_else(scratch::default_dir).into();
+        Room { in_memory: self.in_memory, scratch_dir }
     }
 
     /// After how long a request in which nothing moves is given up: a minute.
@@ -95,6 +125,7 @@ pub struct S3Store {
     lock: Option<ObjectLock>,
     /// Whether what is deleted goes with all of its versions.
     all_versions: bool,
+    room: Room,
 }
 
 impl S3Store {
@@ -116,6 +147,7 @@ impl S3Store {
             http,
             lock: None,
             all_versions: false,
+            room: options.room(),
         })
     }
 

@@ -27,9 +27,9 @@ async fn a_bucket_is_a_store_like_any_other() {
 }
 
 #[tokio::test]
+#[ignore = "needs Garage: scripts/test --full"]
 async fn a_bucket_of_garage_is_one_too() {
-    let Some(garage) = Garage::start() else { return };
-    let access = garage.new_bucket();
+    let access = Garage::shared().new_bucket();
     conformance::store(&store(&access)).await.unwrap();
     assert!(access.keys("").is_empty() && access.uploads().is_empty());
     large_objects_come_back(&access).await;
@@ -72,6 +72,31 @@ async fn large_objects_come_back(access: &S3Access) {
 #[tokio::test]
 async fn what_does_not_fit_into_one_part_comes_back_also_to_another_client() {
     large_objects_come_back(&SeaweedFs::shared().new_bucket()).await;
+}
+
+/// A tag tells in how many parts an object was sent.
+async fn parts_of(access: &S3Access, expected: Option<u64>) -> String {
+    let scratch = tempfile::tempdir().unwrap();
+    let options = options().scratch_dir(scratch.path());
+    let store = S3Store::new(&settings(access), &credential(access), options).unwrap();
+    let staging = store.stage(SNAPSHOT).await.unwrap();
+    let mut writer = staging.writer(ARTIFACT_NAME).await.unwrap();
+    if let Some(bytes) = expected {
+        writer.expect(bytes);
+    }
+    writer.write(vec![7; 33 * MIB].into()).await.unwrap();
+    writer.close().await.unwrap();
+    staging.commit("manifest.json", Bytes::from_static(b"{}")).await.unwrap();
+    let Locator::S3 { etag: Some(etag), .. } = store.locator(&WorkerId::local(), SNAPSHOT) else { panic!() };
+    etag.rsplit_once('-').unwrap().1.to_owned()
+}
+
+#[tokio::test]
+async fn an_object_that_will_be_large_has_longer_parts_from_the_start() {
+    let seaweed = SeaweedFs::shared();
+    assert_eq!(parts_of(&seaweed.new_bucket(), None).await, "5");
+    // Of 16 MiB, which makes 148 GiB in 9,500 parts.
+    assert_eq!(parts_of(&seaweed.new_bucket(), Some(9_500 * 16 * MIB as u64)).await, "3");
 }
 
 #[tokio::test]

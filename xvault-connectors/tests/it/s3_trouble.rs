@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use xvault_core::error::chain;
 use xvault_core::snapshot::ARTIFACT_NAME;
 use xvault_core::{Dispose, Disposition};
 use xvault_testkit::trees::Xorshift;
-use xvault_testkit::{FaultProxy, S3Access, SeaweedFs};
+use xvault_testkit::{FaultProxy, S3Access, SeaweedFs, SmallFs};
 
 use crate::s3_support::{SNAPSHOT, credential, options, settings, stage, store, through};
 
@@ -68,6 +69,40 @@ async fn refusals_in_mid_upload_are_waited_out() {
         assert_eq!(proxy.answered(), 2, "{request}");
         assert_whole(&access, staging, &content()).await;
     }
+}
+
+/// The same bucket, whose parts wait in that directory.
+fn spilling(access: &S3Access, scratch: &Path) -> S3Store {
+    let options = options().in_memory(0).scratch_dir(scratch);
+    S3Store::new(&settings(access), &credential(access), options).unwrap()
+}
+
+#[tokio::test]
+async fn parts_that_wait_on_the_disk_are_sent_again_from_there() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (access, proxy, _) = proxied();
+    proxy.answer_instead("partNumber=2", 2, "503 Service Unavailable", SLOW_DOWN);
+    proxy.lose_answer_to("partNumber=3");
+    let store = spilling(&through(proxy.port, &access), scratch.path());
+    let staging =
+        stage(&store, ARTIFACT_NAME, [content().slice(..9 << 20), content().slice(9 << 20..)]).await;
+    assert_eq!((proxy.answered(), proxy.answers_lost()), (2, 1));
+    assert_whole(&access, staging.unwrap(), &content()).await;
+    assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_disk_without_room_for_a_part_is_named_and_nothing_is_left() {
+    let ((access, proxy, _), small) = (proxied(), SmallFs::mount(9 << 20));
+    // The first part is there while the second is written.
+    proxy.set_delay(Duration::from_millis(300));
+    let store = spilling(&through(proxy.port, &access), small.path());
+    let error = stage(&store, ARTIFACT_NAME, [content()]).await.unwrap_err();
+    assert_eq!(error.disposition(), Disposition::Transient);
+    let told = chain(&error);
+    assert!(told.contains(&format!("keep a part in {}", small.path().display())), "{told}");
+    assert!(told.contains("No space left") && told.contains("name another directory"), "{told}");
+    assert!(access.keys("").is_empty() && access.uploads().is_empty());
 }
 
 #[tokio::test]

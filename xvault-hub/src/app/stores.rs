@@ -1,10 +1,13 @@
 //! Stores: buckets that operators save for all tenants, and tenants for themselves.
 
+pub(crate) mod garage;
+pub(crate) mod keys;
 mod lock;
+pub(crate) mod service;
 
 use serde_json::{Value, json};
 use sqlx::AnyConnection;
-use xvault_core::secret::ExposeSecret;
+use xvault_core::secret::{ExposeSecret, SecretString};
 use xvault_core::{CredentialId, S3Credential, S3Settings, StoreId, TenantId};
 
 use super::audit::{Deed, record};
@@ -14,18 +17,20 @@ use crate::api::error::{Error, Result};
 use crate::api::principal::{Principal, Role};
 use crate::db::credentials::{CredentialKind, StoredSecret};
 use crate::db::status::Status;
-use crate::db::stores::{Scoping, Store, Uses};
+use crate::db::stores::{BUCKET_SUFFIX, Scoping, Store, Uses};
 use crate::db::{Page, Scope, credentials, stores, tenants};
 use crate::settings::PrivateStores;
 use crate::{DbError, Hub};
 
 pub(crate) use lock::{check_span, may_lock, set_lock, take_lock};
 
-/// What requests to a store are signed with.
+/// What a store is reached with.
 #[derive(Debug)]
 pub(crate) enum Key {
-    /// Kept with the store.
+    /// What requests are signed with; kept with the store.
     Own(S3Credential),
+    /// Of Garage's administration, which makes keys to sign with; kept with the store.
+    AdminToken(SecretString),
     /// A credential of the store's tenant, of kind `storage`.
     Credential(CredentialId),
 }
@@ -79,6 +84,7 @@ pub(crate) async fn create(hub: &Hub, who: &Principal, new: NewStore) -> Result<
         updated_at: now,
     };
     check(&store)?;
+    check_key(&store, &key)?;
     check_address(hub, who, &store.settings)?;
     let mut tx = hub.db().begin().await?;
     if let Some(tenant) = &store.tenant_id {
@@ -110,7 +116,43 @@ fn check(store: &Store) -> Result<()> {
         Some(Scoping::Sts { role_arn, endpoint, session_seconds }) => {
             check_sts(&store.settings, role_arn, endpoint.as_deref(), *session_seconds)
         }
+        Some(Scoping::Garage { admin_endpoint, key_seconds }) => {
+            check_garage(&store.settings, admin_endpoint, *key_seconds)
+        }
         None => Ok(()),
+    }
+}
+
+fn check_garage(settings: &S3Settings, admin_endpoint: &str, seconds: u32) -> Result<()> {
+    if settings.endpoint.is_none() {
+        return Err(Error::invalid_field(
+            "config.endpoint",
+            "Garage's S3 address is needed: without one it is Amazon's",
+        ));
+    }
+    let longest = 63 - BUCKET_SUFFIX;
+    if settings.bucket.len() > longest {
+        let reason = format!("at most {longest} characters: the buckets of tenants have their ids behind it");
+        return Err(Error::invalid_field("config.bucket", reason));
+    }
+    if !(900..=2_592_000).contains(&seconds) {
+        return Err(Error::invalid_field("scoping.key_seconds", "900 to 2592000 are possible"));
+    }
+    let asked = S3Settings { endpoint: Some(admin_endpoint.to_owned()), ..settings.clone() };
+    asked.validate().map_err(|error| Error::invalid_field("scoping.admin_endpoint", error.reason))
+}
+
+/// Garage's administration makes keys for jobs, and nothing else makes them for Garage.
+fn check_key(store: &Store, key: &Key) -> Result<()> {
+    match (store.has_bucket_per_tenant(), key) {
+        (true, Key::AdminToken(_)) | (false, Key::Own(_) | Key::Credential(_)) => Ok(()),
+        (true, _) => Err(Error::invalid_field(
+            "admin_token",
+            "with `scoping` of kind `garage` the store is reached with the token of Garage's administration, and nothing else",
+        )),
+        (false, Key::AdminToken(_)) => {
+            Err(Error::invalid_field("admin_token", "it is for `scoping` of kind `garage`"))
+        }
     }
 }
 
@@ -147,11 +189,13 @@ async fn kept(
     store: &Store,
     key: Key,
 ) -> Result<(Option<CredentialId>, Option<StoredSecret>)> {
+    let sealed = |plain: &[u8]| {
+        let ciphertext = hub.keys().seal(plain)?;
+        Ok((None, Some(StoredSecret { ciphertext, kek_id: hub.keys().current_id() })))
+    };
     match key {
-        Key::Own(credential) => {
-            let ciphertext = hub.keys().seal(credential.to_json().expose_secret())?;
-            Ok((None, Some(StoredSecret { ciphertext, kek_id: hub.keys().current_id() })))
-        }
+        Key::Own(credential) => sealed(credential.to_json().expose_secret()),
+        Key::AdminToken(token) => sealed(token.expose_secret().as_bytes()),
         Key::Credential(id) => {
             check_credential(conn, hub, store, &id).await?;
             Ok((Some(id), None))
@@ -197,7 +241,7 @@ async fn check_replica(conn: &mut AnyConnection, store: &Store) -> Result<()> {
             invalid("a store of the platform is copied into one of the platform")
         }
         _ if other.id == store.id => invalid("a store is no copy of itself"),
-        _ if is_same_place(&other.settings, &store.settings) => {
+        _ if is_same_place(&other, store) => {
             invalid("that store lies at the same place: a copy there is none")
         }
         _ => Ok(()),
@@ -205,8 +249,14 @@ async fn check_replica(conn: &mut AnyConnection, store: &Store) -> Result<()> {
 }
 
 /// The same objects, by whatever name.
-fn is_same_place(a: &S3Settings, b: &S3Settings) -> bool {
-    (&a.endpoint, &a.bucket, &a.prefix) == (&b.endpoint, &b.bucket, &b.prefix)
+fn is_same_place(a: &Store, b: &Store) -> bool {
+    let place = |store: &Store| {
+        // Of a tenant's store it is known whose snapshots are copied.
+        let tenant = b.tenant_id.as_ref().or(a.tenant_id.as_ref());
+        let settings = tenant.map_or_else(|| store.settings.clone(), |tenant| store.place(tenant));
+        (settings.endpoint, settings.bucket, settings.prefix)
+    };
+    place(a) == place(b)
 }
 
 /// There is one default at most: the last that was made so.
@@ -271,7 +321,12 @@ pub(crate) async fn update(
     lock::check_unmoved(&before, &store)?;
     if store.settings != before.settings {
         check_address(hub, who, &store.settings)?;
-        check_place(&mut tx, &before, &store).await?;
+    }
+    check_place(&mut tx, &before, &store).await?;
+    match &key {
+        Some(key) => check_key(&store, key)?,
+        None if store.has_bucket_per_tenant() == before.has_bucket_per_tenant() => {}
+        None => return Err(Error::invalid_field("scoping", "give what it is reached with from now on, too")),
     }
     let store = match key {
         Some(key) => {
@@ -320,13 +375,18 @@ fn updated<'a>(before: &Store, store: &'a Store) -> Deed<'a> {
 
 /// Snapshots lie where the bucket and the prefix say: while there are any, these stay.
 async fn check_place(conn: &mut AnyConnection, before: &Store, after: &Store) -> Result<()> {
-    let place = |store: &Store| (store.settings.bucket.clone(), store.settings.prefix.clone());
+    let place = |store: &Store| {
+        (store.settings.bucket.clone(), store.settings.prefix.clone(), store.has_bucket_per_tenant())
+    };
     if place(before) == place(after) {
         return Ok(());
     }
     let uses = stores::uses(conn, &before.id).await?;
     if uses.holds_something() {
-        return Err(in_use("its bucket and prefix stay while snapshots lie in it", uses));
+        return Err(in_use(
+            "its bucket, its prefix and whether tenants have their own buckets stay while snapshots lie in it",
+            uses,
+        ));
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! Rows that are made of manifests, after the rows themselves were lost: what is there stays as it is.
 
 use jiff::Timestamp;
-use sqlx::{AnyConnection, Row as _};
-use xvault_core::{JobId, Manifest, SnapshotId, StoreId, TenantId, WorkerId};
+use sqlx::AnyConnection;
+use xvault_core::{JobId, Manifest, SnapshotId, StoreId, WorkerId};
 
-use super::{Result, parsed, parsed_opt};
+use super::{Result, parsed};
 
 /// A worker that somebody will start again, and give a token. False when it is there.
 pub(crate) async fn add_worker(conn: &mut AnyConnection, id: &WorkerId, now: Timestamp) -> Result<bool> {
@@ -39,14 +39,10 @@ pub(crate) async fn add_job(conn: &mut AnyConnection, manifest: &Manifest, now: 
     Ok(())
 }
 
-/// All buckets that the hub knows: ids, whose they are, and settings (JSON).
-pub(crate) async fn buckets(conn: &mut AnyConnection) -> Result<Vec<(StoreId, Option<TenantId>, String)>> {
-    let rows = sqlx::query("SELECT id, tenant_id, config FROM stores WHERE kind = 's3' ORDER BY id")
-        .fetch_all(conn)
-        .await?;
-    rows.iter()
-        .map(|row| Ok((parsed(row, "id")?, parsed_opt(row, "tenant_id")?, row.try_get("config")?)))
-        .collect()
+/// The ids of all stores in buckets that the hub knows.
+pub(crate) async fn bucket_stores(conn: &mut AnyConnection) -> Result<Vec<StoreId>> {
+    let rows = sqlx::query("SELECT id FROM stores WHERE kind = 's3' ORDER BY id").fetch_all(conn).await?;
+    rows.iter().map(|row| parsed(row, "id")).collect()
 }
 
 /// The snapshots that are on record as lying on a worker's disk below `top`, but for those that are being deleted.
@@ -63,21 +59,30 @@ pub(crate) async fn on_disk(
     rows.iter().map(|row| parsed(row, "id")).collect()
 }
 
-/// The snapshots that are on record as lying in a store first of all, but for those that are being deleted.
-pub(crate) async fn in_store(conn: &mut AnyConnection, store_id: &StoreId) -> Result<Vec<SnapshotId>> {
-    let query =
-        sqlx::query("SELECT id FROM snapshots WHERE store_id = $1 AND status <> 'deleting' ORDER BY id");
-    let rows = query.bind(store_id.as_str()).fetch_all(conn).await?;
+/// The snapshots that are on record as lying in a bucket of a store first of all, but for those that are being deleted.
+pub(crate) async fn in_store(
+    conn: &mut AnyConnection,
+    store_id: &StoreId,
+    bucket: &str,
+) -> Result<Vec<SnapshotId>> {
+    let query = sqlx::query(
+        "SELECT id FROM snapshots WHERE store_id = $1 AND bucket = $2 AND status <> 'deleting' ORDER BY id",
+    );
+    let rows = query.bind(store_id.as_str()).bind(bucket).fetch_all(conn).await?;
     rows.iter().map(|row| parsed(row, "id")).collect()
 }
 
-/// The snapshots of which a copy is on record as lying in a store; also where that is all that is left of them.
-pub(crate) async fn copies_in(conn: &mut AnyConnection, store_id: &StoreId) -> Result<Vec<SnapshotId>> {
+/// The snapshots of which a copy is on record as lying in a bucket of a store; also where that is all that is left of them.
+pub(crate) async fn copies_in(
+    conn: &mut AnyConnection,
+    store_id: &StoreId,
+    bucket: &str,
+) -> Result<Vec<SnapshotId>> {
     let query = sqlx::query(
         "SELECT c.snapshot_id FROM snapshot_copies c LEFT JOIN snapshots n ON n.id = c.snapshot_id
-         WHERE c.store_id = $1 AND COALESCE(n.status, '') <> 'deleting' ORDER BY c.snapshot_id",
+         WHERE c.store_id = $1 AND c.bucket = $2 AND COALESCE(n.status, '') <> 'deleting' ORDER BY c.snapshot_id",
     );
-    let rows = query.bind(store_id.as_str()).fetch_all(conn).await?;
+    let rows = query.bind(store_id.as_str()).bind(bucket).fetch_all(conn).await?;
     rows.iter().map(|row| parsed(row, "snapshot_id")).collect()
 }
 

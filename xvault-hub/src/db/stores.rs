@@ -4,8 +4,10 @@ mod lock;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
+use xvault_core::snapshot::hex;
 use xvault_core::{CredentialId, S3Settings, StoreId, TenantId};
 
 use super::credentials::StoredSecret;
@@ -31,12 +33,28 @@ pub(crate) enum Scoping {
         #[schema(minimum = 900, maximum = 43200, default = 43200)]
         session_seconds: u32,
     },
+    /// A bucket for each tenant, and for each job a key of Garage that reaches that bucket alone. The store's own secret is the token
+    /// of Garage's administration.
+    Garage {
+        /// Address of Garage's administration API (version 2).
+        #[schema(max_length = 255)]
+        admin_endpoint: String,
+        /// How long a job's key is good at most, in seconds: no job may take longer. It is deleted when the job is over.
+        #[serde(default = "Scoping::default_key")]
+        #[schema(minimum = 900, maximum = 2592000, default = 86400)]
+        key_seconds: u32,
+    },
 }
 
 impl Scoping {
     /// The longest session that Amazon's service gives: backups may take hours.
     fn default_session() -> u32 {
         12 * 3600
+    }
+
+    /// A day.
+    fn default_key() -> u32 {
+        24 * 3600
     }
 }
 
@@ -65,6 +83,55 @@ pub(crate) struct Store {
     pub(crate) tested_at: Option<Timestamp>,
     pub(crate) created_at: Timestamp,
     pub(crate) updated_at: Timestamp,
+}
+
+impl Store {
+    /// As one tenant uses it: where its snapshots lie in a bucket of its own, the settings name that.
+    pub(crate) fn for_tenant(self, tenant: &TenantId) -> Self {
+        let settings = self.place(tenant);
+        Self { settings, ..self }
+    }
+
+    /// Where a tenant's snapshots lie in it.
+    pub(crate) fn place(&self, tenant: &TenantId) -> S3Settings {
+        let mut settings = self.settings.clone();
+        if self.has_bucket_per_tenant() {
+            settings.bucket = format!("{}-{}", settings.bucket, bucket_suffix(tenant));
+        }
+        settings
+    }
+
+    /// Whether snapshots of this store lie there, of whichever tenant.
+    pub(crate) fn is_at(&self, bucket: &str, prefix: &str) -> bool {
+        let S3Settings { bucket: own, prefix: own_prefix, .. } = &self.settings;
+        let suffix = bucket.strip_prefix(own.as_str()).and_then(|rest| rest.strip_prefix('-'));
+        let is_tenants = suffix.is_some_and(|suffix| suffix.len() == BUCKET_SUFFIX - 1);
+        own_prefix == prefix && if self.has_bucket_per_tenant() { is_tenants } else { own == bucket }
+    }
+
+    pub(crate) fn has_bucket_per_tenant(&self) -> bool {
+        matches!(self.scoping, Some(Scoping::Garage { .. }))
+    }
+}
+
+/// How long the names of tenants' buckets are behind that of the store.
+pub(crate) const BUCKET_SUFFIX: usize = 37;
+
+/// The tenant's id, as every tenant has it whom this hub made; of others, whose ids no bucket may be named by, a digest.
+fn bucket_suffix(tenant: &TenantId) -> String {
+    let id = tenant.as_str();
+    if is_uuid(id) {
+        return id.to_owned();
+    }
+    hex(&Sha256::digest(id)).chars().take(BUCKET_SUFFIX - 1).collect()
+}
+
+fn is_uuid(text: &str) -> bool {
+    let fits = |(at, byte): (usize, u8)| match at {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+    };
+    text.len() == BUCKET_SUFFIX - 1 && text.bytes().enumerate().all(fits)
 }
 
 /// All columns but the secret.
@@ -354,4 +421,57 @@ pub(crate) async fn uses(conn: &mut AnyConnection, id: &StoreId) -> Result<Uses>
 pub(crate) async fn delete(conn: &mut AnyConnection, id: &StoreId) -> Result<()> {
     let done = sqlx::query("DELETE FROM stores WHERE id = $1").bind(id.as_str()).execute(conn).await?;
     touched(&done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(scoping: serde_json::Value) -> Store {
+        Store {
+            id: StoreId::generate(),
+            tenant_id: None,
+            name: "x".into(),
+            settings: serde_json::from_value(serde_json::json!({ "bucket": "backups", "prefix": "p" }))
+                .unwrap(),
+            credential_id: None,
+            scoping: serde_json::from_value(scoping).unwrap(),
+            is_default: false,
+            replica_id: None,
+            status: Status::Active,
+            last_test: None,
+            tested_at: None,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn each_tenant_has_a_bucket_of_its_own_where_the_store_is_garages() {
+        let garage = store(serde_json::json!({ "kind": "garage", "admin_endpoint": "http://g:3903" }));
+        let plain = store(serde_json::Value::Null);
+        let tenants: [TenantId; 4] = [
+            TenantId::generate(),
+            "Acme_1".parse().unwrap(),
+            "acme_1".parse().unwrap(),
+            "0".repeat(64).parse().unwrap(),
+        ];
+        let mut names = std::collections::BTreeSet::new();
+        for tenant in &tenants {
+            let place = garage.place(tenant);
+            place.validate().unwrap();
+            assert!(place.bucket.starts_with("backups-") && place.prefix == "p", "{place}");
+            assert_eq!(place.bucket.len(), "backups".len() + BUCKET_SUFFIX);
+            names.insert(place.bucket);
+            assert_eq!(plain.place(tenant), plain.settings);
+            let at = |store: &Store, bucket: &str| store.is_at(bucket, "p") && !store.is_at(bucket, "q");
+            assert!(at(&garage, names.last().unwrap()) && !at(&plain, names.last().unwrap()));
+            assert!(at(&plain, "backups") && !at(&garage, "backups"));
+        }
+        assert_eq!(names.len(), tenants.len());
+        assert!(names.contains(&format!("backups-{}", tenants[0])));
+        // A tenant whose id is the digest of another's is no UUID either.
+        let digest: TenantId = bucket_suffix(&tenants[1]).parse().unwrap();
+        assert_ne!(bucket_suffix(&digest), bucket_suffix(&tenants[1]));
+    }
 }

@@ -21,6 +21,7 @@ mod events;
 mod every_route;
 mod fake_worker;
 mod fleet;
+mod garage;
 mod http;
 mod jobs;
 mod kek;

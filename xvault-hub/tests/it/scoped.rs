@@ -23,7 +23,7 @@ async fn store(world: &World, bucket: &S3Access, change: impl FnOnce(&mut Value)
 }
 
 /// A backup into the store, claimed.
-async fn backup(
+pub(crate) async fn backup(
     world: &World,
     tenant: &Tenant,
     store: &str,
@@ -43,7 +43,7 @@ async fn backup(
 }
 
 /// What a worker can do with a sealed credential.
-fn with(bucket: &S3Access, worker: &FakeWorker, sealed: &Sealed) -> S3Access {
+pub(crate) fn with(bucket: &S3Access, worker: &FakeWorker, sealed: &Sealed) -> S3Access {
     let opened = sealed.open(&worker.identity).unwrap();
     let credential = S3Credential::from_json(opened.expose_secret()).unwrap();
     S3Access {
@@ -54,7 +54,7 @@ fn with(bucket: &S3Access, worker: &FakeWorker, sealed: &Sealed) -> S3Access {
     }
 }
 
-fn key(job: &Assignment) -> SnapshotKey {
+pub(crate) fn key(job: &Assignment) -> SnapshotKey {
     let Task::Backup(task) = &job.task else { panic!("{job:?}") };
     SnapshotKey {
         tenant_id: job.tenant_id.clone(),

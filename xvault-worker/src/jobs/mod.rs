@@ -12,7 +12,7 @@ pub(crate) mod source;
 mod stores;
 mod verify;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,6 +62,8 @@ pub(crate) struct Tools {
     pub(crate) store: FsStore,
     pub(crate) doors: Doors,
     pub(crate) scratch: ScratchServers,
+    /// Where long parts of uploads wait.
+    pub(crate) scratch_dir: PathBuf,
     pub(crate) min_free: u64,
     pub(crate) metrics: Metrics,
     /// Cancelled when running jobs are to be handed back.
@@ -604,6 +606,7 @@ mod tests {
                 database_tools: ToolOptions::default(),
             },
             scratch: ScratchServers::default(),
+            scratch_dir: dir.to_owned(),
             min_free: 0,
             metrics: Metrics::new(),
             give_up: cancel.clone(),

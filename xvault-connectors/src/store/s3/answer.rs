@@ -106,6 +106,17 @@ pub(super) fn is(error: &Error, code: &str) -> bool {
     source.downcast_ref::<Refusal>().is_some_and(|refusal| refusal.code == code)
 }
 
+/// What a server has lost of an upload does not come back; but whoever uploads all of it again may have more luck.
+pub(super) fn begin_anew(error: Error) -> Error {
+    let is_lost = ["NoSuchUpload", "InvalidPart"].iter().any(|code| is(&error, code));
+    match error {
+        Error::Store { action, source, .. } if is_lost => {
+            Error::Store { action, disposition: Disposition::Transient, source }
+        }
+        error => error,
+    }
+}
+
 fn heals(code: &str, status: u16) -> bool {
     let passing = [
         "BadDigest",
@@ -142,6 +153,7 @@ fn remedy(code: &str) -> &'static str {
         "NoSuchUpload" => {
             "the unfinished upload is gone: somebody removed it, or it was older than the server keeps them"
         }
+        "InvalidPart" => "the server has lost a part of the upload: it must be begun anew",
         "HTTP 400" => "is this an S3 server, with the right scheme (http or https) and port?",
         _ => "",
     }
@@ -183,6 +195,20 @@ mod tests {
         assert!(matches!(error(403, ""), Error::Denied { .. }));
         let wrong = error(403, "<Error><Code>SignatureDoesNotMatch</Code></Error>");
         assert!(matches!(wrong, Error::Store { disposition: Disposition::Permanent, .. }));
+    }
+
+    #[test]
+    fn an_upload_that_is_lost_may_be_begun_anew() {
+        for (code, disposition) in [
+            ("NoSuchUpload", Disposition::Transient),
+            ("InvalidPart", Disposition::Transient),
+            ("NoSuchBucket", Disposition::Permanent),
+        ] {
+            // The same request would fail again, and again.
+            let lost = error(404, &format!("<Error><Code>{code}</Code></Error>"));
+            assert_eq!(lost.disposition(), Disposition::Permanent);
+            assert_eq!(begin_anew(lost).disposition(), disposition, "{code}");
+        }
     }
 
     #[test]

@@ -8,10 +8,20 @@ use bytes::Bytes;
 use ring::digest::{Context, SHA256};
 use xvault_core::snapshot::hex;
 
+use super::scratch::Scratch;
+use crate::Error;
+
+/// Where the bytes of a request are until the server has them.
+#[derive(Debug, Clone)]
+pub(super) enum Content {
+    Memory(Vec<Bytes>),
+    Scratch(Scratch),
+}
+
 /// The bytes of one request; a clone shares them.
 #[derive(Debug, Clone)]
 pub(super) struct Body {
-    chunks: Vec<Bytes>,
+    content: Content,
     len: u64,
     digest: Arc<[u8]>,
     sha256: String,
@@ -19,17 +29,18 @@ pub(super) struct Body {
 
 impl Body {
     pub(super) fn empty() -> Self {
-        Gathered::default().into_body()
+        Gathered::in_memory().into_body()
     }
 
     pub(super) fn of(bytes: Bytes) -> Self {
-        let mut gathered = Gathered::default();
-        gathered.push(bytes);
+        let mut gathered = Gathered::in_memory();
+        gathered.count(&bytes);
+        gathered.content = Content::Memory(vec![bytes]);
         gathered.into_body()
     }
 
-    pub(super) fn chunks(&self) -> &[Bytes] {
-        &self.chunks
+    pub(super) fn content(&self) -> &Content {
+        &self.content
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -47,33 +58,44 @@ impl Body {
     }
 }
 
-/// A body that grows. Nothing is copied.
+/// A body that grows. In memory, nothing is copied.
 pub(super) struct Gathered {
-    chunks: Vec<Bytes>,
+    content: Content,
     len: u64,
     digest: Context,
 }
 
-impl Default for Gathered {
-    fn default() -> Self {
-        Self { chunks: Vec::new(), len: 0, digest: Context::new(&SHA256) }
-    }
-}
-
 impl Gathered {
+    pub(super) fn in_memory() -> Self {
+        Self::within(Content::Memory(Vec::new()))
+    }
+
+    pub(super) fn within(content: Content) -> Self {
+        Self { content, len: 0, digest: Context::new(&SHA256) }
+    }
+
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
-    pub(super) fn push(&mut self, chunk: Bytes) {
-        self.digest.update(&chunk);
+    pub(super) async fn push(&mut self, chunk: Bytes) -> Result<(), Error> {
+        let at = self.len;
+        self.count(&chunk);
+        match &mut self.content {
+            Content::Memory(chunks) => chunks.push(chunk),
+            Content::Scratch(scratch) => scratch.write(at, chunk).await?,
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, chunk: &Bytes) {
+        self.digest.update(chunk);
         self.len += chunk.len() as u64;
-        self.chunks.push(chunk);
     }
 
     pub(super) fn into_body(self) -> Body {
         let digest = self.digest.finish();
         let digest = digest.as_ref();
-        Body { chunks: self.chunks, len: self.len, sha256: hex(digest), digest: digest.into() }
+        Body { content: self.content, len: self.len, sha256: hex(digest), digest: digest.into() }
     }
 }

@@ -110,7 +110,7 @@ impl Client {
         let server = self.http.server();
         let key = call.key.unwrap_or("the bucket");
         let head = self.signed(call).await?;
-        let answer = self.http.exchange(head, call.body.chunks(), call.longest_answer()).await;
+        let answer = self.http.exchange(head, call.body, call.longest_answer()).await;
         let answer = answer.map_err(|error| error.into_error(server, &format!("{} {key}", call.verb)))?;
         checked(answer, server, call.verb, key)
     }

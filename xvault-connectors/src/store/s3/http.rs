@@ -1,19 +1,21 @@
 //! HTTP to one server: connections, certificates, and an end to waiting for one that hangs.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
+use futures::Stream;
 use http_body::{Frame, SizeHint};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use xvault_core::error::chain;
 
+use super::body::{Body, Content};
 use crate::Error;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -100,16 +102,16 @@ impl Http {
         &self.server
     }
 
-    /// Sends `chunks` after `head` and reads the answer to its end, which takes as long as it takes while something moves.
+    /// Sends `body` after `head` and reads the answer to its end, which takes as long as it takes while something moves.
     pub(super) async fn exchange(
         &self,
         head: http::request::Parts,
-        chunks: &[Bytes],
+        body: &Body,
         longest: u64,
     ) -> Result<Answer, Unanswered> {
         let progress = Progress::default();
         let exchanged = async {
-            let request = request(head, chunks, &progress).map_err(unanswered)?;
+            let request = request(head, Watched::new(body, &progress)).map_err(unanswered)?;
             let mut response = self.client.execute(request).await.map_err(unanswered)?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let body = collected(&mut response, longest, &progress).await?;
@@ -126,7 +128,8 @@ impl Http {
         body: Bytes,
     ) -> Result<reqwest::Response, Unanswered> {
         let progress = Progress::default();
-        let begun = async { self.client.execute(request(head, &[body], &progress)?).await };
+        let body = Watched::of(body, &progress);
+        let begun = async { self.client.execute(request(head, body)?).await };
         let begun = unless_stalled(begun, &progress, self.stall).await;
         begun.ok_or(Unanswered::Stalled { after: self.stall })?.map_err(unanswered)
     }
@@ -155,13 +158,7 @@ async fn collected(
     Ok(body.freeze())
 }
 
-fn request(
-    head: http::request::Parts,
-    chunks: &[Bytes],
-    progress: &Progress,
-) -> Result<reqwest::Request, reqwest::Error> {
-    let left = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-    let body = Watched { chunks: chunks.iter().cloned().collect(), left, progress: progress.clone() };
+fn request(head: http::request::Parts, body: Watched) -> Result<reqwest::Request, reqwest::Error> {
     http::Request::from_parts(head, reqwest::Body::wrap(body)).try_into()
 }
 
@@ -222,23 +219,54 @@ async fn unless_stalled<T>(work: impl Future<Output = T>, progress: &Progress, s
 
 /// A body of known length that is handed out in small steps.
 struct Watched {
+    /// Of what was handed over already, and what is to follow.
     chunks: VecDeque<Bytes>,
+    pieces: Option<Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send + Sync>>>,
     left: u64,
     progress: Progress,
 }
 
+impl Watched {
+    fn new(body: &Body, progress: &Progress) -> Self {
+        let (left, progress) = (body.len(), progress.clone());
+        match body.content() {
+            Content::Memory(chunks) => {
+                Self { chunks: chunks.iter().cloned().collect(), pieces: None, left, progress }
+            }
+            Content::Scratch(scratch) => {
+                Self { chunks: VecDeque::new(), pieces: Some(Box::pin(scratch.read(left))), left, progress }
+            }
+        }
+    }
+
+    fn of(bytes: Bytes, progress: &Progress) -> Self {
+        let left = bytes.len() as u64;
+        Self { chunks: [bytes].into(), pieces: None, left, progress: progress.clone() }
+    }
+
+    /// Makes `chunks` begin with something that can be handed out, if there is any.
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.chunks.front().is_some_and(|front| !front.has_remaining()) {
+            self.chunks.pop_front();
+        }
+        if let (true, Some(pieces)) = (self.chunks.is_empty(), &mut self.pieces) {
+            let piece = ready!(pieces.as_mut().poll_next(cx)).transpose()?;
+            self.chunks.extend(piece);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl http_body::Body for Watched {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let this = &mut *self;
-        while this.chunks.front().is_some_and(|front| !front.has_remaining()) {
-            this.chunks.pop_front();
-        }
+        ready!(this.poll_chunk(cx))?;
         let Some(front) = this.chunks.front_mut() else { return Poll::Ready(None) };
         let step = front.split_to(front.len().min(STEP));
         this.left -= step.len() as u64;

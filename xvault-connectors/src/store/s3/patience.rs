@@ -33,7 +33,7 @@ impl Patience {
         F: Future<Output = Result<T, Error>>,
     {
         let begin = Instant::now();
-        let mut count = 0;
+        let (mut failing_since, mut count) = (None, 0);
         loop {
             let error = match attempt(count).await {
                 Ok(done) => {
@@ -43,7 +43,10 @@ impl Patience {
                 Err(error) => error,
             };
             let pause = delay(count);
-            if error.disposition() != Disposition::Transient || begin.elapsed() + pause > self.limit() {
+            // A part of some GiB may take longer than the limit to be sent: it is sent again all the same.
+            let since = *failing_since
+                .get_or_insert_with(|| if self.has_answered() { Instant::now() } else { begin });
+            if error.disposition() != Disposition::Transient || since.elapsed() + pause > self.limit() {
                 return Err(error);
             }
             tokio::time::sleep(pause).await;
@@ -51,8 +54,12 @@ impl Patience {
         }
     }
 
+    fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
     fn limit(&self) -> Duration {
-        if self.answered.load(Ordering::Relaxed) { self.retry_for } else { self.retry_for.min(FIRST_CONTACT) }
+        if self.has_answered() { self.retry_for } else { self.retry_for.min(FIRST_CONTACT) }
     }
 }
 
@@ -90,6 +97,17 @@ mod tests {
         patience.retrying(|_| async { Ok(()) }).await.unwrap();
         assert_eq!(patience.limit(), Duration::from_secs(60));
         assert_eq!(attempts(&patience, Disposition::Permanent).await.0, 1);
+    }
+
+    #[tokio::test]
+    async fn what_took_longer_than_the_limit_before_it_failed_is_tried_again() {
+        let patience = Patience::new(Duration::from_millis(300));
+        patience.retrying(|_| async { Ok(()) }).await.unwrap();
+        let slow = |count| async move {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            if count == 0 { Err(failed(Disposition::Transient)) } else { Ok(count) }
+        };
+        assert_eq!(patience.retrying(slow).await.unwrap(), 1);
     }
 
     #[tokio::test]

@@ -46,14 +46,15 @@ impl S3Staging {
 #[async_trait]
 impl Staging for S3Staging {
     async fn writer(&self, name: &str) -> Result<Box<dyn StoreWriter>, Error> {
-        Ok(Box::new(Upload::new(Target {
+        let target = Target {
             client: self.store.client.clone(),
             reader: self.store.reader.clone(),
             written: self.written.clone(),
             name: name.to_owned(),
             key: self.key(name),
             lock: self.store.lock,
-        })))
+        };
+        Ok(Box::new(Upload::new(target, self.store.room.clone())))
     }
 
     async fn read(&self, name: &str, range: Range<u64>) -> Result<Bytes, Error> {

@@ -3,6 +3,7 @@
 //! opendal can write objects, too, but tells nobody when the answer to the finishing request is lost: what was uploaded for
 //! hours would be given up. And it can neither list nor end uploads that nobody finished.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,17 +14,19 @@ use tokio::task::JoinSet;
 use xvault_core::Disposition;
 use xvault_core::store::ObjectLock;
 
-use super::body::{Body, Gathered};
+use super::answer;
+use super::body::{Body, Content, Gathered};
 use super::client::{Call, Client};
 use super::lock;
 use super::multipart::{self, Part};
-use super::parts::{MAX_PARTS, part_len};
+use super::parts::{MAX_PARTS, Plan};
 use super::reader::Reader;
+use super::scratch::Scratch;
 use super::written::Written;
 use crate::Error;
 use crate::store::StoreWriter;
 
-/// Parts on their way at a time. With the one that is gathered, an upload holds three parts in memory.
+/// Parts on their way at a time. With the one that is gathered, an upload holds three parts, in memory or on the disk.
 const IN_FLIGHT: usize = 2;
 /// How long an upload that is dropped may take to end.
 const END_PATIENCE: Duration = Duration::from_secs(10);
@@ -40,10 +43,21 @@ pub(super) struct Target {
     pub(super) lock: Option<ObjectLock>,
 }
 
+/// Where parts wait until the server has them.
+#[derive(Debug, Clone)]
+pub(super) struct Room {
+    /// The longest that wait in memory.
+    pub(super) in_memory: u64,
+    /// The directory that the others wait in.
+    pub(super) scratch_dir: Arc<Path>,
+}
+
 /// An object that is being written.
 pub(super) struct Upload {
     target: Arc<Target>,
-    gathered: Gathered,
+    room: Room,
+    plan: Plan,
+    gathered: Option<Gathered>,
     /// The upload's id; without one nothing was sent yet.
     id: Option<Arc<str>>,
     /// Parts that were begun.
@@ -54,10 +68,12 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(target: Target) -> Self {
+    pub(super) fn new(target: Target, room: Room) -> Self {
         Self {
             target: Arc::new(target),
-            gathered: Gathered::default(),
+            room,
+            plan: Plan::expecting(0),
+            gathered: None,
             id: None,
             begun: 0,
             sent: 0,
@@ -76,8 +92,25 @@ impl Upload {
         Ok(id)
     }
 
-    /// Sends what was gathered on its way, once there is room.
-    async fn send_part(&mut self) -> Result<(), Error> {
+    /// Gathers as much of `chunk` as the part takes that follows those that were begun. True when it is whole.
+    async fn gather(&mut self, chunk: &mut Bytes) -> Result<bool, Error> {
+        let length = self.plan.part_len(self.sent);
+        if self.gathered.is_none() {
+            self.gathered = Some(Gathered::within(self.room.for_part(length).await?));
+        }
+        let Some(gathered) = &mut self.gathered else { return Ok(false) };
+        let room = usize::try_from(length - gathered.len()).unwrap_or(usize::MAX);
+        gathered.push(chunk.split_to(room.min(chunk.len()))).await?;
+        Ok(gathered.len() >= length)
+    }
+
+    /// What was gathered, if that is anything.
+    fn take_gathered(&mut self) -> Option<Body> {
+        self.gathered.take().map(Gathered::into_body)
+    }
+
+    /// Sends what was gathered on its way, once others have made room.
+    async fn send_part(&mut self, body: Body) -> Result<(), Error> {
         if self.begun >= MAX_PARTS {
             return Err(too_long(&self.target.key));
         }
@@ -85,7 +118,6 @@ impl Upload {
         while self.in_flight.len() >= IN_FLIGHT {
             self.join_one().await?;
         }
-        let body = std::mem::take(&mut self.gathered).into_body();
         self.begun += 1;
         self.sent += body.len();
         let (target, number) = (self.target.clone(), self.begun);
@@ -99,14 +131,14 @@ impl Upload {
     async fn join_one(&mut self) -> Result<(), Error> {
         if let Some(joined) = self.in_flight.join_next().await {
             let part = joined.map_err(|error| Error::io("upload a part")(std::io::Error::other(error)))?;
-            self.parts.push(part?);
+            self.parts.push(part.map_err(answer::begin_anew)?);
         }
         Ok(())
     }
 
     /// All at once: most objects are small.
     async fn put(&mut self) -> Result<(), Error> {
-        let body = std::mem::take(&mut self.gathered).into_body();
+        let body = self.take_gathered().unwrap_or_else(Body::empty);
         let Target { client, key, lock, .. } = &*self.target;
         let etag = put(client, key, &body, lock.as_ref()).await?;
         self.target.written.record(&self.target.name, body.len(), etag);
@@ -114,8 +146,8 @@ impl Upload {
     }
 
     async fn finish(&mut self) -> Result<(), Error> {
-        if self.gathered.len() > 0 {
-            self.send_part().await?;
+        if let Some(body) = self.take_gathered() {
+            self.send_part(body).await?;
         }
         while !self.in_flight.is_empty() {
             self.join_one().await?;
@@ -123,9 +155,19 @@ impl Upload {
         self.parts.sort_by_key(|part| part.number);
         let id = self.id().await?;
         let Target { client, reader, written, name, key, .. } = &*self.target;
-        let etag = multipart::complete(client, reader, key, (&id, self.sent), &self.parts).await?;
+        let completed = multipart::complete(client, reader, key, (&id, self.sent), &self.parts).await;
+        let etag = completed.map_err(answer::begin_anew)?;
         written.record(name, self.sent, etag);
         Ok(())
+    }
+}
+
+impl Room {
+    async fn for_part(&self, length: u64) -> Result<Content, Error> {
+        if length <= self.in_memory {
+            return Ok(Content::Memory(Vec::new()));
+        }
+        Ok(Content::Scratch(Scratch::new(&self.scratch_dir).await?))
     }
 }
 
@@ -150,13 +192,19 @@ pub(super) async fn put(
 
 #[async_trait]
 impl StoreWriter for Upload {
+    fn expect(&mut self, bytes: u64) {
+        // A part that was begun stays as it is.
+        if self.gathered.is_none() {
+            self.plan = Plan::expecting(bytes);
+        }
+    }
+
     async fn write(&mut self, mut chunk: Bytes) -> Result<(), Error> {
         while !chunk.is_empty() {
-            let room = part_len(self.begun + 1) - self.gathered.len();
-            let room = usize::try_from(room).unwrap_or(usize::MAX).min(chunk.len());
-            self.gathered.push(chunk.split_to(room));
-            if self.gathered.len() >= part_len(self.begun + 1) {
-                self.send_part().await?;
+            if self.gather(&mut chunk).await?
+                && let Some(body) = self.take_gathered()
+            {
+                self.send_part(body).await?;
             }
         }
         Ok(())

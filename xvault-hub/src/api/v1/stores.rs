@@ -20,7 +20,7 @@ use crate::api::fields::{Name, name};
 use crate::api::paging::{TenantPaging, cut};
 use crate::api::principal::{NamedTenant, Principal, Role};
 use crate::app::jobs;
-use crate::app::stores::{self, Change, Key, NewStore};
+use crate::app::stores::{self, Change, Key, NewStore, keys};
 use crate::db;
 use crate::db::jobs::JobRow;
 use crate::db::status::Status;
@@ -81,6 +81,10 @@ struct CreateStore {
     config: S3Settings,
     /// What requests are signed with. Either this or `credential_id`.
     credential: Option<StoreCredential>,
+    /// The token of Garage's administration, for `scoping` of kind `garage`: in the place of `credential`. It is encrypted at once, and
+    /// never shown.
+    #[schema(value_type = Option<String>)]
+    admin_token: Option<SecretString>,
     /// A credential of the tenant of kind `storage`, whose plain text is `{"access_key_id": …, "secret_access_key": …}`.
     credential_id: Option<CredentialId>,
     /// How jobs get credentials that reach no further than they need. For stores of the platform.
@@ -103,6 +107,9 @@ struct UpdateStore {
     config: Option<S3Settings>,
     /// What requests are signed with from now on.
     credential: Option<StoreCredential>,
+    /// The token of Garage's administration from now on.
+    #[schema(value_type = Option<String>)]
+    admin_token: Option<SecretString>,
     /// The same, as a credential of the tenant.
     credential_id: Option<CredentialId>,
     /// How jobs get credentials that reach no further than they need; `null` for not at all.
@@ -131,6 +138,8 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 enum ScopedCredentials {
     /// Made for each job: as far as the job needs, and for hours.
     Sts,
+    /// Made for each job: they reach the tenant's bucket, and are deleted after the job.
+    Garage,
     /// Jobs get the store's own.
     None,
 }
@@ -206,19 +215,44 @@ fn reach(scoping: Option<&Scoping>) -> (ScopedCredentials, &'static str) {
             ScopedCredentials::Sts,
             "each job gets credentials of its own from the store's STS: a backup may only put below the prefix of its snapshot",
         ),
+        Some(Scoping::Garage { .. }) => (
+            ScopedCredentials::Garage,
+            "each job gets a key of its own from Garage, which reaches the tenant's bucket and no other, and is deleted after the job; Garage knows no finer rights, so a backup's key may also read and delete in that bucket",
+        ),
         None => (
             ScopedCredentials::None,
-            "jobs get the store's own credential, sealed to their worker: what it may do, a worker may do while it runs a job",
+            "nothing narrower is set up: jobs get the store's own credential, sealed to their worker: what it may do, a worker may do while it runs a job",
         ),
     }
 }
 
-fn key(credential: Option<StoreCredential>, credential_id: Option<CredentialId>) -> Result<Option<Key>> {
-    match (credential, credential_id) {
-        (Some(_), Some(_)) => Err(Error::invalid_field("credential_id", "leave it out beside `credential`")),
-        (Some(credential), None) => credential.read().map(Some),
-        (None, id) => Ok(id.map(Key::Credential)),
+/// What a request says about it, in one of three ways.
+struct Given {
+    credential: Option<StoreCredential>,
+    admin_token: Option<SecretString>,
+    credential_id: Option<CredentialId>,
+}
+
+impl Given {
+    fn key(self) -> Result<Option<Key>> {
+        match (self.credential, self.admin_token, self.credential_id) {
+            (None, None, id) => Ok(id.map(Key::Credential)),
+            (Some(credential), None, None) => credential.read().map(Some),
+            (None, Some(token), None) => admin_token(token).map(Some),
+            (_, _, Some(_)) => Err(Error::invalid_field("credential_id", "leave the others out beside it")),
+            (Some(_), Some(_), None) => {
+                Err(Error::invalid_field("admin_token", "leave it out beside `credential`"))
+            }
+        }
     }
+}
+
+fn admin_token(token: SecretString) -> Result<Key> {
+    use xvault_core::secret::ExposeSecret as _;
+    if keys::is_token(token.expose_secret()) {
+        return Ok(Key::AdminToken(token));
+    }
+    Err(Error::invalid_field("admin_token", "letters, digits and signs without blanks are needed"))
 }
 
 /// Save a store
@@ -244,7 +278,9 @@ async fn create(
         Role::Operator => named,
         _ => Some(who.tenant(named)?),
     };
-    let key = key(body.credential, body.credential_id)?
+    let (credential, admin_token, credential_id) = (body.credential, body.admin_token, body.credential_id);
+    let key = Given { credential, admin_token, credential_id }
+        .key()?
         .ok_or_else(|| Error::invalid_field("credential", "it is missing"))?;
     let new = NewStore {
         tenant_id,
@@ -309,10 +345,11 @@ async fn update(
     Json(body): Json<UpdateStore>,
 ) -> Result<Json<Store>> {
     who.require(Role::Admin)?;
+    let (credential, admin_token, credential_id) = (body.credential, body.admin_token, body.credential_id);
     let change = Change {
         name: body.name.map(|text| name("name", &text)).transpose()?,
         settings: body.config,
-        key: key(body.credential, body.credential_id)?,
+        key: Given { credential, admin_token, credential_id }.key()?,
         scoping: body.scoping,
         is_default: body.is_default,
         replica_id: body.replica_id,

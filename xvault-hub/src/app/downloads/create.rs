@@ -59,14 +59,19 @@ async fn add(hub: &Hub, who: &Principal, scope: &Scope, id: &SnapshotId, wanted:
     }
     let snapshot = copies::place(&mut tx, snapshot, wanted.from_store.as_ref()).await?;
     let download = row(hub, &mut tx, &snapshot, wanted.clone(), Some(who.actor.id().to_owned())).await?;
-    let url = match presign::url(hub, &mut tx, &snapshot, &download).await? {
+    let direct = presign::direct(hub, &mut tx, &snapshot, &download).await?;
+    let base = match &direct {
         Some(_) if download.single_use => return Err(not_once()),
-        Some(url) => url,
-        None => url(hub, &base_url(&mut tx, &snapshot).await?, &download),
+        Some(_) => String::new(),
+        None => base_url(&mut tx, &snapshot).await?,
     };
     downloads::insert(&mut tx, &download, hub.clock().now()).await?;
     record(&mut tx, hub, who, deed(&download, "download.create")).await?;
     tx.commit().await.map_err(DbError::from)?;
+    let url = match direct {
+        Some(direct) => direct.url(hub, &download).await?,
+        None => url(hub, &base, &download),
+    };
     Ok(Link { url, download })
 }
 

@@ -2,32 +2,49 @@
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use reqsign_aws_v4::{Credential, RequestSigner, StaticCredentialProvider};
 use reqsign_core::{Context, Signer};
 use sqlx::AnyConnection;
+use xvault_core::error::chain;
 use xvault_core::protocol::StoredFile;
-use xvault_core::secret::ExposeSecret as _;
+use xvault_core::secret::{ExposeSecret as _, SecretBytes};
 use xvault_core::snapshot::{ARTIFACT_NAME, INDEX_NAME};
 use xvault_core::store::Addressing;
-use xvault_core::{S3Credential, S3Settings, SnapshotKey, StoreId};
+use xvault_core::{S3Credential, S3Settings, SnapshotKey};
 
 use super::create::escaped;
 use crate::Hub;
 use crate::api::error::{Error, Result};
+use crate::app::stores::garage::Reach;
+use crate::app::stores::keys::{self, KeysError};
 use crate::db::Scope;
 use crate::db::downloads::Download;
 use crate::db::snapshots::Snapshot;
-use crate::db::stores;
+use crate::db::stores::{self, Scoping, Store};
 
-/// The link to an encrypted file of a snapshot that lies in a bucket. None: the snapshot lies elsewhere, or the file is decrypted.
-pub(super) async fn url(
+/// After how long whoever wants a link may ask again.
+const RETRY_SECONDS: u64 = 10;
+
+/// An object in a bucket, with what links to it are signed with.
+pub(super) struct Direct {
+    store: Store,
+    secret: SecretBytes,
+    object: String,
+}
+
+/// The encrypted file of a snapshot that lies in a bucket. None: the snapshot lies elsewhere, or the file is decrypted.
+pub(super) async fn direct(
     hub: &Hub,
     conn: &mut AnyConnection,
     snapshot: &Snapshot,
     download: &Download,
-) -> Result<Option<String>> {
-    let (Some(store), Some(file)) = (&snapshot.store_id, download.content.stored()) else { return Ok(None) };
-    let (settings, credential) = opened(hub, conn, snapshot, store).await?;
+) -> Result<Option<Direct>> {
+    let (Some(id), Some(file)) = (&snapshot.store_id, download.content.stored()) else { return Ok(None) };
+    let own = Scope::Tenant(snapshot.tenant_id.clone());
+    let store = stores::get(conn, &own, id).await.map_err(Error::of("store"))?;
+    let sealed = stores::secret(conn, id).await.map_err(Error::of("store"))?;
+    let secret = hub.keys().open(&sealed.ciphertext, &sealed.kek_id)?;
     let key = SnapshotKey {
         tenant_id: snapshot.tenant_id.clone(),
         source_id: snapshot.source_id.clone(),
@@ -37,25 +54,49 @@ pub(super) async fn url(
         StoredFile::Artifact => ARTIFACT_NAME,
         StoredFile::Index => INDEX_NAME,
     };
-    let object = settings.object_key(&format!("{}/{name}", key.prefix()));
-    let span = download.expires_at.duration_since(hub.clock().now()).unsigned_abs();
-    let address = address(&settings, &object, &download.file_name);
-    Ok(Some(signed(&settings, &credential, &address, Duration::from_secs(span.as_secs())).await?))
+    let store = store.for_tenant(&snapshot.tenant_id);
+    let object = store.settings.object_key(&format!("{}/{name}", key.prefix()));
+    Ok(Some(Direct { store, secret, object }))
 }
 
-async fn opened(
-    hub: &Hub,
-    conn: &mut AnyConnection,
-    snapshot: &Snapshot,
-    id: &StoreId,
-) -> Result<(S3Settings, S3Credential)> {
-    let own = Scope::Tenant(snapshot.tenant_id.clone());
-    let store = stores::get(conn, &own, id).await.map_err(Error::of("store"))?;
-    let secret = stores::secret(conn, id).await.map_err(Error::of("store"))?;
-    let plain = hub.keys().open(&secret.ciphertext, &secret.kek_id)?;
-    let credential =
-        S3Credential::from_json(plain.expose_secret()).map_err(|error| Error::internal(&error))?;
-    Ok((store.settings, credential))
+impl Direct {
+    /// The link. No connection to the database may be held: the store's service may be asked for a key.
+    pub(super) async fn url(&self, hub: &Hub, download: &Download) -> Result<String> {
+        let (settings, credential) = (&self.store.settings, self.credential(hub, download).await?);
+        let span = download.expires_at.duration_since(hub.clock().now()).unsigned_abs();
+        let address = address(settings, &self.object, &download.file_name);
+        signed(settings, &credential, &address, Duration::from_secs(span.as_secs())).await
+    }
+
+    async fn credential(&self, hub: &Hub, download: &Download) -> Result<S3Credential> {
+        let Some(Scoping::Garage { admin_endpoint, .. }) = &self.store.scoping else {
+            let own = S3Credential::from_json(self.secret.expose_secret());
+            return own.map_err(|error| Error::internal(&error));
+        };
+        let wanted = keys::Wanted {
+            store: &self.store,
+            name: &format!("xvault link {}", download.id),
+            reach: Reach::Read,
+            makes_bucket: false,
+            run: None,
+            expires_at: download.expires_at,
+        };
+        let token = keys::token(&self.secret).ok_or_else(no_key)?;
+        keys::issue(hub, admin_endpoint, &token, wanted).await.map_err(|error| match error {
+            KeysError::Service(error) => {
+                // Where the platform's stores are is none of a tenant's business.
+                tracing::warn!(store_id = %self.store.id, error = %chain(&error), "there is no key for a link");
+                no_key()
+            }
+            KeysError::Db(error) => error.into(),
+        })
+    }
+}
+
+/// Nothing is wrong with the request, nor with the hub.
+fn no_key() -> Error {
+    let message = "the snapshot's store gives no key for a link now; try again, or ask the operator";
+    Error::new(StatusCode::SERVICE_UNAVAILABLE, "store_garage", message).retry_after(RETRY_SECONDS)
 }
 
 /// The object's address, which asks the store to call the file by its name. Keys hold nothing that must be escaped.

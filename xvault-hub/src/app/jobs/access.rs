@@ -6,14 +6,15 @@ mod sts;
 
 use serde_json::json;
 use xvault_core::protocol::{Sealed, StoreAccess};
-use xvault_core::secret::ExposeSecret;
+use xvault_core::secret::{ExposeSecret, SecretBytes, SecretString};
 use xvault_core::{JobKind, Recipient, S3Credential, StoreId};
 
 use sts::Ask;
 
 use super::assign::{Unmet, key};
 use crate::app::audit::{Deed, record_by_worker};
-use crate::app::stores::target;
+use crate::app::stores::garage::Reach;
+use crate::app::stores::{keys, target};
 use crate::db::jobs::JobRow;
 use crate::db::snapshots::{Snapshot, SnapshotStatus};
 use crate::db::status::Status;
@@ -40,6 +41,14 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
+    /// As near as Garage lets keys come to it.
+    fn reach(self) -> Reach {
+        match self {
+            Self::ReadBack | Self::Read => Reach::Read,
+            Self::Write | Self::Delete | Self::Sweep | Self::Test => Reach::ReadAndWrite,
+        }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Write => "write",
@@ -51,8 +60,6 @@ impl Purpose {
         }
     }
 }
-
-pub(super) use sts::Error as StsError;
 
 type Result<T> = std::result::Result<T, Unmet>;
 
@@ -114,12 +121,12 @@ pub(super) async fn access_for(
     purpose: Purpose,
 ) -> Result<StoreAccess> {
     let recipient = worker.recipient.as_ref().ok_or(Unmet::Kind)?;
-    let (store, credential) = opened(hub, job, store_id, purpose).await?;
+    let (store, secret) = opened(hub, job, store_id, purpose).await?;
     let lock = match purpose {
         Purpose::Write => lock::of_job(hub, job, &store).await?,
         _ => None,
     };
-    let granted = granted(job, &store, credential, prefix, purpose).await?;
+    let granted = granted(hub, job, (&store, &secret), prefix, purpose).await?;
     let access = StoreAccess::S3 {
         credential: sealed(recipient, &granted.credential)?,
         read_credential: granted.read.map(|read| sealed(recipient, &read)).transpose()?,
@@ -132,8 +139,8 @@ pub(super) async fn access_for(
     Ok(access)
 }
 
-/// The store with its own credential, if the job may use it.
-async fn opened(hub: &Hub, job: &JobRow, id: &StoreId, purpose: Purpose) -> Result<(Store, S3Credential)> {
+/// The tenant's place in the store, with the store's own secret, if the job may use it.
+async fn opened(hub: &Hub, job: &JobRow, id: &StoreId, purpose: Purpose) -> Result<(Store, SecretBytes)> {
     let mut conn = hub.db().conn().await?;
     let own = Scope::Tenant(job.tenant_id.clone());
     let store = match stores::get(&mut conn, &own, id).await {
@@ -148,8 +155,7 @@ async fn opened(hub: &Hub, job: &JobRow, id: &StoreId, purpose: Purpose) -> Resu
         secret => secret?,
     };
     let plain = hub.keys().open(&secret.ciphertext, &secret.kek_id).map_err(Unmet::Credential)?;
-    let credential = S3Credential::from_json(plain.expose_secret()).map_err(|_| Unmet::BadCredential)?;
-    Ok((store, credential))
+    Ok((store.for_tenant(&job.tenant_id), plain))
 }
 
 /// What a job gets.
@@ -161,26 +167,57 @@ struct Granted {
 
 /// As little as the purpose needs, where the store has a service for that; else the store's own credential.
 async fn granted(
+    hub: &Hub,
     job: &JobRow,
-    store: &Store,
-    credential: S3Credential,
+    (store, secret): (&Store, &SecretBytes),
     prefix: &str,
     purpose: Purpose,
 ) -> Result<Granted> {
-    let Some(Scoping::Sts { role_arn, endpoint, session_seconds }) = &store.scoping else {
-        return Ok(Granted { credential, read: None });
+    let own = || S3Credential::from_json(secret.expose_secret()).map_err(|_| Unmet::BadCredential);
+    match &store.scoping {
+        None => Ok(Granted { credential: own()?, read: None }),
+        Some(Scoping::Sts { role_arn, endpoint, session_seconds }) => {
+            let session = format!("xvault-{}", job.id.as_str().chars().take(57).collect::<String>());
+            let (settings, endpoint) = (&store.settings, endpoint.as_deref());
+            let ask = Ask { settings, endpoint, role_arn, seconds: *session_seconds, session: &session };
+            by_sts(&ask, &own()?, prefix, (purpose, store.object_lock.is_some())).await
+        }
+        Some(Scoping::Garage { admin_endpoint, key_seconds }) => {
+            let token = keys::token(secret).ok_or(Unmet::BadCredential)?;
+            by_garage(hub, job, store, (admin_endpoint.as_str(), &token, *key_seconds), purpose).await
+        }
+    }
+}
+
+/// A key for this run of the job, which reaches the tenant's bucket.
+async fn by_garage(
+    hub: &Hub,
+    job: &JobRow,
+    store: &Store,
+    (endpoint, token, seconds): (&str, &SecretString, u32),
+    purpose: Purpose,
+) -> Result<Granted> {
+    let wanted = keys::Wanted {
+        store,
+        name: &format!("xvault job {}", job.id),
+        reach: purpose.reach(),
+        makes_bucket: matches!(purpose, Purpose::Write | Purpose::Test),
+        run: Some((&job.id, job.runs)),
+        expires_at: keys::end(hub, seconds),
     };
-    let session = format!("xvault-{}", job.id.as_str().chars().take(57).collect::<String>());
-    let ask = Ask {
-        settings: &store.settings,
-        endpoint: endpoint.as_deref(),
-        role_arn,
-        seconds: *session_seconds,
-        session: &session,
-    };
+    Ok(Granted { credential: keys::issue(hub, endpoint, token, wanted).await?, read: None })
+}
+
+/// A session for this job, which does no more than the purpose needs.
+async fn by_sts(
+    ask: &Ask<'_>,
+    credential: &S3Credential,
+    prefix: &str,
+    (purpose, locks): (Purpose, bool),
+) -> Result<Granted> {
     let scoped = async |purpose| {
-        let policy = policy::of(&store.settings, prefix, purpose, store.object_lock.is_some());
-        sts::assume_role(&ask, &credential, &policy).await
+        let policy = policy::of(ask.settings, prefix, purpose, locks);
+        sts::assume_role(ask, credential, &policy).await
     };
     let read = match purpose {
         Purpose::Write => Some(scoped(Purpose::ReadBack).await?),

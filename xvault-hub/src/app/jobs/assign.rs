@@ -18,6 +18,8 @@ use super::enqueue::check_enabled;
 use super::{access, cleaned, complete, copies, millis, stores};
 use crate::api::error::Result;
 use crate::app::audit::{Deed, record_by_worker};
+use crate::app::stores::keys::KeysError;
+use crate::app::stores::service;
 use crate::db::credentials::StoredSecret;
 use crate::db::needs::{self, Needs};
 use crate::db::workers::Worker;
@@ -42,7 +44,7 @@ pub(super) enum Unmet {
     #[error("the store's credential is none: give it another one")]
     BadCredential,
     #[error("no credentials of its own could be had for the job")]
-    Sts(#[from] access::StsError),
+    Service(#[from] service::Error),
     #[error("the tenant has no active key to encrypt to")]
     NoKey,
     #[error("the tenant's identity is not here: only the tenant can decrypt")]
@@ -52,6 +54,15 @@ pub(super) enum Unmet {
     /// Time may heal it.
     #[error("read what the job needs")]
     Db(#[from] DbError),
+}
+
+impl From<KeysError> for Unmet {
+    fn from(error: KeysError) -> Self {
+        match error {
+            KeysError::Service(error) => Self::Service(error),
+            KeysError::Db(error) => Self::Db(error),
+        }
+    }
 }
 
 impl Unmet {
@@ -64,7 +75,7 @@ impl Unmet {
             Self::NoSnapshot => "snapshot_gone",
             Self::NoStore => "store_gone",
             Self::BadCredential => "bad_credential",
-            Self::Sts(_) => "store_sts",
+            Self::Service(error) => error.code,
             Self::NoKey => "no_key",
             Self::NoIdentity => "no_identity",
             Self::Kind => "unsupported",
@@ -291,7 +302,7 @@ async fn fail(hub: &Hub, job: &JobRow, unmet: &Unmet) -> Result<()> {
     let error = JobError { code: unmet.code().to_owned(), message };
     let disposition = match unmet {
         Unmet::Db(_) => Disposition::Transient,
-        Unmet::Sts(error) => error.disposition,
+        Unmet::Service(error) => error.disposition,
         _ => Disposition::Permanent,
     };
     let life = job.life.fail(&lease.token, now, error.clone(), disposition)?;

@@ -208,16 +208,17 @@ async fn check_place(conn: &mut AnyConnection, job: &JobRow, locator: &Locator) 
     };
     let Locator::S3 { bucket, object_key, .. } = locator else { return Ok(()) };
     let store = stores::get(conn, &Scope::All, id).await.map_err(Error::of("store"))?;
+    let place = store.place(&job.tenant_id);
     let key = SnapshotKey {
         tenant_id: job.tenant_id.clone(),
         source_id: source.clone(),
         snapshot_id: snapshot.clone(),
     };
     let foreign = |field: &str| Error::invalid_field(field, "it is not that of the assignment");
-    if *bucket != store.settings.bucket {
+    if *bucket != place.bucket {
         return Err(foreign("outcome.result.locator.bucket"));
     }
-    if *object_key != store.settings.object_key(&key.prefix()) {
+    if *object_key != place.object_key(&key.prefix()) {
         return Err(foreign("outcome.result.locator.object_key"));
     }
     Ok(())

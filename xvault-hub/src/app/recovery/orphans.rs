@@ -39,7 +39,7 @@ pub async fn orphans(db: &Db, found: &[Found], place: &Place) -> Result<Orphans,
     let store = store_of(&mut conn, place).await?;
     let mut missing = on_record(&mut conn, found, place, store.as_ref()).await?;
     let mut copies = match &store {
-        Some(store) => recovery::copies_in(&mut conn, &store.id).await?,
+        Some(store) => recovery::copies_in(&mut conn, &store.id, &store.bucket).await?,
         None => Vec::new(),
     };
     for one in found {
@@ -85,7 +85,7 @@ async fn on_record(
     store: Option<&KnownStore>,
 ) -> Result<Vec<SnapshotId>, RecoveryError> {
     let (path, named) = match (place, store) {
-        (_, Some(store)) => return Ok(recovery::in_store(conn, &store.id).await?),
+        (_, Some(store)) => return Ok(recovery::in_store(conn, &store.id, &store.bucket).await?),
         (Place::Directory { path, worker_id }, None) => (path, worker_id),
         (Place::Bucket { .. }, None) => return Ok(Vec::new()),
     };

@@ -1,11 +1,11 @@
 //! Which store of the hub a bucket is.
 
 use sqlx::AnyConnection;
-use xvault_core::{S3Settings, StoreId, TenantId};
+use xvault_core::{StoreId, TenantId};
 
 use super::RecoveryError;
 use super::listing::Place;
-use crate::db::recovery;
+use crate::db::{Scope, recovery, stores};
 
 /// A store that the hub knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub(super) struct KnownStore {
     pub(super) id: StoreId,
     /// Whose it is. None: the platform's.
     pub(super) tenant_id: Option<TenantId>,
+    /// The bucket of the place: one of several, where each tenant has its own.
+    pub(super) bucket: String,
 }
 
 /// The hub's store at this place. None: it is a directory.
@@ -21,18 +23,19 @@ pub(super) async fn store_of(
     place: &Place,
 ) -> Result<Option<KnownStore>, RecoveryError> {
     let Place::Bucket { bucket, prefix, store_id } = place else { return Ok(None) };
-    let is_there = |(id, _, config): &(StoreId, Option<TenantId>, String)| {
-        let settings = serde_json::from_str::<S3Settings>(config);
-        store_id.as_ref().is_none_or(|wanted| wanted == id)
-            && settings.is_ok_and(|settings| settings.bucket == *bucket && settings.prefix == *prefix)
-    };
-    let mut fitting: Vec<_> = recovery::buckets(conn).await?.into_iter().filter(is_there).collect();
+    let mut fitting = Vec::new();
+    for id in recovery::bucket_stores(conn).await? {
+        let store = stores::get(conn, &Scope::All, &id).await?;
+        if store_id.as_ref().is_none_or(|wanted| *wanted == id) && store.is_at(bucket, prefix) {
+            fitting.push(KnownStore { id, tenant_id: store.tenant_id, bucket: bucket.clone() });
+        }
+    }
     let (bucket, prefix) = (bucket.clone(), prefix.clone());
     match (fitting.pop(), fitting.len()) {
         (None, _) => Err(RecoveryError::NoStore { bucket, prefix }),
-        (Some((id, tenant_id, _)), 0) => Ok(Some(KnownStore { id, tenant_id })),
+        (Some(store), 0) => Ok(Some(store)),
         (Some(last), _) => {
-            let ids = fitting.iter().chain([&last]).map(|(id, ..)| id.to_string()).collect();
+            let ids = fitting.iter().chain([&last]).map(|store| store.id.to_string()).collect();
             Err(RecoveryError::SeveralStores { bucket, prefix, ids })
         }
     }
