@@ -14,6 +14,7 @@ mod ftp_tls;
 mod local;
 mod s3;
 mod s3_locks;
+mod s3_memory;
 mod s3_support;
 mod s3_trouble;
 mod snapshots;

@@ -173,7 +173,7 @@ async fn refused_for_good_it_fails_at_once_and_leaves_nothing() {
 #[tokio::test]
 async fn a_server_that_hangs_is_given_up_and_one_that_is_slow_is_not() {
     let (access, proxy, _) = proxied();
-    let patience = options().retry_for(Duration::from_secs(2)).stall(Duration::from_millis(700));
+    let patience = options().retry_for(Duration::from_secs(2)).stall(Duration::from_millis(1500));
     let store =
         S3Store::new(&settings(&through(proxy.port, &access)), &credential(&access), patience).unwrap();
     let staging = store.stage(SNAPSHOT).await.unwrap();
@@ -184,7 +184,7 @@ async fn a_server_that_hangs_is_given_up_and_one_that_is_slow_is_not() {
     let error = writer.close().await.unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
     assert_eq!(error.disposition(), Disposition::Transient);
-    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
     proxy.heal();
     proxy.cut_now();
     staging.abandon().await.unwrap();
