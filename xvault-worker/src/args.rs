@@ -97,8 +97,8 @@ pub struct BehaviourArgs {
     #[arg(long, env = "WORKER_DRAIN_SECONDS", value_name = "WORKER_DRAIN_SECONDS", default_value_t = 300)]
     drain_seconds: u32,
     /// Directory that long parts of uploads to buckets wait in, encrypted; WORKER_STORAGE_BASE when absent
-    #[arg(long, env = "WORKER_SCRATCH_DIR", value_name = "WORKER_SCRATCH_DIR")]
-    scratch_dir: Option<PathBuf>,
+    #[arg(long, env = "WORKER_UPLOAD_DIR", value_name = "WORKER_UPLOAD_DIR")]
+    upload_dir: Option<PathBuf>,
     /// Room on the disk that no backup may use: bytes, or with KiB, MiB, GiB or TiB
     #[arg(long, env = "WORKER_MIN_FREE", value_name = "WORKER_MIN_FREE", default_value = "1GiB", value_parser = parse_bytes)]
     min_free: u64,
@@ -121,7 +121,7 @@ impl BehaviourArgs {
             concurrency: self.concurrency,
             allow_local: self.allow_local.clone(),
             drain: Duration::from_secs(self.drain_seconds.into()),
-            scratch_dir: self.scratch_dir.clone().or(config.scratch_dir),
+            upload_dir: self.upload_dir.clone().or(config.upload_dir),
             min_free: self.min_free,
             allow_outdated_tools: self.allow_outdated_tools,
             metrics_addr: self.metrics_addr,

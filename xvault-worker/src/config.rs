@@ -38,7 +38,7 @@ pub struct WorkerConfig {
     /// The directory that snapshots lie in. Made when it is missing. Holds the worker's own key, too.
     pub storage_base: PathBuf,
     /// The directory that long parts of uploads to buckets wait in, encrypted: up to 15 GiB for a backup. `storage_base` by default.
-    pub scratch_dir: Option<PathBuf>,
+    pub upload_dir: Option<PathBuf>,
     /// How many jobs run at a time.
     pub concurrency: NonZeroUsize,
     /// Directories of this machine that `local` sources may read: those that operators made, for whatever tenant. None: the worker
@@ -86,7 +86,7 @@ impl WorkerConfig {
             hub_url: hub_url.into(),
             hub_ca_file: None,
             storage_base: storage_base.into(),
-            scratch_dir: None,
+            upload_dir: None,
             concurrency: CONCURRENCY,
             allow_local: Vec::new(),
             drain: DRAIN,

@@ -33,8 +33,8 @@ pub enum Error {
     #[error("a directory of WORKER_ALLOW_LOCAL can't be found")]
     AllowLocal(#[source] io::Error),
     /// Long parts of uploads could wait nowhere.
-    #[error("WORKER_SCRATCH_DIR {} is no directory", .0.display())]
-    ScratchDir(PathBuf),
+    #[error("WORKER_UPLOAD_DIR {} is no directory", .0.display())]
+    UploadDir(PathBuf),
     /// Nobody could reach the downloads.
     #[error("WORKER_DOWNLOAD_URL is not set: people can't reach {0}, so say what they do reach")]
     NoDownloadUrl(SocketAddr),

@@ -64,9 +64,9 @@ impl Worker {
         feed.check()?;
         let store = FsStore::open(&config.storage_base)
             .map_err(|source| Error::Store { path: config.storage_base.clone(), source: Box::new(source) })?;
-        let scratch_dir = config.scratch_dir.clone().unwrap_or_else(|| config.storage_base.clone());
-        if !scratch_dir.is_dir() {
-            return Err(Error::ScratchDir(scratch_dir));
+        let upload_dir = config.upload_dir.clone().unwrap_or_else(|| config.storage_base.clone());
+        if !upload_dir.is_dir() {
+            return Err(Error::UploadDir(upload_dir));
         }
         let identity = identity::open(&config.storage_base)?;
         let recipient = identity.recipient();
@@ -85,7 +85,7 @@ impl Worker {
             store,
             doors,
             scratch,
-            scratch_dir,
+            upload_dir,
             min_free: config.min_free,
             metrics: Metrics::new(),
             give_up: CancellationToken::new(),

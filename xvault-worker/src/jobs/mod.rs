@@ -63,7 +63,7 @@ pub(crate) struct Tools {
     pub(crate) doors: Doors,
     pub(crate) scratch: ScratchServers,
     /// Where long parts of uploads wait.
-    pub(crate) scratch_dir: PathBuf,
+    pub(crate) upload_dir: PathBuf,
     pub(crate) min_free: u64,
     pub(crate) metrics: Metrics,
     /// Cancelled when running jobs are to be handed back.
@@ -606,7 +606,7 @@ mod tests {
                 database_tools: ToolOptions::default(),
             },
             scratch: ScratchServers::default(),
-            scratch_dir: dir.to_owned(),
+            upload_dir: dir.to_owned(),
             min_free: 0,
             metrics: Metrics::new(),
             give_up: cancel.clone(),

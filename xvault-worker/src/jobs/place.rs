@@ -33,7 +33,7 @@ pub(crate) enum Place {
 impl Tools {
     /// The place that a task names.
     pub(crate) fn place(&self, access: &StoreAccess) -> Result<Place, Fault> {
-        self.place_with(access, S3Options::default().scratch_dir(&self.scratch_dir))
+        self.place_with(access, S3Options::default().scratch_dir(&self.upload_dir))
     }
 
     /// As [`Tools::place`], with its own patience.
