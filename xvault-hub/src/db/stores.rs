@@ -438,6 +438,8 @@ mod tests {
             scoping: serde_json::from_value(scoping).unwrap(),
             is_default: false,
             replica_id: None,
+            object_lock: None,
+            may_delete: None,
             status: Status::Active,
             last_test: None,
             tested_at: None,
