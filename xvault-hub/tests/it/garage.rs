@@ -116,7 +116,7 @@ async fn store(operator: &Caller, endpoint: &str, admin: &str, token: &str) -> S
 
 fn access(job: &Assignment) -> (String, &xvault_core::protocol::Sealed) {
     let Task::Backup(task) = &job.task else { panic!("{job:?}") };
-    let StoreAccess::S3 { settings, credential, read_credential: None } = &task.store else {
+    let StoreAccess::S3 { settings, credential, read_credential: None, .. } = &task.store else {
         panic!("{task:?}")
     };
     (settings.bucket.clone(), credential)
