@@ -22,8 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let front = if more.is_empty() { Ipv4Addr::LOCALHOST } else { Ipv4Addr::new(127, 0, 0, 2) };
     let proxy = FaultProxy::start_at(front, 0, port.parse()?);
     proxy.set_delay(one_way);
-    let ports = if let [first, last] = more[..] { first..=last } else { 1..=0 };
-    let data: Vec<FaultProxy> = ports.map(|port| FaultProxy::start_at(front, port, port)).collect();
+    let ports = if let [first, last] = more[..] { Some(first..=last) } else { None };
+    let data: Vec<FaultProxy> =
+        ports.into_iter().flatten().map(|port| FaultProxy::start_at(front, port, port)).collect();
     data.iter().for_each(|proxy| proxy.set_delay(one_way));
     let mut out = std::io::stdout();
     writeln!(out, "{}", proxy.port)?;

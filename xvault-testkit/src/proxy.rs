@@ -370,17 +370,7 @@ mod tests {
 
     /// A server that sends each connection `reply` once it has got one byte, and then closes.
     fn server(reply: Vec<u8>) -> u16 {
-        Self::start_at(Ipv4Addr::LOCALHOST, 0, target)
-    }
-
-    /// Starts before `target` on another loopback address than 127.0.0.1, on this port (0: a free one): for protocols that name
-    /// ports to each other.
-    ///
-    /// # Panics
-    /// When the port is taken.
-    #[must_use]
-    pub fn start_at(address: Ipv4Addr, port: u16, target: u16) -> Self {
-        let listener = TcpListener::bind((address, port)).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
             for mut stream in listener.incoming().flatten() {

@@ -17,7 +17,7 @@ const MIB: usize = 1 << 20;
 
 /// In whole seconds.
 fn lock(mode: LockMode, seconds: i64) -> ObjectLock {
-    let until = jiff::Timestamp::now() + SignedDuration::from_secs(seconds);
+    let until = xvault_core::clock::now() + SignedDuration::from_secs(seconds);
     ObjectLock { mode, until: Timestamp::from_second(until.as_second()).unwrap() }
 }
 

@@ -430,7 +430,7 @@ async fn a_second_store_is_tested_when_it_is_named_and_keeps_its_copies_where_no
     let job = scene.worker.claim(&deletion).await;
     let Task::DeleteSnapshot { copies, copies_kept, .. } = &job.task else { panic!("{job:?}") };
     assert_eq!(
-        (copies.len(), copies_kept.iter().map(|id| id.as_str()).collect::<Vec<_>>()),
+        (copies.len(), copies_kept.iter().map(xvault_core::StoreId::as_str).collect::<Vec<_>>()),
         (0, vec![&*second])
     );
     let result = json!({ "type": "delete_snapshot", "copies_kept": copies_kept });

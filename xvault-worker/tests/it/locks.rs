@@ -12,7 +12,7 @@ use crate::support::{Bench, eventually, key_of};
 
 /// In whole seconds.
 fn lock(seconds: i64) -> ObjectLock {
-    let until = Timestamp::now() + SignedDuration::from_secs(seconds);
+    let until = xvault_core::clock::now() + SignedDuration::from_secs(seconds);
     ObjectLock { mode: LockMode::Compliance, until: Timestamp::from_second(until.as_second()).unwrap() }
 }
 
@@ -73,8 +73,10 @@ async fn a_backup_locks_all_of_its_snapshot_which_goes_when_that_is_over() {
     let too_soon = bench.submit(delete());
     is_refused(&bench, &too_soon).await;
     assert_eq!((names(&bucket, &key), bucket.versions("").len()), (WHOLE.map(str::to_owned).to_vec(), 5));
-    tokio::time::sleep(lock.until.duration_since(Timestamp::now()).unsigned_abs() + Duration::from_secs(1))
-        .await;
+    tokio::time::sleep(
+        lock.until.duration_since(xvault_core::clock::now()).unsigned_abs() + Duration::from_secs(1),
+    )
+    .await;
     let deletion = bench.submit(delete());
     bench.reaches(&deletion, JobStatus::Completed).await;
     assert_eq!(bucket.versions(""), [], "no version is left, and no mark");

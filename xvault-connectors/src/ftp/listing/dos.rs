@@ -70,9 +70,12 @@ mod tests {
     use super::super::time::modified;
     use super::*;
 
+    /// A line, and its name, kind, size and time.
+    type Case = (&'static [u8], &'static [u8], Kind, Option<u64>, &'static str);
+
     #[test]
     fn what_servers_write_is_read() {
-        let cases: [(&[u8], &[u8], Kind, Option<u64>, &str); 7] = [
+        let cases: [Case; 7] = [
             (
                 b"01-29-24  03:20PM       <DIR>          a folder",
                 b"a folder",
