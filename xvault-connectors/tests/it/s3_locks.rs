@@ -135,9 +135,9 @@ async fn a_bucket_without_object_lock_is_found_out() {
 }
 
 #[tokio::test]
+#[ignore = "needs Garage: scripts/test --full"]
 async fn garage_takes_the_lock_and_is_found_out() {
-    let Some(garage) = Garage::start() else { return };
-    let access = garage.new_bucket();
+    let access = Garage::shared().new_bucket();
     let report = examined(&store(&access)).await;
     let (found, seen) = of_locks(&report);
     assert_eq!(found, [Found::No; 2], "{report:?}");

@@ -96,7 +96,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place: Arc<Path> = dir.path().into();
         let scratch = Scratch::new(&place).await.unwrap();
-        let bytes: Vec<u8> = (0..700_001_u32).map(|n| n as u8).collect();
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(700_001).collect();
         for (index, chunk) in bytes.chunks(300_000).enumerate() {
             scratch.write(index as u64 * 300_000, Bytes::copy_from_slice(chunk)).await.unwrap();
         }
