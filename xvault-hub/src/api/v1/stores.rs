@@ -26,8 +26,8 @@ use crate::db::jobs::JobRow;
 use crate::db::status::Status;
 use crate::db::stores::{Scoping, StoreLock};
 
-/// How long a test is waited for that the object lock depends on: locks of seconds must end in it.
-const LOCK_WAIT_SECS: u64 = 30;
+/// How long a test is waited for that the object lock depends on: locks of seconds must end in it, and a request has half a minute.
+const LOCK_WAIT_SECS: u64 = 25;
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
@@ -440,7 +440,7 @@ async fn test(
 #[serde(deny_unknown_fields)]
 struct LockQuery {
     /// How long to wait for the test.
-    #[param(minimum = 0, maximum = 30, default = 30)]
+    #[param(minimum = 0, maximum = 30, default = 25)]
     wait_seconds: Option<u64>,
 }
 
