@@ -42,6 +42,7 @@ mod fleet;
 mod ftp;
 mod hub_trouble;
 mod links;
+mod locks;
 mod postgres_trouble;
 mod process;
 mod proof;
