@@ -26,6 +26,7 @@ mod upload;
 mod versions;
 mod written;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -35,10 +36,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use xvault_core::WorkerId;
 use xvault_core::secret::SecretString;
 use xvault_core::snapshot::Locator;
 use xvault_core::store::{ObjectLock, S3Credential, S3Settings};
+use xvault_core::{SnapshotKey, WorkerId};
 
 use self::body::Body;
 use self::client::Client;
@@ -176,12 +177,17 @@ impl S3Store {
         Ok(self)
     }
 
-    /// As [`Store::sweep`], of what lies below `prefix` (`tenants/…`) alone.
+    /// As [`Store::sweep`], of what lies below `prefix` (`tenants/…`) alone. The snapshots `running` stay in any case.
     ///
     /// # Errors
     /// As [`Store::sweep`].
-    pub async fn sweep_below(&self, prefix: &str, older_than: Duration) -> Result<Swept, Error> {
-        sweep::sweep(self, prefix, older_than).await
+    pub async fn sweep_below(
+        &self,
+        prefix: &str,
+        older_than: Duration,
+        running: &BTreeSet<SnapshotKey>,
+    ) -> Result<Swept, Error> {
+        sweep::sweep(self, prefix, older_than, running).await
     }
 
     /// Writes a small object beside those that are staged.
@@ -287,6 +293,6 @@ impl Store for S3Store {
     }
 
     async fn sweep(&self, older_than: Duration) -> Result<Swept, Error> {
-        self.sweep_below(sweep::TENANTS, older_than).await
+        self.sweep_below(sweep::TENANTS, older_than, &BTreeSet::new()).await
     }
 }

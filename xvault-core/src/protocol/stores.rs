@@ -104,6 +104,10 @@ pub struct SweepStoreTask {
     pub older_than_ms: u64,
     /// Snapshots of attempts that are over and not on record: they go, unless a hub may have been told of them.
     pub attempts: Vec<SnapshotKey>,
+    /// Snapshots that jobs are writing now: they stay, however long ago something was written to them. (One that reads back what it
+    /// wrote writes nothing, and some servers date an object by the beginning of its upload.)
+    #[serde(default)]
+    pub running: Vec<SnapshotKey>,
 }
 
 /// What a sweep did.

@@ -5,6 +5,7 @@
 
 use jiff::Timestamp;
 use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 use xvault_core::{JobId, SnapshotId, SnapshotKey, StoreId, TenantId};
 
 use super::{Result, parsed};
@@ -59,13 +60,32 @@ pub(crate) async fn over(
     .bind(i64::from(limit))
     .fetch_all(conn)
     .await?;
-    let key = |row: &sqlx::any::AnyRow| {
-        Ok(SnapshotKey {
-            tenant_id: parsed(row, "tenant_id")?,
-            source_id: parsed(row, "source_id")?,
-            snapshot_id: parsed(row, "snapshot_id")?,
-        })
-    };
+    rows.iter().map(key).collect()
+}
+
+fn key(row: &AnyRow) -> Result<SnapshotKey> {
+    Ok(SnapshotKey {
+        tenant_id: parsed(row, "tenant_id")?,
+        source_id: parsed(row, "source_id")?,
+        snapshot_id: parsed(row, "snapshot_id")?,
+    })
+}
+
+/// Snapshots of a tenant that jobs are writing into a store: backups and copies.
+pub(crate) async fn running(
+    conn: &mut AnyConnection,
+    (store_id, tenant_id): (&StoreId, &TenantId),
+) -> Result<Vec<SnapshotKey>> {
+    let rows = sqlx::query(
+        "SELECT a.snapshot_id, a.tenant_id, a.source_id FROM store_attempts a JOIN jobs j ON j.id = a.job_id
+         WHERE a.store_id = $1 AND a.tenant_id = $2 AND j.snapshot_id = a.snapshot_id AND j.status IN ('running', 'finalizing')
+         UNION SELECT s.id, s.tenant_id, s.source_id FROM jobs j JOIN snapshots s ON s.id = j.snapshot_id
+         WHERE j.type = 'replicate' AND j.store_id = $1 AND j.tenant_id = $2 AND j.status IN ('running', 'finalizing')",
+    )
+    .bind(store_id.as_str())
+    .bind(tenant_id.as_str())
+    .fetch_all(conn)
+    .await?;
     rows.iter().map(key).collect()
 }
 
@@ -143,6 +163,11 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         // The running job has made another attempt before, of which its worker knows nothing.
         assert_eq!(attempts.over(&store, &bench.tenant).await, [before]);
+        let writing = async |store: &StoreId| {
+            let found = super::running(&mut bench.hub.db().conn().await.unwrap(), (store, &bench.tenant)).await;
+            found.unwrap().into_iter().map(|key| key.snapshot_id).collect::<Vec<_>>()
+        };
+        assert_eq!((writing(&store).await, writing(&other).await), (vec![alive], vec![]));
         assert_eq!(attempts.over(&other, &bench.tenant).await, [elsewhere]);
         assert_eq!(attempts.over(&store, &"stranger".parse().unwrap()).await, []);
     }

@@ -1,5 +1,6 @@
 //! Jobs about a bucket itself: finds out what it really does, and removes what nobody wants.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use xvault::Store;
@@ -50,8 +51,9 @@ pub(super) async fn sweep(
         }
     }
     let older_than = Duration::from_millis(task.older_than_ms);
-    let swept =
-        control.run(store.sweep_below(&task.prefix, older_than)).await.map_err(xvault::Error::Store)?;
+    let running = task.running.iter().cloned().collect();
+    let swept = control.run(store.sweep_below(&task.prefix, older_than, &running)).await;
+    let swept = swept.map_err(xvault::Error::Store)?;
     report.remains = swept.removed;
     report.in_use = swept.in_use;
     report.failed += swept.failed;
@@ -73,6 +75,6 @@ async fn attempt(store: &S3Store, key: &SnapshotKey) -> Result<bool, Error> {
         return Ok(false);
     }
     snapshot::delete(store, key).await?;
-    store.sweep_below(&key.prefix(), Duration::ZERO).await?;
+    store.sweep_below(&key.prefix(), Duration::ZERO, &BTreeSet::new()).await?;
     Ok(true)
 }

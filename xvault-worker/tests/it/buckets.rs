@@ -6,7 +6,8 @@ use serde_json::json;
 use xvault::Store as _;
 use xvault::connectors::{S3Options, S3Store};
 use xvault::core::protocol::{
-    Ability, Found, Outcome, Sealed, StoreAccess, SweepStoreTask, Task, TaskResult, TestStoreTask,
+    Ability, Found, Outcome, Sealed, StoreAccess, SweepReport, SweepStoreTask, Task, TaskResult,
+    TestStoreTask,
 };
 use xvault::core::snapshot::Locator;
 use xvault::core::{JobStatus, ReadBack, S3Credential, S3Settings, SnapshotId, SnapshotKey};
@@ -141,10 +142,13 @@ async fn the_sweep_knows_what_may_go(bench: &Bench, bucket: &S3Access, withdrawn
     assert_eq!(bucket.in_bucket("POST", &begun, b"").status, 200);
     let alive = other("alive");
     let strangers = SnapshotKey { tenant_id: "stranger".parse().unwrap(), ..other("half") };
-    for key in [&alive, &strangers] {
+    let [reads_back, uploads] = ["reads-back", "uploads"].map(other);
+    for key in [&alive, &strangers, &reads_back] {
         let object = format!("p/{}/backup.tar.zst.enc", key.prefix());
         assert_eq!(bucket.in_bucket("PUT", &object, b"x").status, 200);
     }
+    let long = format!("p/{}/backup.tar.zst.enc?uploads=", uploads.prefix());
+    assert_eq!(bucket.in_bucket("POST", &long, b"").status, 200);
     let attempts =
         vec![withdrawn.clone(), reported.clone(), unreported.clone(), half.clone(), absent.clone()];
     let sweep = SweepStoreTask {
@@ -152,25 +156,37 @@ async fn the_sweep_knows_what_may_go(bench: &Bench, bucket: &S3Access, withdrawn
         prefix: format!("tenants/{}", reported.tenant_id),
         older_than_ms: 3_600_000,
         attempts,
+        running: vec![],
     };
-    let job = bench.submit(Task::SweepStore(Box::new(sweep)));
+    let report = swept(bench, &sweep).await;
+    assert_eq!(report.kept, std::slice::from_ref(&reported.snapshot_id));
+    let removed = [withdrawn, &unreported, &half, &absent].map(|key| key.snapshot_id.clone());
+    assert_eq!((report.removed.clone(), report.failed), (removed.to_vec(), 0), "{report:?}");
+    assert_eq!((report.remains, report.in_use), (0, 3), "its own part alone: {report:?}");
+    assert_eq!(names(bucket, &reported), WHOLE);
+    for key in [&alive, &strangers, &reads_back] {
+        assert_eq!(names(bucket, key), ["backup.tar.zst.enc"]);
+    }
+    assert_eq!(bucket.uploads().len(), 1);
+    for key in [withdrawn, &unreported, &half] {
+        assert_eq!(names(bucket, key), Vec::<String>::new(), "{key:?}");
+    }
+    // What jobs are writing stays, however old.
+    let running = vec![reads_back.clone(), uploads];
+    let report = swept(bench, &SweepStoreTask { older_than_ms: 0, attempts: vec![], running, ..sweep }).await;
+    assert_eq!((report.remains, report.in_use), (1, 2), "{report:?}");
+    assert_eq!((names(bucket, &alive), names(bucket, &reads_back).len()), (vec![], 1));
+    assert_eq!(bucket.uploads().len(), 1);
+}
+
+async fn swept(bench: &Bench, sweep: &SweepStoreTask) -> SweepReport {
+    let job = bench.submit(Task::SweepStore(Box::new(sweep.clone())));
     bench.reaches(&job, JobStatus::Completed).await;
     let outcome = bench.hub.job(&job, |job| job.outcome.clone());
     let Some(Outcome::Completed { result: TaskResult::SweepStore { report } }) = outcome else {
         panic!("{outcome:?}")
     };
-    assert_eq!(report.kept, std::slice::from_ref(&reported.snapshot_id));
-    let removed = [withdrawn, &unreported, &half, &absent].map(|key| key.snapshot_id.clone());
-    assert_eq!((report.removed.clone(), report.failed), (removed.to_vec(), 0), "{report:?}");
-    assert_eq!((report.remains, report.in_use), (0, 1), "its own part alone: {report:?}");
-    assert_eq!(names(bucket, &reported), WHOLE);
-    for key in [&alive, &strangers] {
-        assert_eq!(names(bucket, key), ["backup.tar.zst.enc"]);
-    }
-    assert_eq!(bucket.uploads(), Vec::<String>::new());
-    for key in [withdrawn, &unreported, &half] {
-        assert_eq!(names(bucket, key), Vec::<String>::new(), "{key:?}");
-    }
+    report
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! Finding what dead runs left in a bucket, and removing it: uploads that nobody finished, and objects without a manifest.
 //!
-//! No lock tells the dead from the living here: what was written to within the time given is left alone.
+//! No lock tells the dead from the living here: what was written to within the time given is left alone, and what the caller knows
+//! to be alive.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,12 +20,23 @@ use crate::store::Swept;
 /// Nothing else in the bucket is ours to look into.
 pub(super) const TENANTS: &str = "tenants";
 
-pub(super) async fn sweep(store: &S3Store, prefix: &str, older_than: Duration) -> Result<Swept, Error> {
+pub(super) async fn sweep(
+    store: &S3Store,
+    prefix: &str,
+    older_than: Duration,
+    running: &BTreeSet<SnapshotKey>,
+) -> Result<Swept, Error> {
     let prefix = format!("{}/", prefix.trim_end_matches('/'));
     let (uploads, now) = multipart::list(&store.client, &prefix).await?;
     let newest_dead = now - SignedDuration::try_from(older_than).unwrap_or(SignedDuration::MAX);
-    let mut sweep =
-        Sweep { store, newest_dead, swept: Swept::default(), alive: BTreeSet::new(), dead: BTreeSet::new() };
+    let mut sweep = Sweep {
+        store,
+        newest_dead,
+        running,
+        swept: Swept::default(),
+        alive: BTreeSet::new(),
+        dead: BTreeSet::new(),
+    };
     for upload in &uploads {
         sweep.upload(upload).await?;
     }
@@ -37,6 +49,7 @@ pub(super) async fn sweep(store: &S3Store, prefix: &str, older_than: Duration) -
 struct Sweep<'a> {
     store: &'a S3Store,
     newest_dead: Timestamp,
+    running: &'a BTreeSet<SnapshotKey>,
     swept: Swept,
     alive: BTreeSet<SnapshotKey>,
     /// Of which something was removed.
@@ -46,7 +59,8 @@ struct Sweep<'a> {
 impl Sweep<'_> {
     async fn upload(&mut self, upload: &Unfinished) -> Result<(), Error> {
         let Some((key, _)) = snapshot_of(&upload.key) else { return Ok(()) };
-        if upload.begun > self.newest_dead
+        if self.running.contains(&key)
+            || upload.begun > self.newest_dead
             || multipart::last_written(&self.store.client, upload).await? > self.newest_dead
         {
             self.alive.insert(key);
@@ -83,7 +97,7 @@ impl Sweep<'_> {
         if group.exists || self.alive.contains(&group.key) {
             return;
         }
-        if group.newest > Some(self.newest_dead) {
+        if self.running.contains(&group.key) || group.newest > Some(self.newest_dead) {
             self.alive.insert(group.key);
             return;
         }

@@ -111,11 +111,14 @@ pub(super) async fn task(
     }
     let id = job.store_id.as_ref().ok_or(Unmet::NoStore)?;
     let attempts = store_attempts::over(conn, (id, &job.tenant_id), hub.clock().now(), MAX_ATTEMPTS).await?;
+    // Asked for after the store's access was made: what begins now is younger than anything that a sweep takes.
+    let running = store_attempts::running(conn, (id, &job.tenant_id)).await?;
     Ok(Task::SweepStore(Box::new(SweepStoreTask {
         store,
         prefix: prefix(&job.tenant_id),
         older_than_ms: millis(OLDER_THAN),
         attempts,
+        running,
     })))
 }
 

@@ -24,6 +24,8 @@ use crate::{DbError, Hub};
 const PAGE: u32 = 200;
 /// Unfinished verifications of a tenant beyond which the hub adds none.
 const PER_TENANT: i64 = 8;
+/// Those that are looked at in one round.
+const CANDIDATES: u32 = 512;
 /// Those that a worker's own disk has to bear.
 const PER_WORKER: i64 = 2;
 /// How soon one that failed is tried again by itself, and for how long the limit of bytes counts.
@@ -51,7 +53,7 @@ async fn of_tenant(hub: &Hub, habit: &Habit) -> Result<usize> {
         return Ok(0);
     }
     // More than there is room for: those of a busy worker are passed over.
-    let ids = snapshots::due(&mut conn, &habit.tenant_id, due, 8 * room).await?;
+    let ids = snapshots::due(&mut conn, &habit.tenant_id, due, CANDIDATES).await?;
     drop(conn);
     let mut made = 0;
     for snapshot_id in ids {

@@ -136,6 +136,20 @@ async fn no_more_is_read_of_a_place_within_a_day_than_is_allowed(bench: Bench) {
     assert_eq!(run_due(&strict).await.unwrap(), 1, "another day for the other disk");
 }
 
+async fn a_disk_that_is_behind_hides_no_other(bench: Bench) {
+    let (behind, other) = (bench.worker("w").await, bench.worker("w2").await);
+    for _ in 0..70 {
+        snapshot(&bench, &behind).await;
+    }
+    bench.hub.clock().advance(Duration::from_secs(60));
+    let newest = snapshot(&bench, &other).await;
+    forget_read_back(&bench).await;
+    want(&bench, json!({ "verify_interval_days": 1 })).await;
+    bench.hub.clock().advance(2 * DAY);
+    assert_eq!(run_due(&bench.hub).await.unwrap(), 3);
+    assert!(made(&bench.hub).await.iter().any(|row| row.snapshot_id.as_ref() == Some(&newest)));
+}
+
 async fn one_that_fails_is_tried_again_the_next_day(bench: Bench) {
     let (worker, clock) = (bench.worker("w").await, bench.hub.clock().clone());
     snapshot(&bench, &worker).await;
@@ -212,6 +226,7 @@ async fn damage_stands_in_the_log_as_an_error(bench: Bench) {
 on_both_engines!(
     the_one_that_was_looked_at_longest_ago_comes_first_and_few_at_a_time,
     no_more_is_read_of_a_place_within_a_day_than_is_allowed,
+    a_disk_that_is_behind_hides_no_other,
     one_that_fails_is_tried_again_the_next_day,
     nothing_of_a_disabled_source_or_tenant_is_verified,
     a_look_inside_is_due_although_hashes_were_compared,

@@ -54,11 +54,19 @@ pub(crate) struct Due {
     pub(crate) inside: bool,
 }
 
+/// How many of a place are picked at a time: what waits for a place that is full or away must not hide what lies elsewhere.
+const OF_A_PLACE: i64 = 8;
+
 /// Picks the due ones, with the column that tells when a snapshot was last looked at.
 macro_rules! due {
     ($looked:literal) => {
         concat!(
-            "SELECT n.id FROM snapshots n JOIN sources s ON s.id = n.source_id
+            "SELECT due.id FROM (SELECT n.id, COALESCE(",
+            $looked,
+            ", n.created_at) AS looked, ROW_NUMBER() OVER (PARTITION BY COALESCE(n.store_id, n.worker_id) ORDER BY COALESCE(",
+            $looked,
+            ", n.created_at), n.id) AS nth
+             FROM snapshots n JOIN sources s ON s.id = n.source_id
              WHERE n.tenant_id = $1 AND n.status <> 'deleting' AND s.status <> 'disabled'
                  AND COALESCE(",
             $looked,
@@ -66,14 +74,12 @@ macro_rules! due {
                  AND COALESCE(n.check_asked_at, 0) <= $3
                  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.snapshot_id = n.id AND j.type = 'verify'
                      AND j.status IN ('queued', 'running', 'finalizing'))
-             ORDER BY COALESCE(",
-            $looked,
-            ", n.created_at), n.id LIMIT $4"
+             ) due WHERE due.nth <= $5 ORDER BY due.looked, due.id LIMIT $4"
         )
     };
 }
 
-/// Those, from the one on that was looked at longest ago. What is read back when it is made has been looked at. Snapshots of disabled sources
+/// Those, from the one on that was looked at longest ago, some of each place where snapshots lie. What is read back when it is made has been looked at. Snapshots of disabled sources
 /// wait; those of deleted ones are worth as much as others.
 pub(crate) async fn due(
     conn: &mut AnyConnection,
@@ -91,6 +97,7 @@ pub(crate) async fn due(
         .bind(due.since.as_millisecond())
         .bind(due.asked_before.as_millisecond())
         .bind(i64::from(limit))
+        .bind(OF_A_PLACE)
         .fetch_all(conn)
         .await?;
     rows.iter().map(|row| parsed(row, "id")).collect()
