@@ -117,9 +117,11 @@ impl SeaweedFs {
             [format!("-{part}.port={own}"), format!("-{part}.port.grpc={grpc}")]
         }));
         args.push(format!("-s3.port.https={}", self.ports[10]));
-        // A bucket that is missing shall be missing; nobody is told of our tests.
+        // A bucket that is missing shall be missing; nobody is told of our tests. Each bucket takes volumes of its own: by itself
+        // the server has as many as the disk has room for, were they full, and then answers with `InternalError`.
         let fixed = "-ip=127.0.0.1 -ip.bind=127.0.0.1 -s3.port.iceberg=0 -s3.port.lance=0 -webdav=false \
-                     -admin.ui=false -s3.autoCreateBucket=false -master.telemetry=false";
+                     -admin.ui=false -s3.autoCreateBucket=false -master.telemetry=false \
+                     -volume.max=10000";
         args.extend(fixed.split_whitespace().map(str::to_owned));
         args
     }

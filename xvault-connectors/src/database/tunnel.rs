@@ -58,7 +58,7 @@ async fn serve(listener: TcpListener, far: Far, first: Channel<Msg>, owner: u32)
     while let Ok((socket, peer)) = listener.accept().await {
         // Finished ones are forgotten.
         while connections.try_join_next().is_some() {}
-        if owner_of(peer) != Some(owner) {
+        if socket.local_addr().ok().and_then(|own| owner_of(peer, own)) != Some(owner) {
             continue;
         }
         let (channel, far) = (first.take(), far.clone());
@@ -81,18 +81,22 @@ async fn pass(mut socket: TcpStream, channel: Channel<Msg>) {
     let _ = tokio::io::copy_bidirectional_with_sizes(&mut socket, &mut stream, 32 << 10, 256 << 10).await;
 }
 
-/// The user whose process made the connection that comes from `peer`.
-fn owner_of(peer: SocketAddr) -> Option<u32> {
-    (0..LOOKS).find_map(|_| owner_in(&std::fs::read_to_string(CONNECTIONS).ok()?, peer))
+/// The user whose process made the connection from `peer` to `own`.
+fn owner_of(peer: SocketAddr, own: SocketAddr) -> Option<u32> {
+    (0..LOOKS).find_map(|_| owner_in(&std::fs::read_to_string(CONNECTIONS).ok()?, peer, own))
 }
 
-fn owner_in(table: &str, peer: SocketAddr) -> Option<u32> {
-    let SocketAddr::V4(peer) = peer else { return None };
-    let address = u32::from_ne_bytes(peer.ip().octets());
-    let wanted = format!("{address:08X}:{:04X}", peer.port());
+/// Both ends count: one port may have connections to several others, ended ones (which are root's) among them.
+fn owner_in(table: &str, peer: SocketAddr, own: SocketAddr) -> Option<u32> {
+    let ends = [in_table(peer)?, in_table(own)?];
     let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let row = rows.find(|row| row.get(1).is_some_and(|local| *local == wanted))?;
+    let row = rows.find(|row| row.get(1..3).is_some_and(|row| row == ends))?;
     row.get(7)?.parse().ok()
+}
+
+fn in_table(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else { return None };
+    Some(format!("{:08X}:{:04X}", u32::from_ne_bytes(address.ip().octets()), address.port()))
 }
 
 #[cfg(test)]
@@ -150,9 +154,22 @@ mod tests {
     async fn a_connection_says_whose_it_is() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let _socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (_accepted, peer) = listener.accept().await.unwrap();
-        assert_eq!(owner_of(peer), Some(rustix::process::geteuid().as_raw()));
+        let (accepted, peer) = listener.accept().await.unwrap();
+        let own = accepted.local_addr().unwrap();
+        assert_eq!(owner_of(peer, own), Some(rustix::process::geteuid().as_raw()));
         let gone = SocketAddr::from((Ipv4Addr::new(127, 9, 9, 9), 1));
-        assert_eq!(owner_of(gone), None);
+        assert_eq!(owner_of(gone, own), None);
+    }
+
+    #[test]
+    fn another_connection_of_the_same_port_says_nothing() {
+        // The first is one that ended, to another port.
+        let table =
+            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   1: 0100007F:9C40 0100007F:1F91 06 00000000:00000000 03:00000AF7 00000000     0        0 0 3 0
+   2: 0100007F:9C40 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1001        0 7 1 0";
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let owners = [8080, 8081, 8082].map(|own| owner_in(table, at(40_000), at(own)));
+        assert_eq!(owners, [Some(1001), Some(0), None]);
     }
 }

@@ -41,6 +41,10 @@ fn odd_tree(ftpd: &Ftpd) {
     }
 }
 
+fn starts(whole: &Path, part: &Path) -> bool {
+    whole.as_os_str().as_bytes().starts_with(part.as_os_str().as_bytes())
+}
+
 #[tokio::test]
 async fn every_oddity_that_ftp_can_say_survives() {
     for kind in BOTH {
@@ -67,7 +71,13 @@ async fn every_oddity_that_ftp_can_say_survives() {
         // Of two links that lead to each other ProFTPD lists one.
         for name in nowhere.into_iter().filter(|name| kind == FtpKind::Vsftpd || *name != "loop-a") {
             let target = |tree: &Path| fs::read_link(tree.join("links").join(name)).unwrap();
-            assert_eq!(target(&tree), target(&copy), "{kind:?}");
+            let (there, here) = (target(&tree), target(&copy));
+            // ProFTPD cuts targets of more than about a thousand bytes.
+            let is_cut = kind == FtpKind::Proftpd && name == "long";
+            assert!(
+                there == here || is_cut && starts(&there, &here),
+                "{kind:?}: {there:?}, and not {here:?}"
+            );
             let owner = |tree: &Path| fs::symlink_metadata(tree.join("links").join(name)).unwrap().uid();
             assert_eq!(owner(&tree), owner(&copy), "{kind:?}");
         }

@@ -164,7 +164,8 @@ mod tests {
         // The running job has made another attempt before, of which its worker knows nothing.
         assert_eq!(attempts.over(&store, &bench.tenant).await, [before]);
         let writing = async |store: &StoreId| {
-            let found = super::running(&mut bench.hub.db().conn().await.unwrap(), (store, &bench.tenant)).await;
+            let found =
+                super::running(&mut bench.hub.db().conn().await.unwrap(), (store, &bench.tenant)).await;
             found.unwrap().into_iter().map(|key| key.snapshot_id).collect::<Vec<_>>()
         };
         assert_eq!((writing(&store).await, writing(&other).await), (vec![alive], vec![]));
