@@ -18,7 +18,8 @@ pub(crate) fn limits(config: &WorkerConfig) -> Limits {
         open: config.download_connections.get(),
         per_address: Some(config.download_connections_per_address.get()),
         silence: MAX_SILENCE.min(config.download_stall),
-        stall: config.download_stall,
+        // Only where nobody is left who says it with a job's words.
+        stall: config.download_stall * 2,
     }
 }
 
