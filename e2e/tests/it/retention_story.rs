@@ -172,6 +172,11 @@ async fn live(house: &mut House, scale: Scale) {
         if house.workers.iter().all(|worker| !worker.online) {
             house.workers[0].online = true;
         }
+        // A deletion that waits is called off when a new policy keeps its snapshot, of which `naive` knows nothing: when the
+        // policy changes, none waits.
+        if (scale.days / 2 - 1..=scale.days / 2).contains(&day) {
+            house.workers.iter_mut().for_each(|worker| (worker.online, worker.breaks) = (true, 0));
+        }
         for hour in 0..24_u32 {
             if day % 7 == 3 || hour % scale.hourly_every == 0 {
                 subjects[0].back_up(house, &mut dice).await;
