@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn what_is_no_answer_is_told() {
         for bad in ["SSH-2.0-OpenSSH", "", "99 x", "600 x", "22x hello", "220_x", "-20 x"] {
-            assert!(Assembly::default().add(bad.as_bytes()).is_err(), "{bad}");
+            let told = Assembly::default().add(bad.as_bytes());
+            assert_eq!(told, Err("its answer does not begin with three digits"), "{bad}");
         }
     }
 

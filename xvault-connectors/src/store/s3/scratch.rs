@@ -105,7 +105,8 @@ mod tests {
             let read: Vec<Bytes> = scratch.read(bytes.len() as u64).try_collect().await.unwrap();
             assert!(read.iter().all(|piece| piece.len() as u64 <= STEP) && read.concat() == bytes);
         }
-        assert!(scratch.read(bytes.len() as u64 + 1).try_collect::<Vec<_>>().await.is_err(), "it is cut");
+        let cut = scratch.read(bytes.len() as u64 + 1).try_collect::<Vec<_>>().await.unwrap_err();
+        assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[tokio::test]
