@@ -78,6 +78,7 @@ pub fn deliver<A: Read + Seek, I: Read + Seek>(
 ) -> Result<ExtractStats, Error> {
     let (index, mut bodies) = reader.split()?;
     let selection = Selection::new(paths, index)?;
+    bodies.frames.expect_all(selection.is_everything());
     let total = selection.is_everything().then_some(bodies.totals.content.bytes);
     watch.progress.phase(Phase::Restore, total);
     let links = LinkedFiles::find(&selection, index)?;

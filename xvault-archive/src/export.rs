@@ -69,6 +69,7 @@ where
     watch.progress.phase(Phase::Restore, total);
     let (index, mut bodies) = reader.split()?;
     let mut chosen = Chosen { selection: Selection::new(paths, index)?, index, watch };
+    bodies.frames.expect_all(chosen.selection.is_everything());
     let mut out = Output::new(out);
     let mut exported = match format {
         ExportFormat::Tar => tar::write(&mut chosen, &mut bodies, &mut out)?,

@@ -91,6 +91,7 @@ pub fn extract<A: Read + Seek, I: Read + Seek>(
 ) -> Result<ExtractStats, Error> {
     let (index, mut bodies) = reader.split()?;
     let selection = Selection::new(&options.paths, index)?;
+    bodies.frames.expect_all(selection.is_everything());
     let total = selection.is_everything().then_some(bodies.totals.content.bytes);
     options.watch.progress.phase(Phase::Restore, total);
     let mut extraction = Extraction::new(Target::open(target_dir)?, options);

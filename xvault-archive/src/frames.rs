@@ -1,82 +1,59 @@
 //! Frames: where they lie, and reading one of them out of the artifact.
 
-use std::io::{Read, Seek, SeekFrom};
+mod ahead;
+mod loader;
+mod table;
 
-use age::stream::StreamReader;
+use std::io::{Read, Seek};
+
 use bytes::Bytes;
 use xvault_core::Identity;
 
 use crate::error::{ArchiveFile, Error};
 use crate::index::{FrameInfo, Totals};
-use crate::input::{Input, classify, decrypt};
+use ahead::Ahead;
+use loader::Loader;
 
-/// Where every frame lies: 8 bytes for each, so 2 MiB for a terabyte of tar.
-///
-/// Built from index lines that were checked to follow each other without a gap.
-#[derive(Debug, Default)]
-pub(crate) struct FrameTable {
-    frame_size: u64,
-    tar_size: u64,
-    zstd_ends: Vec<u64>,
-}
-
-impl FrameTable {
-    pub(crate) fn new(frame_size: u64) -> Self {
-        Self { frame_size, ..Self::default() }
-    }
-
-    pub(crate) fn push(&mut self, frame: &FrameInfo) {
-        self.tar_size = frame.offset + frame.size;
-        self.zstd_ends.push(frame.zstd_offset + frame.zstd_size);
-    }
-
-    pub(crate) fn len(&self) -> u64 {
-        self.zstd_ends.len() as u64
-    }
-
-    /// The frame that holds byte `offset` of the tar stream.
-    pub(crate) fn at(&self, offset: u64) -> Option<(u64, FrameInfo)> {
-        // Behind the end of a last frame that is not full lies nothing, though it would be of that number.
-        let number = offset.checked_div(self.frame_size).filter(|_| offset < self.tar_size)?;
-        self.get(number).map(|frame| (number, frame))
-    }
-
-    pub(crate) fn get(&self, number: u64) -> Option<FrameInfo> {
-        let at = usize::try_from(number).ok()?;
-        let end = *self.zstd_ends.get(at)?;
-        let zstd_offset =
-            at.checked_sub(1).and_then(|before| self.zstd_ends.get(before)).copied().unwrap_or(0);
-        let offset = number.checked_mul(self.frame_size)?;
-        let size = self.frame_size.min(self.tar_size.checked_sub(offset)?);
-        Some(FrameInfo { offset, size, zstd_offset, zstd_size: end - zstd_offset })
-    }
-}
+pub(crate) use table::FrameTable;
 
 /// Decrypts and decompresses single frames of an artifact; the last one is kept.
 pub(crate) struct FrameSource<A> {
-    stream: StreamReader<Input<A>>,
+    loading: Loading<A>,
     /// Length of the zstd stream, authenticated when the artifact was opened.
     len: u64,
-    decompressor: zstd::bulk::Decompressor<'static>,
-    compressed: Vec<u8>,
     kept: Option<(u64, Bytes)>,
+    /// Whether all frames will be wanted, one after the other.
+    all: bool,
+}
+
+/// Where frames are loaded: by the caller, or on a thread while the caller works on the one before.
+enum Loading<A> {
+    Here(Loader<A>),
+    Ahead(Ahead),
 }
 
 impl<A: Read + Seek> FrameSource<A> {
     /// Opens the artifact and reads its last chunk: a truncated one is noticed here.
     pub(crate) fn open(artifact: A, identities: &[Identity]) -> Result<Self, Error> {
-        let mut stream = decrypt(ArchiveFile::Artifact, artifact, identities)?;
-        let fault = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::InvalidData => Error::Truncated {
-                file: ArchiveFile::Artifact,
-                reason: "its last chunk is missing or changed".into(),
-            },
-            _ => classify(ArchiveFile::Artifact, error, "its last chunk"),
+        let loader = Loader::open(artifact, identities)?;
+        Ok(Self { len: loader.len(), loading: Loading::Here(loader), kept: None, all: false })
+    }
+
+    /// Loads what is sure to be wanted next on a thread of its own.
+    pub(crate) fn read_ahead(self) -> Result<Self, Error>
+    where
+        A: Send + 'static,
+    {
+        let loading = match self.loading {
+            Loading::Here(loader) => Ahead::start(loader)?,
+            Loading::Ahead(ahead) => ahead,
         };
-        let len = stream.seek(SeekFrom::End(0)).map_err(fault)?;
-        stream.seek(SeekFrom::Start(0)).map_err(fault)?;
-        let decompressor = zstd::bulk::Decompressor::new().map_err(fault)?;
-        Ok(Self { stream, len, decompressor, compressed: Vec::new(), kept: None })
+        Ok(Self { loading: Loading::Ahead(loading), ..self })
+    }
+
+    /// Says whether from here on every frame will be wanted after the one before it.
+    pub(crate) fn expect_all(&mut self, all: bool) {
+        self.all = all;
     }
 
     /// Whether the artifact is as long as its index says.
@@ -92,8 +69,8 @@ impl<A: Read + Seek> FrameSource<A> {
         })
     }
 
-    /// The tar bytes of frame `number`, which `table` must have.
-    pub(crate) fn load(&mut self, table: &FrameTable, number: u64) -> Result<Bytes, Error> {
+    /// The tar bytes of frame `number`, which `table` must have. The tar stream will be read on up to `until`.
+    pub(crate) fn load(&mut self, table: &FrameTable, number: u64, until: u64) -> Result<Bytes, Error> {
         if let Some((kept, bytes)) = &self.kept
             && *kept == number
         {
@@ -101,8 +78,18 @@ impl<A: Read + Seek> FrameSource<A> {
         }
         let frame = table.get(number).ok_or_else(|| frame_fault(number, "it is not in the index"))?;
         let buffer = self.recycled();
-        self.read_compressed(number, &frame)?;
-        let bytes = Bytes::from(self.decompress(number, &frame, buffer)?);
+        let bytes = match &mut self.loading {
+            Loading::Here(loader) => loader.load(number, &frame, buffer)?,
+            Loading::Ahead(ahead) => {
+                let bytes = ahead.load(number, &frame, buffer)?;
+                let next = number.checked_add(1).and_then(|next| Some((next, table.get(next)?)));
+                if let Some((next, frame)) = next.filter(|(_, frame)| self.all || frame.offset < until) {
+                    ahead.prepare(next, &frame)?;
+                }
+                bytes
+            }
+        };
+        let bytes = Bytes::from(bytes);
         self.kept = Some((number, bytes.clone()));
         Ok(bytes)
     }
@@ -113,38 +100,6 @@ impl<A: Read + Seek> FrameSource<A> {
             Some((_, bytes)) if bytes.is_unique() => Vec::from(bytes),
             _ => Vec::new(),
         }
-    }
-
-    fn read_compressed(&mut self, number: u64, frame: &FrameInfo) -> Result<(), Error> {
-        // The age reader must not be sent beyond its end.
-        let within = frame.zstd_offset.checked_add(frame.zstd_size).is_some_and(|end| end <= self.len);
-        let size = usize::try_from(frame.zstd_size).ok().filter(|_| within);
-        let size = size.ok_or_else(|| frame_fault(number, "the index places it beyond the end"))?;
-        self.compressed.resize(size, 0);
-        let place = || format!("frame {number}");
-        self.stream
-            .seek(SeekFrom::Start(frame.zstd_offset))
-            .map_err(|error| classify(ArchiveFile::Artifact, error, &place()))?;
-        self.stream
-            .read_exact(&mut self.compressed)
-            .map_err(|error| classify(ArchiveFile::Artifact, error, &place()))
-    }
-
-    /// Exactly one zstd frame of exactly the promised size: nothing can grow beyond it.
-    fn decompress(&mut self, number: u64, frame: &FrameInfo, mut buffer: Vec<u8>) -> Result<Vec<u8>, Error> {
-        let compressed = self.compressed.as_slice();
-        let one = zstd::zstd_safe::find_frame_compressed_size(compressed) == Ok(compressed.len());
-        let size = zstd::zstd_safe::get_frame_content_size(compressed).ok().flatten();
-        if !one || size != Some(frame.size) {
-            return Err(frame_fault(number, "it is not one zstd frame of the size that the index says"));
-        }
-        let capacity = usize::try_from(frame.size).map_err(|_| frame_fault(number, "it is too large"))?;
-        buffer.clear();
-        buffer.reserve_exact(capacity);
-        self.decompressor
-            .decompress_to_buffer(compressed, &mut buffer)
-            .map_err(|error| frame_fault(number, &error.to_string()))?;
-        if buffer.len() == capacity { Ok(buffer) } else { Err(frame_fault(number, "its size is wrong")) }
     }
 }
 

@@ -34,6 +34,19 @@ impl<A: Read + Seek, I: Read + Seek> ArchiveReader<A, I> {
         Ok(Self { index, frames, layout: None })
     }
 
+    /// Decrypts and decompresses on a thread of its own, one frame ahead of the caller where the next one is sure to be wanted.
+    ///
+    /// Memory: one frame more, unless frames are larger than 16 MiB.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn read_ahead(self) -> Result<Self, Error>
+    where
+        A: Send + 'static,
+    {
+        Ok(Self { frames: self.frames.read_ahead()?, ..self })
+    }
+
     /// The index's first line.
     #[must_use]
     pub fn header(&self) -> &IndexHeader {
@@ -141,6 +154,7 @@ impl<A: Read + Seek, I: Read + Seek> ArchiveReader<A, I> {
         self.layout()?;
         let Self { index, frames, layout } = self;
         let (table, totals) = layout.as_ref().ok_or(Error::Failed)?;
+        frames.expect_all(false);
         Ok((index, Bodies { frames, table, totals }))
     }
 }

@@ -46,7 +46,7 @@ fn comparison(
 ) -> impl FnOnce(Vec<ObjectReader>) -> Result<ReadBackReport, Error> + Send + 'static {
     move |readers| {
         let [artifact, index] = exactly(readers)?;
-        let mut reader = ArchiveReader::open(artifact, index, &[throw_away])?;
+        let mut reader = ArchiveReader::open(artifact, index, &[throw_away])?.read_ahead()?;
         let report = match mode {
             ReadBack::Full | ReadBack::Off => check::deep(&mut reader, &watch)?,
             ReadBack::Sample => {

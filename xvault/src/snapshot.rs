@@ -185,7 +185,7 @@ impl<'s> Snapshot<'s> {
         with_objects(&[&artifact, &index], control, move |readers| {
             let [artifact, index] = exactly(readers)?;
             let fetching = Fetching { artifact: artifact.fetched(), index: index.fetched() };
-            let reader = ArchiveReader::open(artifact, index, &identities)?;
+            let reader = ArchiveReader::open(artifact, index, &identities)?.read_ahead()?;
             reader.expect_key(&key)?;
             work(reader, fetching)
         })

@@ -124,7 +124,7 @@ async fn deep(
     let objects: [&dyn Object; 2] = [artifact, index];
     let work = with_objects(&objects, control, move |readers| {
         let [artifact, index] = exactly(readers)?;
-        let mut reader = ArchiveReader::open(artifact, index, &identities)?;
+        let mut reader = ArchiveReader::open(artifact, index, &identities)?.read_ahead()?;
         let report = check::deep(&mut reader, &watching)?;
         report.check_manifest(&manifest)?;
         Ok(report)

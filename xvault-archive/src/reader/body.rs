@@ -114,7 +114,7 @@ impl<'a, A: Read + Seek> EntryReader<'a, A> {
         self.input = Bytes::new();
         let (number, frame) =
             self.table.at(self.position).ok_or_else(|| self.disagrees("the index has no frame for it"))?;
-        let tar = self.frames.load(self.table, number).map_err(|error| self.named(error))?;
+        let tar = self.frames.load(self.table, number, self.entry.end).map_err(|error| self.named(error))?;
         let cut =
             |offset: u64| usize::try_from(offset - frame.offset).map_or(tar.len(), |at| at.min(tar.len()));
         let (start, end) = (cut(self.position), cut(self.entry.end.min(frame.offset + frame.size)));

@@ -49,6 +49,7 @@ fn check<A: Read + Seek, I: Read + Seek>(
 ) -> Result<Report, Error> {
     let key = reader.header().key.clone();
     let (index, bodies) = reader.split()?;
+    bodies.frames.expect_all(only.is_none());
     let mut records = index.records()?;
     let mut check = Check { bodies, only, watch, names: Names::default(), parts: None, entries: 0 };
     while let Some(record) = records.next_record()? {
@@ -151,7 +152,7 @@ impl<A: Read + Seek> Check<'_, A> {
         let mut bytes = 0;
         for number in only {
             self.watch.check()?;
-            bytes += self.bodies.frames.load(self.bodies.table, *number)?.len() as u64;
+            bytes += self.bodies.frames.load(self.bodies.table, *number, 0)?.len() as u64;
         }
         Ok((only.len() as u64, bytes))
     }
@@ -161,7 +162,7 @@ impl<A: Read + Seek> Check<'_, A> {
         let mut position = self.bodies.totals.tar_size.saturating_sub(TAR_END_LEN);
         while let Some((number, frame)) = self.bodies.table.at(position) {
             if self.only.is_none_or(|only| only.contains(&number)) {
-                let tar = self.bodies.frames.load(self.bodies.table, number)?;
+                let tar = self.bodies.frames.load(self.bodies.table, number, self.bodies.totals.tar_size)?;
                 let start = usize::try_from(position - frame.offset).unwrap_or(usize::MAX);
                 if tar.iter().skip(start).any(|byte| *byte != 0) {
                     let reason = "the tar stream does not end with two zero blocks";

@@ -80,7 +80,7 @@ const OPERATIONS: [Operation; 8] = [
 fn operate(operation: Operation, archive: &Archive) -> Result<Vec<u8>, Error> {
     let manifest = manifest(&SOUND.0);
     let open = || {
-        let reader = archive.open()?;
+        let reader = archive.open_ahead()?;
         reader.expect_key(&manifest.key()).map(|()| reader)
     };
     let mut out = Vec::new();
@@ -122,7 +122,7 @@ fn operate(operation: Operation, archive: &Archive) -> Result<Vec<u8>, Error> {
 fn extract_all(archive: &Archive, manifest: &Manifest) -> Result<Vec<u8>, Error> {
     let sandbox = tempfile::tempdir().unwrap();
     let target = sandbox.path().join("target");
-    let result = archive.open().and_then(|mut reader| {
+    let result = archive.open_ahead().and_then(|mut reader| {
         reader.expect_key(&manifest.key())?;
         extract(&mut reader, &target, &ExtractOptions::default())
     });

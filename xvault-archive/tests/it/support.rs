@@ -48,6 +48,11 @@ impl Archive {
     pub(crate) fn reader(&self) -> Reader {
         self.open().unwrap()
     }
+
+    /// As [`Archive::open`], but frames are loaded on a thread.
+    pub(crate) fn open_ahead(&self) -> Result<Reader, Error> {
+        self.open()?.read_ahead()
+    }
 }
 
 pub(crate) fn key() -> SnapshotKey {
