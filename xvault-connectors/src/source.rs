@@ -1,5 +1,6 @@
 //! What a system we can pull a backup from looks like, whatever its protocol.
 
+pub(crate) mod bad_names;
 mod custom;
 pub(crate) mod dump;
 mod emitter;

@@ -186,6 +186,8 @@ mod tests {
         theirs.write_all(b"234 go on\r\n230 logged in\r\n").await.unwrap();
         let mut control = Control::new(ours, "h:21".into(), Duration::from_secs(5));
         assert_eq!(control.reply().await.unwrap().code, 234);
-        assert!(control.into_stream().is_err());
+        let error = control.into_stream().unwrap_err();
+        let said = "it goes on in plain text after it agreed to TLS";
+        assert!(matches!(&error, Error::Protocol { detail, .. } if detail == said), "{error:?}");
     }
 }

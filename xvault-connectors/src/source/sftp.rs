@@ -1,6 +1,5 @@
 //! Files over SFTP.
 
-pub(crate) mod bad_names;
 mod cursor;
 mod file;
 mod line;

@@ -3,17 +3,16 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use xvault_connectors::source::{FtpSource, Source};
-use xvault_connectors::{Control, Error, FtpOptions, Probe, PullSummary};
-use xvault_core::monitor::Recorder;
+use xvault_connectors::{Error, FtpOptions, Probe};
 use xvault_core::secret::SecretString;
 use xvault_core::source::FtpTls;
 use xvault_core::{EntryKind, FtpSettings};
 use xvault_testkit::{FaultProxy, FtpKind, Ftpd};
 
+use crate::job::Sourced;
 use crate::ssh_support::Kept;
 
 /// For what must work with MLSD and without.
@@ -22,12 +21,13 @@ pub(crate) const BOTH: [FtpKind; 2] = [FtpKind::Proftpd, FtpKind::Vsftpd];
 /// Where proxies stand before a server on 127.0.0.1: data connections then lead there, too.
 pub(crate) const FRONT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// A pull to be.
-pub(crate) struct Job {
-    pub(crate) settings: FtpSettings,
-    pub(crate) options: FtpOptions,
-    pub(crate) control: Control,
-    pub(crate) seen: Arc<Recorder>,
+/// A pull over FTP.
+pub(crate) type Job = crate::job::Job<(), FtpSettings, FtpOptions>;
+
+impl Sourced for Job {
+    fn made(&self) -> Box<dyn Source> {
+        Box::new(FtpSource::new(&self.settings, self.options.clone()).unwrap())
+    }
 }
 
 impl Job {
@@ -42,9 +42,7 @@ impl Job {
         let mut settings = FtpSettings::new("127.0.0.1", user, paths);
         settings.port = Some(port);
         let options = FtpOptions::new(&settings, Some(SecretString::from(password.to_owned())));
-        let seen = Arc::new(Recorder::default());
-        let control = Control::default().with_progress(seen.clone());
-        Self { settings, options, control, seen }.set(|_| {})
+        Self::of((), settings, options).set(|_| {})
     }
 
     /// Changes settings.
@@ -54,12 +52,6 @@ impl Job {
         options.timeouts = self.options.timeouts.clone();
         options.timeouts.backoff = Duration::from_millis(20);
         self.options = options;
-        self
-    }
-
-    /// Changes how long is waited, after everything else.
-    pub(crate) fn with(mut self, change: impl FnOnce(&mut FtpOptions)) -> Self {
-        change(&mut self.options);
         self
     }
 
@@ -73,34 +65,8 @@ impl Job {
         self.set(|settings| (settings.host, settings.port) = (FRONT.to_string(), Some(port)))
     }
 
-    pub(crate) fn source(&self) -> FtpSource {
-        FtpSource::new(&self.settings, self.options.clone()).unwrap()
-    }
-
-    pub(crate) async fn pull_into(&self, kept: &mut Kept) -> Result<PullSummary, Error> {
-        let mut source = self.source();
-        let pulled = tokio::time::timeout(Duration::from_secs(120), source.pull(kept, &self.control));
-        pulled.await.expect("the pull hangs")
-    }
-
-    pub(crate) async fn pull(&self) -> (Kept, PullSummary) {
-        let mut kept = Kept::default();
-        let summary = self.pull_into(&mut kept).await.unwrap();
-        assert_eq!(summary.content.warnings, kept.warnings.len() as u64);
-        (kept, summary)
-    }
-
-    pub(crate) async fn error(&self) -> Error {
-        self.pull_into(&mut Kept::default()).await.unwrap_err()
-    }
-
     pub(crate) async fn probe(&self) -> Result<Probe, Error> {
         self.source().probe().await
-    }
-
-    /// Whether a note that contains `text` was made.
-    pub(crate) fn noted(&self, text: &str) -> bool {
-        self.seen.notes().iter().any(|note| note.contains(text))
     }
 }
 

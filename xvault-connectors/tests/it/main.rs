@@ -11,6 +11,7 @@ mod ftp_hostile;
 mod ftp_pull;
 mod ftp_support;
 mod ftp_tls;
+mod job;
 mod local;
 mod s3;
 mod s3_locks;

@@ -4,19 +4,18 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use xvault_connectors::source::{SftpSource, Source, SshSource};
 use xvault_connectors::ssh::{HostKeyPolicy, SshCredential, SshOptions, SshTimeouts};
-use xvault_connectors::{Control, Error, PullSummary};
-use xvault_core::monitor::Recorder;
 use xvault_core::secret::SecretString;
 use xvault_core::{Entry, EntryKind, EntrySink, SinkError, SshSettings, Warning, WarningCode};
 use xvault_testkit::trees::set_mtime;
 use xvault_testkit::{FaultProxy, Sshd};
+
+use crate::job::Sourced;
 
 /// Remembers all that is pushed, and checks the grammar.
 #[derive(Default)]
@@ -111,15 +110,6 @@ pub(crate) enum Kind {
     Ssh,
 }
 
-/// A pull to be.
-pub(crate) struct Job {
-    pub(crate) kind: Kind,
-    pub(crate) settings: SshSettings,
-    pub(crate) options: SshOptions,
-    pub(crate) control: Control,
-    pub(crate) seen: Arc<Recorder>,
-}
-
 pub(crate) fn key(path: &Path) -> SshCredential {
     let pem = SecretString::from(fs::read_to_string(path).unwrap());
     SshCredential::PrivateKey { pem, passphrase: None }
@@ -127,6 +117,18 @@ pub(crate) fn key(path: &Path) -> SshCredential {
 
 pub(crate) fn password(text: &str) -> SshCredential {
     SshCredential::Password(SecretString::from(text.to_owned()))
+}
+
+/// A pull over SSH.
+pub(crate) type Job = crate::job::Job<Kind, SshSettings, SshOptions>;
+
+impl Sourced for Job {
+    fn made(&self) -> Box<dyn Source> {
+        match self.kind {
+            Kind::Sftp => Box::new(SftpSource::new(&self.settings, self.options.clone()).unwrap()),
+            Kind::Ssh => Box::new(SshSource::new(&self.settings, self.options.clone()).unwrap()),
+        }
+    }
 }
 
 impl Job {
@@ -143,14 +145,7 @@ impl Job {
         };
         let mut options = SshOptions::new(&settings, key(&sshd.key_path));
         options.timeouts = SshTimeouts { backoff: Duration::from_millis(20), ..SshTimeouts::default() };
-        let seen = Arc::new(Recorder::default());
-        let control = Control::default().with_progress(seen.clone());
-        Self { kind, settings, options, control, seen }
-    }
-
-    pub(crate) fn with(mut self, change: impl FnOnce(&mut SshOptions)) -> Self {
-        change(&mut self.options);
-        self
+        Self::of(kind, settings, options)
     }
 
     pub(crate) fn excluding(mut self, globs: &[&str]) -> Self {
@@ -161,35 +156,6 @@ impl Job {
     pub(crate) fn through(self, proxy: &FaultProxy) -> Self {
         let port = proxy.port;
         self.with(|options| options.port = port)
-    }
-
-    pub(crate) fn source(&self) -> Box<dyn Source> {
-        match self.kind {
-            Kind::Sftp => Box::new(SftpSource::new(&self.settings, self.options.clone()).unwrap()),
-            Kind::Ssh => Box::new(SshSource::new(&self.settings, self.options.clone()).unwrap()),
-        }
-    }
-
-    pub(crate) async fn pull_into(&self, kept: &mut Kept) -> Result<PullSummary, Error> {
-        let mut source = self.source();
-        let pulled = tokio::time::timeout(Duration::from_secs(60), source.pull(kept, &self.control));
-        pulled.await.expect("the pull hangs")
-    }
-
-    pub(crate) async fn pull(&self) -> (Kept, PullSummary) {
-        let mut kept = Kept::default();
-        let summary = self.pull_into(&mut kept).await.unwrap();
-        assert_eq!(summary.content.warnings, kept.warnings.len() as u64);
-        (kept, summary)
-    }
-
-    pub(crate) async fn error(&self) -> Error {
-        self.pull_into(&mut Kept::default()).await.unwrap_err()
-    }
-
-    /// Whether a note that contains `text` was made.
-    pub(crate) fn noted(&self, text: &str) -> bool {
-        self.seen.notes().iter().any(|note| note.contains(text))
     }
 }
 

@@ -12,7 +12,7 @@ use super::scope::{refusal, shown};
 use crate::Error;
 use crate::ftp::listing::{self, Line};
 use crate::ftp::{Begun, Data, Kind, Listed, Reply, Session};
-use crate::source::sftp::bad_names::BadNames;
+use crate::source::bad_names::BadNames;
 use crate::source::sftp::order::Place;
 use crate::source::sftp::scope::remote_path;
 
@@ -100,6 +100,11 @@ impl Listing {
         let (children, bad_names) = (Vec::new(), BadNames::default());
         Self { children, bad_names, weight: Weight::new(held), is_silent: true, itself: None, above: None }
     }
+
+    fn sorted(mut self) -> Self {
+        self.bad_names.sort(&mut self.children, |child| &child.name);
+        self
+    }
 }
 
 /// What a listing weighs, as long as it is held.
@@ -159,7 +164,7 @@ pub(super) async fn list(
         None => {
             let outcome = list_traditionally(session, reading(What::Lines), &path).await?;
             Ok(if let Outcome::Listed(listing) = outcome {
-                Outcome::Listed(sorted(listing))
+                Outcome::Listed(listing.sorted())
             } else {
                 outcome
             })
@@ -169,7 +174,7 @@ pub(super) async fn list(
                 let told = list_traditionally(session, reading(What::OddLines), &path).await?;
                 correct(&mut listing, told);
             }
-            Ok(Outcome::Listed(sorted(listing)))
+            Ok(Outcome::Listed(listing.sorted()))
         }
         Some(refused) => Ok(refused),
     }
@@ -412,17 +417,4 @@ impl Reading<'_> {
         }
         weight
     }
-}
-
-fn sorted(mut listing: Listing) -> Listing {
-    let Listing { children, bad_names, .. } = &mut listing;
-    children.sort_by(|a, b| a.name.cmp(&b.name));
-    children.dedup_by(|later, kept| {
-        let same = later.name == kept.name;
-        if same {
-            bad_names.add(|| format!("`{}` is listed twice", display_name(&later.name)));
-        }
-        same
-    });
-    listing
 }

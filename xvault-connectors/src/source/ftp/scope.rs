@@ -6,7 +6,7 @@ use xvault_core::{EntryPath, WarningCode};
 use crate::Error;
 use crate::ftp::{Kind, Listed, Reply, Session};
 use crate::source::excludes::Excludes;
-use crate::source::sftp::scope::{entry_path, invalid_path, remote_path};
+use crate::source::sftp::scope::{entry_path, invalid_path, remote_path, told_at};
 
 /// A configured path as found on the server.
 #[derive(Debug, Clone)]
@@ -20,7 +20,7 @@ pub(super) struct Root {
 impl Root {
     /// The path that warnings about it as a whole are told at.
     pub(super) fn told_at(&self) -> Option<EntryPath> {
-        self.path.clone().or_else(|| EntryPath::new(*b"(root)").ok())
+        told_at(self.path.as_ref())
     }
 
     fn is_within(&self, outer: &Self) -> bool {

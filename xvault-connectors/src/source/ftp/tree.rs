@@ -11,7 +11,7 @@ use super::scope::Scope;
 use crate::Error;
 use crate::ftp::{Kind, Listed};
 use crate::source::sftp::order::Place;
-use crate::source::sftp::scope::closed_root;
+use crate::source::sftp::scope::closed_directory;
 
 /// Memory of listings that the walk has not reached yet, beyond which only the one it waits for is begun.
 const ENOUGH_AHEAD: usize = 4 << 20;
@@ -141,30 +141,26 @@ impl Tree {
     }
 
     fn enter(&mut self, dir: Dir, outcome: Outcome, scope: &Scope, line: &mut Line) -> Result<(), Error> {
-        match (outcome, &dir.path) {
-            (Outcome::Refused(code, message), Some(path)) if !scope.is_root(Some(path)) => {
-                line.push(Slot::Warning(path.clone(), code, message));
+        let Listing { children, bad_names, weight, itself, .. } = match outcome {
+            Outcome::Listed(listing) => listing,
+            Outcome::Refused(code, message) => {
+                let is_root = scope.is_root(dir.path.as_ref());
+                let (path, code, message) = closed_directory(dir.path.as_ref(), is_root, (code, message))?;
+                line.push(Slot::Warning(path, code, message));
+                return Ok(());
             }
-            (Outcome::Refused(code, message), path) => {
-                return Err(closed_root(path.as_ref(), code, &message));
-            }
-            (Outcome::Listed(Listing { children, bad_names, weight, itself, .. }), path) => {
-                if let (true, Some(path), Some(root)) =
-                    (self.frames.is_empty(), path, scope.roots.get(dir.root))
-                {
-                    let told = itself.filter(|_| root.listed.mode.is_none());
-                    let told = told.map_or_else(|| root.listed.clone(), |itself| *itself);
-                    self.place(path.clone(), Listed { kind: Kind::Directory, ..told }, line);
-                }
-                let told_at = dir.path.clone().or_else(|| scope.roots.get(dir.root)?.told_at());
-                if let Some(path) = told_at {
-                    for message in bad_names.into_messages() {
-                        line.push(Slot::Warning(path.clone(), WarningCode::BadName, message));
-                    }
-                }
-                self.frames.push(Frame { dir, rest: children.into_iter(), _weight: weight });
-            }
+        };
+        if let (true, Some(path), Some(root)) = (self.frames.is_empty(), &dir.path, scope.roots.get(dir.root))
+        {
+            let told = itself.filter(|_| root.listed.mode.is_none());
+            let told = told.map_or_else(|| root.listed.clone(), |itself| *itself);
+            self.place(path.clone(), Listed { kind: Kind::Directory, ..told }, line);
         }
+        let told_at = dir.path.clone().or_else(|| scope.roots.get(dir.root)?.told_at());
+        for (path, code, message) in bad_names.into_warnings(told_at) {
+            line.push(Slot::Warning(path, code, message));
+        }
+        self.frames.push(Frame { dir, rest: children.into_iter(), _weight: weight });
         Ok(())
     }
 

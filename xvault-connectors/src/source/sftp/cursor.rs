@@ -8,7 +8,7 @@ use super::file::File;
 use super::line::{Line, Slot};
 use super::listing::{Child, Dir, Listings, Outcome};
 use super::order::{Place, Standing};
-use super::scope::{Scope, closed_root};
+use super::scope::{Scope, closed_directory};
 use crate::Error;
 use crate::ssh::sftp::{Attrs, FileType};
 
@@ -92,18 +92,14 @@ impl Cursor {
     }
 
     fn enter(&mut self, dir: Dir, outcome: Outcome, scope: &Scope, line: &mut Line) -> Result<(), Error> {
-        match (outcome, &dir.path) {
-            (Outcome::Refused(code, message), Some(path)) if !scope.is_root(Some(path)) => {
-                line.push(Slot::Warning(path.clone(), code, message));
+        match outcome {
+            Outcome::Refused(code, message) => {
+                let is_root = scope.is_root(dir.path.as_ref());
+                line.warn(closed_directory(dir.path.as_ref(), is_root, (code, message))?);
             }
-            (Outcome::Refused(code, message), path) => {
-                return Err(closed_root(path.as_ref(), code, &message));
-            }
-            (Outcome::Listed { children, bad_names, weight }, _) => {
+            Outcome::Listed { children, bad_names, weight } => {
                 let path = dir.path.clone().or_else(|| scope.roots.get(dir.root)?.told_at());
-                for name in bad_names.into_messages() {
-                    line.slot_for_bad_name(path.clone(), name);
-                }
+                bad_names.into_warnings(path).for_each(|warning| line.warn(warning));
                 self.frames.push(Frame { dir, rest: children.into(), weight });
             }
         }
@@ -151,9 +147,7 @@ impl Cursor {
 }
 
 impl Line {
-    fn slot_for_bad_name(&mut self, path: Option<EntryPath>, message: String) {
-        if let Some(path) = path {
-            self.push(Slot::Warning(path, WarningCode::BadName, message));
-        }
+    fn warn(&mut self, (path, code, message): (EntryPath, WarningCode, String)) {
+        self.push(Slot::Warning(path, code, message));
     }
 }

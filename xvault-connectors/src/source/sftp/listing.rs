@@ -6,11 +6,11 @@ use bytes::Bytes;
 use xvault_core::entry::display_name;
 use xvault_core::{EntryPath, WarningCode};
 
-use super::bad_names::BadNames;
 use super::order::{Place, Standing};
 use super::requests::{Purpose, Requests};
 use super::scope::{Scope, remote_path};
 use crate::Error;
+use crate::source::bad_names::BadNames;
 use crate::ssh::sftp::{Attrs, FileType, Name, Reply, Request, Status, StatusCode};
 
 /// Directories that are being listed at once.
@@ -231,7 +231,9 @@ impl Listings {
         }
         let Some(active) = self.active.remove(&number) else { return };
         let (place, weight) = (active.dir.place(), active.weight);
-        let (children, bad_names) = sorted(active.children, active.bad_names);
+        let (mut children, mut bad_names) = (active.children, active.bad_names);
+        children.shrink_to_fit();
+        bad_names.sort(&mut children, |child| &child.name);
         self.finished += 1;
         self.want_children(&active.dir, &children, scope);
         self.done.insert(place, Outcome::Listed { children, bad_names, weight });
@@ -300,19 +302,6 @@ impl Active {
     fn shown(&self) -> String {
         format!("`{}`", display_name(&remote_path(self.dir.path.as_ref())))
     }
-}
-
-fn sorted(mut children: Vec<Child>, mut bad_names: BadNames) -> (Vec<Child>, BadNames) {
-    children.shrink_to_fit();
-    children.sort_by(|a, b| a.name.cmp(&b.name));
-    children.dedup_by(|later, kept| {
-        let same = later.name == kept.name;
-        if same {
-            bad_names.add(|| format!("`{}` is listed twice", display_name(&later.name)));
-        }
-        same
-    });
-    (children, bad_names)
 }
 
 /// What a refused request means for the thing it was about.

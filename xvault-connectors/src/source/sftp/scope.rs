@@ -19,11 +19,16 @@ pub(crate) struct Root {
 }
 
 impl Root {
-    /// The path that warnings about it as a whole are told at: the file system's root is no entry,
-    /// so what is said of it is said of a name that stands for it.
+    /// The path that warnings about it as a whole are told at.
     pub(crate) fn told_at(&self) -> Option<EntryPath> {
-        self.path.clone().or_else(|| EntryPath::new(*b"(root)").ok())
+        told_at(self.path.as_ref())
     }
+}
+
+/// The path that warnings about a configured path as a whole are told at: the file system's root is no entry,
+/// so what is said of it is said of a name that stands for it.
+pub(crate) fn told_at(root: Option<&EntryPath>) -> Option<EntryPath> {
+    root.cloned().or_else(|| EntryPath::new(*b"(root)").ok())
 }
 
 /// How far an earlier stream came.
@@ -83,6 +88,21 @@ pub(crate) fn closed_root(path: Option<&EntryPath>, code: WarningCode, message: 
     match code {
         WarningCode::Vanished => Error::NotFound(shown),
         _ => Error::Remote { command: "open".into(), reason: format!("{shown} {message}") },
+    }
+}
+
+/// What it means that a directory could not be listed: a warning, but for a configured path, of which there is then no backup.
+///
+/// # Errors
+/// When it is a configured path.
+pub(crate) fn closed_directory(
+    path: Option<&EntryPath>,
+    is_root: bool,
+    (code, message): (WarningCode, String),
+) -> Result<(EntryPath, WarningCode, String), Error> {
+    match path {
+        Some(path) if !is_root => Ok((path.clone(), code, message)),
+        path => Err(closed_root(path, code, &message)),
     }
 }
 
