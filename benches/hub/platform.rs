@@ -118,6 +118,7 @@ impl Platform {
             ("HUB_BASE_URL", &self.base),
             ("REDIS_URL", &redis),
             ("WORKER_STORAGE_BASE", storage),
+            ("WORKER_EGRESS_ALLOW", "127.0.0.0/8,::1"),
         ];
         Program::start(&self.bin.join("xvault-worker"), &[], &env, self.dir.path().join(format!("{id}.log")))
     }

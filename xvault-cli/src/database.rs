@@ -211,7 +211,7 @@ pub(crate) fn login(
     };
     let ssh = server.ssh.as_ref().map(|hop| login::hop(login, hop)).transpose()?;
     let tools = ToolOptions { allow_outdated: args.allow_outdated_tools, ..ToolOptions::default() };
-    Ok(DatabaseLogin { password, ssh, tools })
+    Ok(DatabaseLogin { password, ssh, tools, ..DatabaseLogin::default() })
 }
 
 /// Ready to load into `target`.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use xvault::connectors::ssh::SshTimeouts;
-use xvault::connectors::{HostKeyPolicy, SshCredential, SshOptions};
+use xvault::connectors::{HostKeyPolicy, Network, SshCredential, SshOptions};
 use xvault::core::SshSettings;
 use xvault::core::secret::{ExposeSecret, SecretString};
 use xvault::core::source::SshHop;
@@ -28,6 +28,7 @@ pub(crate) fn hop(args: &LoginArgs, hop: &SshHop) -> anyhow::Result<SshOptions> 
         credential,
         host_key: host_key_policy(args)?,
         timeouts: SshTimeouts::default(),
+        network: Network::default(),
     })
 }
 

@@ -6,14 +6,17 @@ pub(crate) mod mysql;
 pub(crate) mod postgres;
 mod tunnel;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
 use xvault_core::secret::SecretString;
-use xvault_core::source::{DatabaseCredential, DatabaseServer, SshHop, SshMode};
+use xvault_core::source::{DatabaseCredential, DatabaseServer, SshHop, SshMode, TlsMode};
 
-use crate::Error;
 use crate::ssh::{HostKeyPolicy, Session, SshCredential, SshOptions, SshTimeouts};
 use crate::tool::{Call, Place, Running, ToolOptions};
+use crate::{Error, Network};
 use tunnel::Tunnel;
 
 pub use load::{DatabaseLoad, DumpReader, DumpWriter, Loaded, Scratch, Trial, dump_channel};
@@ -36,6 +39,8 @@ pub struct DatabaseLogin {
     pub ssh: Option<SshOptions>,
     /// The tools of this machine.
     pub tools: ToolOptions,
+    /// What may be connected to from this machine. What lies behind the SSH server is for that to say.
+    pub network: Network,
 }
 
 impl DatabaseLogin {
@@ -43,7 +48,19 @@ impl DatabaseLogin {
     #[must_use]
     pub fn new(server: &DatabaseServer, credential: DatabaseCredential) -> Self {
         let ssh = server.ssh.as_ref().map(|hop| ssh_options(hop, credential.ssh));
-        Self { password: credential.password, ssh, tools: ToolOptions::default() }
+        Self {
+            password: credential.password,
+            ssh,
+            tools: ToolOptions::default(),
+            network: Network::default(),
+        }
+    }
+
+    /// Connects to nothing but what `network` lets through: to the database, or to the SSH server in between.
+    #[must_use]
+    pub fn within(self, network: &Network) -> Self {
+        let ssh = self.ssh.map(|ssh| SshOptions { network: network.clone(), ..ssh });
+        Self { ssh, network: network.clone(), ..self }
     }
 }
 
@@ -60,6 +77,7 @@ fn ssh_options(hop: &SshHop, secret: Option<SecretString>) -> SshOptions {
         },
         host_key: hop.host_key.clone().map_or(HostKeyPolicy::Refuse, HostKeyPolicy::Pinned),
         timeouts: SshTimeouts::default(),
+        network: Network::default(),
     }
 }
 
@@ -69,12 +87,19 @@ pub(crate) struct Reach {
     pub(crate) login: DatabaseLogin,
     session: Option<Arc<Session>>,
     tunnel: Option<Tunnel>,
+    /// Where tools of this machine connect to, when it is to the database itself.
+    address: Option<IpAddr>,
 }
 
 impl Reach {
     pub(crate) async fn connect(server: &DatabaseServer, login: &DatabaseLogin) -> Result<Self, Error> {
-        let mut reach = Self { server: server.clone(), login: login.clone(), session: None, tunnel: None };
-        let Some(hop) = &server.ssh else { return Ok(reach) };
+        let (server, login) = (server.clone(), login.clone());
+        let mut reach = Self { server, login, session: None, tunnel: None, address: None };
+        let Self { server, login, .. } = &reach;
+        let Some(hop) = &server.ssh else {
+            reach.address = Some(address(server, login).await?);
+            return Ok(reach);
+        };
         let options = login.ssh.as_ref().ok_or_else(|| {
             Error::Credential("the database is reached through SSH, and there is no login for that".into())
         })?;
@@ -100,9 +125,20 @@ impl Reach {
         matches!(self.place(), Place::There(..))
     }
 
-    /// Our end of the tunnel: its port on 127.0.0.1.
-    pub(crate) fn tunnel_port(&self) -> Option<u16> {
-        self.tunnel.as_ref().map(|tunnel| tunnel.port)
+    /// Whether tools of this machine that compare a certificate with the name they are given may look that name up again: where
+    /// nothing is forbidden.
+    pub(crate) fn knows_by_name(&self) -> bool {
+        let direct = self.session.is_none() && !self.login.network.is_limited();
+        direct && self.server.tls == TlsMode::VerifyFull
+    }
+
+    /// Where tools of this machine connect to. None: they run elsewhere. The name is not theirs to look up again: it may lead to
+    /// somewhere else by then.
+    pub(crate) fn endpoint(&self) -> Option<(IpAddr, u16)> {
+        match (&self.tunnel, self.address) {
+            (Some(tunnel), _) => Some((Ipv4Addr::LOCALHOST.into(), tunnel.port)),
+            (None, address) => Some((address?, self.server.port)),
+        }
     }
 
     /// The fingerprint of the SSH server in between.
@@ -125,6 +161,15 @@ impl Reach {
         call.arg("--version");
         let text = self.run(call).await?.output(64 << 10).await?;
         Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// Looks the database's server up, in no more time than a tool of its own would take.
+async fn address(server: &DatabaseServer, login: &DatabaseLogin) -> Result<IpAddr, Error> {
+    let after = Duration::from_secs(CONNECT_TIMEOUT.into());
+    match timeout(after, login.network.address(&server.host, server.port)).await {
+        Ok(found) => found.map_err(|error| error.into_error(server.place())),
+        Err(_) => Err(Error::Timeout { what: server.place(), after }),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use xvault_core::egress::Denied;
 use xvault_core::source::InvalidSettings;
 use xvault_core::{Dispose, Disposition, SinkError};
 
@@ -94,6 +95,10 @@ pub enum Error {
     /// A path that this program may not read on behalf of others: see [`LocalSource::only_below`](crate::LocalSource::only_below).
     #[error("{0} does not lie below a directory that may be backed up")]
     NotAllowed(String),
+
+    /// A server that this program may not connect to: see [`Network`](crate::Network).
+    #[error(transparent)]
+    Egress(#[from] Denied),
 
     /// There is no way to the server, or it went away.
     #[error("connection to {server}: {reason}")]
@@ -253,6 +258,7 @@ impl Dispose for Error {
             | Self::Credential(_)
             | Self::NotFound(_)
             | Self::NotAllowed(_)
+            | Self::Egress(_)
             | Self::Protocol { .. }
             | Self::Remote { .. }
             | Self::Denied { .. }

@@ -5,6 +5,7 @@ mod control;
 pub mod database;
 mod error;
 pub mod ftp;
+mod network;
 pub mod snapshot;
 pub mod source;
 pub mod ssh;
@@ -16,6 +17,7 @@ pub use control::Control;
 pub use database::{DatabaseLoad, DatabaseLogin, Scratch};
 pub use error::Error;
 pub use ftp::{FtpOptions, FtpTimeouts};
+pub use network::{Network, Resolve, SystemResolver, Unreachable};
 pub use source::{
     Emitter, FtpSource, LocalSource, MysqlSource, PostgresSource, Probe, ProbedPath, PullSummary, SftpSource,
     Source, SshSource,

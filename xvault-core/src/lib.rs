@@ -11,6 +11,7 @@
 //! - [`job`][]: the life of a job, and [`protocol`][]: what hub and worker say to each other;
 //! - [`seal`][]: age keys, and the envelope for small secrets;
 //! - [`secret`][]: secrets that cannot be printed;
+//! - [`egress`][]: which addresses may be connected to on behalf of tenants;
 //! - [`tar`][]: reading tar streams of any origin;
 //! - [`monitor`][]: progress;
 //! - [`error`][]: permanent, transient or cancelled?
@@ -33,6 +34,7 @@
 //! ```
 
 pub mod clock;
+pub mod egress;
 pub mod entry;
 pub mod error;
 pub mod export;
@@ -50,6 +52,7 @@ pub mod store;
 pub mod tag;
 pub mod tar;
 
+pub use egress::EgressPolicy;
 pub use entry::{
     Entry, EntryKind, EntryPath, EntrySink, Metadata, Mtime, Overwrite, SinkError, Warning, WarningCode,
 };

@@ -375,6 +375,9 @@ pub enum StoreAccess {
         /// Whether what is deleted goes with all of its versions: elsewhere a bucket that keeps versions hides it, and keeps it.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         all_versions: bool,
+        /// Whether the worker's rules of what tenants may have it connect to are not for this store: operators vouch for its address.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        anywhere: bool,
     },
 }
 

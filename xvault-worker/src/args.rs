@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::CommandFactory;
-use xvault::core::WorkerId;
+use xvault::core::egress::{Egress, Networks};
 use xvault::core::secret::SecretString;
 use xvault::core::service::{DEFAULT_LOG_FILTER, Environment, LogFormat, SettingError, parse_bytes};
+use xvault::core::{EgressPolicy, WorkerId};
 
 use crate::config::{
     CONCURRENCY, DOWNLOAD_CONNECTIONS, DOWNLOAD_CONNECTIONS_PER_ADDRESS, DOWNLOADS, WorkerConfig,
@@ -65,6 +66,16 @@ pub struct BehaviourArgs {
     /// Directory of this machine that `local` sources, which only operators make, may read; repeatable (in the variable: separated by `:`)
     #[arg(long, env = "WORKER_ALLOW_LOCAL", value_name = "WORKER_ALLOW_LOCAL", value_delimiter = ':')]
     allow_local: Vec<PathBuf>,
+    /// What tenants may have this worker connect to besides those in the lists: public (the internet), any, or listed (nothing); public for
+    /// `xvault-worker`, any for `xvault up`
+    #[arg(long, env = "WORKER_EGRESS", value_name = "WORKER_EGRESS")]
+    egress: Option<Egress>,
+    /// Networks and addresses that they may have it connect to in any case, such as 10.1.0.0/16 or fd00::1; separated by commas
+    #[arg(long, env = "WORKER_EGRESS_ALLOW", value_name = "WORKER_EGRESS_ALLOW")]
+    egress_allow: Option<Networks>,
+    /// Those that they may not have it connect to, whatever else is said; separated by commas
+    #[arg(long, env = "WORKER_EGRESS_DENY", value_name = "WORKER_EGRESS_DENY")]
+    egress_deny: Option<Networks>,
     /// Use database tools with known holes, which a hostile database server can use against this machine
     #[arg(long, env = "WORKER_ALLOW_OUTDATED_TOOLS", value_name = "true|false", num_args = 0..=1, require_equals = true,
           default_value_t = false, default_missing_value = "true")]
@@ -123,6 +134,11 @@ impl BehaviourArgs {
             drain: Duration::from_secs(self.drain_seconds.into()),
             upload_dir: self.upload_dir.clone().or(config.upload_dir),
             min_free: self.min_free,
+            egress: EgressPolicy {
+                others: self.egress.unwrap_or(config.egress.others),
+                allow: self.egress_allow.clone().unwrap_or_default().0,
+                deny: self.egress_deny.clone().unwrap_or_default().0,
+            },
             allow_outdated_tools: self.allow_outdated_tools,
             metrics_addr: self.metrics_addr,
             download_addr: self.download_addr,
@@ -145,7 +161,9 @@ impl Args {
         let token = environment.needed_secret(TOKEN, "what `xvault-hub token` printed for this worker")?;
         let redis = environment.needed_secret(REDIS, "redis://:password@host:6379/0")?;
         let config = WorkerConfig::new(self.id.clone(), token, &self.hub, &self.storage_base);
-        let config = WorkerConfig { hub_ca_file: self.hub_ca_file.clone(), ..config };
+        // Strangers may give it addresses.
+        let egress = EgressPolicy::public();
+        let config = WorkerConfig { hub_ca_file: self.hub_ca_file.clone(), egress, ..config };
         Ok((self.behaviour.apply(config, environment)?, redis))
     }
 
@@ -214,6 +232,34 @@ mod tests {
         listed.sort_unstable();
         settings.sort_unstable();
         assert_eq!(listed, settings);
+    }
+
+    #[test]
+    fn tenants_have_the_program_connect_to_the_internet_alone_until_it_is_told() {
+        let secrets = env(&[("WORKER_TOKEN", "t"), ("REDIS_URL", "redis://h")]);
+        let egress = |more: &[&str]| args(more).settings(&secrets).unwrap().0.egress;
+        assert_eq!(egress(&[]), EgressPolicy::public());
+        let told = egress(&["--egress-allow", "10.0.0.0/8,::1", "--egress-deny", "10.0.0.1"]);
+        assert_eq!((told.others, told.allow.len(), told.deny.len()), (Egress::Public, 2, 1));
+        assert_eq!(egress(&["--egress", "any"]), EgressPolicy::default());
+        // `xvault up` begins with settings of its own.
+        let own = WorkerConfig::new("w1".parse().unwrap(), "t".into(), "http://h", "/nowhere");
+        let own = args(&[]).behaviour.apply(own, &secrets).unwrap();
+        assert_eq!(own.egress, EgressPolicy::default());
+    }
+
+    #[test]
+    fn malformed_networks_stop_the_program_with_a_sentence() {
+        for (setting, part) in [
+            ("--egress-allow=10.0.0.0/40", "no network"),
+            ("--egress-allow=db.example", "no network"),
+            ("--egress-deny=10.0.0.1/8", "write 10.0.0.0/8"),
+            ("--egress=all", "any, public and listed"),
+        ] {
+            let error =
+                Args::try_parse_from(["xvault-worker", "--id", "w1", setting]).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xvault::core::WorkerId;
 use xvault::core::secret::SecretString;
+use xvault::core::{EgressPolicy, WorkerId};
 
 /// Jobs at a time.
 pub(crate) const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
@@ -48,6 +48,8 @@ pub struct WorkerConfig {
     pub drain: Duration,
     /// Bytes of the disk that must stay free: a backup that needs them is put off.
     pub min_free: u64,
+    /// What tenants may have it connect to: their sources and stores, and where they restore to. Everything by default.
+    pub egress: EgressPolicy,
     /// Whether database tools with known holes are used: a hostile database server can use those against this machine.
     pub allow_outdated_tools: bool,
     /// The server that restore tests load PostgreSQL's dumps into: `postgres://user:password@host:5432`. None: they are unpacked only.
@@ -91,6 +93,7 @@ impl WorkerConfig {
             allow_local: Vec::new(),
             drain: DRAIN,
             min_free: MIN_FREE,
+            egress: EgressPolicy::default(),
             allow_outdated_tools: false,
             scratch_postgres_url: None,
             scratch_mysql_url: None,

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use xvault::FsStore;
+use xvault::connectors::Network;
 use xvault::connectors::tool::ToolOptions;
 use xvault::core::Recipient;
 use xvault::core::protocol::{JobMessage, QueueName, Register};
@@ -78,6 +79,7 @@ impl Worker {
             local_roots: jobs::real_roots(&config.allow_local).map_err(Error::AllowLocal)?,
             storage_base: config.storage_base.clone(),
             database_tools,
+            network: Network::new(config.egress.clone()),
         };
         let tools = Arc::new(Tools {
             worker_id: config.worker_id.clone(),

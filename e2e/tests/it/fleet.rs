@@ -141,6 +141,7 @@ impl Fleet {
             ("WORKER_STORAGE_BASE", storage.to_str().unwrap()),
             ("WORKER_CONCURRENCY", &plan.concurrency.to_string()),
             ("WORKER_MIN_FREE", "1MiB"),
+            ("WORKER_EGRESS_ALLOW", plan.egress_allow),
             ("WORKER_ALLOW_OUTDATED_TOOLS", "true"),
             ("WORKER_METRICS_ADDR", &format!("127.0.0.1:{metrics_port}")),
             ("WORKER_DOWNLOAD_ADDR", &download_addr),

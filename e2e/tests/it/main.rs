@@ -3,6 +3,7 @@
 //! - `seed_flow`: from nothing to a snapshot that age, zstd and tar open, with curl;
 //! - `redis_trouble`, `worker_trouble`, `hub_trouble`, `postgres_trouble`: what goes wrong in a fleet, and how it heals unaided;
 //! - `seed_retention`: schedules and retention, with curl;
+//! - `egress`: a worker that nobody told anything connects to nothing on its own machine for a tenant;
 //! - `browse`: what lies in snapshots, and what changed, without restoring;
 //! - `seed_restore`: restores and downloads, with curl;
 //! - `ftp`: files of an FTP server backed up, and restored by hand and by xvault;
@@ -38,6 +39,7 @@ mod database_put_back;
 mod databases;
 mod disaster;
 mod documented;
+mod egress;
 mod fleet;
 mod ftp;
 mod hub_trouble;

@@ -189,10 +189,12 @@ impl Mysql {
             None => drop(call.arg("--no-defaults")),
         }
         call.arg(format!("--user={username}")).arg("--default-character-set=utf8mb4");
-        match self.reach.tunnel_port() {
-            Some(own) => call.arg("--host=127.0.0.1").arg(format!("--port={own}")).arg("--protocol=tcp"),
+        match self.reach.endpoint() {
             None if host.starts_with('/') => call.arg(format!("--socket={host}")).arg("--protocol=socket"),
-            None => call.arg(format!("--host={host}")).arg(format!("--port={port}")).arg("--protocol=tcp"),
+            Some((address, port)) if !self.reach.knows_by_name() => {
+                call.arg(format!("--host={address}")).arg(format!("--port={port}")).arg("--protocol=tcp")
+            }
+            _ => call.arg(format!("--host={host}")).arg(format!("--port={port}")).arg("--protocol=tcp"),
         };
         for word in tls_options(tool.flavor, *tls, certificates(*tls, tls_ca.is_some(), remote)) {
             call.arg(word);
@@ -215,7 +217,7 @@ impl Mysql {
 
 /// MySQL's clients compare a certificate's name with the address that they connect to, and a tunnel has another one.
 fn check_tls(reach: &Reach) -> Result<(), Error> {
-    if reach.server.tls != TlsMode::VerifyFull || reach.tunnel_port().is_none() {
+    if reach.server.tls != TlsMode::VerifyFull || reach.is_remote() || reach.knows_by_name() {
         return Ok(());
     }
     Err(Error::Tls {

@@ -143,11 +143,11 @@ impl Postgres {
             ("gssencmode", "disable".to_owned()),
             ("sslmode", tls.as_str().to_owned()),
         ];
-        match self.reach.tunnel_port() {
-            // The name stays that of the server, for its certificate.
-            Some(own) => words.extend([("hostaddr", "127.0.0.1".to_owned()), ("port", own.to_string())]),
-            None => words.push(("port", port.to_string())),
-        }
+        let (address, port) =
+            self.reach.endpoint().map_or((None, *port), |(address, port)| (Some(address), port));
+        words.push(("port", port.to_string()));
+        // The name stays that of the server, for its certificate.
+        words.extend(address.map(|address| ("hostaddr", address.to_string())));
         words.extend(root_certificates(*tls, tls_ca.is_some(), self.reach.is_remote()));
         words.iter().map(|(word, value)| format!("{word}={}", quoted(value))).collect::<Vec<_>>().join(" ")
     }

@@ -143,6 +143,7 @@ mod tests {
             credential: SshCredential::Password(sshd.password.clone().into()),
             host_key: HostKeyPolicy::Pinned(sshd.host_key.fingerprint.clone()),
             timeouts: SshTimeouts::default(),
+            network: crate::Network::default(),
         };
         let session = Arc::new(Session::connect(&options).await.unwrap());
         let own = rustix::process::geteuid().as_raw();

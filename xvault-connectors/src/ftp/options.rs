@@ -6,6 +6,8 @@ use std::time::Duration;
 use xvault_core::secret::SecretString;
 use xvault_core::source::{FtpSettings, FtpTls};
 
+use crate::Network;
+
 /// How to connect to an FTP server.
 #[derive(Debug, Clone)]
 pub struct FtpOptions {
@@ -27,6 +29,8 @@ pub struct FtpOptions {
     pub max_connections: usize,
     /// How long is waited, and how often tried.
     pub timeouts: FtpTimeouts,
+    /// What may be connected to.
+    pub network: Network,
 }
 
 impl FtpOptions {
@@ -43,6 +47,7 @@ impl FtpOptions {
             fingerprint: settings.tls_fingerprint.clone(),
             max_connections: settings.max_connections.into(),
             timeouts: FtpTimeouts::default(),
+            network: Network::default(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use xvault_core::Mtime;
 use xvault_core::secret::ExposeSecret;
@@ -18,7 +18,7 @@ use super::features::Features;
 use super::listing::{Listed, mlsd, modified};
 use super::tls::Tls;
 use super::{Data, FtpOptions, Reply, Shared};
-use crate::Error;
+use crate::{Error, Unreachable};
 
 /// What anonymous logins give for a password: who they are, by custom.
 const ANONYMOUS_PASSWORD: &[u8] = b"anonymous@";
@@ -299,13 +299,16 @@ impl Session {
     /// Always to where the control connection leads.
     async fn connect_data(&self, port: u16) -> Result<TcpStream, Error> {
         let address = SocketAddr::new(self.peer.ip(), port);
-        let connecting = TcpStream::connect(address);
+        let connecting = self.shared.options.network.connect_to(address);
         match timeout(self.shared.options.timeouts.connect, connecting).await {
             Ok(Ok(stream)) => {
                 let _ = stream.set_nodelay(true);
                 Ok(stream)
             }
-            Ok(Err(error)) => Err(self.no_data(&format!("port {port} can't be reached"), Some(error))),
+            Ok(Err(Unreachable::Silent(error))) => {
+                Err(self.no_data(&format!("port {port} can't be reached"), Some(error)))
+            }
+            Ok(Err(error)) => Err(error.into_error(self.server())),
             Err(_) => Err(self.no_data(&format!("port {port} does not answer"), None)),
         }
     }
@@ -325,26 +328,14 @@ impl Session {
 
 /// The first address of the host that answers.
 async fn reach(options: &FtpOptions) -> Result<(TcpStream, SocketAddr), Error> {
-    let fault = |reason: &str, source| Error::Connection {
-        server: options.server(),
-        reason: reason.to_owned(),
-        source: Some(source),
-    };
-    let addresses = lookup_host((options.host.as_str(), options.port)).await;
-    let mut last = std::io::ErrorKind::NotFound.into();
-    for address in addresses.map_err(|error| fault("its name can't be looked up", error))? {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                // What can't be set is no reason to do without a backup.
-                let _ = stream.set_nodelay(true);
-                let _ = set_socket_keepalive(&stream, true);
-                let _ = set_tcp_keepidle(&stream, KEEPALIVE);
-                return Ok((stream, address));
-            }
-            Err(error) => last = error,
-        }
-    }
-    Err(fault("it can't be reached", last))
+    let stream = options.network.connect(&options.host, options.port).await;
+    let stream = stream.map_err(|error| error.into_error(options.server()))?;
+    let address = stream.peer_addr().map_err(Error::io("ask where a connection leads"))?;
+    // What can't be set is no reason to do without a backup.
+    let _ = stream.set_nodelay(true);
+    let _ = set_socket_keepalive(&stream, true);
+    let _ = set_tcp_keepidle(&stream, KEEPALIVE);
+    Ok((stream, address))
 }
 
 /// Up to the login: the server's greeting, and TLS.

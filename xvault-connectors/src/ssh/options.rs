@@ -8,6 +8,7 @@ use xvault_core::SshSettings;
 use xvault_core::secret::{ExposeSecret, SecretString};
 
 use super::HostKeyPolicy;
+use crate::Network;
 
 /// Everything a connection needs.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct SshOptions {
     pub host_key: HostKeyPolicy,
     /// How long to wait.
     pub timeouts: SshTimeouts,
+    /// What may be connected to.
+    pub network: Network,
 }
 
 impl SshOptions {
@@ -37,6 +40,7 @@ impl SshOptions {
             credential,
             host_key: settings.host_key.clone().map_or(HostKeyPolicy::Refuse, HostKeyPolicy::Pinned),
             timeouts: SshTimeouts::default(),
+            network: Network::default(),
         }
     }
 

@@ -8,7 +8,6 @@ use russh::client::{self, DisconnectReason, Handle};
 use russh::keys::{Algorithm, PublicKeyOrCertificate};
 use russh::{Channel, Disconnect, Names, Preferred, SshId, cipher};
 use tokio::io::BufReader;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::DropGuard;
 
@@ -188,11 +187,9 @@ async fn shake_hands_with(
     algorithms: Vec<Algorithm>,
 ) -> Result<Session, Error> {
     let watch = Watch { server: options.server().into(), seen: Arc::default() };
-    let failed = |source| watch.connection("could not be made", Some(source));
-    let addresses = tokio::net::lookup_host((options.host.as_str(), options.port)).await.map_err(failed)?;
-    let addresses: Vec<_> = addresses.collect();
     let begun = Instant::now();
-    let socket = TcpStream::connect(&addresses[..]).await.map_err(failed)?;
+    let socket = options.network.connect(&options.host, options.port).await;
+    let socket = socket.map_err(|error| error.into_error(options.server()))?;
     // Requests are batched by us, so waiting for more to send would only add delay.
     socket.set_nodelay(true).map_err(|source| watch.connection("could not be set up", Some(source)))?;
     let (socket, leash) = Leashed::new(socket);

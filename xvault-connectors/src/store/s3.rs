@@ -50,7 +50,7 @@ use self::staging::S3Staging;
 use self::tags::Tags;
 use self::upload::Room;
 use super::{Staging, Store, Swept};
-use crate::Error;
+use crate::{Error, Network};
 
 pub(super) use answer::explained;
 
@@ -61,6 +61,7 @@ pub struct S3Options {
     stall: Duration,
     in_memory: u64,
     scratch_dir: Option<PathBuf>,
+    network: Network,
 }
 
 impl Default for S3Options {
@@ -70,6 +71,7 @@ impl Default for S3Options {
             stall: Duration::from_secs(60),
             in_memory: parts::SHORT,
             scratch_dir: None,
+            network: Network::default(),
         }
     }
 }
@@ -94,6 +96,12 @@ impl S3Options {
     #[must_use]
     pub fn scratch_dir(self, scratch_dir: impl Into<PathBuf>) -> Self {
         Self { scratch_dir: Some(scratch_dir.into()), ..self }
+    }
+
+    /// What may be connected to. Where that is not everything, no proxy is used: it would be the one who connects.
+    #[must_use]
+    pub fn network(self, network: Network) -> Self {
+        Self { network, ..self }
     }
 
     fn room(self) -> Room {
@@ -136,7 +144,8 @@ impl S3Store {
     /// When the settings can't be, or their CA certificate is none.
     pub fn new(settings: &S3Settings, credential: &S3Credential, options: S3Options) -> Result<Self, Error> {
         settings.validate()?;
-        let http = Http::new(&client::server(settings), settings.ca_certificate.as_deref(), options.stall)?;
+        let bounds = (options.stall, options.network.clone());
+        let http = Http::new(&client::server(settings), settings.ca_certificate.as_deref(), bounds)?;
         let patience = Patience::new(options.retry_for);
         let reader = Reader::new(settings, credential, &http, patience.clone())?;
         Ok(Self {

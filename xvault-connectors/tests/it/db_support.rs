@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use xvault_connectors::source::Source;
 use xvault_connectors::tool::ToolOptions;
-use xvault_connectors::{Control, DatabaseLogin, Error, MysqlSource, PostgresSource, PullSummary};
+use xvault_connectors::{Control, DatabaseLogin, Error, MysqlSource, Network, PostgresSource, PullSummary};
 use xvault_core::secret::SecretString;
 use xvault_core::source::DatabaseCredential;
 use xvault_core::{MysqlSettings, PostgresSettings};
@@ -31,6 +31,7 @@ pub(crate) struct Db {
     pub(crate) config: Value,
     pub(crate) password: String,
     pub(crate) tools: ToolOptions,
+    network: Network,
     ssh_key: Option<std::path::PathBuf>,
 }
 
@@ -48,7 +49,12 @@ impl Db {
         let config = json!({"host": "127.0.0.1", "port": port, "username": user, "database": database});
         // Debian's packages lag behind at times.
         let tools = ToolOptions { allow_outdated: true, ..ToolOptions::default() };
-        Self { kind, config, password: password.to_owned(), tools, ssh_key: None }
+        let network = Network::default();
+        Self { kind, config, password: password.to_owned(), tools, network, ssh_key: None }
+    }
+
+    pub(crate) fn within(self, network: Network) -> Self {
+        Self { network, ..self }
     }
 
     pub(crate) fn set(mut self, field: &str, value: impl Into<Value>) -> Self {
@@ -70,7 +76,7 @@ impl Db {
     pub(crate) fn login(&self, server: &xvault_core::source::DatabaseServer) -> DatabaseLogin {
         let credential =
             DatabaseCredential { password: Some(SecretString::from(self.password.clone())), ssh: None };
-        let mut login = DatabaseLogin::new(server, credential);
+        let mut login = DatabaseLogin::new(server, credential).within(&self.network);
         if let (Some(ssh), Some(path)) = (&mut login.ssh, &self.ssh_key) {
             ssh.credential = key(path);
         }

@@ -6,6 +6,7 @@ mod db_mysql;
 mod db_postgres;
 mod db_support;
 mod db_trouble;
+mod egress;
 mod ftp_faults;
 mod ftp_hostile;
 mod ftp_pull;

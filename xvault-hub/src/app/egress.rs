@@ -1,8 +1,14 @@
-//! Which addresses a tenant may have workers connect to: none that only the workers' own networks reach.
+//! Which addresses a tenant may save for a store: none that only the workers' own networks reach.
 //!
-//! The text of an address is looked at, not what a name resolves to: that may change between now and then.
+//! The text of an address is looked at here; what a name leads to, by the worker that connects, at the moment it does.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+
+use xvault_core::egress::{is_public, is_public_name};
+
+use crate::Hub;
+use crate::db::stores::Store;
+use crate::settings::PrivateStores;
 
 /// Why an address is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -16,54 +22,21 @@ pub(crate) struct Private;
 pub(crate) fn check_public(endpoint: &str) -> Result<(), Private> {
     // The parser knows all spellings of an address: 127.1, 0x7f000001, 2130706433.
     let url = reqwest::Url::parse(endpoint).map_err(|_| Private)?;
-    let host = url.host_str().ok_or(Private)?.trim_end_matches('.').to_ascii_lowercase();
-    let public = match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) => is_public_v4(address),
-        Ok(IpAddr::V6(address)) => is_public_v6(address),
-        Err(_) => is_public_name(&host),
+    let host = url.host_str().ok_or(Private)?;
+    let public = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+        Ok(address) => is_public(address),
+        Err(_) => is_public_name(host),
     };
     if public { Ok(()) } else { Err(Private) }
 }
 
-fn is_public_name(host: &str) -> bool {
-    let private = ["localhost", "local", "internal", "intranet", "lan", "home", "corp", "localdomain"];
-    match host.rsplit_once('.') {
-        Some((_, top)) => !private.contains(&top) && !host.ends_with(".home.arpa"),
-        None => false,
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let private = address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_multicast()
-        || a == 0
-        || a >= 240
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && (18..20).contains(&b));
-    !private
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    if let Some(v4) = embedded(address) {
-        return is_public_v4(v4);
-    }
-    // All that the internet routes so far is in 2000::/3.
-    address.segments().first().is_some_and(|first| first & 0xe000 == 0x2000)
-}
-
-/// The IPv4 address that an IPv6 address stands for: mapped, of a translator (64:ff9b::/96), or 6to4.
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [first, second, third, fourth, fifth, sixth, seventh, eighth] = address.segments();
-    let v4 = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match (first, second) {
-        (0x64, 0xff9b) if [third, fourth, fifth, sixth] == [0; 4] => Some(v4(seventh, eighth)),
-        (0x2002, _) => Some(v4(second, third)),
-        _ => address.to_ipv4_mapped(),
-    }
+/// Whether workers connect to this store whatever their rules for tenants are: operators have vouched for its address. It is one of
+/// theirs, or it has an address that no tenant could have saved.
+pub(crate) fn is_vouched_for(hub: &Hub, store: &Store) -> bool {
+    let private = |endpoint: &String| check_public(endpoint).is_err();
+    store.tenant_id.is_none()
+        || hub.settings().private_stores == PrivateStores::Everybody
+        || store.settings.endpoint.as_ref().is_some_and(private)
 }
 
 #[cfg(test)]

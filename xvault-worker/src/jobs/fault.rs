@@ -74,6 +74,7 @@ pub(crate) fn source_code(error: &ConnectorError) -> &'static str {
         ConnectorError::Credential(_) => "bad_credential",
         ConnectorError::NotFound(_) => "path_missing",
         ConnectorError::NotAllowed(_) => "path_not_allowed",
+        ConnectorError::Egress(_) => "address_not_allowed",
         ConnectorError::Connection { .. } => "unreachable",
         ConnectorError::Timeout { .. } => "timeout",
         ConnectorError::Protocol { .. } => "protocol",
@@ -94,6 +95,7 @@ fn store_code(error: &ConnectorError) -> &'static str {
         ConnectorError::Damaged { .. } => "store_damaged",
         ConnectorError::Denied { .. } => "store_denied",
         ConnectorError::Untrusted { .. } => "store_untrusted",
+        ConnectorError::Egress(_) => "address_not_allowed",
         ConnectorError::Connection { .. } | ConnectorError::Timeout { .. } => "store_unreachable",
         _ => "store",
     }

@@ -539,6 +539,7 @@ pub(crate) fn real_roots(allowed: &[std::path::PathBuf]) -> std::io::Result<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xvault::connectors::Network;
     use xvault::connectors::tool::ToolOptions;
     use xvault::core::{Identity, LeaseToken};
 
@@ -604,6 +605,7 @@ mod tests {
                 local_roots: vec![],
                 storage_base: dir.to_owned(),
                 database_tools: ToolOptions::default(),
+                network: Network::default(),
             },
             scratch: ScratchServers::default(),
             upload_dir: dir.to_owned(),

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use xvault::connectors::{Error, S3Options, S3Store, snapshot};
+use xvault::connectors::{Error, Network, S3Options, S3Store, snapshot};
 use xvault::core::SnapshotKey;
 use xvault::core::protocol::StoreAccess;
 use xvault::core::snapshot::{
@@ -40,8 +40,10 @@ impl Tools {
     pub(super) fn place_with(&self, access: &StoreAccess, options: S3Options) -> Result<Place, Fault> {
         match access {
             StoreAccess::LocalFs => Ok(Place::Disk(self.store.clone())),
-            StoreAccess::S3 { settings, credential, read_credential, lock, all_versions } => {
+            StoreAccess::S3 { settings, credential, read_credential, lock, all_versions, anywhere } => {
                 let key = self.doors.bucket_key(credential)?;
+                let network = if *anywhere { Network::default() } else { self.doors.network.clone() };
+                let options = options.network(network);
                 let mut store = S3Store::new(settings, &key, options).map_err(unopened)?;
                 if let Some(sealed) = read_credential {
                     store = store.reading_with(&self.doors.bucket_key(sealed)?).map_err(unopened)?;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use xvault::connectors::tool::ToolOptions;
 use xvault::connectors::{
-    DatabaseLogin, FtpOptions, FtpSource, LocalSource, MysqlSource, PostgresSource, SftpSource, Source,
-    SshCredential, SshOptions, SshSource,
+    DatabaseLogin, FtpOptions, FtpSource, LocalSource, MysqlSource, Network, PostgresSource, SftpSource,
+    Source, SshCredential, SshOptions, SshSource,
 };
 use xvault::core::protocol::Sealed;
 use xvault::core::secret::{ExposeSecret, SecretString, from_file_bytes};
@@ -28,6 +28,8 @@ pub(crate) struct Doors {
     pub(crate) storage_base: PathBuf,
     /// What databases are dumped and loaded with.
     pub(crate) database_tools: ToolOptions,
+    /// What tenants may have it connect to.
+    pub(crate) network: Network,
 }
 
 impl Doors {
@@ -112,7 +114,7 @@ impl Doors {
                 return Err(Fault::permanent("no_credential", message));
             }
         };
-        Ok(SshOptions::new(settings, credential))
+        Ok(SshOptions { network: self.network.clone(), ..SshOptions::new(settings, credential) })
     }
 
     /// A certificate that is neither pinned nor signed by a known authority is refused before anybody logs in, and its fingerprint told.
@@ -125,7 +127,7 @@ impl Doors {
             }
             _ => None,
         };
-        Ok(FtpOptions::new(settings, password))
+        Ok(FtpOptions { network: self.network.clone(), ..FtpOptions::new(settings, password) })
     }
 
     /// How to log in at a database, and at the SSH server in between.
@@ -145,7 +147,7 @@ impl Doors {
                 return Err(Fault::permanent("no_credential", message));
             }
         };
-        let mut login = DatabaseLogin::new(server, credential);
+        let mut login = DatabaseLogin::new(server, credential).within(&self.network);
         login.tools = self.database_tools.clone();
         Ok(login)
     }
@@ -186,8 +188,9 @@ mod tests {
     use xvault::core::{Disposition, PostgresSettings};
 
     fn doors(local_roots: Vec<PathBuf>) -> Doors {
-        let database_tools = ToolOptions::default();
-        Doors { identity: Identity::generate(), local_roots, storage_base: "/nowhere".into(), database_tools }
+        let (database_tools, network) = (ToolOptions::default(), Network::default());
+        let storage_base = "/nowhere".into();
+        Doors { identity: Identity::generate(), local_roots, storage_base, database_tools, network }
     }
 
     fn server(host_key: Option<&str>) -> SshSettings {

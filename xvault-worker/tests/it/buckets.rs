@@ -44,6 +44,7 @@ pub(crate) fn access(
         read_credential: reader.map(sealed),
         lock: None,
         all_versions: false,
+        anywhere: false,
     }
 }
 

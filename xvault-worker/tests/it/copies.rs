@@ -39,6 +39,7 @@ fn access_for(bench: &Bench, access: &S3Access) -> StoreAccess {
         read_credential: None,
         lock: None,
         all_versions: false,
+        anywhere: false,
     }
 }
 

@@ -18,9 +18,14 @@ fn lock(seconds: i64) -> ObjectLock {
 
 fn locking(access: StoreAccess, with: Option<ObjectLock>) -> StoreAccess {
     match access {
-        StoreAccess::S3 { settings, credential, read_credential, .. } => {
-            StoreAccess::S3 { settings, credential, read_credential, lock: with, all_versions: true }
-        }
+        StoreAccess::S3 { settings, credential, read_credential, anywhere, .. } => StoreAccess::S3 {
+            settings,
+            credential,
+            read_credential,
+            lock: with,
+            all_versions: true,
+            anywhere,
+        },
         other => panic!("{other:?}"),
     }
 }

@@ -53,6 +53,7 @@ impl Place {
             .env("WORKER_STORAGE_BASE", self.storage())
             .env("WORKER_ALLOW_LOCAL", self.dir.path().join("data"))
             .env("WORKER_MIN_FREE", "0")
+            .env("WORKER_EGRESS_ALLOW", "127.0.0.1")
             .envs(more.iter().copied())
             .stderr(File::create(&log).unwrap());
         Program { child: command.spawn().unwrap(), log }
@@ -133,6 +134,9 @@ fn wrong_settings_stop_the_program_and_are_named() {
         (with(&[("WORKER_CONCURRENCY", "0")]), "WORKER_CONCURRENCY"),
         (with(&[("WORKER_METRICS_ADDR", "nowhere")]), "WORKER_METRICS_ADDR"),
         (with(&[("WORKER_MIN_FREE", "much")]), "WORKER_MIN_FREE"),
+        (with(&[("WORKER_EGRESS_ALLOW", "10.0.0.1/8")]), "WORKER_EGRESS_ALLOW"),
+        (with(&[("WORKER_EGRESS_DENY", "lan")]), "WORKER_EGRESS_DENY"),
+        (with(&[("WORKER_EGRESS", "all")]), "WORKER_EGRESS"),
         (with(&[("WORKER_LOG", "a=b=c")]), "WORKER_LOG"),
         (with(&[("WORKER_LOG_FORMAT", "xml")]), "WORKER_LOG_FORMAT"),
         (with(&[("WORKER_STORAGE_BASE", "/proc/nowhere")]), "/proc/nowhere"),

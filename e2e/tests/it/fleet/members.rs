@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) hub_lines: bool,
     /// Workers reach their hub over TLS, by the certificate of a private authority.
     pub(crate) tls: bool,
+    /// Networks that tenants may have workers connect to.
+    pub(crate) egress_allow: &'static str,
     /// How far the clocks of the hubs, and of the workers, are off, in seconds; 0 for those that are not named.
     pub(crate) hub_skews: Vec<i64>,
     pub(crate) worker_skews: Vec<i64>,
@@ -55,6 +57,8 @@ impl Default for Plan {
             redis_line: false,
             hub_lines: false,
             tls: false,
+            // Where the servers of these tests are.
+            egress_allow: "127.0.0.0/8,::1",
             hub_skews: Vec::new(),
             worker_skews: Vec::new(),
             log_filter: "info,xvault_hub=debug,xvault_worker=debug,apalis=error,apalis_core=error,apalis_redis=error",
@@ -131,6 +135,12 @@ impl Worker {
     pub(crate) fn start_again(&mut self) {
         self.program.kill();
         self.program = Program::start(WORKER, &[], &self.env, &self.log);
+    }
+
+    /// As [`Worker::start_again`], with some of its settings changed from now on.
+    pub(crate) fn start_with(&mut self, changes: &[(&str, &str)]) {
+        self.env = changed(&self.env, changes);
+        self.start_again();
     }
 
     /// This worker, which must not run, with some of its settings changed, and a log of its own.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +13,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use futures::Stream;
 use http_body::{Frame, SizeHint};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use xvault_core::egress::Denied;
 use xvault_core::error::chain;
 
 use super::body::{Body, Content};
-use crate::Error;
+use crate::{Error, Network, Unreachable};
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// What is sent at a time, to see that it is taken.
@@ -28,6 +29,7 @@ pub(super) struct Http {
     /// `host:port`, for errors.
     server: Arc<str>,
     stall: Duration,
+    network: Network,
 }
 
 /// Why there is no answer.
@@ -39,6 +41,9 @@ pub(super) enum Unanswered {
         /// In one sentence.
         reason: String,
     },
+    /// The server is none to be connected to.
+    #[error(transparent)]
+    Denied(#[from] Denied),
     /// The server's certificate is not to be trusted.
     #[error("{reason}")]
     Untrusted {
@@ -76,7 +81,11 @@ impl Answer {
 
 impl Http {
     /// `ca_certificate` is the PEM of the only authorities to trust, where there is one.
-    pub(super) fn new(server: &str, ca_certificate: Option<&str>, stall: Duration) -> Result<Self, Error> {
+    pub(super) fn new(
+        server: &str,
+        ca_certificate: Option<&str>,
+        (stall, network): (Duration, Network),
+    ) -> Result<Self, Error> {
         // Somebody else may have chosen a provider for the whole program: that one is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
         let mut client = reqwest::Client::builder()
@@ -84,7 +93,11 @@ impl Http {
             // A signature is good for one address.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .dns_resolver(Loopback);
+            .dns_resolver(Names(network.clone()));
+        if network.is_limited() {
+            // A proxy would look the name up, and connect to what it likes.
+            client = client.no_proxy();
+        }
         if let Some(pem) = ca_certificate {
             let authorities = reqwest::Certificate::from_pem_bundle(pem.as_bytes());
             let authorities = authorities
@@ -94,7 +107,7 @@ impl Http {
         let client = client
             .build()
             .map_err(|error| Error::Credential(format!("CA certificates: {}", chain(&error))))?;
-        Ok(Self { client, server: server.into(), stall })
+        Ok(Self { client, server: server.into(), stall, network })
     }
 
     /// `host:port`.
@@ -112,6 +125,7 @@ impl Http {
         let progress = Progress::default();
         let exchanged = async {
             let request = request(head, Watched::new(body, &progress)).map_err(unanswered)?;
+            check_literal(&self.network, request.url())?;
             let mut response = self.client.execute(request).await.map_err(unanswered)?;
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let body = collected(&mut response, longest, &progress).await?;
@@ -129,9 +143,13 @@ impl Http {
     ) -> Result<reqwest::Response, Unanswered> {
         let progress = Progress::default();
         let body = Watched::of(body, &progress);
-        let begun = async { self.client.execute(request(head, body)?).await };
+        let begun = async {
+            let request = request(head, body).map_err(unanswered)?;
+            check_literal(&self.network, request.url())?;
+            self.client.execute(request).await.map_err(unanswered)
+        };
         let begun = unless_stalled(begun, &progress, self.stall).await;
-        begun.ok_or(Unanswered::Stalled { after: self.stall })?.map_err(unanswered)
+        begun.unwrap_or(Err(Unanswered::Stalled { after: self.stall }))
     }
 
     /// The next piece of such an answer.
@@ -163,6 +181,9 @@ fn request(head: http::request::Parts, body: Watched) -> Result<reqwest::Request
 }
 
 fn unanswered(error: reqwest::Error) -> Unanswered {
+    if let Some(denied) = denial(&error) {
+        return denied.into();
+    }
     // The address holds the key, and a presigned one a signature.
     let reason = chain(&error.without_url());
     // The library's own error for it is private to it.
@@ -181,6 +202,7 @@ impl Unanswered {
                 reason: format!("{action}: {reason}"),
                 source: None,
             },
+            Self::Denied(denied) => denied.into(),
             Self::Untrusted { reason } => Error::Untrusted { server: server.to_owned(), reason },
             Self::TooLong { .. } => {
                 Error::Protocol { server: server.to_owned(), detail: format!("{action}: {self}") }
@@ -283,22 +305,35 @@ impl http_body::Body for Watched {
     }
 }
 
-/// The system's resolver, but for `*.localhost`, which is this machine (RFC 6761) and which not every system knows:
-/// buckets as host names of a server beside us.
-struct Loopback;
+/// Names are looked up by what also decides about their addresses.
+struct Names(Network);
 
-impl Resolve for Loopback {
+impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
-        let name = name.as_str().to_owned();
+        let network = self.0.clone();
         Box::pin(async move {
-            if name.ends_with(".localhost") {
-                let here = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-                return Ok(Box::new(std::iter::once(here)) as Addrs);
-            }
-            let found: Vec<_> = tokio::net::lookup_host((name, 0)).await?.collect();
-            Ok(Box::new(found.into_iter()) as Addrs)
+            let found = network.addresses(name.as_str()).await?;
+            Ok(Box::new(found.into_iter().map(|address| SocketAddr::new(address, 0))) as Addrs)
         })
     }
+}
+
+/// An address in a URL is no name, and so nobody looks it up.
+fn check_literal(network: &Network, url: &reqwest::Url) -> Result<(), Denied> {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host.parse().map_or(Ok(()), |address| network.check(host, address))
+}
+
+/// Why the way there was refused, if it was.
+fn denial(error: &(dyn std::error::Error + 'static)) -> Option<Denied> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        match (error.downcast_ref::<Denied>(), error.downcast_ref::<Unreachable>()) {
+            (Some(denied), _) | (_, Some(Unreachable::Denied(denied))) => return Some(denied.clone()),
+            _ => next = error.source(),
+        }
+    }
+    None
 }
 
 #[cfg(test)]

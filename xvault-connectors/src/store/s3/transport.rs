@@ -33,6 +33,6 @@ impl HttpTransport for Transport {
 }
 
 fn failed(error: Unanswered) -> opendal::Error {
-    let temporary = !matches!(error, Unanswered::Untrusted { .. });
+    let temporary = !matches!(error, Unanswered::Untrusted { .. } | Unanswered::Denied(_));
     opendal::Error::new(ErrorKind::Unexpected, "no answer").with_temporary(temporary).set_source(error)
 }

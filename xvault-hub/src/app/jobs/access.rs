@@ -13,6 +13,7 @@ use sts::Ask;
 
 use super::assign::{Unmet, key};
 use crate::app::audit::{Deed, record_by_worker};
+use crate::app::egress;
 use crate::app::stores::garage::Reach;
 use crate::app::stores::{keys, target};
 use crate::db::jobs::JobRow;
@@ -134,6 +135,7 @@ pub(super) async fn access_for(
         lock,
         all_versions: store.object_lock.is_some()
             || (purpose == Purpose::Delete && lock::was_set(hub, job, &store.id).await?),
+        anywhere: egress::is_vouched_for(hub, &store),
     };
     note(hub, worker, job, (&store, prefix, purpose)).await?;
     Ok(access)
