@@ -3,10 +3,11 @@
 pub(crate) mod complaint;
 mod load;
 pub(crate) mod mysql;
+mod notary;
 pub(crate) mod postgres;
 mod tunnel;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,8 @@ use xvault_core::source::{DatabaseCredential, DatabaseServer, SshHop, SshMode, T
 use crate::ssh::{HostKeyPolicy, Session, SshCredential, SshOptions, SshTimeouts};
 use crate::tool::{Call, Place, Running, ToolOptions};
 use crate::{Error, Network};
-use tunnel::Tunnel;
+use notary::Notary;
+use tunnel::{Tunnel, Way};
 
 pub use load::{DatabaseLoad, DumpReader, DumpWriter, Loaded, Scratch, Trial, dump_channel};
 
@@ -89,27 +91,48 @@ pub(crate) struct Reach {
     tunnel: Option<Tunnel>,
     /// Where tools of this machine connect to, when it is to the database itself.
     address: Option<IpAddr>,
+    vouched: bool,
 }
 
 impl Reach {
-    pub(crate) async fn connect(server: &DatabaseServer, login: &DatabaseLogin) -> Result<Self, Error> {
+    /// Where there is a notary, tools of this machine get through to nobody whose certificate it does not take.
+    pub(crate) async fn connect(
+        server: &DatabaseServer,
+        login: &DatabaseLogin,
+        notary: Option<Notary>,
+    ) -> Result<Self, Error> {
+        let (vouched, ssh) = (notary.is_some(), server.ssh.as_ref());
         let (server, login) = (server.clone(), login.clone());
-        let mut reach = Self { server, login, session: None, tunnel: None, address: None };
-        let Self { server, login, .. } = &reach;
-        let Some(hop) = &server.ssh else {
-            reach.address = Some(address(server, login).await?);
-            return Ok(reach);
-        };
-        let options = login.ssh.as_ref().ok_or_else(|| {
+        let reach = Self { server, login, session: None, tunnel: None, address: None, vouched };
+        match ssh {
+            None => reach.directly(notary).await,
+            Some(hop) => reach.through(hop, notary).await,
+        }
+    }
+
+    async fn directly(mut self, notary: Option<Notary>) -> Result<Self, Error> {
+        let address = address(&self.server, &self.login).await?;
+        self.address = Some(address);
+        if notary.is_some() {
+            let address = SocketAddr::new(address, self.server.port);
+            let way = Way::Direct { network: self.login.network.clone(), address };
+            self.tunnel = Some(Tunnel::open(way, notary, self.login.tools.owner()).await?);
+        }
+        Ok(self)
+    }
+
+    async fn through(mut self, hop: &SshHop, notary: Option<Notary>) -> Result<Self, Error> {
+        let options = self.login.ssh.as_ref().ok_or_else(|| {
             Error::Credential("the database is reached through SSH, and there is no login for that".into())
         })?;
         let session = Arc::new(Session::connect(options).await?);
         if hop.mode == SshMode::Tunnel {
-            let owner = login.tools.owner();
-            reach.tunnel = Some(Tunnel::open(&session, &server.host, server.port, owner).await?);
+            let (session, host) = (Arc::clone(&session), self.server.host.clone());
+            let way = Way::Ssh { session, host, port: self.server.port };
+            self.tunnel = Some(Tunnel::open(way, notary, self.login.tools.owner()).await?);
         }
-        reach.session = Some(session);
-        Ok(reach)
+        self.session = Some(session);
+        Ok(self)
     }
 
     /// Where the tools run.
@@ -123,6 +146,11 @@ impl Reach {
     /// Whether the tools run on the SSH server.
     pub(crate) fn is_remote(&self) -> bool {
         matches!(self.place(), Place::There(..))
+    }
+
+    /// Whether the server's certificate is looked at in the tools' place.
+    pub(crate) fn is_vouched_for(&self) -> bool {
+        self.vouched
     }
 
     /// Whether tools of this machine that compare a certificate with the name they are given may look that name up again: where

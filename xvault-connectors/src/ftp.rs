@@ -11,7 +11,6 @@ pub(crate) mod listing;
 mod options;
 mod reply;
 mod session;
-mod tls;
 
 pub(crate) use data::Data;
 pub(crate) use listing::{Kind, Listed};

@@ -11,6 +11,7 @@ pub mod source;
 pub mod ssh;
 pub mod store;
 pub mod target;
+mod tls;
 pub mod tool;
 
 pub use control::Control;

@@ -8,6 +8,7 @@ use xvault_core::source::{DatabaseServer, TlsMode};
 use zeroize::Zeroizing;
 
 use super::complaint::understood;
+use super::notary::Notary;
 use super::{CONNECT_TIMEOUT, DatabaseLogin, MAX_ANSWER, Reach, unhex};
 use crate::Error;
 use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities, found};
@@ -89,9 +90,8 @@ pub(crate) struct UnsafeTable {
 impl Mysql {
     /// Connects, and asks what the server is.
     pub(crate) async fn connect(server: &DatabaseServer, login: &DatabaseLogin) -> Result<Self, Error> {
-        let reach = Reach::connect(server, login).await?;
+        let reach = Reach::connect(server, login, notary(server, login)?).await?;
         let client = pick(&reach, ["mariadb", "mysql"], Flavor::Mariadb).await?;
-        check_tls(&reach)?;
         let mut mysql = Self { reach, client, flavor: Flavor::Mysql, name: String::new() };
         let rows = mysql.query("SELECT HEX(CONCAT(VERSION(), ' ', @@version_comment))").await?;
         let text = rows.first().and_then(|row| row.first()).and_then(|text| unhex(text)).unwrap_or_default();
@@ -196,10 +196,12 @@ impl Mysql {
             }
             _ => call.arg(format!("--host={host}")).arg(format!("--port={port}")).arg("--protocol=tcp"),
         };
-        for word in tls_options(tool.flavor, *tls, certificates(*tls, tls_ca.is_some(), remote)) {
+        // Past the notary the client talks to us.
+        let tls = if self.reach.is_vouched_for() { TlsMode::Require } else { *tls };
+        for word in tls_options(tool.flavor, tls, certificates(tls, tls_ca.is_some(), remote)) {
             call.arg(word);
         }
-        if !remote {
+        if tls.verifies() && !remote {
             call.ca = tls_ca.clone();
         }
         call
@@ -215,16 +217,11 @@ impl Mysql {
     }
 }
 
-/// MySQL's clients compare a certificate's name with the address that they connect to, and a tunnel has another one.
-fn check_tls(reach: &Reach) -> Result<(), Error> {
-    if reach.server.tls != TlsMode::VerifyFull || reach.is_remote() || reach.knows_by_name() {
-        return Ok(());
-    }
-    Err(Error::Tls {
-        server: reach.server.place(),
-        reason: "the name in a certificate can't be checked through a tunnel: use `tls_mode` verify-ca"
-            .into(),
-    })
+/// MySQL's clients compare a certificate's name with the host that they are told to connect to. Where that is an address, we do it.
+fn notary(server: &DatabaseServer, login: &DatabaseLogin) -> Result<Option<Notary>, Error> {
+    let by_address = server.ssh.is_some() || login.network.is_limited();
+    let wanted = server.tls == TlsMode::VerifyFull && !server.is_remote() && by_address;
+    wanted.then(|| Notary::new(server)).transpose()
 }
 
 fn certificates(tls: TlsMode, own: bool, remote: bool) -> Option<String> {

@@ -45,7 +45,7 @@ impl Postgres {
         login: &DatabaseLogin,
         named: Option<&str>,
     ) -> Result<Self, Error> {
-        let reach = Reach::connect(server, login).await?;
+        let reach = Reach::connect(server, login, None).await?;
         let psql = client(&reach, "psql").await?;
         let homes: Vec<&str> = named.map_or(USUAL.to_vec(), |named| vec![named]);
         let name = String::new();

@@ -1,4 +1,4 @@
-//! A port of the loopback interface that leads through SSH to a database.
+//! A port of the loopback interface that leads to a database: through SSH, or past a look at its certificate.
 //!
 //! Everybody on this machine can reach such a port; so each connection is asked whose it is, and only those of the user that
 //! our tools run as go through. Another process of that same user could still use the tunnel; it would have to log in.
@@ -6,19 +6,49 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use russh::Channel;
-use russh::client::Msg;
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::Error;
+use super::notary::Notary;
 use crate::ssh::Session;
+use crate::{Error, Network};
 
 /// Linux's list of connections.
 const CONNECTIONS: &str = "/proc/net/tcp";
 
 /// The list is read in pieces while others come and go, so that one of it can be missed: it is read this often.
 const LOOKS: u32 = 5;
+
+/// What leads to a database.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// How a database is reached.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// By an SSH server, which looks `host` up itself.
+    Ssh { session: Arc<Session>, host: String, port: u16 },
+    /// Directly, at an address that was checked.
+    Direct { network: Network, address: SocketAddr },
+}
+
+impl Way {
+    async fn open(&self) -> Result<Box<dyn Stream>, Error> {
+        match self {
+            Self::Ssh { session, host, port } => {
+                Ok(Box::new(session.forward(host, *port).await?.into_stream()))
+            }
+            Self::Direct { network, address } => {
+                let connected = network.connect_to(*address).await;
+                let stream = connected.map_err(|error| error.into_error(address.to_string()))?;
+                // What can't be set is no reason to do without a backup.
+                let _ = stream.set_nodelay(true);
+                Ok(Box::new(stream))
+            }
+        }
+    }
+}
 
 /// Listens until it is dropped.
 pub(super) struct Tunnel {
@@ -27,33 +57,31 @@ pub(super) struct Tunnel {
 }
 
 impl Tunnel {
-    /// Opens the first way through at once, so that a server that forbids it says so.
-    pub(super) async fn open(
-        session: &Arc<Session>,
-        host: &str,
-        port: u16,
-        owner: u32,
-    ) -> Result<Self, Error> {
-        let first = session.forward(host, port).await?;
+    /// Opens the first way through at once, so that a server that forbids it says so, and one that is not who it should be is told.
+    pub(super) async fn open(way: Way, notary: Option<Notary>, owner: u32) -> Result<Self, Error> {
+        let mut first = Some(way.open().await?);
+        if let Some(notary) = &notary
+            && let Some(first) = first.take()
+        {
+            notary.try_out(first).await?;
+        }
         let failed = || Error::io("open a port on the loopback interface");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed())?;
-        let own_port = listener.local_addr().map_err(failed())?.port();
-        let far = Far { session: Arc::clone(session), host: host.to_owned(), port };
+        let port = listener.local_addr().map_err(failed())?.port();
+        let far = Far { way, notary: notary.map(Arc::new) };
         let mut tasks = JoinSet::new();
         tasks.spawn(serve(listener, far, first, owner));
-        Ok(Self { port: own_port, _tasks: tasks })
+        Ok(Self { port, _tasks: tasks })
     }
 }
 
 #[derive(Clone)]
 struct Far {
-    session: Arc<Session>,
-    host: String,
-    port: u16,
+    way: Way,
+    notary: Option<Arc<Notary>>,
 }
 
-async fn serve(listener: TcpListener, far: Far, first: Channel<Msg>, owner: u32) {
-    let mut first = Some(first);
+async fn serve(listener: TcpListener, far: Far, mut first: Option<Box<dyn Stream>>, owner: u32) {
     let mut connections = JoinSet::new();
     while let Ok((socket, peer)) = listener.accept().await {
         // Finished ones are forgotten.
@@ -61,24 +89,29 @@ async fn serve(listener: TcpListener, far: Far, first: Channel<Msg>, owner: u32)
         if socket.local_addr().ok().and_then(|own| owner_of(peer, own)) != Some(owner) {
             continue;
         }
-        let (channel, far) = (first.take(), far.clone());
+        let (stream, far) = (first.take(), far.clone());
         connections.spawn(async move {
-            let channel = match channel {
-                Some(channel) => Ok(channel),
-                None => far.session.forward(&far.host, far.port).await,
+            let stream = match stream {
+                Some(stream) => Ok(stream),
+                None => far.way.open().await,
             };
-            if let Ok(channel) = channel {
-                pass(socket, channel).await;
+            if let Ok(stream) = stream {
+                pass(socket, stream, far.notary).await;
             }
         });
     }
 }
 
 /// Either end tells its user when the other broke: the connection is simply gone.
-async fn pass(mut socket: TcpStream, channel: Channel<Msg>) {
-    let mut stream = channel.into_stream();
+async fn pass(mut socket: TcpStream, mut stream: Box<dyn Stream>, notary: Option<Arc<Notary>>) {
     let _ = socket.set_nodelay(true);
-    let _ = tokio::io::copy_bidirectional_with_sizes(&mut socket, &mut stream, 32 << 10, 256 << 10).await;
+    let _ = match notary {
+        Some(notary) => notary.pass(socket, stream).await.map_err(drop),
+        None => {
+            let passed = copy_bidirectional_with_sizes(&mut socket, &mut stream, 32 << 10, 256 << 10).await;
+            passed.map(drop).map_err(drop)
+        }
+    };
 }
 
 /// The user whose process made the connection from `peer` to `own`.
@@ -121,7 +154,8 @@ mod tests {
 
     /// What we hear at the end of the tunnel that is there for `owner`.
     async fn heard(session: &Arc<Session>, far: u16, owner: u32) -> String {
-        let tunnel = Tunnel::open(session, "127.0.0.1", far, owner).await.unwrap();
+        let way = Way::Ssh { session: Arc::clone(session), host: "127.0.0.1".to_owned(), port: far };
+        let tunnel = Tunnel::open(way, None, owner).await.unwrap();
         let port = tunnel.port;
         let read = tokio::task::spawn_blocking(move || {
             let mut text = Vec::new();
@@ -143,7 +177,7 @@ mod tests {
             credential: SshCredential::Password(sshd.password.clone().into()),
             host_key: HostKeyPolicy::Pinned(sshd.host_key.fingerprint.clone()),
             timeouts: SshTimeouts::default(),
-            network: crate::Network::default(),
+            network: Network::default(),
         };
         let session = Arc::new(Session::connect(&options).await.unwrap());
         let own = rustix::process::geteuid().as_raw();

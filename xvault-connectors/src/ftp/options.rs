@@ -7,6 +7,7 @@ use xvault_core::secret::SecretString;
 use xvault_core::source::{FtpSettings, FtpTls};
 
 use crate::Network;
+use crate::tls::Trust;
 
 /// How to connect to an FTP server.
 #[derive(Debug, Clone)]
@@ -49,6 +50,12 @@ impl FtpOptions {
             timeouts: FtpTimeouts::default(),
             network: Network::default(),
         }
+    }
+
+    /// Whose certificate is believed.
+    pub(crate) fn trust(&self) -> Trust<'_> {
+        let (ca, fingerprint) = (self.ca.as_deref(), self.fingerprint.as_deref());
+        Trust { host: &self.host, server: self.server(), ca, fingerprint, named: false }
     }
 
     /// `host:port`.

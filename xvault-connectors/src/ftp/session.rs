@@ -16,8 +16,8 @@ use super::control::{Control, Wire};
 use super::data::{extended_port, lost, passive_port};
 use super::features::Features;
 use super::listing::{Listed, mlsd, modified};
-use super::tls::Tls;
 use super::{Data, FtpOptions, Reply, Shared};
+use crate::tls::Tls;
 use crate::{Error, Unreachable};
 
 /// What anonymous logins give for a password: who they are, by custom.
@@ -66,7 +66,7 @@ impl Session {
     async fn log_in(shared: &Arc<Shared>) -> Result<Self, Error> {
         let options = &shared.options;
         let (stream, peer) = reach(options).await?;
-        let tls = if options.tls == FtpTls::Disable { None } else { Some(Tls::new(options)?) };
+        let tls = if options.tls == FtpTls::Disable { None } else { Some(Tls::new(&options.trust())?) };
         let (mut control, greeting) = greet(options, stream, tls.as_ref()).await?;
         log_in(&mut control, options).await?;
         let (shared, features) = (Arc::clone(shared), Features::default());

@@ -349,6 +349,16 @@ async fn certificates_are_checked_as_the_mode_says() {
     ]);
     let name = mysql.create_database();
     check_certificates(|| Db::mysql(&mysql, &name), &own, &other).await;
+    // By a client that is not told the name: behind a tunnel, and where a policy lets us connect to one address alone.
+    let sshd = Sshd::builder().start();
+    check_certificates(|| Db::mysql(&mysql, &name).by(Way::Tunnel, &sshd), &own, &other).await;
+    let only = || crate::egress::only("127.0.0.1");
+    check_certificates(|| Db::mysql(&mysql, &name).within(only()), &own, &other).await;
+    check_certificates(|| Db::postgres(&postgres, "postgres").within(only()), &own, &other).await;
+    let full =
+        Db::mysql(&mysql, &name).set("host", "localhost").set("tls_mode", "verify-full").set("tls_ca", own);
+    let (kept, _) = full.within(only()).pull().await;
+    assert!(body(&kept, &format!("database/{name}.sql")).ends_with(b"\n"));
 }
 
 #[tokio::test]

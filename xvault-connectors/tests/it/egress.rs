@@ -51,11 +51,15 @@ fn public() -> Network {
     Network::new(EgressPolicy::public())
 }
 
-/// 127.0.0.1 and nothing else, which goes by a name.
-fn named() -> Network {
-    let allow = vec![parse_network("127.0.0.1").unwrap()];
+/// This address and nothing else, which `localhost` and the other name lead to.
+pub(crate) fn only(address: &'static str) -> Network {
+    let allow = vec![parse_network(address).unwrap()];
     let policy = EgressPolicy { others: Egress::Listed, allow, deny: vec![] };
-    Network::new(policy).resolving_by(Book::of(&[(NAME, "127.0.0.1")]))
+    Network::new(policy).resolving_by(Book::of(&[(NAME, address), ("localhost", address)]))
+}
+
+fn named() -> Network {
+    only("127.0.0.1")
 }
 
 #[track_caller]

@@ -1,6 +1,6 @@
-//! TLS as FTP servers ask for it, and whose certificate is believed.
+//! TLS with one server, and whose certificate is believed.
 //!
-//! Common servers take a connection for data only when it resumes the TLS session of the control connection that asked
+//! Common FTP servers take a connection for data only when it resumes the TLS session of the control connection that asked
 //! for it. So each control connection has a memory of sessions of its own, which its data connections share.
 
 use std::io;
@@ -8,25 +8,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ring::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring as backend};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::FtpOptions;
 use crate::Error;
 use crate::tool::authorities;
 
 /// Sessions kept for one control connection. A server may send two with each connection.
 const SESSIONS: usize = 8;
 
+/// Whom to believe.
+#[derive(Debug)]
+pub(crate) struct Trust<'a> {
+    /// The name that a certificate must be of.
+    pub(crate) host: &'a str,
+    /// `host:port`, for errors.
+    pub(crate) server: String,
+    /// Certificates in PEM that are trusted instead of the machine's: of authorities, or of the server itself.
+    pub(crate) ca: Option<&'a str>,
+    /// The certificate that alone is believed.
+    pub(crate) fingerprint: Option<&'a str>,
+    /// Whether the name counts even for a certificate that is among `ca` itself.
+    pub(crate) named: bool,
+}
+
 /// TLS with one server: for a control connection, and for the data connections that belong to it.
 #[derive(Clone)]
-pub(super) struct Tls {
+pub(crate) struct Tls {
     connector: TlsConnector,
     name: ServerName<'static>,
     belief: Arc<Belief>,
@@ -38,35 +53,37 @@ impl Tls {
     ///
     /// # Errors
     /// When the settings name no certificate, or no host that could be in one.
-    pub(super) fn new(options: &FtpOptions) -> Result<Self, Error> {
-        let server = options.server();
-        let refused = |reason: String| Error::Tls { server: server.clone(), reason };
-        let name = ServerName::try_from(options.host.clone());
-        let name = name.map_err(|_| refused(format!("`{}` can't be in a certificate", options.host)))?;
+    pub(crate) fn new(trust: &Trust<'_>) -> Result<Self, Error> {
+        let refused = |reason: String| Error::Tls { server: trust.server.clone(), reason };
+        let name = ServerName::try_from(trust.host.to_owned());
+        let name = name.map_err(|_| refused(format!("`{}` can't be in a certificate", trust.host)))?;
         let provider = Arc::new(backend::default_provider());
-        let belief = Arc::new(Belief::new(options, &provider).map_err(refused)?);
+        let belief = Arc::new(Belief::new(trust, &provider).map_err(refused)?);
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| Error::Tls { server: options.server(), reason: error.to_string() })?;
+            .map_err(|error| refused(error.to_string()))?;
         let mut config = config
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&belief) as _)
             .with_no_client_auth();
         config.resumption = Resumption::in_memory_sessions(SESSIONS);
         let connector = TlsConnector::from(Arc::new(config));
-        Ok(Self { connector, name, belief, server: options.server() })
+        Ok(Self { connector, name, belief, server: trust.server.clone() })
     }
 
     /// Shakes hands.
     ///
     /// # Errors
     /// [`Error::UnknownCertificate`] or [`Error::ChangedCertificate`] when the server is not believed.
-    pub(super) async fn connect(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Error> {
+    pub(crate) async fn connect<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+    ) -> Result<TlsStream<S>, Error> {
         self.connector.connect(self.name.clone(), stream).await.map_err(|error| self.fault(error))
     }
 
     /// The fingerprint of the certificate that the server showed.
-    pub(super) fn fingerprint(&self) -> Option<String> {
+    pub(crate) fn fingerprint(&self) -> Option<String> {
         self.belief.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -128,25 +145,27 @@ struct Belief {
     pinned: Option<String>,
     /// Certificates that were given: the server's own may be among them.
     given: Vec<CertificateDer<'static>>,
+    named: bool,
     authorities: Option<Arc<WebPkiServerVerifier>>,
     provider: Arc<CryptoProvider>,
     seen: Mutex<Option<String>>,
 }
 
 impl Belief {
-    fn new(options: &FtpOptions, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
-        let given = match &options.ca {
+    fn new(trust: &Trust<'_>, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
+        let given = match trust.ca {
             Some(pem) => certificates(pem.as_bytes())?,
             None => Vec::new(),
         };
-        let authorities = match (&options.fingerprint, &options.ca) {
+        let authorities = match (trust.fingerprint, trust.ca) {
             (Some(_), _) => None,
             (None, Some(_)) => verifier(&given, provider),
             (None, None) => verifier(&of_the_machine()?, provider),
         };
         Ok(Self {
-            pinned: options.fingerprint.as_deref().map(str::to_ascii_uppercase),
+            pinned: trust.fingerprint.map(str::to_ascii_uppercase),
             given,
+            named: trust.named,
             authorities,
             provider: Arc::clone(provider),
             seen: Mutex::default(),
@@ -194,6 +213,9 @@ impl ServerCertVerifier for Belief {
         match (is_pinned, &self.authorities) {
             (Some(true), _) => return Ok(ServerCertVerified::assertion()),
             (None, _) if self.given.iter().any(|given| given == end_entity) => {
+                if self.named {
+                    verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                }
                 return Ok(ServerCertVerified::assertion());
             }
             (None, Some(authorities)) => {
