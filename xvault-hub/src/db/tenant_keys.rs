@@ -7,6 +7,9 @@ use xvault_core::{Recipient, TenantId};
 
 use super::{Result, parsed};
 
+/// The status of keys that new snapshots are encrypted to.
+const ACTIVE: &str = "active";
+
 /// A row.
 #[derive(Debug, Clone)]
 pub(crate) struct TenantKey {
@@ -100,13 +103,30 @@ pub(crate) async fn of_all(conn: &mut AnyConnection) -> Result<Vec<(TenantKey, S
     rows.iter().map(|row| Ok((from_row(row)?, row.try_get("key_status")?))).collect()
 }
 
-/// Adds a key that comes from elsewhere, or to a known one the identity that it lacks. False when there is nothing to add.
+/// Adds a key that comes from elsewhere. One that is there gets the identity that it lacks, and is rotated if it was rotated there:
+/// that is never taken back. False when there is nothing to change.
 pub(crate) async fn add_missing(
     conn: &mut AnyConnection,
     key: &TenantKey,
     status: &str,
     now: Timestamp,
 ) -> Result<bool> {
+    let completed = complete(conn, key, now).await?;
+    let rotated = status != ACTIVE && rotate_one(conn, key, now).await?;
+    if is_known(conn, key, status).await? {
+        return Ok(completed || rotated);
+    }
+    insert(conn, key, now).await?;
+    sqlx::query("UPDATE tenant_keys SET key_status = $2 WHERE id = $1")
+        .bind(&key.id)
+        .bind(status)
+        .execute(conn)
+        .await?;
+    Ok(true)
+}
+
+/// The identity opens what is encrypted to the key, for whichever purpose that is.
+async fn complete(conn: &mut AnyConnection, key: &TenantKey, now: Timestamp) -> Result<bool> {
     let completed = sqlx::query(
         "UPDATE tenant_keys SET encrypted_private_key = $3, kek_id = $4, updated_at = $5
          WHERE tenant_id = $1 AND public_key = $2 AND encrypted_private_key IS NULL AND $4 IS NOT NULL",
@@ -116,21 +136,36 @@ pub(crate) async fn add_missing(
     .bind(key.encrypted_private_key.clone())
     .bind(key.kek_id.clone())
     .bind(now.as_millisecond())
-    .execute(&mut *conn)
+    .execute(conn)
     .await?;
-    let known = sqlx::query("SELECT id FROM tenant_keys WHERE tenant_id = $1 AND public_key = $2")
-        .bind(key.tenant_id.as_str())
-        .bind(key.public_key.to_string())
-        .fetch_optional(&mut *conn)
-        .await?;
-    if known.is_some() {
-        return Ok(completed.rows_affected() > 0);
-    }
-    insert(conn, key, now).await?;
-    sqlx::query("UPDATE tenant_keys SET key_status = $2 WHERE id = $1")
-        .bind(&key.id)
-        .bind(status)
-        .execute(conn)
-        .await?;
-    Ok(true)
+    Ok(completed.rows_affected() > 0)
+}
+
+async fn rotate_one(conn: &mut AnyConnection, key: &TenantKey, now: Timestamp) -> Result<bool> {
+    let rotated = sqlx::query(
+        "UPDATE tenant_keys SET key_status = 'rotated', updated_at = $4
+         WHERE id = $1 AND tenant_id = $2 AND public_key = $3 AND key_status = 'active'",
+    )
+    .bind(&key.id)
+    .bind(key.tenant_id.as_str())
+    .bind(key.public_key.to_string())
+    .bind(now.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(rotated.rows_affected() > 0)
+}
+
+/// A tenant may have brought the same key several times, and for both purposes. Another row says the same of it as this one,
+/// unless this one alone is active.
+async fn is_known(conn: &mut AnyConnection, key: &TenantKey, status: &str) -> Result<bool> {
+    let known = sqlx::query(
+        "SELECT id FROM tenant_keys WHERE tenant_id = $1 AND public_key = $2 AND purpose = $3
+             AND (id = $4 OR key_status = 'active' OR $5 <> 'active')",
+    )
+    .bind(key.tenant_id.as_str())
+    .bind(key.public_key.to_string())
+    .bind(&key.purpose)
+    .bind(&key.id)
+    .bind(status);
+    Ok(known.fetch_optional(conn).await?.is_some())
 }

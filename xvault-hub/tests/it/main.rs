@@ -25,6 +25,7 @@ mod garage;
 mod http;
 mod jobs;
 mod kek;
+mod keys_import;
 mod leases;
 mod limits;
 mod lists;

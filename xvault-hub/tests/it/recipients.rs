@@ -11,7 +11,7 @@ use xvault_testkit::tools;
 use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
 use crate::world::{Tenant, World, WorldBuilder, text};
 
-fn path(tenant: &Tenant) -> String {
+pub(crate) fn path(tenant: &Tenant) -> String {
     format!("/api/v1/tenants/{}/recipients", tenant.id)
 }
 
@@ -26,7 +26,7 @@ fn decrypted(challenge: &Value, identity: &Identity) -> String {
 }
 
 /// Answers to the challenges of these keys.
-async fn answers(tenant: &Tenant, wanted: &Value, keys: &[&Identity]) -> Value {
+pub(crate) async fn answers(tenant: &Tenant, wanted: &Value, keys: &[&Identity]) -> Value {
     let made = tenant.owner.post(&format!("{}/challenge", path(tenant)), wanted.clone()).await.expect(200);
     let challenges = made["challenges"].as_array().unwrap();
     assert_eq!(challenges.len(), keys.len());

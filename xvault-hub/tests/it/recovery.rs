@@ -5,24 +5,24 @@ use xvault_core::secret::{ExposeSecret as _, SecretString};
 use xvault_core::{Identity, Manifest, SnapshotKey};
 use xvault_hub::Keys;
 use xvault_hub::recovery::{
-    Found, ImportedKeys, Orphans, Place, RecoveryError, export_keys, forget_copy, forget_record, import_keys,
-    orphans, rebuild,
+    Found, ImportedKeys, Orphans, Place, RecoveryError, export_keys, forget_copy, forget_record,
+    import_keys, orphans, rebuild,
 };
 use xvault_testkit::samples;
 
 use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
 use crate::world::{World, text};
 
-fn directory() -> Place {
+pub(crate) fn directory() -> Place {
     Place::of_store("/var/lib/xvault/backups", None)
 }
 
-async fn manifest(world: &World, id: &str) -> Manifest {
+pub(crate) async fn manifest(world: &World, id: &str) -> Manifest {
     let snapshot = world.operator.get(&format!("/api/v1/snapshots/{id}")).await.expect(200);
     serde_json::from_value(snapshot["manifest"].clone()).unwrap()
 }
 
-fn sound(manifest: &Manifest) -> Found {
+pub(crate) fn sound(manifest: &Manifest) -> Found {
     Found::Sound(Box::new(manifest.clone()))
 }
 
@@ -36,6 +36,11 @@ fn stranger() -> Manifest {
     let mut manifest = samples::manifest(&key);
     manifest.worker_id = "lost-worker".parse().unwrap();
     manifest
+}
+
+/// The same, of this tenant.
+pub(crate) fn of_tenant(id: &str) -> Manifest {
+    Manifest { tenant_id: id.parse().unwrap(), ..stranger() }
 }
 
 async fn identities_go_out_and_come_back_into_another_database(world: World) {
@@ -173,7 +178,7 @@ async fn snapshots_of_a_bucket_come_back_into_its_store(world: World) {
 }
 
 /// A store of the hub in a bucket, of this tenant or of the platform.
-async fn bucket(world: &World, id: &str, tenant: Option<&str>) {
+pub(crate) async fn bucket(world: &World, id: &str, tenant: Option<&str>) {
     sqlx::query(
         r#"INSERT INTO stores (id, tenant_id, name, kind, config, created_at, updated_at)
            VALUES ($1, $2, $1, 's3', '{"bucket":"second","prefix":"copies"}', 0, 0)"#,
@@ -185,7 +190,7 @@ async fn bucket(world: &World, id: &str, tenant: Option<&str>) {
     .unwrap();
 }
 
-fn second() -> Place {
+pub(crate) fn second() -> Place {
     Place::of_store("s3://second/copies", None)
 }
 
