@@ -10,15 +10,19 @@ mod tests;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sqlx::AnyConnection;
+use xvault_core::job::{JobError, Life};
 use xvault_core::{JobKind, SnapshotId, StoreId};
 
 pub(crate) use place::{copied, place, place_for, reachable};
 
 use super::jobs::{Reading, lock_readable, reading};
+use super::stores::is_same_place;
 use super::wake;
 use crate::api::error::Result;
 use crate::db::jobs::JobRow;
 use crate::db::snapshot_copies::{self, Copy, Missing};
+use crate::db::snapshots::Snapshot;
 use crate::db::workers::S3;
 use crate::db::{Scope, jobs, stores};
 use crate::{DbError, Hub};
@@ -64,8 +68,28 @@ async fn make(hub: &Hub, missing: &Missing) -> Result<Option<JobRow>> {
         Err(DbError::Duplicate) => return Ok(None),
         inserted => inserted?,
     }
+    if lies_there(&mut tx, &snapshot, &missing.store_id).await? {
+        let now = hub.clock().now();
+        jobs::save(&mut tx, &job.with(no_copy(&job)?, now), now).await?;
+        tx.commit().await.map_err(DbError::from)?;
+        return Ok(None);
+    }
     tx.commit().await.map_err(DbError::from)?;
     Ok(Some(job))
+}
+
+/// Whether the second store is the snapshot's own place by another name: stores of before that was asked may be.
+async fn lies_there(conn: &mut AnyConnection, snapshot: &Snapshot, second: &StoreId) -> Result<bool> {
+    let Some(first) = &snapshot.store_id else { return Ok(false) };
+    let first = stores::get(conn, &Scope::All, first).await?;
+    let second = stores::get(conn, &Scope::All, second).await?;
+    Ok(is_same_place(&first, &second, Some(&snapshot.tenant_id)))
+}
+
+/// Told once in a while, as what can't be copied for another reason.
+fn no_copy(job: &JobRow) -> Result<Life> {
+    let message = "the second store is the place where the snapshot lies: name another one".to_owned();
+    Ok(Life { error: Some(JobError { code: "same_place".to_owned(), message }), ..job.life.cancel()? })
 }
 
 /// A backup has ended: its copy need not wait for the next round.

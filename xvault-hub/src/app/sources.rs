@@ -7,6 +7,7 @@ use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, SshSettings,
 use super::audit::{Deed, record};
 use super::jobs::test_seconds_soon;
 use super::recovery::settings_are_lost;
+use super::stores::is_same_place;
 use crate::api::error::{Error, Result};
 use crate::api::principal::{Principal, Role};
 use crate::db::credentials::CredentialKind;
@@ -171,13 +172,15 @@ fn test_second(hub: &Hub, source: &Source) {
 
 /// Copies go elsewhere than the snapshots.
 async fn check_replica(conn: &mut sqlx::AnyConnection, source: &Source) -> Result<()> {
-    if source.replica_store_id.is_some() && source.replica_store_id == source.store_id {
-        return Err(Error::invalid_field(
-            "replica_store_id",
-            "it is the store that its snapshots go to: name another one",
-        ));
+    check_usable(conn, source, source.replica_store_id.as_ref()).await?;
+    let (Some(store), Some(replica)) = (&source.store_id, &source.replica_store_id) else { return Ok(()) };
+    let first = stores::get(conn, &Scope::All, store).await.map_err(Error::of("store"))?;
+    let second = stores::get(conn, &Scope::All, replica).await.map_err(Error::of("store"))?;
+    if is_same_place(&first, &second, Some(&source.tenant_id)) {
+        let reason = "it is where its snapshots go to: name a store that lies elsewhere";
+        return Err(Error::invalid_field("replica_store_id", reason));
     }
-    check_usable(conn, source, source.replica_store_id.as_ref()).await
+    Ok(())
 }
 
 async fn check_store(conn: &mut sqlx::AnyConnection, source: &Source) -> Result<()> {

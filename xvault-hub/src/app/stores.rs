@@ -3,6 +3,7 @@
 pub(crate) mod garage;
 pub(crate) mod keys;
 mod lock;
+mod place;
 pub(crate) mod service;
 
 use serde_json::{Value, json};
@@ -23,6 +24,7 @@ use crate::settings::PrivateStores;
 use crate::{DbError, Hub};
 
 pub(crate) use lock::{check_span, may_lock, set_lock, take_lock};
+pub(crate) use place::is_same_place;
 
 /// What a store is reached with.
 #[derive(Debug)]
@@ -241,22 +243,12 @@ async fn check_replica(conn: &mut AnyConnection, store: &Store) -> Result<()> {
             invalid("a store of the platform is copied into one of the platform")
         }
         _ if other.id == store.id => invalid("a store is no copy of itself"),
-        _ if is_same_place(&other, store) => {
+        // Of a tenant's store it is known whose snapshots are copied.
+        _ if is_same_place(&other, store, store.tenant_id.as_ref()) => {
             invalid("that store lies at the same place: a copy there is none")
         }
         _ => Ok(()),
     }
-}
-
-/// The same objects, by whatever name.
-fn is_same_place(a: &Store, b: &Store) -> bool {
-    let place = |store: &Store| {
-        // Of a tenant's store it is known whose snapshots are copied.
-        let tenant = b.tenant_id.as_ref().or(a.tenant_id.as_ref());
-        let settings = tenant.map_or_else(|| store.settings.clone(), |tenant| store.place(tenant));
-        (settings.endpoint, settings.bucket, settings.prefix)
-    };
-    place(a) == place(b)
 }
 
 /// There is one default at most: the last that was made so.
@@ -339,6 +331,9 @@ pub(crate) async fn update(
     let store = Store { updated_at: hub.clock().now(), ..store };
     if store.replica_id != before.replica_id {
         check_replica(&mut tx, &store).await?;
+    }
+    if (&store.settings, &store.scoping) != (&before.settings, &before.scoping) {
+        place::check_apart(&mut tx, &store).await?;
     }
     take_default(&mut tx, &store).await?;
     stores::update(&mut tx, &store).await.map_err(Error::of("store"))?;

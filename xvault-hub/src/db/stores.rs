@@ -417,6 +417,33 @@ pub(crate) async fn uses(conn: &mut AnyConnection, id: &StoreId) -> Result<Uses>
     })
 }
 
+/// A store that holds the copies of another one, or whose copies that one holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Paired {
+    pub(crate) store_id: StoreId,
+    /// Of whom. None: of everybody who uses it.
+    pub(crate) tenant_id: Option<TenantId>,
+}
+
+/// The stores that this one is so paired with, by either's settings or by sources.
+pub(crate) async fn paired(conn: &mut AnyConnection, id: &StoreId) -> Result<Vec<Paired>> {
+    let rows = sqlx::query(
+        "SELECT id AS store_id, tenant_id FROM stores WHERE replica_id = $1
+         UNION SELECT replica_id, tenant_id FROM stores WHERE id = $1 AND replica_id IS NOT NULL
+         UNION SELECT store_id, tenant_id FROM sources
+             WHERE replica_store_id = $1 AND store_id IS NOT NULL AND status <> 'deleted'
+         UNION SELECT replica_store_id, tenant_id FROM sources
+             WHERE store_id = $1 AND replica_store_id IS NOT NULL AND status <> 'deleted'",
+    )
+    .bind(id.as_str())
+    .fetch_all(conn)
+    .await?;
+    let paired = |row: &AnyRow| {
+        Ok(Paired { store_id: parsed(row, "store_id")?, tenant_id: parsed_opt(row, "tenant_id")? })
+    };
+    rows.iter().map(paired).collect()
+}
+
 /// [`Error::InUse`] while something refers to it.
 pub(crate) async fn delete(conn: &mut AnyConnection, id: &StoreId) -> Result<()> {
     let done = sqlx::query("DELETE FROM stores WHERE id = $1").bind(id.as_str()).execute(conn).await?;

@@ -55,4 +55,50 @@ async fn a_source_names_its_second_store(world: World) {
     acme.admin.delete(&format!("/api/v1/stores/{second}")).await.expect(204);
 }
 
-on_both_engines!(a_second_store_lies_elsewhere_and_belongs_to_nobody_else, a_source_names_its_second_store,);
+/// A store that lies there.
+fn at(bucket: &str, endpoint: &str) -> serde_json::Value {
+    let mut store = new_store(bucket);
+    store["config"] = json!({ "bucket": bucket, "prefix": "x", "endpoint": endpoint });
+    store
+}
+
+async fn a_second_store_is_not_the_first_by_another_name(world: World) {
+    let acme = world.tenant("acme").await;
+    let made = async |bucket: &str, endpoint: &str| {
+        text(&acme.admin.post("/api/v1/stores", at(bucket, endpoint)).await.expect(201)["id"])
+    };
+    let (first, elsewhere) =
+        (made("one", "https://s3.example").await, made("two", "https://s3.example").await);
+    let config = json!({ "host": "h", "username": "u", "paths": ["/srv"] });
+    let source = |replica: &str| json!({ "type": "ssh", "name": "x", "store_id": first, "replica_store_id": replica, "config": config });
+    let mut names = Vec::new();
+    for endpoint in ["https://s3.example", "https://s3.example/", "https://S3.example:443"] {
+        names.push(made("one", endpoint).await);
+    }
+    for same in &names {
+        let refused = acme.admin.post("/api/v1/sources", source(same)).await.refused(422, "invalid_field");
+        assert_eq!(refused["details"]["field"], json!("replica_store_id"), "{refused}");
+    }
+    let made = acme.admin.post("/api/v1/sources", source(&elsewhere)).await.expect(201);
+    let source = format!("/api/v1/sources/{}", text(&made["id"]));
+    acme.admin.put(&source, json!({ "replica_store_id": names[1] })).await.refused(422, "invalid_field");
+    // Nor does either become the other afterwards: neither those of a source, nor a store and its own second one.
+    let patch = async |id: &str, body| {
+        acme.admin.send(Method::PATCH, &format!("/api/v1/stores/{id}"), Some(body)).await
+    };
+    let becomes = |bucket: &str| json!({ "config": at(bucket, "https://s3.example/")["config"] });
+    patch(&elsewhere, becomes("one")).await.refused(422, "invalid_field");
+    patch(&first, becomes("two")).await.refused(422, "invalid_field");
+    patch(&names[0], json!({ "replica_id": names[1] })).await.refused(422, "invalid_field");
+    patch(&names[0], json!({ "replica_id": elsewhere })).await.expect(200);
+    patch(&names[0], becomes("two")).await.refused(422, "invalid_field");
+    patch(&names[0], becomes("three")).await.expect(200);
+    patch(&elsewhere, becomes("three")).await.refused(422, "invalid_field");
+    patch(&first, becomes("one")).await.expect(200);
+}
+
+on_both_engines!(
+    a_second_store_lies_elsewhere_and_belongs_to_nobody_else,
+    a_source_names_its_second_store,
+    a_second_store_is_not_the_first_by_another_name,
+);
