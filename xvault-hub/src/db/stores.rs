@@ -288,19 +288,33 @@ pub(crate) async fn set_secret(
     touched(&done)
 }
 
-/// What a test saw, and whether that means that the credential may delete.
+/// What a test of that time saw, and whether that means that the credential may delete: that of then, which may be another one by now.
 pub(crate) async fn set_test(
     conn: &mut AnyConnection,
     id: &StoreId,
-    (report, may_delete): (&serde_json::Value, Option<bool>),
+    (report, may_delete, begun_at): (&serde_json::Value, Option<bool>, Timestamp),
     now: Timestamp,
 ) -> Result<()> {
     // A store that was deleted meanwhile needs none.
-    sqlx::query("UPDATE stores SET last_test = $2, tested_at = $3, may_delete = $4 WHERE id = $1")
+    sqlx::query(
+        "UPDATE stores SET last_test = $2, tested_at = $3,
+             may_delete = CASE WHEN updated_at <= $5 THEN $4 ELSE may_delete END WHERE id = $1",
+    )
+    .bind(id.as_str())
+    .bind(report.to_string())
+    .bind(now.as_millisecond())
+    .bind(may_delete.map(i64::from))
+    .bind(begun_at.as_millisecond())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// It did what it was seen not to do, or the other way round: that is to be found out anew.
+pub(crate) async fn doubt(conn: &mut AnyConnection, id: &StoreId, now: Timestamp) -> Result<()> {
+    sqlx::query("UPDATE stores SET may_delete = NULL, updated_at = $2 WHERE id = $1")
         .bind(id.as_str())
-        .bind(report.to_string())
         .bind(now.as_millisecond())
-        .bind(may_delete.map(i64::from))
         .execute(conn)
         .await?;
     Ok(())
@@ -340,7 +354,10 @@ pub(crate) async fn untested_seconds(
              UNION ALL
              SELECT r.id, COALESCE(r.tenant_id, own.tenant_id, s.tenant_id)
              FROM stores r JOIN stores own ON own.replica_id = r.id
-                 LEFT JOIN sources s ON s.store_id = own.id AND s.status <> 'deleted') u
+                 LEFT JOIN sources s ON s.store_id = own.id AND s.status <> 'deleted'
+             UNION ALL
+             SELECT c.store_id, c.tenant_id FROM snapshot_copies c JOIN jobs d ON d.snapshot_id = c.snapshot_id
+             WHERE d.type = 'delete_snapshot' AND (d.status = 'failed' OR (d.status = 'queued' AND d.attempt > 0))) u
              JOIN stores r ON r.id = u.store_id JOIN tenants t ON t.id = u.tenant_id
          WHERE r.may_delete IS NULL AND r.status = 'active' AND t.status = 'active'
              AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.store_id = r.id AND j.type = 'test_store'

@@ -11,7 +11,7 @@ use xvault_core::snapshot::{FORMAT_VERSION, Locator};
 use xvault_core::{JobId, JobKind, JobStatus, Manifest, SnapshotKey, WorkerId};
 
 use super::report::held;
-use super::{browse, change, cleaned, commit, copies};
+use super::{browse, change, cleaned, commit, copies, test_seconds_soon};
 use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::app::{downloads, retention, verify, wake};
@@ -46,6 +46,7 @@ pub(crate) async fn complete(
 }
 
 async fn take(hub: &Hub, worker: &WorkerId, id: &JobId, done: Complete) -> Result<CompleteAnswer> {
+    let (done, doubted) = copies::proven(hub, id, done).await?;
     let decide = |job: &JobRow, now| decide(job, now, worker, &done);
     let (mut tx, job) = match change(hub, &Scope::All, id, decide).await {
         Err(error) if error.is(LEASE_LOST) || error.is(JOB_FINISHED) => {
@@ -56,8 +57,14 @@ async fn take(hub: &Hub, worker: &WorkerId, id: &JobId, done: Complete) -> Resul
     if let Outcome::Completed { result } = &done.outcome {
         store(hub, &mut tx, &job, result).await?;
     }
+    for store in &doubted {
+        stores::doubt(&mut tx, store, hub.clock().now()).await?;
+    }
     commit(tx).await?;
     note(hub, &job, &done.outcome);
+    if !doubted.is_empty() {
+        test_seconds_soon(hub);
+    }
     if let Outcome::Completed { result } = &done.outcome {
         verify::tell(hub, &job, result).await;
     }

@@ -3,19 +3,21 @@
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::AnyConnection;
-use xvault_core::protocol::{CopyAccess, StoreAccess, Task};
+use xvault_core::error::Disposition;
+use xvault_core::job::JobError;
+use xvault_core::protocol::{Complete, CopyAccess, Outcome, StoreAccess, Task, TaskResult};
 use xvault_core::snapshot::Locator;
-use xvault_core::{JobKind, SnapshotId, StoreId};
+use xvault_core::{JobId, JobKind, SnapshotId, StoreId};
 
 use super::access::{Purpose, access_for};
 use super::assign::{Unmet, key};
 use crate::api::error::{Error, Result};
-use crate::db::Scope;
-use crate::db::jobs::JobRow;
+use crate::db::jobs::{self, JobRow};
 use crate::db::snapshot_copies::{self, Copy, CopyStatus, Place};
 use crate::db::snapshots;
 use crate::db::stores;
 use crate::db::workers::Worker;
+use crate::db::Scope;
 use crate::{DbError, Hub};
 
 /// A snapshot has one second store at a time: that many are never told in earnest.
@@ -58,12 +60,16 @@ async fn copied_to(hub: &Hub, job: &JobRow) -> Met<(Vec<StoreId>, Vec<StoreId>)>
     let id = job.snapshot_id.as_ref().ok_or(Unmet::Kind)?;
     let mut conn = hub.db().conn().await?;
     let copies = snapshot_copies::of(&mut conn, id).await?;
-    let stays = |copy: &Copy| copy.status == CopyStatus::Kept || copy.may_delete == Some(false);
     let (kept, gone): (Vec<_>, Vec<_>) = copies.into_iter().partition(stays);
     let ids = |copies: Vec<Copy>| copies.into_iter().map(|copy| copy.store_id).collect::<Vec<_>>();
     let (gone, kept) = (ids(gone), ids(kept));
     snapshot_copies::keep(&mut conn, id, &kept, hub.clock().now()).await?;
     Ok((gone, kept))
+}
+
+/// Whether a copy outlives its snapshot, as far as is known.
+fn stays(copy: &Copy) -> bool {
+    copy.status == CopyStatus::Kept || copy.may_delete == Some(false)
 }
 
 pub(super) fn task(job: &JobRow, from: StoreAccess, to: Vec<CopyAccess>) -> Met<Task> {
@@ -77,6 +83,28 @@ pub(super) fn kept(stores: &[StoreId]) -> Result<serde_json::Value> {
         return Err(Error::invalid_field("outcome.result.copies_kept", "they are too many"));
     }
     Ok(json!({ "copies_kept": stores }))
+}
+
+/// The report, and the stores that it doubts: of a copy that a worker could not delete, it is believed that nobody can where a test has
+/// seen that. Elsewhere the deletion has failed for now: a policy may be being changed, or a key have run out.
+pub(super) async fn proven(hub: &Hub, id: &JobId, done: Complete) -> Result<(Complete, Vec<StoreId>)> {
+    let Outcome::Completed { result: TaskResult::DeleteSnapshot { copies_kept } } = &done.outcome else {
+        return Ok((done, Vec::new()));
+    };
+    let mut conn = hub.db().conn().await?;
+    let job = jobs::get(&mut conn, &Scope::All, id).await.map_err(Error::of("job"))?;
+    let Some(snapshot) = &job.snapshot_id else { return Ok((done, Vec::new())) };
+    let mut doubted = snapshot_copies::of(&mut conn, snapshot).await?;
+    doubted.retain(|copy| copies_kept.contains(&copy.store_id) && !stays(copy));
+    let Some(first) = doubted.first() else { return Ok((done, Vec::new())) };
+    let message = format!(
+        "store {} refuses to delete the copy, and it is not known that its credential may not: the store is tested",
+        first.store_id
+    );
+    let error = JobError { code: "copy_denied".to_owned(), message };
+    let outcome = Outcome::Failed { error, disposition: Disposition::Transient };
+    let stores = doubted.into_iter().map(|copy| copy.store_id).collect();
+    Ok((Complete { lease_token: done.lease_token, outcome }, stores))
 }
 
 /// The copy is there, at a place that was checked, and locked or not. When its snapshot is being deleted, or is gone, it is one

@@ -143,7 +143,7 @@ pub(super) async fn tested(
         Err(DbError::NotFound) => return Ok(()),
         store => store?,
     };
-    let seen = (&checked_report(report)?, may_delete(&store, report));
+    let seen = (&checked_report(report)?, may_delete(&store, report), job.created_at);
     Ok(stores::set_test(conn, id, seen, hub.clock().now()).await?)
 }
 
