@@ -27,7 +27,7 @@ const ABORT_PATIENCE: Duration = Duration::from_secs(5);
 /// What a copy did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CopyReport {
-    /// Whether it was there before, whole and the same: then nothing was written.
+    /// Whether it was there before, with the same manifest and files of the right lengths: then nothing was written.
     pub was_there: bool,
     /// Bytes that were written.
     pub bytes: u64,
@@ -35,14 +35,14 @@ pub struct CopyReport {
 
 /// Copies the snapshot `key` from one store into another: the same four files, byte for byte, the manifest last. No key is
 /// needed. Length and SHA-256 of all that is read are compared with the manifest before it counts as written, so
-/// no copy of a damaged snapshot comes into being. A copy that is there already, whole and with the same manifest, is left
-/// as it is; what a run that was killed left of one is written over.
+/// no copy of a damaged snapshot comes into being. A copy that is there already, with the same manifest and files of the
+/// right lengths, is left as it is, and its bytes are not read (see [`verify`](crate::verify)); what a run that was killed left of one is written over.
 ///
 /// Some 16 MiB, and what the stores themselves hold, serve a snapshot of any size.
 ///
 /// # Errors
 /// [`Error::Store`] names the file of the original that is missing or damaged, [`Error::SecondStore`] is the other store's.
-/// There is no copy then. A *damaged* copy, or another snapshot of the same key, is never replaced: it is named, and to be
+/// There is no copy then. A copy that *lacks a file or has one of another length*, or another snapshot of the same key, is never replaced: it is named, and to be
 /// deleted first.
 pub async fn copy(
     from: &dyn Store,
@@ -70,7 +70,7 @@ pub async fn copy(
     Ok(CopyReport { was_there: false, bytes })
 }
 
-/// Whether the copy exists. One that is not whole, or not the same, is an error.
+/// Whether the copy exists, as far as lengths tell. One that is not whole, or not the same, is an error.
 async fn is_there(
     to: &dyn Store,
     manifest: &Manifest,
