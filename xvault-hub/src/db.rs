@@ -6,6 +6,7 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod audit;
+pub(crate) mod copy_attempts;
 pub(crate) mod credentials;
 pub(crate) mod downloads;
 pub(crate) mod job_logs;

@@ -104,6 +104,9 @@ pub struct SweepStoreTask {
     pub older_than_ms: u64,
     /// Snapshots of attempts that are over and not on record: they go, unless a hub may have been told of them.
     pub attempts: Vec<SnapshotKey>,
+    /// Snapshots that were deleted, and of which a copy may have been made that nobody told of: they go in any case.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<SnapshotKey>,
     /// Snapshots that jobs are writing now: they stay, however long ago something was written to them. (One that reads back what it
     /// wrote writes nothing, and some servers date an object by the beginning of its upload.)
     #[serde(default)]
@@ -114,7 +117,7 @@ pub struct SweepStoreTask {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SweepReport {
-    /// Of the attempts, those of which nothing is left.
+    /// Of the attempts and of the deleted ones, those of which nothing is left.
     pub removed: Vec<SnapshotId>,
     /// Of the attempts, those that stay: a hub may have been told of them, and nobody has taken that back.
     pub kept: Vec<SnapshotId>,

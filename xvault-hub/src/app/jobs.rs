@@ -22,6 +22,7 @@ mod restore;
 mod stores;
 
 pub(crate) use assign::assign;
+pub(crate) use attempt::sweep as sweep_from_now_on;
 pub(crate) use browse::{Ask, browse, tidy as tidy_browses};
 pub(crate) use claim::claim;
 pub(crate) use complete::complete;

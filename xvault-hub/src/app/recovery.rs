@@ -2,6 +2,7 @@
 //! manifests in the stores; and what is compared before anybody believes either. For whoever has the database: the operator at the
 //! command line.
 
+mod forget;
 pub(crate) mod listing;
 mod orphans;
 mod placeholder;
@@ -9,11 +10,14 @@ mod rebuild;
 mod stores;
 pub(crate) mod tenant_keys;
 
+pub use forget::{Forgotten, forget_copy, forget_record};
 pub use listing::{Found, ListingError, Place};
-pub use orphans::{Orphans, forget_copy, forget_record, orphans};
+pub use orphans::{Orphans, orphans};
 pub(crate) use placeholder::settings_are_lost;
 pub use rebuild::{Rebuilt, rebuild};
 pub use tenant_keys::{ImportedKeys, export_keys, import_keys};
+
+use xvault_core::SnapshotId;
 
 use crate::{DbError, KeyError, StartError};
 
@@ -52,5 +56,13 @@ pub enum RecoveryError {
         prefix: String,
         /// The ids of those stores.
         ids: Vec<String>,
+    },
+    /// A record can't go.
+    #[error("the record of snapshot {id} stays: {reason}")]
+    Kept {
+        /// Which one.
+        id: SnapshotId,
+        /// Why.
+        reason: String,
     },
 }

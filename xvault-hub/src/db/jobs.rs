@@ -13,7 +13,7 @@ mod verifications;
 pub(crate) use browses::{
     count_unfinished_browses, delete_browse, delete_finished_browses, unfinished_browses,
 };
-pub(crate) use deletions::{adopt, queued_by_hub, reader, unfinished_deletion};
+pub(crate) use deletions::{adopt, queued_by_hub, reader, unfinished_about, unfinished_deletion};
 pub(crate) use lists::{
     Filter, Probing, Sent, count_unfinished_probes, counts, due_for_push, eligible, expired, hasten, list,
     many, next_push_at, sent, unfinished, unfinished_probe, unfinished_test,

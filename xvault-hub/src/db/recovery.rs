@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 use xvault_core::{JobId, Manifest, SnapshotId, StoreId, WorkerId};
 
+use super::snapshots::SnapshotStatus;
 use super::{Result, parsed};
 
 /// A worker that somebody will start again, and give a token. False when it is there.
@@ -45,34 +47,46 @@ pub(crate) async fn bucket_stores(conn: &mut AnyConnection) -> Result<Vec<StoreI
     rows.iter().map(|row| parsed(row, "id")).collect()
 }
 
-/// The snapshots that are on record as lying on a worker's disk below `top`, but for those that are being deleted.
+/// A snapshot that is on record as lying at some place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    pub(crate) id: SnapshotId,
+    /// It is to be deleted, or half deleted.
+    pub(crate) is_deleting: bool,
+}
+
+fn recorded(row: &AnyRow) -> Result<Recorded> {
+    Ok(Recorded {
+        id: parsed(row, "id")?,
+        is_deleting: parsed::<SnapshotStatus>(row, "status")? == SnapshotStatus::Deleting,
+    })
+}
+
+/// The snapshots that are on record as lying on a worker's disk below `top`.
 pub(crate) async fn on_disk(
     conn: &mut AnyConnection,
     worker_id: &WorkerId,
     top: &str,
-) -> Result<Vec<SnapshotId>> {
+) -> Result<Vec<Recorded>> {
     let query = sqlx::query(
-        "SELECT id FROM snapshots WHERE worker_id = $1 AND substr(local_path, 1, length($2)) = $2
-             AND status <> 'deleting' ORDER BY id",
+        "SELECT id, status FROM snapshots WHERE worker_id = $1 AND substr(local_path, 1, length($2)) = $2 ORDER BY id",
     );
-    let rows = query.bind(worker_id.as_str()).bind(top).fetch_all(conn).await?;
-    rows.iter().map(|row| parsed(row, "id")).collect()
+    query.bind(worker_id.as_str()).bind(top).fetch_all(conn).await?.iter().map(recorded).collect()
 }
 
-/// The snapshots that are on record as lying in a bucket of a store first of all, but for those that are being deleted.
+/// The snapshots that are on record as lying in a bucket of a store first of all.
 pub(crate) async fn in_store(
     conn: &mut AnyConnection,
     store_id: &StoreId,
     bucket: &str,
-) -> Result<Vec<SnapshotId>> {
-    let query = sqlx::query(
-        "SELECT id FROM snapshots WHERE store_id = $1 AND bucket = $2 AND status <> 'deleting' ORDER BY id",
-    );
-    let rows = query.bind(store_id.as_str()).bind(bucket).fetch_all(conn).await?;
-    rows.iter().map(|row| parsed(row, "id")).collect()
+) -> Result<Vec<Recorded>> {
+    let query =
+        sqlx::query("SELECT id, status FROM snapshots WHERE store_id = $1 AND bucket = $2 ORDER BY id");
+    query.bind(store_id.as_str()).bind(bucket).fetch_all(conn).await?.iter().map(recorded).collect()
 }
 
-/// The snapshots of which a copy is on record as lying in a bucket of a store; also where that is all that is left of them.
+/// The snapshots of which a copy is on record as lying in a bucket of a store; also where that was kept, and is all that is left of
+/// them.
 pub(crate) async fn copies_in(
     conn: &mut AnyConnection,
     store_id: &StoreId,
@@ -80,10 +94,18 @@ pub(crate) async fn copies_in(
 ) -> Result<Vec<SnapshotId>> {
     let query = sqlx::query(
         "SELECT c.snapshot_id FROM snapshot_copies c LEFT JOIN snapshots n ON n.id = c.snapshot_id
-         WHERE c.store_id = $1 AND c.bucket = $2 AND COALESCE(n.status, '') <> 'deleting' ORDER BY c.snapshot_id",
+         WHERE c.store_id = $1 AND c.bucket = $2 AND (n.status <> 'deleting' OR (n.id IS NULL AND c.status = 'kept'))
+         ORDER BY c.snapshot_id",
     );
     let rows = query.bind(store_id.as_str()).bind(bucket).fetch_all(conn).await?;
     rows.iter().map(|row| parsed(row, "snapshot_id")).collect()
+}
+
+/// Whether a worker has a job about the snapshot in its hands.
+pub(crate) async fn is_worked_on(conn: &mut AnyConnection, id: &SnapshotId) -> Result<bool> {
+    let row =
+        sqlx::query("SELECT id FROM jobs WHERE snapshot_id = $1 AND status IN ('running', 'finalizing')");
+    Ok(row.bind(id.as_str()).fetch_optional(conn).await?.is_some())
 }
 
 /// Whether a job is under way that has not told yet what it made.

@@ -2,6 +2,7 @@
 
 mod due;
 mod keeping;
+mod moving;
 mod soundness;
 
 use std::collections::HashSet;
@@ -21,6 +22,7 @@ pub(crate) use keeping::{
     begin_deletion, half_deleted, hold, lock_copy, lock_place, mark_deleting, release, tenant_is_disabled,
     unmark_deleting,
 };
+pub(crate) use moving::move_to;
 pub(crate) use soundness::{Soundness, count_damaged, set_soundness};
 
 /// Where a snapshot stands.

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::commands::{FEW, print, say};
 use crate::config;
-use crate::recovery::{self, Found, Place, listing};
+use crate::recovery::{self, Forgotten, Found, Place, listing};
 
 /// The longest export that is read, in bytes: some 200,000 tenants.
 const MAX_EXPORT: u64 = 64 << 20;
@@ -178,6 +178,9 @@ pub(super) async fn rebuild(args: &RebuildArgs, environment: &Environment) -> an
     if done.copies > 0 {
         print(&format!("{} copies of snapshots that lie elsewhere were added", done.copies))?;
     }
+    if done.undeletable {
+        say("the store's credential may not delete: what was added there stays for as long as that is so");
+    }
     if !done.without_identity.is_empty() {
         say(&format!(
             "no identity is here for what was backed up of: {}; bring it back with `xvault-hub keys import`",
@@ -206,7 +209,12 @@ pub(super) async fn reconcile(args: &ReconcileArgs, environment: &Environment) -
         print(&format!("{id}  on record elsewhere: `rebuild` puts a copy in a bucket on record"))?;
     }
     for id in &orphans.without_bytes {
-        print(&format!("{id}  no bytes: `--delete {id}` removes its record"))?;
+        print(&format!("{id}  no bytes: `--delete {id}` moves its record to a copy, or removes it"))?;
+    }
+    for id in &orphans.deleting_without_bytes {
+        print(&format!(
+            "{id}  no bytes, and to be deleted: if its worker is gone, `--delete {id}` moves its record to a copy, or removes it"
+        ))?;
     }
     for id in &orphans.copies_without_bytes {
         print(&format!(
@@ -219,8 +227,11 @@ pub(super) async fn reconcile(args: &ReconcileArgs, environment: &Environment) -
     for id in &args.delete {
         if orphans.without_record.contains(id) {
             forget(&args.store, id)?;
-        } else if orphans.without_bytes.contains(id) {
-            recovery::forget_record(&db, id).await?;
+        } else if orphans.without_bytes.contains(id) || orphans.deleting_without_bytes.contains(id) {
+            if let Forgotten::Moved(store) = recovery::forget_record(&db, id).await? {
+                print(&format!("{id}  lies in store {store} from now on"))?;
+                continue;
+            }
         } else if orphans.copies_without_bytes.contains(id) {
             recovery::forget_copy(&db, id, &args.store.place()).await?;
         } else {

@@ -31,6 +31,7 @@ mod limits;
 mod lists;
 mod locks;
 mod loops;
+mod lost_places;
 mod metrics;
 mod migrations;
 mod named_tenant;

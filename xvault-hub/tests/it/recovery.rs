@@ -5,7 +5,7 @@ use xvault_core::secret::{ExposeSecret as _, SecretString};
 use xvault_core::{Identity, Manifest, SnapshotKey};
 use xvault_hub::Keys;
 use xvault_hub::recovery::{
-    Found, ImportedKeys, Orphans, Place, RecoveryError, export_keys, forget_copy, forget_record,
+    Forgotten, Found, ImportedKeys, Orphans, Place, RecoveryError, export_keys, forget_copy, forget_record,
     import_keys, orphans, rebuild,
 };
 use xvault_testkit::samples;
@@ -346,6 +346,7 @@ async fn bytes_without_record_and_records_without_bytes_are_told_apart(world: Wo
     let expected = Orphans {
         without_record: vec!["lost-snapshot".parse().unwrap()],
         without_bytes: vec![gone.parse().unwrap()],
+        deleting_without_bytes: Vec::new(),
         elsewhere: Vec::new(),
         copies_without_bytes: Vec::new(),
         damaged: vec![("cut".parse().unwrap(), "cut".into())],
@@ -356,8 +357,9 @@ async fn bytes_without_record_and_records_without_bytes_are_told_apart(world: Wo
     let elsewhere = Place::of_store("/srv/elsewhere", Some("w1".parse().unwrap()));
     assert!(orphans(&world.db, &[], &elsewhere).await.unwrap().without_bytes.is_empty());
     world.operator.get(&format!("/api/v1/snapshots/{gone}")).await.expect(200);
-    assert!(forget_record(&world.db, &gone.parse().unwrap()).await.unwrap());
-    assert!(!forget_record(&world.db, &gone.parse().unwrap()).await.unwrap());
+    let id = gone.parse().unwrap();
+    assert_eq!(forget_record(&world.db, &id).await.unwrap(), Forgotten::Gone);
+    assert_eq!(forget_record(&world.db, &id).await.unwrap(), Forgotten::Nothing);
     assert_eq!(world.operator.get(&format!("/api/v1/snapshots/{gone}")).await.status, 404);
     let event = acme.admin.get("/api/v1/audit-events?action=snapshot.forget_record").await.expect(200);
     assert_eq!(event["audit_events"][0]["target_id"], Value::String(gone));

@@ -34,7 +34,7 @@ pub(super) async fn test(
     Ok(TaskResult::TestStore { report: StoreReport { observations } })
 }
 
-/// Removes what attempts left that are over, and then what has no manifest.
+/// Removes what attempts left that are over, and what was deleted, and then what has no manifest.
 pub(super) async fn sweep(
     tools: &Tools,
     task: &SweepStoreTask,
@@ -46,6 +46,13 @@ pub(super) async fn sweep(
         match control.run(attempt(&store, key)).await {
             Ok(true) => report.removed.push(key.snapshot_id.clone()),
             Ok(false) => report.kept.push(key.snapshot_id.clone()),
+            Err(error @ Error::Cancelled) => return Err(xvault::Error::Store(error).into()),
+            Err(_) => report.failed += 1,
+        }
+    }
+    for key in &task.deleted {
+        match control.run(remove(&store, key)).await {
+            Ok(()) => report.removed.push(key.snapshot_id.clone()),
             Err(error @ Error::Cancelled) => return Err(xvault::Error::Store(error).into()),
             Err(_) => report.failed += 1,
         }
@@ -74,7 +81,13 @@ async fn attempt(store: &S3Store, key: &SnapshotKey) -> Result<bool, Error> {
     if is_there(MANIFEST_NAME).await? && is_there(REPORTED_NAME).await? && !is_there(WITHDRAWN_NAME).await? {
         return Ok(false);
     }
+    remove(store, key).await?;
+    Ok(true)
+}
+
+/// Removes a snapshot with its uploads.
+async fn remove(store: &S3Store, key: &SnapshotKey) -> Result<(), Error> {
     snapshot::delete(store, key).await?;
     store.sweep_below(&key.prefix(), Duration::ZERO, &BTreeSet::new()).await?;
-    Ok(true)
+    Ok(())
 }

@@ -157,6 +157,7 @@ async fn the_sweep_knows_what_may_go(bench: &Bench, bucket: &S3Access, withdrawn
         prefix: format!("tenants/{}", reported.tenant_id),
         older_than_ms: 3_600_000,
         attempts,
+        deleted: vec![],
         running: vec![],
     };
     let report = swept(bench, &sweep).await;
@@ -172,6 +173,11 @@ async fn the_sweep_knows_what_may_go(bench: &Bench, bucket: &S3Access, withdrawn
     for key in [withdrawn, &unreported, &half] {
         assert_eq!(names(bucket, key), Vec::<String>::new(), "{key:?}");
     }
+    // What was deleted goes in any case: a copy, say, that its worker announced to nobody.
+    let deleted = vec![reported.clone(), absent.clone()];
+    let report = swept(bench, &SweepStoreTask { attempts: vec![], deleted, ..sweep.clone() }).await;
+    assert_eq!(report.removed, [&reported, &absent].map(|key| key.snapshot_id.clone()));
+    assert_eq!((report.failed, report.remains, names(bucket, &reported)), (0, 0, vec![]), "{report:?}");
     // What jobs are writing stays, however old.
     let running = vec![reads_back.clone(), uploads];
     let report = swept(bench, &SweepStoreTask { older_than_ms: 0, attempts: vec![], running, ..sweep }).await;

@@ -5,15 +5,20 @@ use std::time::Duration;
 use serde_json::json;
 use xvault_core::error::Disposition;
 use xvault_core::job::JobError;
-use xvault_core::protocol::{Assignment, Complete, Outcome, StoreAccess, Task, TaskResult};
+use xvault_core::protocol::{
+    Ability, Assignment, Complete, Found, Observation, Outcome, StoreAccess, StoreReport, SweepReport,
+    SweepStoreTask, Task, TaskResult,
+};
 use xvault_core::snapshot::Locator;
-use xvault_core::{ExportFormat, JobId, JobKind, JobStatus, SnapshotId, StoreId, WorkerId};
+use xvault_core::{ExportFormat, JobId, JobKind, JobStatus, S3Credential, SnapshotId, StoreId, WorkerId};
 
-use super::{AGAIN, make_missing, reachable};
+use super::{AGAIN, make_missing, may_delete, reachable};
 use crate::app::bench::{Bench, on_both_engines};
 use crate::app::jobs::{
-    Reading, RestoreOrder, RestoreWish, complete, delete_snapshot, expire_due, reading, reroute, restore,
+    Reading, RestoreOrder, RestoreWish, cancel, complete, delete_snapshot, expire_due, reading, reroute,
+    restore, sweep_due, test_seconds,
 };
+use crate::app::stores::{Change, Key, update};
 use crate::db::jobs::JobRow;
 use crate::db::snapshot_copies::{self, Copy, CopyStatus};
 use crate::db::{Scope, jobs, snapshots, workers};
@@ -137,10 +142,7 @@ async fn what_could_not_be_copied_is_tried_anew_hours_later(bench: Bench) {
 async fn what_has_its_copy_or_can_have_none_is_left_alone(bench: Bench) {
     let (worker, store, _) = with_copy(&bench).await;
     bench.hub.clock().advance(AGAIN + Duration::from_secs(1));
-    let execute = async |sql: &'static str| {
-        let mut conn = bench.hub.db().conn().await.unwrap();
-        sqlx::query(sql).bind(store.as_str()).execute(&mut *conn).await.unwrap();
-    };
+    let execute = async |sql: &'static str| execute(&bench, sql, &store).await;
     let made = async || {
         make_missing(&bench.hub, None, 100).await.unwrap();
         copyings(&bench).await.len()
@@ -167,6 +169,10 @@ async fn a_deletion_takes_the_copies_and_shows_those_that_stay(bench: Bench) {
         let assigned = bench.claim(&worker, Some(deletion.id.clone())).await.unwrap();
         let Task::DeleteSnapshot { copies: told, .. } = &assigned.task else { panic!("{assigned:?}") };
         assert_eq!(told.iter().map(|copy| &copy.store_id).collect::<Vec<_>>(), [&store]);
+        // A test has seen it meanwhile.
+        if !may_delete {
+            execute(&bench, "UPDATE stores SET may_delete = 0 WHERE id = $1", &store).await;
+        }
         let copies_kept = if may_delete { vec![] } else { vec![store.clone()] };
         bench.complete_with(&worker, &assigned, TaskResult::DeleteSnapshot { copies_kept }).await;
         let left: Vec<_> = copies(&bench, &id).await.into_iter().map(|copy| copy.status).collect();
@@ -177,6 +183,167 @@ async fn a_deletion_takes_the_copies_and_shows_those_that_stay(bench: Bench) {
             assert_eq!((left, result), (vec![CopyStatus::Kept], Some(json!({ "copies_kept": [store] }))));
         }
     }
+}
+
+/// A policy may be being changed, or a key have run out: what one moment refuses, another one may do.
+async fn a_refusal_that_no_test_explains_keeps_no_copy_for_good(bench: Bench) {
+    let (worker, store, id) = with_copy(&bench).await;
+    execute(&bench, "UPDATE stores SET may_delete = 1 WHERE id = $1", &store).await;
+    let deletion = delete_snapshot(&bench.hub, &bench.who, &Scope::All, &id).await.unwrap();
+    let assigned = bench.claim(&worker, Some(deletion.id.clone())).await.unwrap();
+    // Whoever has no lease has no say.
+    let stranger = Assignment { lease_token: xvault_core::LeaseToken::generate(), ..assigned.clone() };
+    let kept =
+        || Outcome::Completed { result: TaskResult::DeleteSnapshot { copies_kept: vec![store.clone()] } };
+    assert!(ended(&bench, &worker, &stranger, kept()).await.is_some());
+    assert_eq!(may_delete(&bench.hub, Some(&store)).await.unwrap(), Some(true));
+    assert_eq!(ended(&bench, &worker, &assigned, kept()).await, None);
+    let queued = job(&bench, &deletion.id).await;
+    assert_eq!(
+        (queued.status(), queued.life.error.unwrap().code),
+        (JobStatus::Queued, "copy_denied".to_owned())
+    );
+    assert_eq!(copies(&bench, &id).await[0].status, CopyStatus::Copied);
+    // The store is tested by itself, also when no source names it any more.
+    assert_eq!(may_delete(&bench.hub, Some(&store)).await.unwrap(), None);
+    sqlx::query("UPDATE sources SET replica_store_id = NULL")
+        .execute(&mut *bench.hub.db().conn().await.unwrap())
+        .await
+        .unwrap();
+    test_seconds(&bench.hub, 8).await.unwrap();
+    tested(&bench, &worker, &store, Found::No).await;
+    bench.hub.clock().advance(Duration::from_secs(3600));
+    let assigned = bench.claim(&worker, Some(deletion.id.clone())).await.unwrap();
+    let Task::DeleteSnapshot { copies: told, copies_kept, .. } = &assigned.task else {
+        panic!("{assigned:?}")
+    };
+    assert_eq!((told.len(), copies_kept.as_slice()), (0, std::slice::from_ref(&store)));
+    assert_eq!(ended(&bench, &worker, &assigned, kept()).await, None);
+    assert_eq!(job(&bench, &deletion.id).await.status(), JobStatus::Completed);
+    assert_eq!(copies(&bench, &id).await[0].status, CopyStatus::Kept);
+}
+
+/// The test of the store that waits, seen by the worker.
+async fn tested(bench: &Bench, worker: &WorkerId, store: &StoreId, delete: Found) {
+    let filter = jobs::Filter { kind: Some(JobKind::TestStore), ..jobs::Filter::default() };
+    let page = crate::db::Page { limit: 100, before: None };
+    let all =
+        jobs::list(&mut bench.hub.db().conn().await.unwrap(), &Scope::All, &filter, &page).await.unwrap();
+    let waiting = all.into_iter().find(|job| job.status() == JobStatus::Queued).unwrap();
+    assert_eq!(waiting.store_id.as_ref(), Some(store));
+    let assigned = bench.claim(worker, Some(waiting.id)).await.unwrap();
+    bench.complete_with(worker, &assigned, seen(delete)).await;
+}
+
+fn seen(delete: Found) -> TaskResult {
+    let observation = Observation { ability: Ability::Delete, found: delete, seen: "so it was".to_owned() };
+    TaskResult::TestStore { report: StoreReport { observations: vec![observation] } }
+}
+
+/// What was seen with the credential of before says nothing of the one of now.
+async fn a_test_that_was_overtaken_says_nothing_of_what_the_store_lets_do(bench: Bench) {
+    let (worker, store, _) = with_copy(&bench).await;
+    test_seconds(&bench.hub, 8).await.unwrap();
+    bench.hub.clock().advance(Duration::from_secs(1));
+    let key = json!({ "access_key_id": "AK2", "secret_access_key": "s" });
+    let key = Key::Own(S3Credential::from_json(key.to_string().as_bytes()).unwrap());
+    let change = Change { key: Some(key), ..Change::default() };
+    update(&bench.hub, &bench.who, &Scope::All, &store, change).await.unwrap();
+    tested(&bench, &worker, &store, Found::Yes).await;
+    assert_eq!(may_delete(&bench.hub, Some(&store)).await.unwrap(), None);
+    test_seconds(&bench.hub, 8).await.unwrap();
+    tested(&bench, &worker, &store, Found::No).await;
+    assert_eq!(may_delete(&bench.hub, Some(&store)).await.unwrap(), Some(false));
+}
+
+/// The sweep of the one part that is due, as a worker gets it.
+async fn sweep(bench: &Bench, worker: &WorkerId) -> (Assignment, SweepStoreTask) {
+    sweep_due(&bench.hub, 10).await.unwrap();
+    let filter = jobs::Filter { kind: Some(JobKind::SweepStore), ..jobs::Filter::default() };
+    let page = crate::db::Page { limit: 100, before: None };
+    let all =
+        jobs::list(&mut bench.hub.db().conn().await.unwrap(), &Scope::All, &filter, &page).await.unwrap();
+    let waiting = all.into_iter().find(|job| job.status() == JobStatus::Queued).expect("nothing is swept");
+    let assigned = bench.claim(worker, Some(waiting.id)).await.unwrap();
+    let Task::SweepStore(task) = assigned.task.clone() else { panic!("{assigned:?}") };
+    (assigned, *task)
+}
+
+/// Its worker died between making the copy and telling of it.
+async fn a_copy_that_nobody_told_of_goes_with_its_snapshot(bench: Bench) {
+    let (worker, store) = (worker(&bench, "w").await, store(&bench, "second").await);
+    let id = snapshot(&bench, &worker, &store).await;
+    let day = Duration::from_secs(26 * 3600);
+    let assigned = bench.claim(&worker, Some(copying(&bench).await.id)).await.unwrap();
+    let Task::Replicate { snapshot: key, .. } = &assigned.task else { panic!("{assigned:?}") };
+    bench.hub.clock().advance(day);
+    expire_due(&bench.hub, 10).await.unwrap();
+    // While the snapshot is there, the part is swept, and the copy is left alone.
+    let (job_id, task) = sweep(&bench, &worker).await;
+    assert_eq!((task.prefix, task.deleted), (format!("tenants/{}", bench.tenant), vec![]));
+    bench.complete_with(&worker, &job_id, TaskResult::SweepStore { report: SweepReport::default() }).await;
+    let deletion = delete_snapshot(&bench.hub, &bench.who, &Scope::All, &id).await.unwrap();
+    let assigned = bench.claim(&worker, Some(deletion.id)).await.unwrap();
+    bench.complete_with(&worker, &assigned, TaskResult::DeleteSnapshot { copies_kept: vec![] }).await;
+    // A worker that is thought to be dead may write it yet: it is looked for each day, for days.
+    for days in 0..10 {
+        let (job, task) = sweep(&bench, &worker).await;
+        let expected = if days < 8 { vec![key.clone()] } else { vec![] };
+        assert_eq!(task.deleted, expected, "after {days} days");
+        let report = SweepReport { removed: vec![id.clone()], ..SweepReport::default() };
+        bench.complete_with(&worker, &job, TaskResult::SweepStore { report }).await;
+        bench.hub.clock().advance(day);
+    }
+}
+
+/// A copy that is on record goes with the deletion itself, and what may lie where nobody may delete is asked of no worker.
+async fn a_sweep_is_told_only_of_what_it_may_and_must_remove(bench: Bench) {
+    let (worker, store, id) = with_copy(&bench).await;
+    let deletion = delete_snapshot(&bench.hub, &bench.who, &Scope::All, &id).await.unwrap();
+    let assigned = bench.claim(&worker, Some(deletion.id)).await.unwrap();
+    bench.complete_with(&worker, &assigned, TaskResult::DeleteSnapshot { copies_kept: vec![] }).await;
+    let other = snapshot(&bench, &worker, &store).await;
+    make_missing(&bench.hub, None, 100).await.unwrap();
+    let queued = copyings(&bench).await.into_iter().find(|job| job.status() == JobStatus::Queued).unwrap();
+    let assigned = bench.claim(&worker, Some(queued.id)).await.unwrap();
+    cancel(&bench.hub, &bench.who, &Scope::All, &assigned.job_id).await.unwrap();
+    let deletion = delete_snapshot(&bench.hub, &bench.who, &Scope::All, &other).await.unwrap();
+    let assigned = bench.claim(&worker, Some(deletion.id)).await.unwrap();
+    bench.complete_with(&worker, &assigned, TaskResult::DeleteSnapshot { copies_kept: vec![] }).await;
+    execute(&bench, "UPDATE stores SET may_delete = 0 WHERE id = $1", &store).await;
+    let (job, task) = sweep(&bench, &worker).await;
+    assert_eq!(task.deleted, []);
+    bench.complete_with(&worker, &job, TaskResult::SweepStore { report: SweepReport::default() }).await;
+    execute(&bench, "UPDATE stores SET may_delete = 1 WHERE id = $1", &store).await;
+    bench.hub.clock().advance(Duration::from_secs(26 * 3600));
+    let (_, task) = sweep(&bench, &worker).await;
+    assert_eq!(task.deleted.iter().map(|key| &key.snapshot_id).collect::<Vec<_>>(), [&other]);
+}
+
+/// Stores of before that was asked.
+async fn no_copy_goes_where_the_snapshot_lies_by_another_name(bench: Bench) {
+    let (worker, first, second) =
+        (worker(&bench, "w").await, store(&bench, "one").await, store(&bench, "one").await);
+    let _ = snapshot(&bench, &worker, &second).await;
+    for sql in
+        ["DELETE FROM jobs WHERE type = 'replicate' AND $1 <> ''", "UPDATE snapshots SET store_id = $1"]
+    {
+        execute(&bench, sql, &first).await;
+    }
+    make_missing(&bench.hub, None, 100).await.unwrap();
+    let all = copyings(&bench).await;
+    let told = |job: &JobRow| (job.status(), job.life.error.as_ref().map(|error| error.code.clone()));
+    assert_eq!(
+        all.iter().map(told).collect::<Vec<_>>(),
+        [(JobStatus::Canceled, Some("same_place".to_owned()))]
+    );
+    make_missing(&bench.hub, None, 100).await.unwrap();
+    assert_eq!(copyings(&bench).await.len(), 1, "it is not told each minute");
+}
+
+async fn execute(bench: &Bench, sql: &'static str, store: &StoreId) {
+    let mut conn = bench.hub.db().conn().await.unwrap();
+    sqlx::query(sql).bind(store.as_str()).execute(&mut *conn).await.unwrap();
 }
 
 async fn a_copying_that_waits_holds_no_deletion_up(bench: Bench) {
@@ -263,6 +430,11 @@ on_both_engines!(
     what_could_not_be_copied_is_tried_anew_hours_later,
     what_has_its_copy_or_can_have_none_is_left_alone,
     a_deletion_takes_the_copies_and_shows_those_that_stay,
+    a_refusal_that_no_test_explains_keeps_no_copy_for_good,
+    a_test_that_was_overtaken_says_nothing_of_what_the_store_lets_do,
+    a_copy_that_nobody_told_of_goes_with_its_snapshot,
+    a_sweep_is_told_only_of_what_it_may_and_must_remove,
+    no_copy_goes_where_the_snapshot_lies_by_another_name,
     a_copying_that_waits_holds_no_deletion_up,
     while_a_workers_disk_is_away_its_snapshots_are_read_from_their_copies,
 );

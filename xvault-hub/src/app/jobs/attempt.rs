@@ -1,12 +1,14 @@
-//! An attempt at a backup begins: which store it writes to is decided now, and what it may leave there is written down.
+//! An attempt at a backup begins: which store it writes to is decided now, and what it may leave there is written down, as for one
+//! at a copy.
 
 use jiff::Timestamp;
-use xvault_core::SnapshotKey;
+use sqlx::AnyConnection;
+use xvault_core::{SnapshotKey, StoreId, TenantId};
 
 use super::stores::next_time;
 use crate::Hub;
 use crate::db::store_sweeps::{self, Part};
-use crate::db::{self, Scope, jobs, jobs::JobRow, sources, store_attempts};
+use crate::db::{self, Scope, copy_attempts, jobs, jobs::JobRow, sources, store_attempts};
 
 /// The claimed job with its store, saved. None: it was changed by somebody else.
 pub(super) async fn begin(hub: &Hub, claimed: JobRow, now: Timestamp) -> db::Result<Option<JobRow>> {
@@ -26,9 +28,33 @@ pub(super) async fn begin(hub: &Hub, claimed: JobRow, now: Timestamp) -> db::Res
             snapshot_id: snapshot.clone(),
         };
         store_attempts::insert(&mut tx, &key, &job.id, store, now).await?;
-        let part = Part { store_id: store.clone(), tenant_id: key.tenant_id, next_at: now };
-        store_sweeps::begin(&mut tx, (&part.store_id, &part.tenant_id), next_time(&part, now)).await?;
+        sweep(&mut tx, store, &key.tenant_id, now).await?;
     }
     tx.commit().await?;
     Ok(Some(job))
+}
+
+/// False: the job was changed by somebody else.
+pub(super) async fn begin_copy(hub: &Hub, claimed: &JobRow, now: Timestamp) -> db::Result<bool> {
+    let mut tx = hub.db().begin().await?;
+    if !jobs::save(&mut tx, claimed, now).await? {
+        return Ok(false);
+    }
+    if let (Some(store), Some(snapshot)) = (&claimed.store_id, &claimed.snapshot_id) {
+        copy_attempts::begin(&mut tx, snapshot, store, now).await?;
+        sweep(&mut tx, store, &claimed.tenant_id, now).await?;
+    }
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// The tenant's part of the store is swept from now on.
+pub(crate) async fn sweep(
+    conn: &mut AnyConnection,
+    store: &StoreId,
+    tenant: &TenantId,
+    now: Timestamp,
+) -> db::Result<()> {
+    let part = Part { store_id: store.clone(), tenant_id: tenant.clone(), next_at: now };
+    store_sweeps::begin(conn, (store, tenant), next_time(&part, now)).await
 }

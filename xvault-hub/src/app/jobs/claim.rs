@@ -142,6 +142,10 @@ async fn take(hub: &Hub, worker: &Worker, job: &JobRow, nonce: Option<&ClaimNonc
             let begun = attempt::begin(hub, after, now).await?;
             return Ok(begun.map_or(Taken::Changed, taken));
         }
+        JobKind::Replicate => {
+            let begun = attempt::begin_copy(hub, &after, now).await?;
+            return Ok(if begun { taken(after) } else { Taken::Changed });
+        }
         JobKind::DeleteSnapshot => {}
         _ => return saved(hub, after, now).await,
     }

@@ -17,7 +17,7 @@ use crate::db::snapshot_copies::{self, Copy, CopyStatus, Place};
 use crate::db::snapshots;
 use crate::db::stores;
 use crate::db::workers::Worker;
-use crate::db::Scope;
+use crate::db::{Scope, copy_attempts};
 use crate::{DbError, Hub};
 
 /// A snapshot has one second store at a time: that many are never told in earnest.
@@ -125,6 +125,7 @@ pub(super) async fn store(
     snapshot_copies::insert(conn, &key, place, &job.id, now).await?;
     match snapshots::get(conn, &Scope::All, &key.snapshot_id).await {
         Ok(snapshot) if snapshot.deletion_began_at.is_none() => {
+            copy_attempts::done(conn, &key.snapshot_id, store_id).await?;
             lock_with_copy(conn, &key.snapshot_id, store_id, locked_until).await
         }
         Ok(_) | Err(DbError::NotFound) => {
@@ -156,5 +157,7 @@ pub(super) async fn deleted(
     id: &SnapshotId,
     kept: &[StoreId],
 ) -> Result<()> {
-    Ok(snapshot_copies::settle(conn, id, kept, hub.clock().now()).await?)
+    let now = hub.clock().now();
+    copy_attempts::deleted(conn, id, now).await?;
+    Ok(snapshot_copies::settle(conn, id, kept, now).await?)
 }

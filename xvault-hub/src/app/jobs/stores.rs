@@ -19,7 +19,7 @@ use crate::db::status::Status;
 use crate::db::store_sweeps::{self, Part};
 use crate::db::stores::Store;
 use crate::db::workers::{self, S3};
-use crate::db::{self, Scope, jobs, store_attempts, stores, tenants};
+use crate::db::{self, Scope, copy_attempts, jobs, store_attempts, stores, tenants};
 use crate::{DbError, Hub};
 
 /// How often a tenant's part of a store is swept.
@@ -110,6 +110,7 @@ pub(super) async fn task(
         return Ok(Task::TestStore(Box::new(TestStoreTask { store, prefix })));
     }
     let id = job.store_id.as_ref().ok_or(Unmet::NoStore)?;
+    let deleted = copy_attempts::to_go(conn, (id, &job.tenant_id), hub.clock().now(), MAX_ATTEMPTS).await?;
     let attempts = store_attempts::over(conn, (id, &job.tenant_id), hub.clock().now(), MAX_ATTEMPTS).await?;
     // Asked for after the store's access was made: what begins now is younger than anything that a sweep takes.
     let running = store_attempts::running(conn, (id, &job.tenant_id)).await?;
@@ -118,6 +119,7 @@ pub(super) async fn task(
         prefix: prefix(&job.tenant_id),
         older_than_ms: millis(OLDER_THAN),
         attempts,
+        deleted,
         running,
     })))
 }
@@ -204,6 +206,7 @@ pub(super) async fn swept(
     let before = hub.clock().now().saturating_sub(FORGET_AFTER).unwrap_or(Timestamp::MIN);
     for snapshot in &report.removed {
         store_attempts::forget(conn, snapshot, (id, &job.tenant_id), before).await?;
+        copy_attempts::gone(conn, snapshot, (id, &job.tenant_id), before).await?;
     }
     tell(job, report);
     Ok(())

@@ -12,11 +12,13 @@ use super::placeholder::placeholder;
 use super::stores::{KnownStore, store_of};
 use super::{RecoveryError, tenant_keys::ensure_tenant};
 use crate::app::audit::{Deed, record_by_system};
+use crate::app::jobs::sweep_from_now_on;
 use crate::app::kek;
 use crate::app::tenants::new_key;
+use crate::db::snapshot_copies::CopyStatus;
 use crate::db::snapshots::{self, Snapshot, SnapshotStatus};
 use crate::db::sources::{self, Source, SourceStatus};
-use crate::db::{Scope, recovery, snapshot_copies, tenant_keys};
+use crate::db::{Scope, copy_attempts, recovery, snapshot_copies, tenant_keys};
 use crate::{Db, DbError, Keys};
 
 /// What a rebuild did, in lines for a person, and in numbers.
@@ -34,6 +36,8 @@ pub struct Rebuilt {
     pub copies: u64,
     /// Snapshots that were on record already, as lying there.
     pub known: u64,
+    /// Snapshots were added in a store whose credential may not delete: they stay for as long as that is so.
+    pub undeletable: bool,
     /// What is not on record now, and why.
     pub left_out: Vec<(SnapshotId, String)>,
 }
@@ -81,6 +85,13 @@ struct Adding<'a> {
 type Added = Result<(), String>;
 
 impl Adding<'_> {
+    /// What is on record then lies in a part of the store that is swept, as any that was written to.
+    async fn swept(&mut self, manifest: &Manifest) -> Result<(), RecoveryError> {
+        let Some(store) = self.store else { return Ok(()) };
+        copy_attempts::done(self.conn, &manifest.snapshot_id, &store.id).await?;
+        Ok(sweep_from_now_on(self.conn, &store.id, &manifest.tenant_id, self.now).await?)
+    }
+
     async fn snapshot(&mut self, manifest: &Manifest) -> Result<Added, RecoveryError> {
         // Whoever can write into a tenant's own store could put there what pretends to be another tenant's.
         if let Some(owner) = self.store.and_then(|store| store.tenant_id.as_ref())
@@ -96,6 +107,10 @@ impl Adding<'_> {
     }
 
     async fn new_snapshot(&mut self, manifest: &Manifest) -> Result<Added, RecoveryError> {
+        if self.was_kept(manifest).await? {
+            self.done.known += 1;
+            return Ok(Ok(()));
+        }
         self.tenant(manifest).await?;
         if let Err(reason) = self.source(manifest).await? {
             return Ok(Err(reason));
@@ -105,8 +120,24 @@ impl Adding<'_> {
         recovery::add_job(self.conn, manifest, self.now).await?;
         let store_id = self.store.map(|store| &store.id);
         snapshots::insert(self.conn, manifest, (&locator, store_id), self.now).await?;
+        self.swept(manifest).await?;
         self.done.snapshots += 1;
+        self.done.undeletable |= self.store.is_some_and(|store| store.may_delete == Some(false));
         Ok(Ok(()))
+    }
+
+    /// Whether it was deleted, and this is the copy that its store kept, or one that a sweep removes. A row of a copy whose snapshot was lost says nothing: it goes.
+    async fn was_kept(&mut self, manifest: &Manifest) -> Result<bool, RecoveryError> {
+        let (Some(store), id) = (self.store, &manifest.snapshot_id) else { return Ok(false) };
+        if copy_attempts::is_to_go(self.conn, id, &store.id).await? {
+            return Ok(true);
+        }
+        let copies = snapshot_copies::of(self.conn, id).await?;
+        let Some(copy) = copies.iter().find(|copy| copy.store_id == store.id) else { return Ok(false) };
+        if copy.status == CopyStatus::Copied {
+            snapshot_copies::forget(self.conn, id, &store.id).await?;
+        }
+        Ok(copy.status == CopyStatus::Kept)
     }
 
     /// It is on record. Where that says that it lies elsewhere, this is its copy.
@@ -141,6 +172,7 @@ impl Adding<'_> {
         };
         snapshot_copies::insert(self.conn, &manifest.key(), copy, &manifest.job_id, manifest.finished_at)
             .await?;
+        self.swept(manifest).await?;
         self.done.copies += 1;
         Ok(Ok(()))
     }

@@ -15,6 +15,8 @@ pub(super) struct KnownStore {
     pub(super) tenant_id: Option<TenantId>,
     /// The bucket of the place: one of several, where each tenant has its own.
     pub(super) bucket: String,
+    /// Whether its credential may delete, as far as is known.
+    pub(super) may_delete: Option<bool>,
 }
 
 /// The hub's store at this place. None: it is a directory.
@@ -27,7 +29,8 @@ pub(super) async fn store_of(
     for id in recovery::bucket_stores(conn).await? {
         let store = stores::get(conn, &Scope::All, &id).await?;
         if store_id.as_ref().is_none_or(|wanted| *wanted == id) && store.is_at(bucket, prefix) {
-            fitting.push(KnownStore { id, tenant_id: store.tenant_id, bucket: bucket.clone() });
+            let (tenant_id, may_delete) = (store.tenant_id, store.may_delete);
+            fitting.push(KnownStore { id, tenant_id, bucket: bucket.clone(), may_delete });
         }
     }
     let (bucket, prefix) = (bucket.clone(), prefix.clone());

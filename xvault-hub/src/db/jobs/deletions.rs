@@ -30,6 +30,18 @@ pub(crate) async fn reader(conn: &mut AnyConnection, snapshot_id: &SnapshotId) -
     row.map(|row| parsed(&row, "id")).transpose()
 }
 
+/// The jobs about this snapshot that are queued or under way.
+pub(crate) async fn unfinished_about(
+    conn: &mut AnyConnection,
+    snapshot_id: &SnapshotId,
+) -> Result<Vec<JobRow>> {
+    let query = sqlx::query(
+        "SELECT * FROM jobs WHERE snapshot_id = $1 AND status IN ('queued', 'running', 'finalizing') ORDER BY id",
+    )
+    .bind(snapshot_id.as_str());
+    query.fetch_all(conn).await?.iter().map(JobRow::read).collect()
+}
+
 /// Somebody asks for what the hub wanted by itself: from now on it is theirs, and not called off any more by the hub.
 pub(crate) async fn adopt(conn: &mut AnyConnection, id: &JobId, created_by: &str) -> Result<()> {
     sqlx::query("UPDATE jobs SET created_by = $2 WHERE id = $1 AND created_by IS NULL")

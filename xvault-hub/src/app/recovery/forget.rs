@@ -1,0 +1,167 @@
+//! Records of what is lost: a snapshot that lies nowhere any more goes, and one with a copy lies where that is.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sqlx::AnyConnection;
+use xvault_core::job::{JobError, Life};
+use xvault_core::{JobKind, SnapshotId, StoreId};
+
+use super::RecoveryError;
+use super::listing::Place;
+use super::stores::store_of;
+use crate::app::audit::{Deed, record_by_system};
+use crate::app::wake;
+use crate::db::jobs::{self, JobRow};
+use crate::db::snapshot_copies::{self, Copy, CopyStatus};
+use crate::db::snapshots::{self, Snapshot};
+use crate::db::workers::S3;
+use crate::db::{Scope, copy_attempts, sources};
+use crate::{Db, DbError};
+
+/// What became of the record of a snapshot whose bytes are gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forgotten {
+    /// There was none.
+    Nothing,
+    /// It is gone, and so are the jobs that waited for it.
+    Gone,
+    /// It says from now on that the snapshot lies in this store, where its copy was.
+    Moved(StoreId),
+}
+
+/// Where the bytes of a snapshot are gone, its record moves to a copy of it, with the jobs that wait for it; or else it goes. Audited.
+///
+/// # Errors
+/// [`RecoveryError::Kept`] while a worker works on it, and for one without a copy that is held; or when the database refuses.
+pub async fn forget_record(db: &Db, id: &SnapshotId) -> Result<Forgotten, RecoveryError> {
+    let mut tx = db.begin().await?;
+    let Some(snapshot) = locked(&mut tx, id).await? else { return Ok(Forgotten::Nothing) };
+    let now = xvault_core::clock::now();
+    let waiting = waiting(&mut tx, id).await?;
+    let (done, action, details) = match copy(&mut tx, id).await? {
+        Some(copy) => {
+            follow(&mut tx, &snapshot, &copy, &waiting, now).await?;
+            snapshots::move_to(&mut tx, &copy, now).await?;
+            let details = json!({ "source_id": snapshot.source_id, "store_id": copy.store_id });
+            (Forgotten::Moved(copy.store_id), "snapshot.move_record", details)
+        }
+        None => {
+            refuse_held(&snapshot)?;
+            for job in &waiting {
+                call_off(&mut tx, job, now).await?;
+            }
+            copy_attempts::spare(&mut tx, id).await?;
+            snapshots::delete(&mut tx, id).await?;
+            let details = json!({ "source_id": snapshot.source_id, "why": "its bytes are gone" });
+            (Forgotten::Gone, "snapshot.forget_record", details)
+        }
+    };
+    note(&mut tx, action, &snapshot, details, now).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(done)
+}
+
+/// The snapshot, which nobody begins to read or delete before the transaction ends.
+async fn locked(conn: &mut AnyConnection, id: &SnapshotId) -> Result<Option<Snapshot>, DbError> {
+    let get = async |conn: &mut AnyConnection| match snapshots::get(conn, &Scope::All, id).await {
+        Err(DbError::NotFound) => Ok(None),
+        found => found.map(Some),
+    };
+    let Some(seen) = get(conn).await? else { return Ok(None) };
+    sources::lock_snapshots(conn, &seen.source_id).await?;
+    get(conn).await
+}
+
+/// The jobs about it that no worker has.
+async fn waiting(conn: &mut AnyConnection, id: &SnapshotId) -> Result<Vec<JobRow>, RecoveryError> {
+    let unfinished = jobs::unfinished_about(conn, id).await?;
+    match unfinished.iter().find(|job| job.life.lease().is_some()) {
+        Some(job) => {
+            let reason = format!("job {} works on it, or did until its lease ends", job.id);
+            Err(RecoveryError::Kept { id: id.clone(), reason })
+        }
+        None => Ok(unfinished),
+    }
+}
+
+fn refuse_held(snapshot: &Snapshot) -> Result<(), RecoveryError> {
+    let Some(reason) = &snapshot.hold_reason else { return Ok(()) };
+    let reason = format!("it is held ({reason}): release it first");
+    Err(RecoveryError::Kept { id: snapshot.id.clone(), reason })
+}
+
+/// The oldest copy, and rather one that can be deleted some day.
+async fn copy(conn: &mut AnyConnection, id: &SnapshotId) -> Result<Option<Copy>, DbError> {
+    let copies = snapshot_copies::of(conn, id).await?;
+    let there = copies.into_iter().filter(|copy| copy.status == CopyStatus::Copied);
+    Ok(there.min_by_key(|copy| copy.may_delete == Some(false)))
+}
+
+/// What was to be done where the snapshot lay is done where it lies now.
+async fn follow(
+    conn: &mut AnyConnection,
+    before: &Snapshot,
+    copy: &Copy,
+    waiting: &[JobRow],
+    now: Timestamp,
+) -> Result<(), RecoveryError> {
+    for job in waiting {
+        let is_copying = job.kind == JobKind::Replicate;
+        if is_copying && job.store_id.as_ref() == Some(&copy.store_id) {
+            call_off(conn, job, now).await?;
+        } else if job.target_worker_id == before.worker_id && job.kind != JobKind::Backup {
+            let reads_there = !is_copying && job.store_id == before.store_id;
+            let store_id = if reads_there { Some(copy.store_id.clone()) } else { job.store_id.clone() };
+            let capability = Some(S3.to_owned());
+            let job = JobRow { target_worker_id: None, capability, store_id, ..job.clone() };
+            save(conn, &wake::with_message_at(job, now), now).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn call_off(conn: &mut AnyConnection, job: &JobRow, now: Timestamp) -> Result<(), RecoveryError> {
+    let Ok(canceled) = job.life.cancel() else { return Ok(()) };
+    let message = "the bytes of the snapshot are lost".to_owned();
+    let why = JobError { code: "snapshot_gone".to_owned(), message };
+    save(conn, &job.with(Life { error: Some(why), ..canceled }, now), now).await
+}
+
+async fn save(conn: &mut AnyConnection, job: &JobRow, now: Timestamp) -> Result<(), RecoveryError> {
+    if jobs::save(conn, job, now).await? {
+        return Ok(());
+    }
+    let (id, reason) = (job.snapshot_id.clone(), format!("a worker has just taken job {}", job.id));
+    Err(id.map_or(RecoveryError::Db(DbError::NotFound), |id| RecoveryError::Kept { id, reason }))
+}
+
+async fn note(
+    conn: &mut AnyConnection,
+    action: &str,
+    snapshot: &Snapshot,
+    details: Value,
+    now: Timestamp,
+) -> Result<(), RecoveryError> {
+    let (target_type, target_id, tenant_id) = ("snapshot", snapshot.id.as_str(), Some(&snapshot.tenant_id));
+    Ok(record_by_system(conn, Deed { action, target_type, target_id, tenant_id, details }, now).await?)
+}
+
+/// Takes away the record of a copy whose bytes are gone: the hub then has it made anew. Audited. False when there is none.
+///
+/// # Errors
+/// When the database refuses, or a bucket is of no store that the hub knows.
+pub async fn forget_copy(db: &Db, id: &SnapshotId, place: &Place) -> Result<bool, RecoveryError> {
+    let mut tx = db.begin().await?;
+    let Some(store) = store_of(&mut tx, place).await? else { return Ok(false) };
+    let Some(tenant_id) = snapshot_copies::forget(&mut tx, id, &store.id).await? else { return Ok(false) };
+    let deed = Deed {
+        action: "snapshot.forget_copy",
+        target_type: "snapshot",
+        target_id: id.as_str(),
+        tenant_id: Some(&tenant_id),
+        details: json!({ "store_id": store.id, "why": "its bytes are gone" }),
+    };
+    record_by_system(&mut tx, deed, xvault_core::clock::now()).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(true)
+}

@@ -1,0 +1,221 @@
+//! A place is lost, and the database is not: what has a copy lies there from then on, and whose worker is gone is done with.
+
+use serde_json::{Value, json};
+use xvault_core::protocol::Task;
+use xvault_core::{Manifest, SnapshotId};
+use xvault_hub::recovery::{Orphans, Place, RecoveryError, forget_record, orphans, rebuild};
+
+use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
+use crate::recovery::{bucket, manifest, second, sound};
+use crate::world::{Tenant, World, text};
+
+/// The empty directory of a worker that was on fire.
+fn lost_disk() -> Place {
+    Place::of_store("/var/lib/xvault/backups", Some("w1".parse().unwrap()))
+}
+
+struct Scene {
+    world: World,
+    acme: Tenant,
+    source: String,
+    worker: FakeWorker,
+}
+
+impl Scene {
+    async fn set(world: World) -> Self {
+        let acme = world.tenant("acme").await;
+        let (_, source) = ssh_source(&acme.admin).await;
+        let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
+        bucket(&world, "s2", None).await;
+        Self { world, acme, source, worker }
+    }
+
+    async fn backed_up(&self) -> Manifest {
+        let of_ssh = |manifest: &mut Manifest| manifest.source_type = "ssh".into();
+        let id = self.worker.back_up_as(&enqueue(&self.acme.admin, &self.source).await, of_ssh).await;
+        manifest(&self.world, &id).await
+    }
+
+    async fn copied(&self) -> Manifest {
+        let manifest = self.backed_up().await;
+        let done = rebuild(&self.world.db, &self.world.keys, &[sound(&manifest)], &second()).await.unwrap();
+        assert_eq!(done.copies, 1);
+        manifest
+    }
+
+    /// A worker began to copy what is there.
+    async fn copying_died(&self) -> sqlx::AnyPool {
+        let sql = self.world.database.sql().await;
+        let begun = "INSERT INTO copy_attempts (snapshot_id, store_id, tenant_id, source_id, begun_at)
+            SELECT id, 's2', tenant_id, source_id, 0 FROM snapshots";
+        sqlx::query(begun).execute(&sql).await.unwrap();
+        sql
+    }
+
+    async fn lost(&self) -> Orphans {
+        orphans(&self.world.db, &[], &lost_disk()).await.unwrap()
+    }
+
+    async fn forget(&self, id: &SnapshotId) {
+        forget_record(&self.world.db, id).await.unwrap();
+    }
+
+    async fn job(&self, id: &str) -> Value {
+        self.world.operator.get(&format!("/api/v1/jobs/{id}")).await.expect(200)
+    }
+}
+
+fn path(manifest: &Manifest) -> String {
+    format!("/api/v1/snapshots/{}", manifest.snapshot_id)
+}
+
+async fn what_has_a_copy_lies_there_once_its_disk_is_lost(world: World) {
+    let scene = Scene::set(world).await;
+    let manifest = scene.copied().await;
+    let (path, id) = (path(&manifest), manifest.snapshot_id.clone());
+    let hold = json!({ "reason": "a lawsuit" });
+    scene.acme.admin.put(&format!("{path}/hold"), hold).await.expect(200);
+    assert_eq!(scene.lost().await.without_bytes, [id.clone()]);
+    scene.forget(&id).await;
+    assert_eq!(scene.lost().await, Orphans::default());
+    let shown = scene.acme.member.get(&path).await.expect(200);
+    assert_eq!((&shown["storage_backend"], &shown["store_id"]), (&json!("s3"), &json!("s2")), "{shown}");
+    assert_eq!((&shown["worker_id"], &shown["hold_reason"]), (&json!(null), &json!("a lawsuit")));
+    let key = format!("copies/{}", manifest.key().prefix());
+    assert_eq!((&shown["bucket"], &shown["object_key"]), (&json!("second"), &json!(key)));
+    assert_eq!(shown["locators"].as_array().unwrap().len(), 1, "{shown}");
+    let found = orphans(&scene.world.db, &[sound(&manifest)], &second()).await.unwrap();
+    assert_eq!(found, Orphans { matching: 1, ..Orphans::default() });
+    let done = rebuild(&scene.world.db, &scene.world.keys, &[sound(&manifest)], &second()).await.unwrap();
+    assert_eq!((done.known, done.snapshots, done.copies), (1, 0, 0));
+    let event = scene.acme.admin.get("/api/v1/audit-events?action=snapshot.move_record").await.expect(200);
+    assert_eq!(event["audit_events"][0]["details"]["store_id"], json!("s2"));
+    // Nothing needs the worker any more, and any other one deletes it where it lies now.
+    scene.world.operator.delete("/api/v1/workers/w1").await.expect(204);
+    scene.acme.admin.delete(&format!("{path}/hold")).await.expect(204);
+    let job = scene.acme.owner.delete(&path).await.expect(202);
+    assert_eq!((&job["target_worker_id"], &job["status"]), (&json!(null), &json!("queued")), "{job}");
+}
+
+async fn what_was_under_way_on_the_lost_disk_goes_on_in_the_copy(world: World) {
+    let scene = Scene::set(world).await;
+    let manifest = scene.copied().await;
+    let deletion = text(&scene.acme.owner.delete(&path(&manifest)).await.expect(202)["id"]);
+    assert_eq!(scene.lost().await.deleting_without_bytes, [manifest.snapshot_id.clone()]);
+    scene.forget(&manifest.snapshot_id).await;
+    let job = scene.job(&deletion).await;
+    assert_eq!((&job["status"], &job["target_worker_id"]), (&json!("queued"), &json!(null)), "{job}");
+    scene.world.operator.delete("/api/v1/workers/w1").await.expect(204);
+    let shown = scene.acme.member.get(&path(&manifest)).await.expect(200);
+    assert_eq!((&shown["status"], &shown["store_id"]), (&json!("deleting"), &json!("s2")));
+}
+
+async fn what_has_no_copy_is_gone_with_all_that_waits_for_it(world: World) {
+    let scene = Scene::set(world).await;
+    let [deleted, other] = [scene.backed_up().await, scene.backed_up().await];
+    let deletion = text(&scene.acme.owner.delete(&path(&deleted)).await.expect(202)["id"]);
+    let verify = scene.acme.admin.post(&format!("{}/verify", path(&other)), json!({})).await.expect(202);
+    for manifest in [&deleted, &other] {
+        scene.forget(&manifest.snapshot_id).await;
+        scene.acme.member.get(&path(manifest)).await.refused(404, "not_found");
+    }
+    for id in [deletion, text(&verify["id"])] {
+        let job = scene.job(&id).await;
+        assert_eq!((&job["status"], &job["error_code"]), (&json!("canceled"), &json!("snapshot_gone")));
+    }
+    scene.world.operator.delete("/api/v1/workers/w1").await.expect(204);
+}
+
+async fn what_is_held_or_worked_on_keeps_its_record(world: World) {
+    let scene = Scene::set(world).await;
+    let [held, deleted] = [scene.backed_up().await, scene.backed_up().await];
+    let hold = json!({ "reason": "a lawsuit" });
+    scene.acme.admin.put(&format!("{}/hold", path(&held)), hold).await.expect(200);
+    let deletion = text(&scene.acme.owner.delete(&path(&deleted)).await.expect(202)["id"]);
+    let job = scene.worker.claim(&deletion).await;
+    assert!(matches!(job.task, Task::DeleteSnapshot { .. }));
+    assert_eq!(scene.lost().await.deleting_without_bytes, [], "its worker is at it");
+    for (manifest, told) in [(&held, "a lawsuit"), (&deleted, deletion.as_str())] {
+        let refused = forget_record(&scene.world.db, &manifest.snapshot_id).await.unwrap_err();
+        assert!(matches!(refused, RecoveryError::Kept { .. }), "{refused:?}");
+        assert!(refused.to_string().contains(told), "{refused}");
+        scene.acme.member.get(&path(manifest)).await.expect(200);
+    }
+}
+
+/// Its row of a copy was left behind, as it was before.
+async fn a_copy_whose_record_was_lost_is_told_and_comes_back_once(world: World) {
+    let scene = Scene::set(world).await;
+    let manifest = scene.copied().await;
+    let sql = scene.world.database.sql().await;
+    sqlx::query("DELETE FROM snapshots").execute(&sql).await.unwrap();
+    let found = [sound(&manifest)];
+    let told = orphans(&scene.world.db, &found, &second()).await.unwrap();
+    assert_eq!((told.without_record, told.matching), (vec![manifest.snapshot_id.clone()], 0));
+    sqlx::query("UPDATE stores SET may_delete = 0").execute(&sql).await.unwrap();
+    sqlx::query("DELETE FROM store_sweeps").execute(&sql).await.unwrap();
+    let done = rebuild(&scene.world.db, &scene.world.keys, &found, &second()).await.unwrap();
+    assert!(done.undeletable, "whoever puts it back is told that it stays");
+    let swept: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM store_sweeps").fetch_one(&sql).await.unwrap();
+    assert_eq!(swept, 1, "the part of the store is swept from now on");
+    let shown = scene.acme.member.get(&path(&manifest)).await.expect(200);
+    assert_eq!((&shown["store_id"], shown["locators"].as_array().unwrap().len()), (&json!("s2"), 1));
+}
+
+/// Somebody deleted it, and its store kept the copy: it is no snapshot again.
+async fn a_copy_that_stayed_when_its_snapshot_was_deleted_does_not_come_back(world: World) {
+    let scene = Scene::set(world).await;
+    let manifest = scene.copied().await;
+    let sql = scene.world.database.sql().await;
+    sqlx::query("UPDATE stores SET may_delete = 0").execute(&sql).await.unwrap();
+    let deletion = text(&scene.acme.owner.delete(&path(&manifest)).await.expect(202)["id"]);
+    let job = scene.worker.claim(&deletion).await;
+    let Task::DeleteSnapshot { copies_kept, .. } = &job.task else { panic!("{job:?}") };
+    let result = json!({ "type": "delete_snapshot", "copies_kept": copies_kept });
+    scene.worker.complete(&job, result).await;
+    scene.acme.member.get(&path(&manifest)).await.refused(404, "not_found");
+    let found = [sound(&manifest)];
+    let done = rebuild(&scene.world.db, &scene.world.keys, &found, &second()).await.unwrap();
+    assert_eq!((done.snapshots, done.known, done.left_out), (0, 1, vec![]));
+    scene.acme.member.get(&path(&manifest)).await.refused(404, "not_found");
+    assert_eq!(orphans(&scene.world.db, &found, &second()).await.unwrap().matching, 1);
+}
+
+/// As one that a worker made and never told of.
+async fn a_copy_that_waits_for_a_sweep_does_not_come_back(world: World) {
+    let scene = Scene::set(world).await;
+    let manifest = scene.backed_up().await;
+    scene.copying_died().await;
+    let deletion = text(&scene.acme.owner.delete(&path(&manifest)).await.expect(202)["id"]);
+    let job = scene.worker.claim(&deletion).await;
+    scene.worker.complete(&job, json!({ "type": "delete_snapshot" })).await;
+    let found = [sound(&manifest)];
+    assert_eq!(orphans(&scene.world.db, &found, &second()).await.unwrap(), Orphans::default());
+    let done = rebuild(&scene.world.db, &scene.world.keys, &found, &second()).await.unwrap();
+    assert_eq!((done.snapshots, done.known), (0, 1));
+}
+
+/// Only a deletion that was asked for takes what a copying may have left.
+async fn what_is_lost_takes_no_copy_with_it_that_nobody_told_of(world: World) {
+    let scene = Scene::set(world).await;
+    let manifest = scene.backed_up().await;
+    let sql = scene.copying_died().await;
+    scene.forget(&manifest.snapshot_id).await;
+    let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM copy_attempts").fetch_one(&sql).await.unwrap();
+    assert_eq!(left, 0, "a sweep would be told to remove the only copy");
+    let found = [sound(&manifest)];
+    assert_eq!(orphans(&scene.world.db, &found, &second()).await.unwrap().without_record.len(), 1);
+    let done = rebuild(&scene.world.db, &scene.world.keys, &found, &second()).await.unwrap();
+    assert_eq!((done.snapshots, done.undeletable), (1, false));
+}
+
+on_both_engines!(
+    what_has_a_copy_lies_there_once_its_disk_is_lost,
+    what_was_under_way_on_the_lost_disk_goes_on_in_the_copy,
+    what_has_no_copy_is_gone_with_all_that_waits_for_it,
+    what_is_held_or_worked_on_keeps_its_record,
+    a_copy_whose_record_was_lost_is_told_and_comes_back_once,
+    a_copy_that_stayed_when_its_snapshot_was_deleted_does_not_come_back,
+    a_copy_that_waits_for_a_sweep_does_not_come_back,
+    what_is_lost_takes_no_copy_with_it_that_nobody_told_of,
+);
