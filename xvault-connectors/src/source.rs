@@ -34,7 +34,8 @@ pub use ssh::repack;
 
 /// One system we can pull a backup from.
 ///
-/// A `Source` is used for one job: probe, or pull, or both in this order.
+/// A `Source` is used for one job: probe, or pull, or both in this order. Every implementation passes
+/// [`crate::conformance::source`].
 #[async_trait]
 pub trait Source: Send {
     /// The word for this kind of source in manifests: `local`, `sftp`, `ssh`…

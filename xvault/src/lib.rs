@@ -66,7 +66,7 @@
 //! # What lies underneath
 //!
 //! Each piece is public and serves alone: [`archive`] (the artifact: synchronous, without a runtime), [`connectors`]
-//! (sources and stores: async; implement [`Source`] or [`Store`] for systems of your own) and [`core`] (ids,
+//! (sources and stores: async; implement [`Source`] or [`Store`] for systems of your own, and run [`connectors::conformance`] on them) and [`core`] (ids,
 //! settings, entries, manifests, keys). [`retention`] decides, and does nothing else. Async and sync meet in [`bridge`], and only there.
 //!
 //! The calls need a tokio runtime with time enabled; they block none of its threads, but use its blocking pool.

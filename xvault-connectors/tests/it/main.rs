@@ -1,6 +1,7 @@
 //! Connectors against real systems.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod conforming;
 mod db_load;
 mod db_mysql;
 mod db_postgres;
