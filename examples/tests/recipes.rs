@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use xvault_testkit::tools::{age_decrypt_untar, age_keygen};
-use xvault_testkit::{Sshd, TreeOptions, assert_same_tree, tools, trees};
+use xvault_testkit::{Mariadb, Sshd, TreeOptions, Wordpress, assert_same_tree, tools, trees};
 
 /// What the program prints; it must succeed.
 fn output<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> String {
@@ -60,6 +60,20 @@ fn backup_server_pulls_over_sftp_and_refuses_another_host_key() {
     let refused = failure(program, &args.each_ref().map(String::as_str));
     assert!(refused.contains("CHANGED") && refused.contains(&sshd.host_key.fingerprint), "{refused}");
     assert_eq!(artifacts(&store), 1);
+}
+
+#[test]
+fn backup_wordpress_tells_what_it_found_and_takes_it_all() {
+    let (sshd, dir) = (Sshd::builder().start(), tempfile::tempdir().unwrap());
+    let root = sshd.home.join("html");
+    let site = Wordpress::install(Mariadb::shared(), &root);
+    site.give_to(sshd.ids());
+    let (port, store) = (sshd.port.to_string(), dir.path().join("store"));
+    let [key, root, place] = [&sshd.key_path, &root, &store].map(|path| path.display().to_string());
+    let args = ["127.0.0.1", &port, &sshd.user, &key, &sshd.host_key.fingerprint, &root, &place];
+    let printed = output(env!("CARGO_BIN_EXE_backup_wordpress"), args);
+    assert!(printed.contains("WordPress 6.") && printed.contains(&site.database), "{printed}");
+    assert!(printed.ends_with(" bytes, 0 warnings\n") && artifacts(&store) == 1, "{printed}");
 }
 
 /// How many snapshots lie in the store.

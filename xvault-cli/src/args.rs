@@ -14,7 +14,9 @@ use xvault::{ExportFormat, Overwrite, ReadBack};
 
 use crate::database::{DatabaseArgs, DumpArgs};
 use crate::ftp::FtpArgs;
+use crate::hooks::HookArgs;
 use crate::units::parse_bytes;
+use crate::wordpress::WordpressArgs;
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done · 1 failed · 2 wrong usage · 3 done with warnings (something could not be read) · 130 interrupted
@@ -186,12 +188,13 @@ pub(crate) struct IdentityArgs {
 /// What is backed up, and how to log in there.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// A path, sftp://, ssh://, ftp:// or ftps://user@host:port/path, postgres:// or mysql://user@host:port/database
+    /// A path, sftp://, ssh://, ftp://, ftps:// or wordpress+ssh://user@host:port/path, postgres:// or mysql://user@host:port/database
     ///
     /// sftp:// reads files over SFTP. ssh:// runs `tar` on the server, which is faster for many small files and keeps
     /// hard links and fractions of seconds; it falls back to SFTP where the server has no tar.
     /// ftp:// asks for encryption (AUTH TLS) and refuses to go on without; ftps:// is encrypted from the first byte, on port 990.
     /// A path after the host is absolute; /~/docs starts at the account's home. Write a space as %20.
+    /// wordpress+ssh:// takes the document root of a site: its wp-config.php leads to the database, which is dumped, too.
     /// postgres:// and mysql:// (which is MariaDB, too) dump one database, several (--path NAME), or all when none is named.
     #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) source: String,
@@ -209,6 +212,10 @@ pub(crate) struct SourceArgs {
     pub(crate) dump: DumpArgs,
     #[command(flatten)]
     pub(crate) ftp: FtpArgs,
+    #[command(flatten)]
+    pub(crate) wordpress: WordpressArgs,
+    #[command(flatten)]
+    pub(crate) hooks: HookArgs,
 }
 
 /// How to log in, and how the server proves itself.

@@ -15,7 +15,8 @@ mod verify;
 
 use tokio_util::sync::CancellationToken;
 use xvault::connectors::{
-    Control, FtpSource, LocalSource, MysqlSource, PostgresSource, SftpSource, Source, SshSource, Store,
+    Control, FtpSource, Hooked, LocalSource, MysqlSource, PostgresSource, SftpSource, Source, SshSource,
+    Store,
 };
 use xvault::core::{Identity, SnapshotKey, SourceSettings};
 use xvault::{Filter, Snapshot};
@@ -23,7 +24,7 @@ use xvault::{Filter, Snapshot};
 use crate::Outcome;
 use crate::args::{Command, FilterArgs, SnapshotArgs, SourceArgs, StoreArgs};
 use crate::output::Output;
-use crate::{database, ftp, login, source_url};
+use crate::{database, ftp, login, source_url, wordpress};
 
 /// Runs one command to its end.
 pub(crate) async fn run(
@@ -63,19 +64,28 @@ fn source(args: &SourceArgs, store: Option<&StoreArgs>) -> anyhow::Result<(Sourc
                 _ => source,
             })
         }
-        SourceSettings::Sftp(ssh) => Box::new(SftpSource::new(ssh, login::options(&args.login, ssh)?)?),
-        SourceSettings::Ssh(ssh) => Box::new(SshSource::new(ssh, login::options(&args.login, ssh)?)?),
+        SourceSettings::Sftp(ssh) => {
+            let options = login::options(&args.login, ssh)?;
+            Hooked::around(Box::new(SftpSource::new(ssh, options.clone())?), &ssh.hooks, Some(&options))
+        }
+        SourceSettings::Ssh(ssh) => {
+            let options = login::options(&args.login, ssh)?;
+            Hooked::around(Box::new(SshSource::new(ssh, options.clone())?), &ssh.hooks, Some(&options))
+        }
         SourceSettings::Ftp(settings) => {
             Box::new(FtpSource::new(settings, ftp::options(&args.login, settings)?)?)
         }
         SourceSettings::Postgres(postgres) => {
             let login = database::login(&postgres.server(), &args.database, &args.login)?;
-            Box::new(PostgresSource::new(postgres, login)?)
+            let ssh = login.ssh.clone();
+            Hooked::around(Box::new(PostgresSource::new(postgres, login)?), &postgres.hooks, ssh.as_ref())
         }
         SourceSettings::Mysql(mysql) => {
             let login = database::login(&mysql.server(), &args.database, &args.login)?;
-            Box::new(MysqlSource::new(mysql, login)?)
+            let ssh = login.ssh.clone();
+            Hooked::around(Box::new(MysqlSource::new(mysql, login)?), &mysql.hooks, ssh.as_ref())
         }
+        SourceSettings::Wordpress(site) => wordpress::open(args, site)?,
         _ => anyhow::bail!("this program knows no source of type {}", settings.kind()),
     };
     Ok((settings, source))

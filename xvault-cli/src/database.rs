@@ -141,6 +141,7 @@ pub(crate) fn source(args: &SourceArgs, scheme: &str, rest: &str) -> anyhow::Res
         let mut settings = MysqlSettings::new(named.host, named.username);
         fill!(settings, named, database, login);
         settings.databases = names;
+        settings.hooks = args.hooks.hooks();
         settings.tables.clone_from(&dump.tables);
         settings.exclude_tables.clone_from(&dump.exclude_tables);
         if !dump.schemas.is_empty() || dump.plain_sql || dump.globals {
@@ -151,6 +152,7 @@ pub(crate) fn source(args: &SourceArgs, scheme: &str, rest: &str) -> anyhow::Res
         let mut settings = PostgresSettings::new(named.host, named.username);
         fill!(settings, named, database, login);
         settings.databases = names;
+        settings.hooks = args.hooks.hooks();
         settings.tables.clone_from(&dump.tables);
         settings.exclude_tables.clone_from(&dump.exclude_tables);
         settings.schemas.clone_from(&dump.schemas);

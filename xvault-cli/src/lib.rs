@@ -4,12 +4,14 @@ mod args;
 mod commands;
 mod database;
 mod ftp;
+mod hooks;
 mod keys;
 mod login;
 mod output;
 mod source_url;
 mod store;
 mod units;
+mod wordpress;
 
 use std::process::ExitCode;
 

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use percent_encoding::percent_decode_str;
+use xvault::core::source::Hooks;
 use xvault::core::{LocalSettings, SourceSettings, SshSettings};
 
 use crate::args::{LoginArgs, SourceArgs};
-use crate::{database, ftp};
+use crate::{database, ftp, wordpress};
 
 /// The settings that `args` describe, validated.
 pub(crate) fn settings(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<SourceSettings> {
@@ -15,6 +16,9 @@ pub(crate) fn settings(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<
         None => local(args, current_dir)?,
         Some(("sftp", rest)) => SourceSettings::Sftp(source(args, rest)?),
         Some(("ssh", rest)) => SourceSettings::Ssh(source(args, rest)?),
+        Some(("wordpress+ssh", rest)) => {
+            SourceSettings::Wordpress(wordpress::source(args, source(args, rest)?))
+        }
         Some((scheme @ ("ftp" | "ftps"), rest)) => {
             let settings = ftp::source(args, scheme, rest)?;
             if settings.paths.is_empty() {
@@ -26,10 +30,13 @@ pub(crate) fn settings(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<
         Some(("file", _)) => bail!("a directory of this machine is given as a plain path, without file://"),
         Some((scheme, _)) => {
             bail!(
-                "{scheme}:// is no kind of source: use a path, sftp://, ssh://, ftp://, ftps://, postgres:// or mysql://"
+                "{scheme}:// is no kind of source: use a path, sftp://, ssh://, ftp://, ftps://, postgres://, mysql:// or wordpress+ssh://"
             )
         }
     };
+    if settings.hooks().is_none() && !args.hooks.hooks().is_empty() {
+        bail!("--before and --after are run on an SSH server: {} has none", args.source)
+    }
     settings.validate()?;
     Ok(settings)
 }
@@ -62,6 +69,7 @@ fn source(args: &SourceArgs, rest: &str) -> anyhow::Result<SshSettings> {
     let mut settings = ssh(&args.source, rest, &args.login)?;
     settings.paths.extend(args.paths.iter().cloned());
     settings.excludes.clone_from(&args.excludes);
+    settings.hooks = args.hooks.hooks();
     if settings.paths.is_empty() {
         bail!("the URL names no path: write {}, or add --path", example(&args.source))
     }
@@ -94,6 +102,7 @@ fn ssh(url: &str, rest: &str, login: &LoginArgs) -> anyhow::Result<SshSettings> 
         use_password: login.ssh_key.is_none() && login.password_file.is_some(),
         excludes: Vec::new(),
         host_key: login.host_key.clone(),
+        hooks: Hooks::default(),
     })
 }
 
@@ -233,10 +242,48 @@ mod tests {
     }
 
     #[test]
+    fn a_site_is_an_account_and_its_document_roots() {
+        let read = |line: &[&str]| match read(line).unwrap() {
+            SourceSettings::Wordpress(settings) => settings,
+            other => panic!("{other:?}"),
+        };
+        let s = read(&["wordpress+ssh://www@h:2222/var/www/html", "--path", "two", "--exclude", "*.log"]);
+        assert_eq!((s.username.as_str(), s.host.as_str(), s.port), ("www", "h", 2222));
+        assert_eq!((s.paths, s.excludes), (vec!["/var/www/html".into(), "two".into()], vec!["*.log".into()]));
+        assert_eq!((s.default_excludes, s.dump_database, s.ssh_mode), (true, true, None));
+        let flags = ["--no-default-excludes", "--files-only", "--database-tools", "tunnel"];
+        let s = read(&[&["wordpress+ssh://www@h/~/site"], &flags[..]].concat());
+        assert_eq!((s.default_excludes, s.dump_database), (false, false));
+        assert_eq!((s.paths, s.ssh_mode), (vec!["site".into()], Some(xvault::core::source::SshMode::Tunnel)));
+    }
+
+    #[test]
+    fn commands_around_a_backup_need_an_ssh_server() {
+        let flags = ["--before", "sync", "--after", "true", "--hook-timeout", "5", "--hook-failure", "warn"];
+        let through = ["--via", "ssh://w@s"];
+        for url in ["ssh://u@h/x", "sftp://u@h/x", "wordpress+ssh://u@h/x"] {
+            let read = read(&[&[url], &flags[..]].concat()).unwrap();
+            let before = read.hooks().and_then(|hooks| hooks.before.clone()).unwrap();
+            assert_eq!((before.command.as_str(), before.timeout_seconds), ("sync", 5), "{url}");
+        }
+        for url in ["mysql://u@h/x", "postgres://u@h/x"] {
+            assert!(read(&[&[url], &flags[..], &through[..]].concat()).unwrap().hooks().is_some());
+            let error = read(&[&[url], &flags[..]].concat()).unwrap_err().to_string();
+            assert!(error.contains("hooks"), "{error}");
+        }
+        for url in ["/etc", "ftp://u@h/x"] {
+            let error = read(&[&[url], &flags[..]].concat()).unwrap_err().to_string();
+            assert!(error.contains("are run on an SSH server"), "{error}");
+        }
+    }
+
+    #[test]
     fn each_bad_url_is_told_what_is_wrong() {
         let cases = [
             ("sftp://host/path", "no account"),
             ("sftp://user@host", "no path"),
+            ("wordpress+ssh://user@host", "no path"),
+            ("wordpress+ssh://user:hunter2@host/path", "password"),
             ("sftp://user:hunter2@host/path", "password"),
             ("sftp://user@host:abc/path", "`abc` is no port"),
             ("sftp://user@/path", "host"),

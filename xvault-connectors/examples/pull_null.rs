@@ -49,6 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         use_password: false,
         excludes: Vec::new(),
         host_key: None,
+        hooks: Default::default(),
     };
     let pem = secret::from_file_bytes(std::fs::read(key)?)?;
     let mut options = SshOptions::new(&settings, SshCredential::PrivateKey { pem, passphrase: None });

@@ -88,6 +88,27 @@ pub enum Error {
     #[error("credential: {0}")]
     Credential(String),
 
+    /// A site's configuration can't be understood, or does not say what is needed.
+    #[error(
+        "{file}: {reason} (strings, constants, `.`, `getenv()` with a default and conditions on them are understood; otherwise \
+         back the site up with a source of type `mysql` beside one of type `ssh`)"
+    )]
+    SiteConfig {
+        /// Its path.
+        file: String,
+        /// The line and the construct.
+        reason: String,
+    },
+
+    /// A command around a backup failed, whose failure is to fail the backup.
+    #[error("the hook `{hook}` {reason}")]
+    Hook {
+        /// `before` or `after`.
+        hook: &'static str,
+        /// How it ended, and its last line.
+        reason: String,
+    },
+
     /// Something that was asked for by name is not there.
     #[error("{0} does not exist")]
     NotFound(String),
@@ -256,6 +277,8 @@ impl Dispose for Error {
             | Self::UnknownCertificate { .. }
             | Self::ChangedCertificate { .. }
             | Self::Credential(_)
+            | Self::SiteConfig { .. }
+            | Self::Hook { .. }
             | Self::NotFound(_)
             | Self::NotAllowed(_)
             | Self::Egress(_)

@@ -13,6 +13,7 @@ pub mod store;
 pub mod target;
 mod tls;
 pub mod tool;
+pub mod wordpress;
 
 pub use control::Control;
 pub use database::{DatabaseLoad, DatabaseLogin, Scratch};
@@ -20,8 +21,8 @@ pub use error::Error;
 pub use ftp::{FtpOptions, FtpTimeouts};
 pub use network::{Network, Resolve, SystemResolver, Unreachable};
 pub use source::{
-    Emitter, FtpSource, LocalSource, MysqlSource, PostgresSource, Probe, ProbedPath, PullSummary, SftpSource,
-    Source, SshSource,
+    Emitter, FtpSource, Hooked, LocalSource, MysqlSource, PostgresSource, Probe, ProbedPath, PullSummary,
+    SftpSource, Source, SshSource, WordpressSource,
 };
 pub use ssh::{HostKeyPolicy, SshCredential, SshOptions};
 pub use store::{FsStore, MemoryStore, S3Options, S3Store, Staging, Store, StoreWriter, Swept};

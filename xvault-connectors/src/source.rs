@@ -6,12 +6,16 @@ pub(crate) mod dump;
 mod emitter;
 pub(crate) mod excludes;
 mod ftp;
+mod hooked;
 mod link;
 mod local;
 mod mysql;
 mod postgres;
 mod sftp;
 mod ssh;
+mod wordpress;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -22,6 +26,7 @@ use crate::{Control, Error};
 
 pub use emitter::Emitter;
 pub use ftp::FtpSource;
+pub use hooked::Hooked;
 pub(crate) use link::Link;
 pub use local::LocalSource;
 pub use mysql::MysqlSource;
@@ -31,6 +36,7 @@ pub(crate) use sftp::scope::real_path;
 pub use ssh::SshSource;
 #[doc(hidden)]
 pub use ssh::repack;
+pub use wordpress::WordpressSource;
 
 /// One system we can pull a backup from.
 ///
@@ -56,6 +62,11 @@ pub trait Source: Send {
     /// # Errors
     /// After an error, or when the future is dropped, what `sink` holds is not a backup.
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error>;
+
+    /// How long a pull that is cancelled may take to wind up, before it is dropped.
+    fn wind_up(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// What a pull brought, with the proof that it came to the end.

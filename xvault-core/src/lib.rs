@@ -68,5 +68,6 @@ pub use seal::{Identity, Recipient};
 pub use snapshot::{Manifest, Meta, ReadBack, SnapshotKey};
 pub use source::{
     DatabaseTarget, FtpSettings, LocalSettings, MysqlSettings, PostgresSettings, SourceSettings, SshSettings,
+    WordpressSettings,
 };
 pub use store::{LockMode, ObjectLock, S3Credential, S3Settings};

@@ -49,6 +49,10 @@ pub trait Progress: Send + Sync {
     fn warning(&self, warning: &Warning);
     /// Something a person should know that is no fault: a reconnect, a fallback.
     fn note(&self, message: &str);
+    /// Something that went wrong, and costs no backup; a note where nobody tells them apart.
+    fn caution(&self, message: &str) {
+        self.note(message);
+    }
 }
 
 /// Watches nothing.

@@ -129,6 +129,28 @@ pub enum Evidence {
         /// The server and its version: `PostgreSQL 15.18`.
         server: String,
     },
+    /// A site: its databases and its files, each with a proof of its own.
+    Site {
+        /// Of the databases; none when only files were asked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[cfg_attr(feature = "openapi", schema(no_recursion))]
+        databases: Vec<Evidence>,
+        /// Of the files.
+        #[cfg_attr(feature = "openapi", schema(no_recursion))]
+        files: Box<Evidence>,
+    },
+}
+
+impl Evidence {
+    /// How many dumps came to their end. `None`: none was to be made.
+    #[must_use]
+    pub fn dumps(&self) -> Option<u64> {
+        match self {
+            Self::Dump { dumps, .. } => Some(*dumps),
+            Self::Site { databases, .. } if !databases.is_empty() => databases.iter().map(Self::dumps).sum(),
+            Self::Walk { .. } | Self::Tar { .. } | Self::Site { .. } => None,
+        }
+    }
 }
 
 /// How much of a stored snapshot is read back and compared after it was written.

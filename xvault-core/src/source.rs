@@ -6,18 +6,22 @@
 mod database;
 mod ftp;
 mod glob;
+mod hooks;
 mod mysql;
 mod postgres;
 mod server;
 mod target;
+mod wordpress;
 
 pub use database::{DatabaseCredential, UnfitCredential};
 pub use ftp::{FtpSettings, FtpTls};
 pub use glob::check_glob;
+pub use hooks::{Hook, Hooks, OnFailure};
 pub use mysql::MysqlSettings;
 pub use postgres::{DumpFormat, PostgresSettings};
 pub use server::{DatabaseServer, SshHop, SshMode, TlsMode};
 pub use target::{DatabaseTarget, MysqlTarget, PostgresTarget};
+pub use wordpress::WordpressSettings;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +52,8 @@ pub enum SourceSettings {
     Postgres(PostgresSettings),
     /// Dumps of MySQL or MariaDB databases.
     Mysql(MysqlSettings),
+    /// WordPress sites: their files and their databases.
+    Wordpress(WordpressSettings),
 }
 
 impl SourceSettings {
@@ -61,6 +67,7 @@ impl SourceSettings {
             Self::Ftp(_) => "ftp",
             Self::Postgres(_) => "postgres",
             Self::Mysql(_) => "mysql",
+            Self::Wordpress(_) => "wordpress",
         }
     }
 
@@ -75,6 +82,7 @@ impl SourceSettings {
             Self::Ftp(settings) => settings.validate(),
             Self::Postgres(settings) => settings.validate(),
             Self::Mysql(settings) => settings.validate(),
+            Self::Wordpress(settings) => settings.validate(),
         }
     }
 
@@ -88,12 +96,36 @@ impl SourceSettings {
         }
     }
 
+    /// The SSH server and account that files are read from, for the types that have one.
+    #[must_use]
+    pub fn file_server(&self) -> Option<SshSettings> {
+        match self {
+            Self::Sftp(settings) | Self::Ssh(settings) => Some(settings.clone()),
+            Self::Wordpress(settings) => Some(settings.files()),
+            _ => None,
+        }
+    }
+
+    /// The commands around a backup, for the types that have an SSH server; `None` where there are none.
+    #[must_use]
+    pub fn hooks(&self) -> Option<&Hooks> {
+        let hooks = match self {
+            Self::Sftp(settings) | Self::Ssh(settings) => &settings.hooks,
+            Self::Wordpress(settings) => &settings.hooks,
+            Self::Postgres(settings) => &settings.hooks,
+            Self::Mysql(settings) => &settings.hooks,
+            Self::Local(_) | Self::Ftp(_) => return None,
+        };
+        Some(hooks).filter(|hooks| !hooks.is_empty())
+    }
+
     /// What the server proves itself with, as pinned: the SSH server's key for the types that log in at one, an FTP server's certificate.
     #[must_use]
     pub fn host_key(&self) -> Option<String> {
         match self {
             Self::Sftp(ssh) | Self::Ssh(ssh) => ssh.host_key.clone(),
             Self::Ftp(ftp) => ftp.tls_fingerprint.clone(),
+            Self::Wordpress(site) => site.host_key.clone(),
             _ => self.database_server()?.ssh?.host_key,
         }
     }
@@ -110,6 +142,7 @@ impl SourceSettings {
             Self::Ftp(s) => s.address(),
             Self::Postgres(s) => s.server().address(self.kind(), &s.names()),
             Self::Mysql(s) => s.server().address(self.kind(), &s.names()),
+            Self::Wordpress(s) => s.address(),
         }
     }
 }
@@ -167,6 +200,9 @@ pub struct SshSettings {
     /// The server's key as pinned: `SHA256:` and 43 characters of base64, as `ssh-keygen -l` prints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
+    /// Commands that are run on the server before a backup, and after it.
+    #[serde(default, skip_serializing_if = "Hooks::is_empty")]
+    pub hooks: Hooks,
 }
 
 impl SshSettings {
@@ -197,6 +233,7 @@ impl SshSettings {
             );
         }
         check_paths(&self.paths)?;
+        self.hooks.validate(true)?;
         check_excludes(&self.paths, &self.excludes)
     }
 }

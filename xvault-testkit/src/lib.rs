@@ -5,6 +5,7 @@
 //! - [`Postgres`] and [`Redis`]: with passwords, to be stopped, stalled and restarted in the middle of things;
 //! - [`Mariadb`] beside it, and [`databases`] with everything that dumps get wrong;
 //! - [`SeaweedFs`], and [`Garage`] in the full run: S3 servers, with rclone and curl to ask them beside xVault;
+//! - [`Wordpress`]: a site in a directory and a database, and PHP to serve it;
 //! - [`Ftpd`]: ProFTPD, which has MLSD, and vsftpd, which has not, with and without TLS;
 //! - [`FaultProxy`]: a TCP proxy that delays, cuts and stalls;
 //! - [`trees`]: trees with every oddity a file system has, and [`assert_same_tree`];
@@ -52,6 +53,7 @@ mod sshd;
 pub mod tools;
 pub mod trees;
 mod user;
+mod wordpress;
 
 pub use agent::SshAgent;
 pub use compare::{MtimeMatch, TreeOptions, assert_same_tree};
@@ -67,3 +69,4 @@ pub use server::unused_port;
 pub use smallfs::SmallFs;
 pub use sshd::{HostKey, Sshd, SshdBuilder};
 pub use tools::tool;
+pub use wordpress::{Wordpress, WordpressServer};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Program and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 37] = [
+const PACKAGES: [(&str, &str); 38] = [
     ("age", "age"),
     ("age-keygen", "age"),
     ("bash", "bash"),
@@ -23,6 +23,7 @@ const PACKAGES: [(&str, &str); 37] = [
     ("mariadbd", "mariadb-server"),
     ("mount", "mount"),
     ("openssl", "openssl"),
+    ("php", "php-cli"),
     ("postgres", "postgresql"),
     ("proftpd", "proftpd-core"),
     ("psql", "postgresql"),
@@ -88,11 +89,15 @@ pub fn find(name: &str) -> Option<PathBuf> {
     folders.find_map(|folder| Some(folder.join(name)).filter(|candidate| candidate.is_file()))
 }
 
-/// Where `scripts/setup test` puts what Debian does not have.
+/// Where `scripts/setup test` puts programs that Debian does not have.
 fn own_folders() -> Vec<PathBuf> {
+    ["venv/bin", "bin"].into_iter().filter_map(own_folder).collect()
+}
+
+/// A folder of what `scripts/setup test` gets.
+pub(crate) fn own_folder(name: &str) -> Option<PathBuf> {
     let cache = std::env::home_dir().map(|home| home.join(".cache/xvault/tools"));
-    let tools = std::env::var_os("XVAULT_TOOLS").map(PathBuf::from).or(cache);
-    tools.into_iter().flat_map(|tools| [tools.join("venv/bin"), tools.join("bin")]).collect()
+    Some(std::env::var_os("XVAULT_TOOLS").map(PathBuf::from).or(cache)?.join(name))
 }
 
 /// Where Debian keeps PostgreSQL's own programs: the newest version first, for all must be of one.

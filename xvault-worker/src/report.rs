@@ -113,6 +113,10 @@ impl Progress for Report {
     fn note(&self, message: &str) {
         self.line(LogLevel::Info, message);
     }
+
+    fn caution(&self, message: &str) {
+        self.line(LogLevel::Warn, message);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

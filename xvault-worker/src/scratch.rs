@@ -56,7 +56,7 @@ impl ScratchServers {
     pub(crate) fn for_source(&self, source_type: &str) -> Option<&Scratch> {
         match source_type {
             "postgres" => self.postgres.as_ref(),
-            "mysql" => self.mysql.as_ref(),
+            "mysql" | "wordpress" => self.mysql.as_ref(),
             _ => None,
         }
     }

@@ -1,6 +1,7 @@
 //! From a source into a store: pull, encrypt, write, read back, commit.
 
 use std::num::NonZeroUsize;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -277,7 +278,8 @@ async fn pull(
     mut archive: ArchiveSink,
     control: &Control,
 ) -> Result<(PullSummary, ArchiveStats), Error> {
-    match control.run(source.pull(&mut archive, control)).await {
+    let wind_up = source.wind_up();
+    match wound_up(source.pull(&mut archive, control), wind_up, control).await {
         Ok(pulled) => {
             let stats = archive.finish(pulled.content.skipped).await?;
             agree(&pulled, &stats)?;
@@ -285,6 +287,21 @@ async fn pull(
         }
         Err(error) => Err(archive.failure().await.unwrap_or(Error::Source(error))),
     }
+}
+
+/// What `pulling` comes to; when the job is cancelled it has that time to wind up.
+async fn wound_up(
+    pulling: impl Future<Output = Result<PullSummary, ConnectorError>>,
+    wind_up: Duration,
+    control: &Control,
+) -> Result<PullSummary, ConnectorError> {
+    let mut pulling = pin!(pulling);
+    tokio::select! {
+        biased;
+        () = control.cancel_token().cancelled() => {}
+        done = &mut pulling => return done,
+    }
+    tokio::time::timeout(wind_up, pulling).await.unwrap_or(Err(ConnectorError::Cancelled))
 }
 
 /// The archive must have counted exactly what the source says it gave.

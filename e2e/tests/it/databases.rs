@@ -123,7 +123,7 @@ impl Shop {
     }
 
     /// Has a job load the dump `entry` into a database of another server, which it makes.
-    fn loaded(
+    pub(crate) fn loaded(
         &self,
         (kind, config, password): (&str, &Value, &str),
         snapshot: &str,

@@ -8,6 +8,7 @@
 //! - `seed_restore`: restores and downloads, with curl;
 //! - `ftp`: files of an FTP server backed up, and restored by hand and by xvault;
 //! - `databases`: PostgreSQL and MySQL backed up directly and through SSH, and restored with their own tools, and by jobs;
+//! - `wordpress`: a site backed up, and restored by hand and by xvault, until its front page answers;
 //! - `database_put_back`: an older copy of the database costs no snapshot that was on record since;
 //! - `retention_story`: a year of backups, and what is left of it;
 //! - `proof`: a byte rots on a disk; it is found, told, and nothing relies on it;
@@ -61,4 +62,5 @@ mod store_trouble;
 mod tls;
 mod up;
 mod wait;
+mod wordpress;
 mod worker_trouble;

@@ -25,6 +25,7 @@ async fn main() -> anyhow::Result<()> {
         excludes: vec![],
         paths: vec![],
         host_key: None,
+        hooks: Default::default(),
     };
     let pem = secret::from_file_bytes(std::fs::read(next()?)?)?;
     let settings = SshSettings { host_key: Some(next()?), paths: vec![next()?], ..settings };

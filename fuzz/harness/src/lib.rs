@@ -10,7 +10,8 @@
 //! - [`archive_reader`]: from a hostile snapshot only what its index promised, and nothing outside a target;
 //! - [`entry_path`]: no path that leads out of a target directory;
 //! - [`index_line`]: no line that means two things, and no index that contradicts itself;
-//! - [`manifest`]: what is read is what is written, and no changed byte passes.
+//! - [`manifest`]: what is read is what is written, and no changed byte passes;
+//! - [`wp_config`]: the same database however often it is read, and an error that tells no secret.
 
 mod chunks;
 mod hostile;
@@ -23,6 +24,7 @@ mod index_line;
 mod manifest;
 mod repack;
 mod tar_parser;
+mod wp_config;
 
 pub use archive_reader::archive_reader;
 pub use entry_path::entry_path;
@@ -30,6 +32,7 @@ pub use index_line::index_line;
 pub use manifest::manifest;
 pub use repack::repack;
 pub use tar_parser::tar_parser;
+pub use wp_config::wp_config;
 
 /// Whether the code under test took the bytes; either is right, as long as nothing was asserted wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,4 +61,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("manifest", manifest),
     ("repack", repack),
     ("tar_parser", tar_parser),
+    ("wp_config", wp_config),
 ];

@@ -5,7 +5,8 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
 use xvault_testkit::{
-    FtpKind, Ftpd, MtimeMatch, SshAgent, Sshd, TreeOptions, assert_same_tree, tools, trees,
+    FtpKind, Ftpd, Mariadb, MtimeMatch, SshAgent, Sshd, TreeOptions, Wordpress, assert_same_tree, tools,
+    trees,
 };
 
 use crate::world::{World, everything, login, manifest, restored, run, strs, text, url};
@@ -75,6 +76,39 @@ fn a_tree_over_ftp_with_the_certificate_that_was_shown() {
     world.ok(&["restore", "latest", "--to", text(&out)]);
     let same = TreeOptions { mtime: MtimeMatch::Ignore, owner: true, ..TreeOptions::default() };
     assert_same_tree(&ftpd.home.join("tree"), &out.join("tree"), &same);
+}
+
+#[test]
+fn a_wordpress_site_with_commands_around_its_backup() {
+    let (sshd, world) = (Sshd::builder().start(), World::new());
+    let root = sshd.home.join("html");
+    let site = Wordpress::install(Mariadb::shared(), &root);
+    site.give_to(sshd.ids());
+    let source = url("wordpress+ssh", &sshd, sshd.port, &root);
+    let login = login(&sshd);
+    // Debian's packages lag behind at times.
+    let login = [&strs(&login)[..], &["--allow-outdated-tools"]].concat();
+    let probed = world.run(&[&["probe", &source], &login[..]].concat());
+    assert_eq!(probed.code, 0, "{probed:?}");
+    for told in
+        ["WordPress 6.", &format!("{}: directory", root.display()), &format!("{}: database", site.database)]
+    {
+        assert!(probed.stdout.contains(told), "{told}: {probed:?}");
+    }
+    let hooks = ["--before", "touch before", "--after", "rm before && touch after"];
+    let manifest = world.backup(&source, &[&login[..], &hooks, &["--database-tools", "tunnel"]].concat());
+    assert_eq!(
+        (&manifest["source_type"], &manifest["evidence"]["kind"]),
+        (&"wordpress".into(), &"site".into())
+    );
+    assert!(sshd.home.join("after").exists() && !sshd.home.join("before").exists());
+    let failing = ["--before", "echo no; exit 7"];
+    let ran = world.backup_ran(&source, &[&login[..], &failing].concat());
+    assert!(ran.code == 1 && ran.stderr.contains("the hook `before` failed: exit status 7: no"), "{ran:?}");
+    site.write_config("<?php\ndefine('DB_NAME', env('X'));\ndefine('DB_HOST', 'h');");
+    let ran = world.backup_ran(&source, &login);
+    assert!(ran.code == 1 && ran.stderr.contains("line 2") && ran.stderr.contains("env()"), "{ran:?}");
+    assert_eq!(world.snapshot_dirs().len(), 1);
 }
 
 #[test]

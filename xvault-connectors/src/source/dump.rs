@@ -110,8 +110,12 @@ pub(super) fn path(text: impl Into<Vec<u8>>) -> Result<EntryPath, Error> {
 
 /// The directory of the dumps.
 pub(super) async fn folder(emitter: &mut Emitter<'_>) -> Result<(), Error> {
-    let entry = Entry { path: path(FOLDER)?, kind: EntryKind::Directory, metadata: metadata(0o700) };
-    emitter.whole(entry).await
+    emitter.whole(folder_at(FOLDER, 0o700)?).await
+}
+
+/// A directory that no source has.
+pub(super) fn folder_at(name: &str, mode: u32) -> Result<Entry, Error> {
+    Ok(Entry { path: path(name)?, kind: EntryKind::Directory, metadata: metadata(mode) })
 }
 
 /// A dump belongs to nobody at its source: it is its reader's alone, and of now.
@@ -171,6 +175,7 @@ async fn stream(
 pub(crate) struct Lines {
     rest: Vec<u8>,
     told: u32,
+    is_cut: bool,
 }
 
 impl Lines {
@@ -190,10 +195,19 @@ impl Lines {
     fn line(&mut self, tell: &mut impl FnMut(&str)) {
         let line = std::mem::take(&mut self.rest);
         let line = xvault_core::entry::display_name(&line);
-        if !line.trim().is_empty() && self.told < MAX_LINES {
-            self.told += 1;
-            tell(line.trim_end());
+        match line.trim_end() {
+            "" => {}
+            line if self.told < MAX_LINES => {
+                self.told += 1;
+                tell(line);
+            }
+            _ => self.is_cut = true,
         }
+    }
+
+    /// Whether there were more lines than are told.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut
     }
 }
 

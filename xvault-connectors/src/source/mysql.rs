@@ -109,19 +109,21 @@ impl MysqlSource {
         emitter.warn(dump::place(database, "sql")?, WarningCode::Other, unsafe_note(&tables)).await
     }
 
-    async fn pull_all(&self, mysql: &Mysql, emitter: &mut Emitter<'_>) -> Result<(u64, String), Error> {
+    /// Dumps what is asked for, into the folder that is there already.
+    pub(super) async fn dump_all(&self, emitter: &mut Emitter<'_>) -> Result<Evidence, Error> {
         let control = emitter.control().clone();
+        let mysql = &control.run(self.connect()).await?;
         let databases = control.run(self.databases(mysql)).await?;
         let tool = control.run(mysql.dump_tool()).await?;
         let unsafe_tables = control.run(mysql.unsafe_tables()).await?;
-        dump::folder(emitter).await?;
         for database in &databases {
             let call = self.dump_call(mysql, &tool, &database.name);
             let path = dump::place(&database.name, "sql")?;
             dump::dump(&mysql.reach, call, Shape::Mysql, path, emitter).await?;
             self.warn(&unsafe_tables, &database.name, emitter).await?;
         }
-        Ok((databases.len() as u64, tool.to_string()))
+        let (dumps, tool, server) = (databases.len() as u64, tool.to_string(), mysql.name.clone());
+        Ok(Evidence::Dump { dumps, tool, server })
     }
 }
 
@@ -164,8 +166,8 @@ impl Source for MysqlSource {
 
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
         let mut emitter = Emitter::new(sink, control);
-        let mysql = control.run(self.connect()).await?;
-        let (dumps, tool) = self.pull_all(&mysql, &mut emitter).await?;
-        Ok(emitter.finish(Evidence::Dump { dumps, tool, server: mysql.name }))
+        dump::folder(&mut emitter).await?;
+        let evidence = self.dump_all(&mut emitter).await?;
+        Ok(emitter.finish(evidence))
     }
 }

@@ -195,6 +195,7 @@ pub(crate) async fn liar(
         use_password: true,
         excludes: vec![],
         host_key: Some(fingerprint),
+        hooks: Default::default(),
     };
     let credential = xvault_connectors::ssh::SshCredential::Password(SecretString::from("p".to_owned()));
     let mut options = SshOptions::new(&settings, credential);

@@ -142,6 +142,7 @@ impl Job {
             use_password: false,
             excludes: Vec::new(),
             host_key: Some(sshd.host_key.fingerprint.clone()),
+            hooks: Default::default(),
         };
         let mut options = SshOptions::new(&settings, key(&sshd.key_path));
         options.timeouts = SshTimeouts { backoff: Duration::from_millis(20), ..SshTimeouts::default() };

@@ -16,7 +16,7 @@ macro_rules! database_source {
         crate::source::server::database_settings! {
             $(#[$meta])*
             pub struct $name ($default_port, port $port)
-            own [database, databases, $($own_name),*]
+            own [database, databases, hooks, $($own_name),*]
             {
                 /// The one database to back up. Neither this nor `databases`: all that the user can connect to, without those
                 /// of the system and templates.
@@ -27,6 +27,9 @@ macro_rules! database_source {
                 #[serde(default, skip_serializing_if = "Vec::is_empty")]
                 #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
                 pub databases: Vec<String>,
+                /// Commands that are run on the SSH server before a backup, and after it; with `use_ssh` alone.
+                #[serde(default, skip_serializing_if = "crate::source::Hooks::is_empty")]
+                pub hooks: crate::source::Hooks,
                 $($own)*
             }
         }

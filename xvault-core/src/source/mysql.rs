@@ -25,6 +25,7 @@ database_source! {
 impl MysqlSettings {
     pub(super) fn validate(&self) -> Result<(), InvalidSettings> {
         self.server().validate()?;
+        self.hooks.validate(self.use_ssh)?;
         check_databases(self.database.as_ref(), &self.databases)?;
         check_names("tables", &self.tables)?;
         check_names("exclude_tables", &self.exclude_tables)?;

@@ -65,6 +65,7 @@ impl PostgresSettings {
 
     pub(super) fn validate(&self) -> Result<(), InvalidSettings> {
         self.server().validate()?;
+        self.hooks.validate(self.use_ssh)?;
         check_databases(self.database.as_ref(), &self.databases)?;
         check_names("schemas", &self.schemas)?;
         check_names("exclude_schemas", &self.exclude_schemas)?;

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use xvault_core::source::DatabaseServer;
-use xvault_core::{CredentialId, ReadBack, SourceId, SourceSettings, SshSettings, StoreId, TenantId};
+use xvault_core::{
+    CredentialId, ReadBack, SourceId, SourceSettings, SshSettings, StoreId, TenantId, WordpressSettings,
+};
 
 use super::audit::{Deed, record};
 use super::jobs::test_seconds_soon;
@@ -124,10 +126,13 @@ async fn check_credential(conn: &mut sqlx::AnyConnection, source: &Source) -> Re
 fn check_absence(settings: &SourceSettings) -> Result<()> {
     match settings {
         SourceSettings::Sftp(SshSettings { host_key: Some(_), .. })
-        | SourceSettings::Ssh(SshSettings { host_key: Some(_), .. }) => Err(Error::invalid_field(
-            "credential_id",
-            "a source whose `host_key` is pinned is logged in to: name the credential with its password or private key",
-        )),
+        | SourceSettings::Ssh(SshSettings { host_key: Some(_), .. })
+        | SourceSettings::Wordpress(WordpressSettings { host_key: Some(_), .. }) => {
+            Err(Error::invalid_field(
+                "credential_id",
+                "a source whose `host_key` is pinned is logged in to: name the credential with its password or private key",
+            ))
+        }
         SourceSettings::Ftp(ftp) if ftp.use_password => Err(Error::invalid_field(
             "credential_id",
             "this account is logged in to: name the credential with its password",
@@ -217,13 +222,17 @@ fn deed<'a>(action: &'a str, source: &'a Source) -> Deed<'a> {
 /// The longest address in the log, in characters. A host and a user name fit in whole; what is cut are paths.
 const MAX_ADDRESS: usize = 1000;
 
-/// Where a source's credential goes: who can point one at a server of their own can read it there.
+/// Where a source's credential goes, and what is run there with it: who can point one at a server of their own can read it there.
 pub(crate) fn target(settings: &SourceSettings, credential_id: Option<&CredentialId>) -> Value {
-    json!({
+    let mut target = json!({
         "address": settings.address().chars().take(MAX_ADDRESS).collect::<String>(),
         "host_key": settings.host_key(),
         "credential_id": credential_id,
-    })
+    });
+    if let (Some(hooks), Some(fields)) = (settings.hooks(), target.as_object_mut()) {
+        fields.insert("hooks".to_owned(), json!(hooks));
+    }
+    target
 }
 
 /// A change, with what it was before.

@@ -103,6 +103,17 @@ async fn bad_sources_are_refused_by_field(world: World) {
         body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         body
     };
+    let other = |kind: &str, change: Value| {
+        let mut config = json!({ "host": "h", "username": "u" });
+        config.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        whole(json!({ "type": kind, "config": config }))
+    };
+    let direct = |change| other("mysql", change);
+    let site = |change: Value| {
+        let paths = json!({ "paths": ["/var/www/html"] });
+        let merged = [paths, change].map(|part| part.as_object().unwrap().clone()).into_iter().flatten();
+        other("wordpress", merged.collect::<serde_json::Map<_, _>>().into())
+    };
     let cases = [
         ("config.host", config(json!({ "host": "" }))),
         ("config.host", config(json!({ "host": "a b" }))),
@@ -117,6 +128,16 @@ async fn bad_sources_are_refused_by_field(world: World) {
         ("config.excludes", config(json!({ "excludes": "*" }))),
         ("config.host_key", config(json!({ "host_key": "MD5:0" }))),
         ("config.password", config(json!({ "password": "x" }))),
+        ("config.hooks", config(json!({ "hooks": { "before": { "command": " " } } }))),
+        (
+            "config.hooks",
+            config(json!({ "hooks": { "after": { "command": "x", "timeout_seconds": 3601 } } })),
+        ),
+        ("config.hooks.befor", config(json!({ "hooks": { "befor": { "command": "x" } } }))),
+        ("config.hooks", direct(json!({ "hooks": { "before": { "command": "x" } } }))),
+        ("config.ssh_mode", site(json!({ "ssh_mode": "direct" }))),
+        ("config.paths", site(json!({ "paths": [] }))),
+        ("config.default_exclude", site(json!({ "default_exclude": false }))),
         ("config", whole(json!({ "config": ["h", 22, "u", ["/srv"]] }))),
         ("config.paths", config(json!({ "paths": vec!["/a"; 1001] }))),
         ("config.paths", config(json!({ "paths": ["/".repeat(4097)] }))),
@@ -273,7 +294,7 @@ async fn a_credential_is_there_where_one_logs_in(world: World) {
     let refused = |answer: Answer| {
         assert_eq!(answer.refused(422, "invalid_field")["details"]["field"], "credential_id");
     };
-    for kind in ["ssh", "sftp"] {
+    for kind in ["ssh", "sftp", "wordpress"] {
         refused(acme.admin.post("/api/v1/sources", pinned(kind)).await);
         let mut with_credential = pinned(kind);
         with_credential["credential_id"] = json!(credential);
@@ -347,6 +368,14 @@ async fn every_deed_is_written_down(world: World) {
     let (address, host_key) = ("ssh://web@h.example:22/home/web", Value::Null);
     assert_eq!((&created["target"]["address"], &created["target"]["host_key"]), (&json!(address), &host_key));
     assert_eq!(events[3]["details"]["target_before"]["address"], json!(address));
+    // What is run there with it.
+    let config =
+        json!({ "host": "h", "username": "u", "paths": ["/"], "hooks": { "before": { "command": "sync" } } });
+    let hooked = json!({ "type": "ssh", "name": "hooked", "config": config });
+    acme.admin.post("/api/v1/sources", hooked).await.expect(201);
+    let last = acme.admin.get("/api/v1/audit-events?limit=1").await.expect(200);
+    let hooks = &last["audit_events"][0]["details"]["target"]["hooks"];
+    assert_eq!(hooks["before"]["command"], "sync", "{last}");
     for secret in ["test-pass", "dGVzdC1wYXNz", "other-pass", "b3RoZXItcGFzcw"] {
         assert!(!page.to_string().contains(secret), "{page}");
     }

@@ -72,6 +72,8 @@ pub(crate) fn source_code(error: &ConnectorError) -> &'static str {
         ConnectorError::ChangedCertificate { .. } => "certificate_mismatch",
         ConnectorError::Auth { .. } => "auth_failed",
         ConnectorError::Credential(_) => "bad_credential",
+        ConnectorError::SiteConfig { .. } => "site_config",
+        ConnectorError::Hook { .. } => "hook_failed",
         ConnectorError::NotFound(_) => "path_missing",
         ConnectorError::NotAllowed(_) => "path_not_allowed",
         ConnectorError::Egress(_) => "address_not_allowed",
@@ -154,6 +156,14 @@ mod tests {
                 ("certificate_mismatch", Disposition::Permanent),
             ),
             (ConnectorError::NotFound("path".into()), ("path_missing", Disposition::Permanent)),
+            (
+                ConnectorError::SiteConfig { file: "wp-config.php".into(), reason: "line 3: no".into() },
+                ("site_config", Disposition::Permanent),
+            ),
+            (
+                ConnectorError::Hook { hook: "before", reason: "failed: exit status 1".into() },
+                ("hook_failed", Disposition::Permanent),
+            ),
             (
                 ConnectorError::Connection { server: server(), reason: "gone".into(), source: None },
                 ("unreachable", Disposition::Transient),

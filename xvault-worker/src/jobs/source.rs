@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use xvault::connectors::tool::ToolOptions;
 use xvault::connectors::{
-    DatabaseLogin, FtpOptions, FtpSource, LocalSource, MysqlSource, Network, PostgresSource, SftpSource,
-    Source, SshCredential, SshOptions, SshSource,
+    DatabaseLogin, FtpOptions, FtpSource, Hooked, LocalSource, MysqlSource, Network, PostgresSource,
+    SftpSource, Source, SshCredential, SshOptions, SshSource, WordpressSource,
 };
 use xvault::core::protocol::Sealed;
 use xvault::core::secret::{ExposeSecret, SecretString, from_file_bytes};
@@ -37,7 +37,8 @@ impl Doors {
     pub(crate) fn capabilities(&self) -> Vec<String> {
         let local = (!self.local_roots.is_empty()).then_some("local");
         let databases = self.database_tools.kinds();
-        let all = ["sftp", "ssh", "ftp"].into_iter().chain(local).chain(databases).chain([BUCKETS]);
+        let all =
+            ["sftp", "ssh", "ftp", "wordpress"].into_iter().chain(local).chain(databases).chain([BUCKETS]);
         all.map(str::to_owned).collect()
     }
 
@@ -51,21 +52,35 @@ impl Doors {
         Ok(match settings {
             SourceSettings::Local(local) => Box::new(self.local(local)?),
             SourceSettings::Sftp(ssh) => {
-                Box::new(SftpSource::new(ssh, self.ssh(ssh, credential)?).map_err(fault)?)
+                let options = self.ssh(ssh, credential)?;
+                let source = SftpSource::new(ssh, options.clone()).map_err(fault)?;
+                Hooked::around(Box::new(source), &ssh.hooks, Some(&options))
             }
             SourceSettings::Ssh(ssh) => {
-                Box::new(SshSource::new(ssh, self.ssh(ssh, credential)?).map_err(fault)?)
+                let options = self.ssh(ssh, credential)?;
+                let source = SshSource::new(ssh, options.clone()).map_err(fault)?;
+                Hooked::around(Box::new(source), &ssh.hooks, Some(&options))
             }
             SourceSettings::Ftp(settings) => {
                 Box::new(FtpSource::new(settings, self.ftp(settings, credential)?).map_err(fault)?)
             }
             SourceSettings::Postgres(settings) => {
                 let login = self.database(&settings.server(), credential)?;
-                Box::new(PostgresSource::new(settings, login).map_err(fault)?)
+                let ssh = login.ssh.clone();
+                let source = PostgresSource::new(settings, login).map_err(fault)?;
+                Hooked::around(Box::new(source), &settings.hooks, ssh.as_ref())
             }
             SourceSettings::Mysql(settings) => {
                 let login = self.database(&settings.server(), credential)?;
-                Box::new(MysqlSource::new(settings, login).map_err(fault)?)
+                let ssh = login.ssh.clone();
+                let source = MysqlSource::new(settings, login).map_err(fault)?;
+                Hooked::around(Box::new(source), &settings.hooks, ssh.as_ref())
+            }
+            SourceSettings::Wordpress(site) => {
+                let options = self.ssh(&site.files(), credential)?;
+                let tools = self.database_tools.clone();
+                let source = WordpressSource::new(site, options.clone(), tools).map_err(fault)?;
+                Hooked::around(Box::new(source), &site.hooks, Some(&options))
             }
             other => {
                 let message = format!("this worker can't read sources of type {}", other.kind());
@@ -202,6 +217,7 @@ mod tests {
             use_password: true,
             excludes: Vec::new(),
             host_key: host_key.map(str::to_owned),
+            hooks: Default::default(),
         }
     }
 
@@ -225,8 +241,8 @@ mod tests {
             let all = doors(roots).capabilities();
             all.into_iter().filter(|kind| kind != "postgres" && kind != "mysql").collect::<Vec<_>>()
         };
-        assert_eq!(files(vec![]), ["sftp", "ssh", "ftp", "s3"]);
-        assert_eq!(files(vec!["/srv".into()]), ["sftp", "ssh", "ftp", "local", "s3"]);
+        assert_eq!(files(vec![]), ["sftp", "ssh", "ftp", "wordpress", "s3"]);
+        assert_eq!(files(vec!["/srv".into()]), ["sftp", "ssh", "ftp", "wordpress", "local", "s3"]);
         let local = SourceSettings::Local(LocalSettings { paths: vec!["/etc".into()], excludes: vec![] });
         assert_eq!(refusal(&doors(vec![]), &local, None).code, "path_not_allowed");
     }

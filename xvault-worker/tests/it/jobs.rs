@@ -174,7 +174,7 @@ async fn a_local_source_stays_below_what_is_allowed() {
     bench.reaches(&job_id, JobStatus::Completed).await;
     assert_eq!(bench.snapshots().await[0].content_summary.symlinks, 2);
     let capabilities = bench.hub.state().registered[0].capabilities.clone();
-    assert_eq!(capabilities[..4], ["sftp", "ssh", "ftp", "local"]);
+    assert_eq!(capabilities[..5], ["sftp", "ssh", "ftp", "wordpress", "local"]);
 }
 
 #[tokio::test]

@@ -174,6 +174,7 @@ pub(crate) fn ssh(sshd: &Sshd, port: u16, path: &str) -> SshSettings {
         use_password: true,
         excludes: Vec::new(),
         host_key: Some(sshd.host_key.fingerprint.clone()),
+        hooks: Default::default(),
     }
 }
 

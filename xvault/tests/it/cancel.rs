@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use xvault::connectors::Error as ConnectorError;
 use xvault::connectors::store::hooked::Call;
+use xvault::connectors::{Error as ConnectorError, Probe, PullSummary, Source};
 use xvault::core::monitor::{Phase, Progress, Recorder};
 use xvault::core::snapshot::{ARTIFACT_NAME, INDEX_NAME, META_NAME};
-use xvault::core::{Dispose, Disposition, Identity, Manifest};
+use xvault::core::{Dispose, Disposition, EntrySink, Identity, Manifest};
 use xvault::{
     BackupOptions, Control, Error, Filter, FsStore, MemoryStore, RestoreOptions, Snapshot, VerifyOptions,
 };
@@ -56,6 +56,51 @@ async fn back_up(store: &FsStore, options: &BackupOptions) -> Result<Manifest, E
 
 fn assert_empty(dir: &Path) {
     assert_eq!(files_in(dir), Vec::<PathBuf>::new());
+}
+
+/// Cancels its own job, and then takes a moment to wind up.
+struct Winding {
+    time: Duration,
+    has_wound_up: bool,
+}
+
+#[async_trait::async_trait]
+impl Source for Winding {
+    fn kind(&self) -> &'static str {
+        "winding"
+    }
+
+    async fn probe(&mut self) -> Result<Probe, ConnectorError> {
+        Ok(Probe { server: None, host_key: None, paths: Vec::new(), notes: Vec::new() })
+    }
+
+    async fn pull(
+        &mut self,
+        _: &mut dyn EntrySink,
+        control: &Control,
+    ) -> Result<PullSummary, ConnectorError> {
+        control.cancel_token().cancel();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        self.has_wound_up = true;
+        Err(ConnectorError::Cancelled)
+    }
+
+    fn wind_up(&self) -> Duration {
+        self.time
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_asks_for_it_has_time_to_wind_up() {
+    let (dir, identity) = (tempfile::tempdir().unwrap(), Identity::generate());
+    let store = FsStore::open(dir.path()).unwrap();
+    for (time, expected) in [(Duration::from_secs(30), true), (Duration::ZERO, false)] {
+        let mut source = Winding { time, has_wound_up: false };
+        let options = options(&identity).control(Control::default());
+        assert_cancelled(timely(xvault::backup(&mut source, &store, &options)).await);
+        assert_eq!(source.has_wound_up, expected, "{time:?}");
+        assert_empty(dir.path());
+    }
 }
 
 #[tokio::test]

@@ -82,6 +82,7 @@ fn server_at(sshd: &Sshd, port: u16) -> SshOptions {
         use_password: false,
         excludes: Vec::new(),
         host_key: None,
+        hooks: Default::default(),
     };
     let pem = SecretString::from(fs::read_to_string(&sshd.key_path).unwrap());
     let options = SshOptions::new(&settings, SshCredential::PrivateKey { pem, passphrase: None });

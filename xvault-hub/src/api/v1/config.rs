@@ -22,6 +22,8 @@ pub(super) enum SourceType {
     Postgres,
     /// Dumps of MySQL or MariaDB databases.
     Mysql,
+    /// WordPress sites: their files and their databases.
+    Wordpress,
 }
 
 impl SourceType {
@@ -33,6 +35,7 @@ impl SourceType {
             Self::Ftp => "ftp",
             Self::Postgres => "postgres",
             Self::Mysql => "mysql",
+            Self::Wordpress => "wordpress",
         }
     }
 }
@@ -64,7 +67,7 @@ mod tests {
 
     #[test]
     fn every_type_of_source_is_known() {
-        for kind in [SourceType::Sftp, SourceType::Ssh, SourceType::Ftp] {
+        for kind in [SourceType::Sftp, SourceType::Ssh, SourceType::Ftp, SourceType::Wordpress] {
             assert_eq!(parse(kind.as_str(), &ssh()).unwrap().kind(), kind.as_str());
         }
         for kind in [SourceType::Postgres, SourceType::Mysql] {

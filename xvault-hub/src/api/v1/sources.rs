@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xvault_core::{
     CredentialId, FtpSettings, LocalSettings, MysqlSettings, PostgresSettings, ReadBack, SourceId,
-    SshSettings, StoreId, TenantId,
+    SshSettings, StoreId, TenantId, WordpressSettings,
 };
 
 use super::config::{SourceType, parse};
@@ -47,6 +47,8 @@ pub(super) enum SourceConfig {
     Postgres(PostgresSettings),
     /// `mysql`: MySQL or MariaDB
     Mysql(MysqlSettings),
+    /// `wordpress`
+    Wordpress(WordpressSettings),
 }
 
 #[derive(Debug, Deserialize, utoipa::ToSchema)]

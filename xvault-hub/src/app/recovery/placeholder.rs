@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn every_type_has_a_placeholder_that_is_known_as_one() {
-        for kind in ["local", "sftp", "ssh", "ftp", "postgres", "mysql"] {
+        for kind in ["local", "sftp", "ssh", "ftp", "postgres", "mysql", "wordpress"] {
             let settings = placeholder(kind).unwrap_or_else(|| panic!("{kind}"));
             assert_eq!(settings.kind(), kind);
             assert!(settings_are_lost(&settings));

@@ -5,7 +5,7 @@ use xvault::connectors::{Control, Error as ConnectorError, Scratch};
 use xvault::core::EntryPath;
 use xvault::core::error::chain;
 use xvault::core::protocol::DatabasesTried;
-use xvault::core::snapshot::{ARTIFACT_NAME, Evidence};
+use xvault::core::snapshot::ARTIFACT_NAME;
 
 use super::super::Tools;
 use super::super::fault::Fault;
@@ -39,9 +39,9 @@ pub(super) async fn load_all(
     control: &Control,
 ) -> Result<Option<DatabasesTried>, Stop> {
     let manifest = snapshot.manifest();
-    let Evidence::Dump { dumps: promised, .. } = &manifest.evidence else { return Ok(None) };
+    let Some(promised) = manifest.evidence.dumps() else { return Ok(None) };
     let dumps = snapshot.dumps(MOST).await?;
-    check_count(snapshot, dumps.len() as u64, *promised).await?;
+    check_count(snapshot, dumps.len() as u64, promised).await?;
     let mut tried = DatabasesTried::default();
     let Some(scratch) = tools.scratch.for_source(&manifest.source_type) else {
         let kind = &manifest.source_type;

@@ -1,7 +1,6 @@
 //! What a worker is told that gives a snapshot back.
 
 use sqlx::AnyConnection;
-use xvault_core::SourceSettings;
 use xvault_core::protocol::{Name, RestoreTarget, RestoreTask, Sealed, StoreAccess, Task};
 
 use super::{Unmet, identities, key, needs_from, release_of};
@@ -59,9 +58,7 @@ async fn server(
     let source = order.source_id.as_ref().or(job.source_id.as_ref()).ok_or(Unmet::NoSource)?;
     let needs = needs_from(conn, job, source).await?;
     let credential = release_of(hub, conn, worker, (job, Some(source)), &needs).await?;
-    let (SourceSettings::Ssh(server) | SourceSettings::Sftp(server)) = needs.settings else {
-        return Err(Unmet::NoServer);
-    };
+    let server = needs.settings.file_server().ok_or(Unmet::NoServer)?;
     let (directory, overwrite) = (order.directory.clone(), order.overwrite);
     Ok(RestoreTarget::Server { server: Box::new(server), credential, directory, overwrite })
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
-use xvault_core::{Overwrite, SourceId, SourceSettings};
+use xvault_core::{Overwrite, SourceId};
 
 use crate::DbError;
 use crate::api::error::{Error, Result};
@@ -44,14 +44,13 @@ pub(super) async fn check(
     order: &ServerOrder,
 ) -> Result<&'static str> {
     let source = source(conn, who, snapshot, order.source_id.as_ref()).await?;
-    match &source.settings {
-        SourceSettings::Ssh(server) | SourceSettings::Sftp(server) if server.host_key.is_some() => {
-            Ok(source.settings.kind())
-        }
-        SourceSettings::Ssh(_) | SourceSettings::Sftp(_) => Err(not_pinned()),
-        other => Err(Error::invalid_field(
+    let kind = source.settings.kind();
+    match source.settings.file_server() {
+        Some(server) if server.host_key.is_some() => Ok(kind),
+        Some(_) => Err(not_pinned()),
+        None => Err(Error::invalid_field(
             "target.source_id",
-            format!("a source of type `ssh` or `sftp` is needed; this one is of type `{}`", other.kind()),
+            format!("a source of type `ssh`, `sftp` or `wordpress` is needed; this one is of type `{kind}`"),
         )),
     }
 }

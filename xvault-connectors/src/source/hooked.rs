@@ -1,0 +1,124 @@
+//! A source with commands around it, which are run on its SSH server.
+
+mod command;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use xvault_core::EntrySink;
+use xvault_core::source::{Hook, Hooks, OnFailure};
+
+use super::{Probe, PullSummary, Source};
+use crate::ssh::{HostKeyPolicy, Session, SshOptions};
+use crate::{Control, Error};
+
+/// Runs a command before the source within is pulled, and one after it, also when the pull failed.
+///
+/// A probe runs neither. A pull that is dropped instead of cancelled leaves no time for the command after it.
+pub struct Hooked {
+    source: Box<dyn Source>,
+    hooks: Hooks,
+    options: SshOptions,
+}
+
+impl Hooked {
+    /// `source`, with `hooks` around it if there are any and a server to run them on; by the account that `options` name.
+    #[must_use]
+    pub fn around(source: Box<dyn Source>, hooks: &Hooks, options: Option<&SshOptions>) -> Box<dyn Source> {
+        match options {
+            Some(options) if !hooks.is_empty() => {
+                Box::new(Self { source, hooks: hooks.clone(), options: options.clone() })
+            }
+            _ => source,
+        }
+    }
+
+    /// A connection of its own each time: the pull between them may take hours.
+    async fn run(&mut self, name: &'static str, hook: &Hook, control: &Control) -> Result<(), Error> {
+        let session = Session::connect(&self.options).await?;
+        self.options.host_key = HostKeyPolicy::Pinned(session.fingerprint());
+        let ran = command::run(&session, name, hook, control).await;
+        session.close().await;
+        match (ran, hook.on_failure) {
+            (Err(error @ Error::Hook { .. }), OnFailure::Warn) => {
+                let text = xvault_core::error::chain(&error);
+                control
+                    .progress()
+                    .caution(&format!("{text}; the backup goes on, as the source's settings say"));
+                Ok(())
+            }
+            (ran, _) => ran,
+        }
+    }
+
+    async fn before(&mut self, control: &Control) -> Result<(), Error> {
+        match self.hooks.before.clone() {
+            Some(hook) => control.run(self.run("before", &hook, control)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Not cancelled with the job: it undoes what the command before it did.
+    async fn after(&mut self, control: &Control) -> Result<(), Error> {
+        let steady = Control::default().with_progress(control.progress().clone());
+        let Some(mut hook) = self.hooks.after.clone() else { return Ok(()) };
+        if control.check().is_err() {
+            hook.timeout_seconds = hook.timeout_seconds.min(WIND_UP);
+        }
+        self.run("after", &hook, &steady).await
+    }
+}
+
+/// How long the command after a cancelled pull may take, in seconds: somebody waits.
+const WIND_UP: u32 = 60;
+
+#[async_trait]
+impl Source for Hooked {
+    fn kind(&self) -> &'static str {
+        self.source.kind()
+    }
+
+    async fn probe(&mut self) -> Result<Probe, Error> {
+        let mut probe = self.source.probe().await?;
+        for (name, hook) in [("before", &self.hooks.before), ("after", &self.hooks.after)] {
+            probe.notes.extend(hook.as_ref().map(|hook| note(name, hook)));
+        }
+        Ok(probe)
+    }
+
+    async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
+        let pulled = match self.before(control).await {
+            Ok(()) => self.source.pull(sink, control).await,
+            Err(error) => Err(error),
+        };
+        let after = self.after(control).await;
+        match (pulled, after) {
+            (Ok(summary), after) => after.map(|()| summary),
+            // The first cause is the one to be told.
+            (Err(error), after) => {
+                if let Err(second) = after {
+                    control.progress().caution(&xvault_core::error::chain(&second));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// To log in again, run the command, and end it.
+    fn wind_up(&self) -> Duration {
+        let after = self.hooks.after.as_ref().map_or(0, |hook| hook.timeout_seconds.min(WIND_UP));
+        let spare = if after > 0 { 30 } else { 0 };
+        self.source.wind_up() + Duration::from_secs(u64::from(after) + spare)
+    }
+}
+
+/// What a user should know before.
+fn note(name: &str, hook: &Hook) -> String {
+    let command = hook.command.escape_debug();
+    let failure = match hook.on_failure {
+        OnFailure::Fail => "its failure fails the backup",
+        OnFailure::Warn => "its failure is told in the log",
+    };
+    let seconds = hook.timeout_seconds;
+    format!("{name} each backup the server runs `{command}`, for {seconds} s at most; {failure}")
+}

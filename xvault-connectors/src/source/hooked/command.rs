@@ -1,0 +1,182 @@
+//! One command on the server: its output, its end, and its time.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+use xvault_core::source::Hook;
+
+use crate::source::dump::Lines;
+use crate::ssh::{Exec, ExecEvent, Exit, Session};
+use crate::{Control, Error};
+
+/// What the server's `sh` runs: `$1` says that it does, `$2` is the command. It is ended with all that it started when our end
+/// of standard input is gone, by time-out or with the connection.
+const SCRIPT: &str = r#"
+echo "$1"
+exec 4<&0
+sh -c "$2" </dev/null 4<&- &
+p=$!
+{ trap '' TERM HUP; read -r _; kill -TERM 0; sleep 1; kill -KILL 0; } <&4 >/dev/null 2>&1 &
+w=$!
+exec 4<&-
+wait "$p"; e=$?
+kill -KILL "$w" 2>/dev/null
+exit "$e"
+"#;
+
+/// Nothing that a shell greets with.
+const MARK: &str = "xvault-hook-begins-here";
+
+/// How long a shell may take to begin.
+const BEGIN: Duration = Duration::from_secs(15);
+
+/// How long the end of a command may take.
+const END: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether a command has ended whose output others hold open.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The longest beginning of output that is searched for the mark.
+const MAX_GREETING: usize = 64 << 10;
+
+pub(super) async fn run(
+    session: &Session,
+    name: &'static str,
+    hook: &Hook,
+    control: &Control,
+) -> Result<(), Error> {
+    let failed = |reason: String| Error::Hook { hook: name, reason };
+    let limit = Duration::from_secs(hook.timeout_seconds.into());
+    control.progress().note(&format!("hook {name}: `{}` begins", hook.command.escape_debug()));
+    if let Some(greeting) = no_shell(session).await? {
+        return Err(failed(format!("could not be run: the account has no plain shell{greeting}")));
+    }
+    let exec = session.exec_with_input(&["sh", "-c", SCRIPT, "sh", MARK, &hook.command]).await?;
+    let (mut exec, started) = (exec.patient(limit + END), Instant::now());
+    let mut output = Output::new(name, control);
+    let ended = follow(&mut exec, &mut output, started + limit).await?;
+    output.finish();
+    match ended {
+        Some(Exit::Status(0)) => {
+            let seconds = started.elapsed().as_secs_f32();
+            control.progress().note(&format!("hook {name}: done in {seconds:.1} s"));
+            Ok(())
+        }
+        Some(exit) => Err(failed(format!("failed: {exit}{}", output.last_words()))),
+        None => {
+            end(&mut exec).await;
+            let seconds = hook.timeout_seconds;
+            Err(failed(format!("was ended: it took longer than {seconds} s{}", output.last_words())))
+        }
+    }
+}
+
+/// What the account says instead of running commands; `None`: it runs them. With an input that has ended, whatever it runs instead
+/// ends as well.
+async fn no_shell(session: &Session) -> Result<Option<String>, Error> {
+    let looked =
+        async { session.exec(&["sh", "-c", "echo \"$1\"", "sh", MARK]).await?.output(MAX_GREETING).await };
+    let said = match timeout(BEGIN, looked).await {
+        Ok(Ok((_, stdout, stderr))) if !holds_mark(&stdout) => [stdout, stderr].concat(),
+        Ok(Ok(_)) => return Ok(None),
+        Ok(Err(Error::Remote { reason, .. })) => reason.into_bytes(),
+        Ok(Err(Error::Protocol { .. })) | Err(_) => Vec::new(),
+        Ok(Err(error)) => return Err(error),
+    };
+    let text: String = xvault_core::entry::display_name(&said).trim().chars().take(200).collect();
+    Ok(Some(if text.is_empty() { text } else { format!(": {text}") }))
+}
+
+fn holds_mark(stdout: &[u8]) -> bool {
+    stdout.split(|byte| *byte == b'\n').any(|line| line == MARK.as_bytes())
+}
+
+/// To the end of the command. `None`: its time was over first.
+async fn follow(exec: &mut Exec, output: &mut Output<'_>, deadline: Instant) -> Result<Option<Exit>, Error> {
+    loop {
+        let look = deadline.min(Instant::now() + LOOK);
+        match timeout_at(look, exec.next()).await {
+            Ok(Ok(Some(event))) => output.take(event),
+            Ok(Ok(None)) => return Ok(exec.exit().cloned()),
+            Ok(Err(error)) => return Err(error),
+            // What it left running in the background holds its output open.
+            Err(_) if exec.exit().is_some() => return Ok(exec.exit().cloned()),
+            Err(_) if Instant::now() >= deadline => return Ok(None),
+            Err(_) => {}
+        }
+        if Instant::now() >= deadline && exec.exit().is_none() {
+            return Ok(None);
+        }
+    }
+}
+
+/// The script sees its input end, and ends the command.
+async fn end(exec: &mut Exec) {
+    let ending = async {
+        exec.input().end().await?;
+        while exec.next().await?.is_some() {}
+        Ok::<_, Error>(())
+    };
+    // A server that takes long is left alone: the channel is closed.
+    let _ = timeout(END, ending).await;
+    let _ = timeout(END, exec.terminate()).await;
+}
+
+/// What a command says: told in the job's log, up to a limit.
+struct Output<'a> {
+    name: &'static str,
+    control: &'a Control,
+    /// What came in front of the mark is the shell's own, and not told; `None` behind the mark.
+    greeting: Option<Vec<u8>>,
+    lines: [Lines; 2],
+    last: String,
+}
+
+impl<'a> Output<'a> {
+    fn new(name: &'static str, control: &'a Control) -> Self {
+        let lines = [Lines::default(), Lines::default()];
+        Self { name, control, greeting: Some(Vec::new()), lines, last: String::new() }
+    }
+
+    fn take(&mut self, event: ExecEvent) {
+        match event {
+            ExecEvent::Stderr(data) if self.greeting.is_none() => self.push(1, &data),
+            ExecEvent::Stderr(_) => {}
+            ExecEvent::Stdout(data) => self.take_stdout(&data),
+        }
+    }
+
+    fn take_stdout(&mut self, data: &[u8]) {
+        let Some(greeting) = &mut self.greeting else { return self.push(0, data) };
+        let room = MAX_GREETING.saturating_sub(greeting.len());
+        greeting.extend_from_slice(data.get(..room).unwrap_or(data));
+        let mark = [MARK.as_bytes(), b"\n"].concat();
+        let Some(at) = greeting.windows(mark.len()).position(|part| part == mark) else { return };
+        let rest = greeting.split_off(at + mark.len());
+        self.greeting = None;
+        self.push(0, &rest);
+    }
+
+    fn push(&mut self, stream: usize, data: &[u8]) {
+        let Self { name, control, lines, last, .. } = self;
+        let Some(lines) = lines.get_mut(stream) else { return };
+        lines.push(data, |line| {
+            line.clone_into(last);
+            control.progress().note(&format!("hook {name}: {line}"));
+        });
+    }
+
+    /// What was not ended by a line break is told, too.
+    fn finish(&mut self) {
+        self.push(0, b"\n");
+        self.push(1, b"\n");
+        if self.lines.iter().any(Lines::is_cut) {
+            let name = self.name;
+            self.control.progress().note(&format!("hook {name}: more lines than these are not told"));
+        }
+    }
+
+    fn last_words(&self) -> String {
+        if self.last.is_empty() { String::new() } else { format!(": {}", self.last) }
+    }
+}

@@ -1,0 +1,180 @@
+//! WordPress sites over SSH: their databases and their files, as one snapshot.
+
+mod below;
+mod databases;
+mod locate;
+mod look;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use xvault_core::snapshot::{ContentSummary, Evidence};
+use xvault_core::source::InvalidSettings;
+use xvault_core::{EntrySink, SourceSettings, SshSettings, WordpressSettings};
+
+use super::link::Link;
+use super::{Emitter, Probe, ProbedPath, PullSummary, Source, SshSource, dump};
+use crate::ssh::{HostKeyPolicy, SshOptions};
+use crate::tool::ToolOptions;
+use crate::{Control, Error};
+use below::Below;
+use databases::Databases;
+use locate::Site;
+
+/// The directory that the files lie in, each at its absolute path.
+const FILES: &str = "files";
+
+/// A test of a source has ten seconds.
+const PROBE: Duration = Duration::from_millis(9500);
+
+/// The sites of an account: what `wp-config.php` says leads to their databases, which are dumped below `database/`; then the
+/// files are pulled as [`SshSource`] does, below `files/`.
+///
+/// A database is of one moment, and the files are pulled behind it: what is uploaded meanwhile is a file that the database
+/// does not know, never the other way round.
+pub struct WordpressSource {
+    settings: WordpressSettings,
+    link: Link,
+    options: SshOptions,
+    tools: ToolOptions,
+}
+
+/// What is known before anything is pulled.
+struct Prepared {
+    sites: Vec<Site>,
+    databases: Databases,
+    files: SshSource,
+}
+
+impl WordpressSource {
+    /// From saved settings, how to connect, and this machine's tools for databases that are dumped through a tunnel.
+    ///
+    /// # Errors
+    /// When the settings can't work.
+    pub fn new(settings: &WordpressSettings, options: SshOptions, tools: ToolOptions) -> Result<Self, Error> {
+        SourceSettings::Wordpress(settings.clone()).validate()?;
+        let link = Link::new(options.clone());
+        Ok(Self { settings: settings.clone(), link, options, tools })
+    }
+
+    /// Who has been believed once is who is connected to again.
+    async fn pin(&mut self) -> Result<(), Error> {
+        self.options.host_key = HostKeyPolicy::Pinned(self.link.session().await?.fingerprint());
+        Ok(())
+    }
+
+    async fn prepare(&mut self) -> Result<Prepared, Error> {
+        let mut sftp = self.link.sftp().await?;
+        self.pin().await?;
+        let mut sites = Vec::new();
+        for path in &self.settings.paths {
+            sites.push(locate::site(&mut sftp, &self.link.server(), path).await?);
+        }
+        let databases = self.databases(&sites).await?;
+        let files = self.files(&sites)?;
+        Ok(Prepared { sites, databases, files })
+    }
+
+    async fn databases(&mut self, sites: &[Site]) -> Result<Databases, Error> {
+        if !self.settings.dump_database {
+            return Ok(Databases::default());
+        }
+        let session = self.link.session().await?;
+        Databases::of(sites, session, &self.settings, &self.options, &self.tools).await
+    }
+
+    /// The document roots, and what belongs to the sites and lies elsewhere.
+    fn files(&self, sites: &[Site]) -> Result<SshSource, Error> {
+        let settings = self.settings.files();
+        let elsewhere = sites.iter().flat_map(|site| site.elsewhere.iter().cloned());
+        let paths = settings.paths.iter().cloned().chain(elsewhere).collect();
+        SshSource::new(&SshSettings { paths, ..settings }, self.options.clone())
+    }
+
+    async fn look(&mut self) -> Result<Probe, Error> {
+        let mut sftp = self.link.sftp().await?;
+        self.pin().await?;
+        let (mut sites, mut paths) = (Vec::new(), Vec::new());
+        for path in &self.settings.paths {
+            match locate::site(&mut sftp, &self.link.server(), path).await {
+                Ok(site) => {
+                    paths.push(ProbedPath { path: path.clone(), kind: Some("directory"), error: None });
+                    sites.push(site);
+                }
+                Err(error) => paths.push(unfound(path, error)?),
+            }
+        }
+        drop(sftp);
+        let databases = self.databases(&sites).await?;
+        let roots: Vec<Vec<u8>> = sites.iter().map(|site| site.root.clone()).collect();
+        let session = self.link.session().await?;
+        let (probed, seen) = tokio::join!(databases.probe(), look::look(session, &roots));
+        let mut notes: Vec<String> = sites.iter().flat_map(Site::notes).collect();
+        notes.extend(seen);
+        for (found, more) in probed {
+            paths.push(found);
+            notes.extend(more);
+        }
+        Ok(Probe {
+            server: Some(session.server_version()),
+            host_key: Some(session.fingerprint()),
+            paths,
+            notes,
+        })
+    }
+}
+
+/// What is wrong with one site is told beside the others; what is wrong with the connection is an error.
+fn unfound(path: &str, error: Error) -> Result<ProbedPath, Error> {
+    match error {
+        Error::NotFound(_)
+        | Error::Remote { .. }
+        | Error::SiteConfig { .. }
+        | Error::Settings(InvalidSettings { .. }) => {
+            let error = Some(xvault_core::error::chain(&error));
+            Ok(ProbedPath { path: path.to_owned(), kind: None, error })
+        }
+        error => Err(error),
+    }
+}
+
+#[async_trait]
+impl Source for WordpressSource {
+    fn kind(&self) -> &'static str {
+        "wordpress"
+    }
+
+    async fn probe(&mut self) -> Result<Probe, Error> {
+        let server = self.link.server();
+        match tokio::time::timeout(PROBE, self.look()).await {
+            Ok(probe) => probe,
+            Err(_) => Err(Error::Timeout { what: format!("{server} (the look at its sites)"), after: PROBE }),
+        }
+    }
+
+    async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
+        let Prepared { sites, databases, mut files } = control.run(self.prepare()).await?;
+        sites.iter().flat_map(Site::notes).for_each(|note| control.progress().note(&note));
+        // The connection would lie idle while others work.
+        self.link.close().await;
+        let mut emitter = Emitter::new(sink, control);
+        let databases = databases.dump(&mut emitter).await?;
+        emitter.whole(dump::folder_at(FILES, 0o755)?).await?;
+        let own = *emitter.content();
+        let pulled = files.pull(&mut Below::new(FILES, sink), control).await?;
+        let evidence = Evidence::Site { databases, files: Box::new(pulled.evidence) };
+        Ok(PullSummary { content: sum(own, pulled.content), evidence })
+    }
+}
+
+fn sum(one: ContentSummary, other: ContentSummary) -> ContentSummary {
+    ContentSummary {
+        files: one.files + other.files,
+        directories: one.directories + other.directories,
+        symlinks: one.symlinks + other.symlinks,
+        hardlinks: one.hardlinks + other.hardlinks,
+        bytes: one.bytes + other.bytes,
+        warnings: one.warnings + other.warnings,
+        skipped: one.skipped + other.skipped,
+    }
+}

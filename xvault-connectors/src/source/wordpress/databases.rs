@@ -1,0 +1,230 @@
+//! The databases of sites: which they are, where their tools run, and their dumps.
+
+use xvault_core::secret::ExposeSecret;
+use xvault_core::snapshot::Evidence;
+use xvault_core::source::{InvalidSettings, SshMode};
+use xvault_core::{MysqlSettings, WordpressSettings};
+
+use super::locate::Site;
+use crate::Error;
+use crate::database::DatabaseLogin;
+use crate::source::{Emitter, MysqlSource, Probe, ProbedPath, Source, dump};
+use crate::ssh::{Session, SshOptions};
+use crate::tool::ToolOptions;
+use crate::wordpress::{DbHost, WpConfig};
+
+/// What the server's `sh` tells: whether it has the tools, and where the usual socket is.
+const LOOK: &str = r#"
+has() { command -v "$1" >/dev/null 2>&1 || command -v "$2" >/dev/null 2>&1; }
+has mariadb-dump mysqldump && has mariadb mysql && echo tools
+for s in /run/mysqld/mysqld.sock /var/run/mysqld/mysqld.sock /var/lib/mysql/mysql.sock /tmp/mysql.sock; do
+  [ -S "$s" ] && echo "$s" && break
+done
+true"#;
+
+/// More than this is no answer.
+const MAX_LOOK_LEN: usize = 64 << 10;
+
+/// The databases of all sites, each once.
+#[derive(Default)]
+pub(super) struct Databases(Vec<One>);
+
+struct One {
+    name: String,
+    settings: MysqlSettings,
+    source: MysqlSource,
+}
+
+/// What the server has.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Around {
+    tools: bool,
+    socket: Option<String>,
+}
+
+impl Databases {
+    pub(super) async fn of(
+        sites: &[Site],
+        session: &Session,
+        settings: &WordpressSettings,
+        options: &SshOptions,
+        tools: &ToolOptions,
+    ) -> Result<Self, Error> {
+        let around = if settings.ssh_mode == Some(SshMode::Tunnel) {
+            Around::default()
+        } else {
+            look(session).await?
+        };
+        let mut all: Vec<One> = Vec::new();
+        for Site { config, .. } in sites {
+            let server = server(config, settings, &around)?;
+            let same_place =
+                |one: &&One| (&one.settings.host, one.settings.port) == (&server.host, server.port);
+            match all.iter().find(|one| one.name == config.name) {
+                Some(other) if same_place(&other) => continue,
+                Some(_) => return Err(ambiguous(&config.name)),
+                None => {}
+            }
+            let login = DatabaseLogin {
+                password: Some(config.password.clone()),
+                ssh: Some(options.clone()),
+                tools: tools.clone(),
+                network: options.network.clone(),
+            };
+            all.push(One {
+                name: config.name.clone(),
+                source: MysqlSource::new(&server, login)?,
+                settings: server,
+            });
+        }
+        Ok(Self(all))
+    }
+
+    /// Every database as found, with what is worth knowing of it.
+    pub(super) async fn probe(mut self) -> Vec<(ProbedPath, Vec<String>)> {
+        let probes = self.0.iter_mut().map(|one| async {
+            match one.source.probe().await {
+                Ok(Probe { server, notes, .. }) => {
+                    let found = ProbedPath { path: one.name.clone(), kind: Some("database"), error: None };
+                    let notes = server.into_iter().chain(notes);
+                    (
+                        found,
+                        notes.map(|note| format!("database `{}`: {note}", one.name.escape_debug())).collect(),
+                    )
+                }
+                Err(error) => {
+                    let error = Some(xvault_core::error::chain(&error));
+                    (ProbedPath { path: one.name.clone(), kind: None, error }, Vec::new())
+                }
+            }
+        });
+        futures::future::join_all(probes).await
+    }
+
+    /// Dumps all, one after the other.
+    pub(super) async fn dump(self, emitter: &mut Emitter<'_>) -> Result<Vec<Evidence>, Error> {
+        if !self.0.is_empty() {
+            dump::folder(emitter).await?;
+        }
+        let mut evidence = Vec::new();
+        for one in self.0 {
+            evidence.push(one.source.dump_all(emitter).await?);
+        }
+        Ok(evidence)
+    }
+}
+
+async fn look(session: &Session) -> Result<Around, Error> {
+    let looked = match session.exec(&["sh", "-c", LOOK]).await {
+        Ok(exec) => exec.output(MAX_LOOK_LEN).await,
+        Err(error) => Err(error),
+    };
+    match looked {
+        Ok((_, stdout, _)) => Ok(around(&stdout)),
+        // There is no plain shell.
+        Err(Error::Remote { .. } | Error::Protocol { .. }) => Ok(Around::default()),
+        Err(error) => Err(error),
+    }
+}
+
+fn around(stdout: &[u8]) -> Around {
+    let text = String::from_utf8_lossy(stdout);
+    Around {
+        tools: text.lines().any(|line| line == "tools"),
+        socket: text.lines().find(|line| line.starts_with('/')).map(str::to_owned),
+    }
+}
+
+/// The database of `config`, by the way that `settings` or the server's tools decide.
+fn server(config: &WpConfig, settings: &WordpressSettings, around: &Around) -> Result<MysqlSettings, Error> {
+    let usual = if around.tools { SshMode::Remote } else { SshMode::Tunnel };
+    let mode = settings.ssh_mode.unwrap_or(usual);
+    let password = config.password.expose_secret();
+    if password.contains(['\n', '\r', '\0']) {
+        return Err(unfit(
+            "DB_PASSWORD has a line break or a NUL in it, which the database's tools can't take",
+        ));
+    }
+    let mut server = MysqlSettings::new(host(&config.host, mode, around)?, &config.user);
+    server.port = config.host.port.unwrap_or(server.port);
+    server.database = Some(config.name.clone());
+    server.use_ssh = true;
+    server.ssh_mode = mode;
+    server.ssh_host = Some(settings.host.clone());
+    server.ssh_port = settings.port;
+    server.ssh_username = Some(settings.username.clone());
+    server.ssh_use_password = settings.use_password;
+    server.ssh_host_key.clone_from(&settings.host_key);
+    let validated = xvault_core::SourceSettings::Mysql(server.clone()).validate();
+    validated
+        .map_err(|error| unfit(&format!("the database that it names can't be dumped: {}", error.reason)))?;
+    Ok(server)
+}
+
+fn unfit(reason: &str) -> Error {
+    Error::SiteConfig { file: "wp-config.php".to_owned(), reason: reason.to_owned() }
+}
+
+/// `localhost` is PHP's word for a socket, which grants may depend on.
+fn host(host: &DbHost, mode: SshMode, around: &Around) -> Result<String, Error> {
+    match (&host.socket, mode) {
+        (Some(socket), SshMode::Remote) => Ok(socket.clone()),
+        (Some(socket), SshMode::Tunnel) => {
+            let reason = format!(
+                "the database is reached by the socket `{}`, where no tunnel leads to: install mariadb-client on the SSH \
+                 server, and leave `ssh_mode` out",
+                socket.escape_debug()
+            );
+            Err(Error::Tool { tool: "mariadb-dump or mysqldump".to_owned(), reason })
+        }
+        (None, SshMode::Remote) if host.is_usual_socket() => {
+            Ok(around.socket.clone().unwrap_or_else(|| host.host.clone()))
+        }
+        (None, _) => Ok(host.host.clone()),
+    }
+}
+
+fn ambiguous(name: &str) -> Error {
+    let reason = format!(
+        "two sites have databases of the same name, `{}`, on different servers: make a source of each",
+        name.escape_debug()
+    );
+    Error::Settings(InvalidSettings { field: "paths", reason })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(db_host: &str) -> WpConfig {
+        let source = format!(
+            "<?php define('DB_NAME','shop'); define('DB_USER','u'); define('DB_PASSWORD',''); \
+             define('DB_HOST','{db_host}'); $table_prefix = 'wp_';"
+        );
+        WpConfig::read(source.as_bytes(), b"/w/wp-config.php", b"/w").unwrap()
+    }
+
+    fn place(db_host: &str, mode: Option<SshMode>, around: &Around) -> (String, u16, SshMode) {
+        let mut settings = WordpressSettings::new("web", "www", vec!["/w".into()]);
+        settings.ssh_mode = mode;
+        let server = server(&config(db_host), &settings, around).unwrap();
+        assert_eq!((server.database.as_deref(), server.ssh_host.as_deref()), (Some("shop"), Some("web")));
+        (server.host, server.port, server.ssh_mode)
+    }
+
+    #[test]
+    fn the_way_depends_on_what_the_server_has_unless_somebody_says() {
+        let bare = Around::default();
+        let full = around(b"tools\n/run/mysqld/mysqld.sock\n");
+        assert_eq!(full, Around { tools: true, socket: Some("/run/mysqld/mysqld.sock".into()) });
+        let (remote, tunnel) = (SshMode::Remote, SshMode::Tunnel);
+        assert_eq!(place("localhost", None, &full), ("/run/mysqld/mysqld.sock".into(), 3306, remote));
+        assert_eq!(place("localhost", None, &bare), ("localhost".into(), 3306, tunnel));
+        assert_eq!(place("localhost", Some(tunnel), &full), ("localhost".into(), 3306, tunnel));
+        assert_eq!(place("db:3307", None, &full), ("db".into(), 3307, remote));
+        assert_eq!(place("x:/s/my.sock", None, &full), ("/s/my.sock".into(), 3306, remote));
+        let settings = WordpressSettings::new("web", "www", vec!["/w".into()]);
+        let error = server(&config("x:/s/my.sock"), &settings, &bare).unwrap_err().to_string();
+        assert!(error.contains("`/s/my.sock`") && error.contains("install mariadb-client"), "{error}");
+    }
+}

@@ -1,0 +1,80 @@
+//! How much there is, and what of it can't be read: the server's own `du` and `find`, for a few seconds.
+
+use std::time::Duration;
+
+use xvault_core::entry::display_name;
+
+use crate::Error;
+use crate::database::some_of;
+use crate::source::postgres::size_note;
+use crate::ssh::{Exec, ExecEvent, Session};
+
+/// A big site is not counted to its end.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+/// The most that is read of an answer, in bytes.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// `$1`…: directories.
+const SIZES: &str = r#"LC_ALL=C du -sk -- "$@" 2>/dev/null; true"#;
+const UNREADABLE: &str = r#"find "$@" \( -type d ! \( -readable -executable \) -o -type f ! -readable \) -prune -print0 2>/dev/null |
+    head -c 60000; true"#;
+
+/// What is worth knowing, a sentence each. Trouble here is none of the backup's.
+pub(super) async fn look(session: &Session, roots: &[Vec<u8>]) -> Vec<String> {
+    if roots.is_empty() {
+        return Vec::new();
+    }
+    let (sizes, unreadable) = tokio::join!(ask(session, SIZES, roots), ask(session, UNREADABLE, roots));
+    let mut notes = Vec::new();
+    match sizes.as_deref().and_then(kibibytes) {
+        Some(kib) => notes.push(size_note(kib << 10, "of files, with what is left out by default")),
+        None => notes.push("how much there is could not be counted in time".to_owned()),
+    }
+    let names: Vec<String> = unreadable
+        .iter()
+        .flat_map(|answer| answer.split(|byte| *byte == 0))
+        .filter(|name| !name.is_empty())
+        .map(display_name)
+        .collect();
+    if !names.is_empty() {
+        notes.push(format!(
+            "the account can't read {}: let it (group or ACL), or exclude them; otherwise each snapshot is partial",
+            some_of(&names)
+        ));
+    }
+    notes
+}
+
+async fn ask(session: &Session, script: &str, roots: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let words = ["sh", "-c", script, "sh"].map(|word| word.as_bytes().to_vec());
+    let argv: Vec<Vec<u8>> = words.into_iter().chain(roots.iter().cloned()).collect();
+    let mut exec = session.exec(&argv).await.ok()?;
+    match tokio::time::timeout(PATIENCE, stdout(&mut exec)).await {
+        Ok(answer) => answer.ok(),
+        Err(_) => {
+            // One that has ended meanwhile needs no end.
+            let _ = exec.terminate().await;
+            None
+        }
+    }
+}
+
+/// The beginning of what a command prints.
+async fn stdout(exec: &mut Exec) -> Result<Vec<u8>, Error> {
+    let mut answer = Vec::new();
+    while let Some(event) = exec.next().await? {
+        if let ExecEvent::Stdout(data) = event {
+            let room = MAX_ANSWER.saturating_sub(answer.len());
+            answer.extend_from_slice(data.get(..room).unwrap_or(&data));
+        }
+    }
+    Ok(answer)
+}
+
+/// The sum of what `du` says of each. `None`: it says nothing.
+fn kibibytes(answer: &[u8]) -> Option<u64> {
+    let text = String::from_utf8_lossy(answer);
+    let counts: Vec<u64> = text.lines().filter_map(|line| line.split('\t').next()?.parse().ok()).collect();
+    if counts.is_empty() { None } else { Some(counts.iter().sum()) }
+}

@@ -1,0 +1,218 @@
+//! Commands around a pull, on a real server.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use xvault_connectors::source::{Hooked, Source};
+use xvault_connectors::{Control, Error, PullSummary};
+use xvault_core::monitor::Recorder;
+use xvault_core::source::{Hook, Hooks, OnFailure};
+use xvault_testkit::Sshd;
+use xvault_testkit::tools::{command, run};
+
+use crate::db_support::{Db, Way};
+use crate::ssh_support::{BOTH, Job, Kept, Kind};
+
+/// A pull of the directory `tree` in the account's home, with commands around it.
+struct Around {
+    sshd: Sshd,
+    tree: PathBuf,
+    hooks: Hooks,
+}
+
+impl Around {
+    fn new() -> Self {
+        Self::on(Sshd::builder().start())
+    }
+
+    fn on(sshd: Sshd) -> Self {
+        let tree = sshd.home.join("tree");
+        fs::create_dir(&tree).unwrap();
+        fs::write(tree.join("file"), "x").unwrap();
+        let (uid, gid) = sshd.ids();
+        let _ = run(command("chown", ["-R", &format!("{uid}:{gid}")]).arg(&tree));
+        Self { sshd, tree, hooks: Hooks::default() }
+    }
+
+    fn before(mut self, command: &str) -> Self {
+        self.hooks.before = Some(Hook::new(command));
+        self
+    }
+
+    fn after(mut self, command: &str) -> Self {
+        self.hooks.after = Some(Hook::new(command));
+        self
+    }
+
+    fn warns(mut self) -> Self {
+        for hook in [&mut self.hooks.before, &mut self.hooks.after].into_iter().flatten() {
+            hook.on_failure = OnFailure::Warn;
+        }
+        self
+    }
+
+    fn within(mut self, seconds: u32) -> Self {
+        for hook in [&mut self.hooks.before, &mut self.hooks.after].into_iter().flatten() {
+            hook.timeout_seconds = seconds;
+        }
+        self
+    }
+
+    fn source(&self, kind: Kind, path: &Path) -> Box<dyn Source> {
+        let job = Job::new(kind, &self.sshd, &[path]);
+        Hooked::around(job.source(), &self.hooks, Some(&job.options))
+    }
+
+    /// What was pulled, how it ended, and what was told.
+    async fn pull(&self, kind: Kind) -> (Kept, Result<PullSummary, Error>, Vec<String>) {
+        let (mut kept, seen) = (Kept::default(), Arc::new(Recorder::default()));
+        let control = Control::default().with_progress(seen.clone());
+        let mut source = self.source(kind, &self.tree);
+        let pulled = tokio::time::timeout(Duration::from_secs(60), source.pull(&mut kept, &control)).await;
+        (kept, pulled.expect("the pull hangs"), seen.notes())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.sshd.home.join(name).exists()
+    }
+}
+
+fn told(notes: &[String], text: &str) -> bool {
+    notes.iter().any(|note| note.contains(text))
+}
+
+#[tokio::test]
+async fn one_runs_before_all_is_read_and_one_after() {
+    for kind in BOTH {
+        let around = Around::new()
+            .before("echo 'it'\"'\"'s made'; echo made > tree/dump; echo said >&2")
+            .after("cat tree/dump && rm tree/dump && printf 'no line end'");
+        let (kept, pulled, notes) = around.pull(kind).await;
+        pulled.unwrap();
+        assert_eq!(kept.body(&around.tree.join("dump")), Some(&b"made\n"[..]), "{kind:?}");
+        assert!(!around.tree.join("dump").exists());
+        for text in
+            ["hook before: it's made", "hook before: said", "hook after: made", "hook after: no line end"]
+        {
+            assert!(told(&notes, text), "{text}: {notes:?}");
+        }
+        assert!(!notes.iter().any(|note| note.contains("begins-here")), "{notes:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_failure_fails_the_backup_or_is_told_and_the_one_after_runs_in_any_case() {
+    let around = Around::new().before("echo broken >&2; exit 3").after("touch after");
+    let (kept, pulled, _) = around.pull(Kind::Ssh).await;
+    let error = pulled.unwrap_err();
+    assert!(matches!(&error, Error::Hook { hook: "before", .. }), "{error}");
+    assert_eq!(error.to_string(), "the hook `before` failed: exit status 3: broken");
+    assert!(kept.entries.is_empty() && around.has("after"));
+
+    let around = Around::new().before("exit 3").after("no-such-program").warns();
+    let (kept, pulled, notes) = around.pull(Kind::Ssh).await;
+    assert_eq!(pulled.unwrap().content.warnings, 0);
+    assert!(kept.body(&around.tree.join("file")).is_some());
+    assert!(
+        told(&notes, "`before` failed: exit status 3") && told(&notes, "`after` failed: exit status 127"),
+        "{notes:?}"
+    );
+
+    let (_, pulled, _) = Around::new().after("kill -9 $$").pull(Kind::Sftp).await;
+    assert!(matches!(pulled.unwrap_err(), Error::Hook { hook: "after", .. }));
+
+    // The first cause is the one that is told.
+    let around = Around::new().before("touch before").after("touch after; false");
+    let mut source = around.source(Kind::Ssh, Path::new("/nowhere"));
+    let error = source.pull(&mut Kept::default(), &Control::default()).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound(_)), "{error}");
+    assert!(around.has("before") && around.has("after"));
+}
+
+#[tokio::test]
+async fn what_takes_too_long_is_ended_with_all_that_it_started() {
+    let stubborn =
+        "trap '' TERM HUP INT; sleep 600 & echo $! > pid; echo $$ >> pid; echo waits; wait; sleep 600";
+    let around = Around::new().before(stubborn).within(1);
+    let started = Instant::now();
+    let (_, pulled, _) = around.pull(Kind::Ssh).await;
+    let error = pulled.unwrap_err().to_string();
+    assert!(error.contains("it took longer than 1 s: waits"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+    let pids = fs::read_to_string(around.sshd.home.join("pid")).unwrap();
+    assert_eq!(pids.lines().count(), 2, "{pids}");
+    for pid in pids.lines() {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z"), "it lives: {stat}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_in_the_background_is_not_waited_for() {
+    let around = Around::new().before("sleep 30 & echo $! > pid");
+    let started = Instant::now();
+    around.pull(Kind::Ssh).await.1.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    let pid = fs::read_to_string(around.sshd.home.join("pid")).unwrap();
+    assert!(Path::new("/proc").join(pid.trim()).exists(), "a server that a hook starts goes on");
+}
+
+#[tokio::test]
+async fn output_is_told_line_by_line_up_to_a_limit_and_without_control_characters() {
+    let flood = "printf '\\033[31mred\\033[0m\\n'; yes 0123456789 | head -n 300000; head -c 20000000 /dev/zero | tr '\\0' x";
+    let around = Around::new().before(flood);
+    let (_, pulled, notes) = around.pull(Kind::Ssh).await;
+    pulled.unwrap();
+    assert!(told(&notes, "hook before: \\u{1b}[31mred") && !notes.concat().contains('\u{1b}'));
+    assert!(notes.len() < 220 && notes.iter().all(|note| note.len() < 1100), "{}", notes.len());
+    assert!(told(&notes, "more lines than these are not told"), "{:?}", notes.last());
+}
+
+#[tokio::test]
+async fn an_account_without_a_shell_has_no_hooks() {
+    let around =
+        Around::on(Sshd::builder().config("ForceCommand internal-sftp").start()).before("touch before");
+    let (kept, pulled, _) = around.pull(Kind::Sftp).await;
+    let error = pulled.unwrap_err();
+    assert!(error.to_string().contains("the account has no plain shell"), "{error}");
+    assert!(kept.entries.is_empty());
+    let around =
+        Around::on(Sshd::builder().config("ForceCommand echo go away").start()).before("touch before");
+    let error = around.pull(Kind::Sftp).await.1.unwrap_err();
+    assert!(error.to_string().contains("no plain shell: go away"), "{error}");
+    assert!(!around.has("before"));
+}
+
+#[tokio::test]
+async fn a_cancelled_pull_is_followed_by_the_command_after_it() {
+    let around = Around::new().before("touch before").after("touch after");
+    let cancel = CancellationToken::new();
+    let control = Control::default().with_cancel(cancel.clone());
+    let mut source = around.source(Kind::Ssh, &around.tree);
+    assert!(source.wind_up() > Duration::from_secs(60));
+    let mut kept = Kept { on_data: Some(Box::new(move |_| cancel.cancel())), ..Kept::default() };
+    let error = source.pull(&mut kept, &control).await.unwrap_err();
+    assert!(matches!(error, Error::Cancelled), "{error}");
+    assert!(around.has("before") && around.has("after"));
+}
+
+#[tokio::test]
+async fn a_database_through_ssh_has_hooks_and_a_probe_runs_none() {
+    let (server, sshd) = (xvault_testkit::Mariadb::shared(), Sshd::builder().start());
+    let name = server.create_database();
+    let db = Db::mysql(server, &name).by(Way::Tunnel, &sshd);
+    let job = Job::new(Kind::Ssh, &sshd, &[]);
+    let hooks = Hooks { before: Some(Hook::new("touch before")), after: None };
+    let mut source = Hooked::around(db.source().unwrap(), &hooks, Some(&job.options));
+    let probe = source.probe().await.unwrap();
+    assert!(
+        probe.notes.iter().any(|note| note.contains("`touch before`") && note.contains("60 s")),
+        "{probe:?}"
+    );
+    assert!(!sshd.home.join("before").exists());
+    source.pull(&mut Kept::default(), &Control::default()).await.unwrap();
+    assert!(sshd.home.join("before").exists() && source.kind() == "mysql");
+}
