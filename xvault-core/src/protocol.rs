@@ -648,7 +648,8 @@ mod tests {
         let json = serde_json::to_string(&sealed).unwrap();
         assert!(!format!("{sealed:?}{json}").contains("hunter2"));
         let read: Sealed = serde_json::from_str(&json).unwrap();
-        assert!(read.open(&other).is_err());
+        let refused = read.open(&other).unwrap_err();
+        assert!(matches!(refused, seal::Error::Open(age::DecryptError::NoMatchingKeys)), "{refused:?}");
         use crate::secret::ExposeSecret;
         assert_eq!(read.open(&worker).unwrap().expose_secret(), b"hunter2");
     }

@@ -219,6 +219,20 @@ impl Fleet {
         text(&self.api.post("/api/v1/sources", &body)["id"])
     }
 
+    /// A new database of `server` with a small table, and a source of it; gives the names of both.
+    pub(crate) fn shop_source(&self, server: &Postgres) -> (String, String) {
+        let address = server.create_database();
+        let shop = address.rsplit('/').next().unwrap().to_owned();
+        let _said =
+            server.psql(&shop, "CREATE TABLE goods (name TEXT); INSERT INTO goods VALUES ('tea'), ('rice')");
+        let body = json!({
+            "tenant_id": self.tenant, "type": "postgres", "name": "shop",
+            "credential_id": self.new_credential(server.password()),
+            "config": { "host": "127.0.0.1", "port": server.port, "username": "postgres", "database": shop },
+        });
+        (shop, text(&self.api.post("/api/v1/sources", &body)["id"]))
+    }
+
     /// A source of a few files; gives its id.
     pub(crate) fn small_source(&self, name: &str) -> String {
         let tree = self.site.small_tree(name);

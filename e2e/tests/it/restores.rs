@@ -175,18 +175,7 @@ fn killed_in_mid_restore_and_gone_on_with_by_another_worker() {
 #[test]
 fn a_dump_is_loaded_into_a_database_by_a_job() {
     let (fleet, server) = (Fleet::start(&Plan { workers: 1, ..Plan::default() }), Postgres::shared());
-    let address = server.create_database();
-    let shop = address.rsplit('/').next().unwrap().to_owned();
-    let _said =
-        server.psql(&shop, "CREATE TABLE goods (name TEXT); INSERT INTO goods VALUES ('tea'), ('rice')");
-    let url = server.url();
-    let username = url.split("://").nth(1).unwrap().split([':', '@']).next().unwrap().to_owned();
-    let body = json!({
-        "tenant_id": fleet.tenant, "type": "postgres", "name": "shop",
-        "credential_id": fleet.new_credential(server.password()),
-        "config": { "host": "127.0.0.1", "port": server.port, "username": username, "database": shop },
-    });
-    let source = text(&fleet.api.post("/api/v1/sources", &body)["id"]);
+    let (shop, source) = fleet.shop_source(server);
     let backup = fleet.completed(&fleet.backup(&source));
     let entries =
         fleet.api.get(&format!("/api/v1/snapshots/{}/entries?q=*{shop}*", text(&backup["snapshot_id"])));

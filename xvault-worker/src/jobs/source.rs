@@ -290,8 +290,15 @@ mod tests {
         };
         assert_eq!(refusal(&doors, &settings(true), None).code, "no_credential");
         let sealed = Sealed::to(&doors.identity.recipient(), b"hunter2\n").unwrap();
-        assert!(doors.open(&settings(true), Some(&sealed)).is_ok());
-        assert!(doors.open(&settings(false), None).is_ok());
+        let ftp = |use_password, sealed: Option<&Sealed>| {
+            let SourceSettings::Ftp(settings) = settings(use_password) else { unreachable!() };
+            let password = doors.ftp(&settings, sealed).unwrap().password;
+            password.map(|password| password.expose_secret().to_owned())
+        };
+        assert_eq!(ftp(true, Some(&sealed)).as_deref(), Some("hunter2"));
+        assert_eq!((ftp(false, Some(&sealed)), ftp(false, None)), (None, None));
+        let opened = |use_password, sealed| doors.open(&settings(use_password), sealed).unwrap().kind();
+        assert_eq!((opened(true, Some(&sealed)), opened(false, None)), ("ftp", "ftp"));
     }
 
     #[test]

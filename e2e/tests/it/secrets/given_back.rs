@@ -41,18 +41,7 @@ fn by_link(fleet: &Fleet, snapshot: &str, tree: &str, secrets: &mut Vec<Secret>)
 
 /// The password is that of the hub's own database, which is a secret already.
 fn into_database(fleet: &Fleet) -> (String, String) {
-    let server = Postgres::shared();
-    let address = server.create_database();
-    let shop = address.rsplit('/').next().unwrap().to_owned();
-    let _said = server.psql(&shop, "CREATE TABLE goods (name TEXT); INSERT INTO goods VALUES ('tea')");
-    let url = server.url();
-    let username = url.split("://").nth(1).unwrap().split([':', '@']).next().unwrap().to_owned();
-    let body = json!({
-        "tenant_id": fleet.tenant, "type": "postgres", "name": "shop",
-        "credential_id": fleet.new_credential(server.password()),
-        "config": { "host": "127.0.0.1", "port": server.port, "username": username, "database": shop },
-    });
-    let source = text(&fleet.api.post("/api/v1/sources", &body)["id"]);
+    let (shop, source) = fleet.shop_source(Postgres::shared());
     let backup = fleet.backup(&source);
     let snapshot = text(&fleet.completed(&backup)["snapshot_id"]);
     let target = json!({
