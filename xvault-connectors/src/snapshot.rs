@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use xvault_core::snapshot::{
     DocumentError, MANIFEST_NAME, MAX_JSON_LEN, META_NAME, REPORTED_NAME, UNREPORTED_NAME,
 };
@@ -58,6 +59,24 @@ impl Filter {
 /// When the store can't be listed. A single damaged manifest is no error.
 pub async fn list(store: &dyn Store, filter: &Filter) -> Result<Vec<Listed>, Error> {
     list_named(store, filter, "").await
+}
+
+/// Until when nobody can delete each of these snapshots, in their order, as far as the store tells: all objects of a snapshot are
+/// locked alike, and the manifest is asked about. `None` also of one that is gone.
+///
+/// # Errors
+/// When the store can't say.
+pub async fn locks(store: &dyn Store, keys: &[SnapshotKey]) -> Result<Vec<Option<Timestamp>>, Error> {
+    let end = |key: &SnapshotKey| {
+        let manifest = format!("{}/{MANIFEST_NAME}", key.prefix());
+        async move {
+            match store.locked_until(&manifest).await {
+                Err(Error::NotFound(_)) => Ok(None),
+                end => end,
+            }
+        }
+    };
+    stream::iter(keys.iter().map(end)).buffered(AT_A_TIME).try_collect().await
 }
 
 /// As [`list`], only those whose ids begin with `id`: no other manifest is read.

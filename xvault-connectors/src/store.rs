@@ -18,6 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 use xvault_core::WorkerId;
 use xvault_core::snapshot::Locator;
 
@@ -70,6 +71,12 @@ pub trait Store: Debug + Send + Sync {
     /// # Errors
     /// When the store can't say.
     async fn size(&self, key: &str) -> Result<Option<u64>, Error>;
+
+    /// Until when nobody can delete an object. `None` when it has no lock, or none that the store tells.
+    ///
+    /// # Errors
+    /// When the store can't say.
+    async fn locked_until(&self, key: &str) -> Result<Option<Timestamp>, Error>;
 
     /// The keys below `prefix`, at any depth, in no promised order. Where staged objects have keys
     /// ([`Store::lists_staged`]), they are among them: who looks for snapshots looks for manifests.

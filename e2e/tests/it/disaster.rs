@@ -128,7 +128,7 @@ fn losing_the_hubs_database_loses_no_backup() {
 }
 
 /// The bucket's variables, as `xvault` and the documentation have them.
-fn of_bucket(shell: Shell, bucket: &S3Access) -> Shell {
+pub(crate) fn of_bucket(shell: Shell, bucket: &S3Access) -> Shell {
     shell
         .with("BUCKET", &bucket.bucket)
         .with("PREFIX", "copies")

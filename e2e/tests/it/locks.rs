@@ -4,6 +4,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use xvault_testkit::{S3Access, SeaweedFs};
 
+use crate::disaster::of_bucket;
+use crate::documented::Shell;
 use crate::fleet::{Fleet, Plan, SOON, text};
 use crate::wait::{eventually, until};
 
@@ -84,4 +86,10 @@ fn a_store_that_keeps_what_is_locked_locks_snapshots_and_copies_and_one_that_doe
     let plan = fleet.api.get(&format!("/api/v1/sources/{source}/retention/plan"));
     let reasons = plan["decisions"][0]["reasons"].to_string();
     assert!(reasons.contains(&format!("locked until {}", text(&snapshot["locked_until"]))), "{plan}");
+    // And so would `xvault-hub rebuild` learn it from the bucket.
+    let dir = tempfile::tempdir().unwrap();
+    let shell = of_bucket(Shell::new(dir.path()), &first);
+    let listed = shell.run("xvault snapshots --json --store \"s3://$BUCKET/locks\"");
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((&listed["snapshot_id"], &listed["locked_until"]), (&json!(id), &lies[0]["locked_until"]));
 }

@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 use opendal::{Operator, services};
 use xvault_core::WorkerId;
 use xvault_core::snapshot::Locator;
@@ -116,6 +117,10 @@ impl Store for FsStore {
 
     async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
         self.objects.size(key).await
+    }
+
+    async fn locked_until(&self, _: &str) -> Result<Option<Timestamp>, Error> {
+        Ok(None)
     }
 
     async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<String, Error>>, Error> {

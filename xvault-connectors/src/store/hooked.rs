@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 use xvault_core::WorkerId;
 use xvault_core::snapshot::Locator;
 
@@ -125,6 +126,10 @@ impl<H: Hook + 'static> Store for HookedStore<H> {
 
     async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
         self.inner.size(key).await
+    }
+
+    async fn locked_until(&self, key: &str) -> Result<Option<Timestamp>, Error> {
+        self.inner.locked_until(key).await
     }
 
     async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<String, Error>>, Error> {

@@ -36,6 +36,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use jiff::Timestamp;
 use xvault_core::secret::SecretString;
 use xvault_core::snapshot::Locator;
 use xvault_core::store::{ObjectLock, S3Credential, S3Settings};
@@ -275,6 +276,10 @@ impl Store for S3Store {
 
     async fn size(&self, key: &str) -> Result<Option<u64>, Error> {
         Ok(self.reader.look_at(key).await?.map(|(size, _)| size))
+    }
+
+    async fn locked_until(&self, key: &str) -> Result<Option<Timestamp>, Error> {
+        self.reader.locked_until(key).await
     }
 
     async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<String, Error>>, Error> {

@@ -41,6 +41,10 @@ async fn every_object_of_a_snapshot_is_locked_and_stays_until_that_is_over() {
     for name in [ARTIFACT_NAME, "meta.json", MANIFEST_NAME, "reported"] {
         assert_eq!(access.lock(&format!("some/place/{SNAPSHOT}/{name}")), told, "{name}");
     }
+    let end = |name: &str| format!("{SNAPSHOT}/{name}");
+    assert_eq!(store.locked_until(&end(MANIFEST_NAME)).await.unwrap(), Some(lock.until));
+    let missing = store.locked_until(&end("missing")).await.unwrap_err();
+    assert!(matches!(missing, Error::NotFound(_)), "{missing:?}");
     let before = access.versions("");
     assert_eq!(before.len(), 4, "{before:?}");
     for (key, version) in &before {
@@ -69,6 +73,7 @@ async fn what_is_deleted_with_all_versions_is_gone_and_nothing_else() {
         plain.put(&other, Bytes::from_static(b"x")).await.unwrap();
     }
     plain.put(&format!("{SNAPSHOT}y/{MANIFEST_NAME}"), Bytes::from_static(b"{}")).await.unwrap();
+    assert_eq!(plain.locked_until(&other).await.unwrap(), None);
     plain.delete(&format!("{SNAPSHOT}/{MANIFEST_NAME}")).await.unwrap();
     assert_eq!(access.versions("").len(), 6, "without, a mark more hides what stays");
     let store = plain.deleting_all_versions();

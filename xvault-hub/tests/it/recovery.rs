@@ -23,7 +23,7 @@ pub(crate) async fn manifest(world: &World, id: &str) -> Manifest {
 }
 
 pub(crate) fn sound(manifest: &Manifest) -> Found {
-    Found::Sound(Box::new(manifest.clone()))
+    Found::Sound { manifest: Box::new(manifest.clone()), locked_until: None }
 }
 
 /// A manifest of nobody who is known.
@@ -230,6 +230,30 @@ async fn what_is_on_record_elsewhere_gets_a_second_place_in_a_bucket(world: Worl
     assert_eq!(event["audit_events"][0]["details"]["store_id"], "s2");
 }
 
+/// Nothing of a locked snapshot is tried to be deleted before its time, as before the database was lost.
+async fn locks_come_back_with_what_they_lock(world: World) {
+    bucket(&world, "s2", None).await;
+    let until: jiff::Timestamp = "2999-01-01T00:00:00Z".parse().unwrap();
+    let locked = |manifest: &Manifest| Found::Sound {
+        manifest: Box::new(manifest.clone()),
+        locked_until: Some(until),
+    };
+    let mut copied = stranger();
+    copied.snapshot_id = "copied-snapshot".parse().unwrap();
+    rebuild(&world.db, &world.keys, &[sound(&copied)], &directory()).await.unwrap();
+    let done = rebuild(&world.db, &world.keys, &[locked(&stranger()), locked(&copied)], &second()).await;
+    let done = done.unwrap();
+    assert_eq!((done.snapshots, done.copies), (1, 1));
+    for (id, place, other) in [("lost-snapshot", 0, None), ("copied-snapshot", 1, Some(json!(null)))] {
+        let path = format!("/api/v1/snapshots/{id}");
+        let shown = world.operator.get(&path).await.expect(200);
+        assert_eq!(shown["locked_until"], json!(until), "{id}");
+        assert_eq!(shown["locators"][place]["locked_until"], json!(until), "{id}");
+        assert_eq!(other.as_ref().map(|_| &shown["locators"][0]["locked_until"]), other.as_ref(), "{id}");
+        world.operator.delete(&path).await.refused(409, "locked");
+    }
+}
+
 async fn only_a_bucket_can_be_a_second_place(world: World) {
     bucket(&world, "s2", None).await;
     rebuild(&world.db, &world.keys, &[sound(&stranger())], &second()).await.unwrap();
@@ -373,6 +397,7 @@ on_both_engines!(
     what_can_not_be_put_on_record_is_told,
     snapshots_of_a_bucket_come_back_into_its_store,
     what_is_on_record_elsewhere_gets_a_second_place_in_a_bucket,
+    locks_come_back_with_what_they_lock,
     only_a_bucket_can_be_a_second_place,
     a_record_is_not_taken_over_by_another_tenants_manifest,
     a_tenants_own_store_brings_back_its_own_snapshots_alone,

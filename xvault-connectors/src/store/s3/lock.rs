@@ -1,6 +1,7 @@
 //! Objects that nobody may delete or write over for a while: what requests say that make them.
 
 use http::Method;
+use jiff::Timestamp;
 use xvault_core::store::ObjectLock;
 
 use super::body::Body;
@@ -8,13 +9,12 @@ use super::client::{Call, Client};
 use super::http::Answer;
 use crate::Error;
 
+const UNTIL: &str = "x-amz-object-lock-retain-until-date";
+
 /// Of the request that makes an object, or begins its upload.
 pub(super) fn headers(lock: Option<&ObjectLock>) -> Vec<(&'static str, String)> {
     let Some(lock) = lock else { return Vec::new() };
-    vec![
-        ("x-amz-object-lock-mode", lock.mode.as_s3().to_owned()),
-        ("x-amz-object-lock-retain-until-date", instant(lock)),
-    ]
+    vec![("x-amz-object-lock-mode", lock.mode.as_s3().to_owned()), (UNTIL, instant(lock))]
 }
 
 /// Of the request that makes an object at once. Amazon takes no locked one without a checksum.
@@ -37,6 +37,17 @@ pub(super) fn upload(lock: Option<&ObjectLock>) -> Vec<(&'static str, String)> {
 
 pub(super) fn checksum(body: &Body) -> (&'static str, String) {
     ("x-amz-checksum-sha256", body.checksum())
+}
+
+/// Until when the object is locked that an answer is about.
+pub(super) fn end(answer: &Answer) -> Result<Option<Timestamp>, Error> {
+    let Some(text) = answer.header(UNTIL) else { return Ok(None) };
+    match text.parse() {
+        Ok(until) => Ok(Some(until)),
+        Err(_) => {
+            Err(Error::Incomplete(format!("the server says `{}` of a lock's end", text.escape_debug())))
+        }
+    }
 }
 
 /// S3 knows whole seconds.

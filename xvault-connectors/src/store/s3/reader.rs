@@ -16,6 +16,7 @@ use super::answer;
 use super::body::Body;
 use super::client::{Call, Client, endpoint, odd};
 use super::http::{Answer, Http};
+use super::lock;
 use super::patience::Patience;
 use super::transport::Transport;
 use crate::Error;
@@ -65,6 +66,12 @@ impl Reader {
     /// Length and tag of an object.
     pub(super) async fn look_at(&self, key: &str) -> Result<Option<(u64, Option<String>)>, Error> {
         self.patience.retrying(|_| self.objects.look_at(key)).await
+    }
+
+    /// The end of an object's lock, if the server tells of one: it need not tell who may not know.
+    pub(super) async fn locked_until(&self, key: &str) -> Result<Option<Timestamp>, Error> {
+        let body = Body::empty();
+        lock::end(&self.client.ask(&Call::new("look at", Method::HEAD, Some(key), &body)).await?)
     }
 
     /// Whether there is anything below `prefix`.

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::io::BufRead;
 use std::process::{Command, Stdio};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use xvault_core::snapshot::Locator;
 use xvault_core::{Manifest, SnapshotId, SnapshotKey, SourceId, StoreId, TenantId, WorkerId};
@@ -18,7 +19,12 @@ const MAX_LINE: u64 = 4 << 20;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Found {
     /// Sound, as far as its manifest goes.
-    Sound(Box<Manifest>),
+    Sound {
+        /// What it says.
+        manifest: Box<Manifest>,
+        /// Until when the store lets nobody delete it, as far as the store tells.
+        locked_until: Option<Timestamp>,
+    },
     /// Something lies there, and its manifest is missing or damaged.
     Damaged {
         /// Which one.
@@ -188,12 +194,22 @@ struct DamagedLine {
     error: String,
 }
 
+/// What a line of a sound one tells besides its manifest.
+#[derive(Deserialize)]
+struct LockLine {
+    #[serde(default)]
+    locked_until: Option<Timestamp>,
+}
+
 fn parse(line: &str) -> Result<Found, String> {
     if let Ok(DamagedLine { snapshot_id, tenant_id, source_id, error }) = serde_json::from_str(line) {
         return Ok(Found::Damaged { snapshot_id, owner: tenant_id.zip(source_id), reason: error });
     }
     match serde_json::from_str(line) {
-        Ok(manifest) => Ok(Found::Sound(Box::new(manifest))),
+        Ok(manifest) => {
+            let LockLine { locked_until } = serde_json::from_str(line).map_err(|error| error.to_string())?;
+            Ok(Found::Sound { manifest: Box::new(manifest), locked_until })
+        }
         Err(error) => Err(error.to_string()),
     }
 }
@@ -207,10 +223,19 @@ mod tests {
     #[test]
     fn a_listing_is_manifests_and_what_is_damaged() {
         let manifest = samples::manifest(&samples::key());
-        let lines =
-            format!("{}\n\n{{\"snapshot_id\":\"x\",\"error\":\"cut\"}}\n", serde_json::json!(manifest));
+        let mut locked = serde_json::json!(manifest);
+        locked["locked_until"] = "2030-01-01T00:00:00Z".into();
+        let lines = format!(
+            "{}\n\n{locked}\n{{\"snapshot_id\":\"x\",\"error\":\"cut\"}}\n",
+            serde_json::json!(manifest)
+        );
+        let sound = |until: Option<&str>| Found::Sound {
+            manifest: Box::new(manifest.clone()),
+            locked_until: until.map(|until| until.parse().unwrap()),
+        };
         let damaged = Found::Damaged { snapshot_id: "x".parse().unwrap(), owner: None, reason: "cut".into() };
-        assert_eq!(read(lines.as_bytes()).unwrap(), [Found::Sound(Box::new(manifest)), damaged]);
+        let all = [sound(None), sound(Some("2030-01-01T00:00:00Z")), damaged];
+        assert_eq!(read(lines.as_bytes()).unwrap(), all);
         let error = read(&b"\n{}\n"[..]).unwrap_err().to_string();
         assert!(error.contains("line 2"), "{error}");
     }

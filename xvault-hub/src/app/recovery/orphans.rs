@@ -45,7 +45,7 @@ pub async fn orphans(db: &Db, found: &[Found], place: &Place) -> Result<Orphans,
     };
     for one in found {
         let (id, manifest) = match one {
-            Found::Sound(manifest) => (&manifest.snapshot_id, Some(manifest)),
+            Found::Sound { manifest, .. } => (&manifest.snapshot_id, Some(manifest)),
             Found::Damaged { snapshot_id, reason, .. } => {
                 orphans.damaged.push((snapshot_id.clone(), reason.clone()));
                 (snapshot_id, None)
@@ -118,7 +118,7 @@ async fn on_record(
         (Place::Bucket { .. }, None) => return Ok(Vec::new()),
     };
     let makers = found.iter().filter_map(|one| match one {
-        Found::Sound(manifest) => Some(manifest.worker_id.clone()),
+        Found::Sound { manifest, .. } => Some(manifest.worker_id.clone()),
         Found::Damaged { .. } => None,
     });
     let workers: std::collections::BTreeSet<WorkerId> = match named {

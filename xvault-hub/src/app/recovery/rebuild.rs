@@ -53,12 +53,12 @@ pub async fn rebuild(db: &Db, keys: &Keys, found: &[Found], place: &Place) -> Re
     let mut done = Rebuilt::default();
     for one in found {
         match one {
-            Found::Sound(manifest) => {
+            Found::Sound { manifest, locked_until } => {
                 let mut tx = db.begin().await?;
-                let mut adding =
-                    Adding { conn: &mut tx, keys, now, place, store: store.as_ref(), done: &mut done };
+                let (store, locked_until, done) = (store.as_ref(), *locked_until, &mut done);
+                let mut adding = Adding { conn: &mut tx, keys, now, place, store, locked_until, done };
                 if let Err(reason) = adding.snapshot(manifest).await? {
-                    done.left_out.push((manifest.snapshot_id.clone(), reason));
+                    adding.done.left_out.push((manifest.snapshot_id.clone(), reason));
                 }
                 tx.commit().await.map_err(DbError::from)?;
             }
@@ -78,6 +78,8 @@ struct Adding<'a> {
     now: Timestamp,
     place: &'a Place,
     store: Option<&'a KnownStore>,
+    /// Until when the store lets nobody delete what is added, as far as the store tells.
+    locked_until: Option<Timestamp>,
     done: &'a mut Rebuilt,
 }
 
@@ -121,6 +123,9 @@ impl Adding<'_> {
         let store_id = self.store.map(|store| &store.id);
         snapshots::insert(self.conn, manifest, (&locator, store_id), self.now).await?;
         self.swept(manifest).await?;
+        if let Some(until) = self.locked_until {
+            snapshots::lock_place(self.conn, &manifest.snapshot_id, until).await?;
+        }
         self.done.snapshots += 1;
         self.done.undeletable |= self.store.is_some_and(|store| store.may_delete == Some(false));
         Ok(Ok(()))
@@ -168,11 +173,14 @@ impl Adding<'_> {
             bucket,
             object_key,
             etag: None,
-            locked_until: None,
+            locked_until: self.locked_until,
         };
         snapshot_copies::insert(self.conn, &manifest.key(), copy, &manifest.job_id, manifest.finished_at)
             .await?;
         self.swept(manifest).await?;
+        if let Some(until) = self.locked_until {
+            snapshots::lock_copy(self.conn, &record.id, until).await?;
+        }
         self.done.copies += 1;
         Ok(Ok(()))
     }
