@@ -16,6 +16,8 @@ pub enum Reason {
     OnHold(Box<str>),
     /// Kept: its store lets nobody delete it until then.
     LockedUntil(Timestamp),
+    /// Kept: its store was seen to let nobody delete.
+    Undeletable,
     /// Kept: its time has not come yet. A clock was wrong, or is.
     InTheFuture,
     /// Kept: it is the newest whole snapshot, or the newest partial one where none is whole.
@@ -69,6 +71,7 @@ impl fmt::Display for Reason {
             Self::OnHold(why) if why.is_empty() => f.write_str("on hold"),
             Self::OnHold(why) => write!(f, "on hold: {why}"),
             Self::LockedUntil(until) => write!(f, "locked until {until}"),
+            Self::Undeletable => f.write_str("its store lets nobody delete"),
             Self::InTheFuture => f.write_str("dated in the future"),
             Self::LastGood { only: true } => f.write_str("the only good snapshot"),
             Self::LastGood { only: false } => f.write_str("the last good snapshot"),

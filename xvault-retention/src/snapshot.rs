@@ -39,12 +39,14 @@ pub struct Snapshot {
     pub hold: Option<String>,
     /// Until when its store lets nobody delete it.
     pub locked_until: Option<Timestamp>,
+    /// Whether its store was seen to let nobody delete at all.
+    pub undeletable: bool,
     /// What [`keep_tags`](crate::Rules::keep_tags) looks at.
     pub tags: Vec<String>,
 }
 
 impl Snapshot {
-    /// A whole snapshot that was not verified, is neither on hold nor locked and has no tags.
+    /// A whole snapshot that was not verified, is neither on hold nor locked, may be deleted and has no tags.
     #[must_use]
     pub fn new(id: SnapshotId, at: Timestamp) -> Self {
         Self {
@@ -54,6 +56,7 @@ impl Snapshot {
             verified: false,
             hold: None,
             locked_until: None,
+            undeletable: false,
             tags: Vec::new(),
         }
     }

@@ -43,8 +43,8 @@ fn by_sqlstate(code: &str) -> Option<Passing> {
 /// What is above the lowest byte says more about the same.
 fn by_sqlite_code(code: &str) -> Option<Passing> {
     match code.parse::<u32>().ok()? & 0xff {
-        // Busy, locked, full.
-        5 | 6 | 13 => Some(Passing::Busy),
+        // Busy, locked, full; and a turn at the write-ahead log that did not come for long.
+        5 | 6 | 13 | 15 => Some(Passing::Busy),
         _ => None,
     }
 }
@@ -82,6 +82,16 @@ mod tests {
         for (code, expected) in cases {
             let text = format!("DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$");
             assert_eq!(failure(&mut conn, text).await, expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_above_the_lowest_byte_of_a_code_changes_nothing() {
+        for code in ["5", "517", "6", "262", "13", "15"] {
+            assert_eq!(by_code(code), Some(Passing::Busy), "{code}");
+        }
+        for code in ["1", "11", "19", "2067", "x"] {
+            assert_eq!(by_code(code), None, "{code}");
         }
     }
 

@@ -154,9 +154,9 @@ pub(crate) struct Candidate {
 /// The snapshots of a source, from old to new.
 pub(crate) async fn candidates(conn: &mut AnyConnection, source_id: &SourceId) -> Result<Vec<Candidate>> {
     let query = sqlx::query(
-        "SELECT id, started_at, status, warnings, held_at, hold_reason, locked_until, fully_verified_at,
-             deletion_began_at, damaged_at
-         FROM snapshots WHERE source_id = $1 ORDER BY id",
+        "SELECT n.id, n.started_at, n.status, n.warnings, n.held_at, n.hold_reason, n.locked_until, n.fully_verified_at,
+             n.deletion_began_at, n.damaged_at, s.may_delete
+         FROM snapshots n LEFT JOIN stores s ON s.id = n.store_id WHERE n.source_id = $1 ORDER BY n.id",
     )
     .bind(source_id.as_str());
     // A stream: rows are several times as large as what is made of them.
@@ -179,6 +179,7 @@ fn candidate(row: &AnyRow) -> Result<Candidate> {
             verified: is("fully_verified_at")?,
             hold: hold.map(Option::unwrap_or_default),
             locked_until: instant_opt(row, "locked_until")?,
+            undeletable: row.try_get::<Option<i64>, _>("may_delete")? == Some(0),
             ..Snapshot::new(parsed(row, "id")?, instant(row, "started_at")?)
         },
         is_deleting: status == SnapshotStatus::Deleting,

@@ -19,8 +19,8 @@ use super::{Error, Page, Result, Scope, instant, instant_opt, json, parsed, pars
 
 pub(crate) use due::{Due, Habit, ask_for_check, bytes_asked_for, due, habits};
 pub(crate) use keeping::{
-    begin_deletion, half_deleted, hold, lock_copy, lock_place, mark_deleting, release, tenant_is_disabled,
-    unmark_deleting,
+    begin_deletion, half_deleted, hold, lock_copy, lock_place, mark_deleting, release, store_keeps,
+    tenant_is_disabled, unmark_deleting,
 };
 pub(crate) use moving::move_to;
 pub(crate) use soundness::{Soundness, count_damaged, set_soundness};

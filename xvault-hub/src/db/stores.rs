@@ -334,15 +334,16 @@ pub(crate) async fn forget_rights(
     Ok(())
 }
 
-/// A second store of which nobody knows whether it lets delete, and a tenant that has copies go there.
+/// A store of which somebody should know whether it lets delete, and a tenant that it is tested for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Untested {
     pub(crate) store_id: StoreId,
     pub(crate) tenant_id: TenantId,
 }
 
-/// Those of them that are not being tested, and were not in vain since `tried_since`: unless they were changed after that.
-pub(crate) async fn untested_seconds(
+/// Second stores of which nobody knows whether they let delete, and any others where a deletion failed; but for those that are
+/// being tested, and those that were in vain since `tried_since`: unless they were changed after that.
+pub(crate) async fn untested(
     conn: &mut AnyConnection,
     tried_since: Timestamp,
     limit: u32,
@@ -357,6 +358,9 @@ pub(crate) async fn untested_seconds(
                  LEFT JOIN sources s ON s.store_id = own.id AND s.status <> 'deleted'
              UNION ALL
              SELECT c.store_id, c.tenant_id FROM snapshot_copies c JOIN jobs d ON d.snapshot_id = c.snapshot_id
+             WHERE d.type = 'delete_snapshot' AND (d.status = 'failed' OR (d.status = 'queued' AND d.attempt > 0))
+             UNION ALL
+             SELECT n.store_id, n.tenant_id FROM snapshots n JOIN jobs d ON d.snapshot_id = n.id
              WHERE d.type = 'delete_snapshot' AND (d.status = 'failed' OR (d.status = 'queued' AND d.attempt > 0))) u
              JOIN stores r ON r.id = u.store_id JOIN tenants t ON t.id = u.tenant_id
          WHERE r.may_delete IS NULL AND r.status = 'active' AND t.status = 'active'

@@ -23,6 +23,9 @@ async fn one_file_is_where_the_answer_leads_and_once_only(stage: Stage) {
         (&answer.body["file_name"], &answer.body["single_use"], &answer.body["command"]),
         (&json!("letter no. 1.pdf"), &json!(true), &json!(format!("curl -fsSOJ '{url}'")))
     );
+    let ends: jiff::Timestamp = text(&answer.body["expires_at"]).parse().unwrap();
+    let good_for = ends.duration_since(stage.world.clock.now()).as_secs();
+    assert!((290..=300).contains(&good_for), "a link that is followed at once is good for {good_for} s");
     let open = json!({ "token": token(&answer.body) });
     let opened = stage.worker.caller.post("/internal/downloads/open", open.clone()).await.expect(200);
     let opened: OpenedDownload = serde_json::from_value(opened).unwrap();

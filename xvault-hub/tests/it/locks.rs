@@ -16,12 +16,12 @@ use crate::stores::new_store;
 use crate::world::{Answer, Caller, Dialect, Tenant, World, text};
 
 /// A tenant with a source whose snapshots go into a bucket of its own, and a worker; the hub's clock stands still.
-struct Scene {
-    world: World,
-    acme: Tenant,
-    source: String,
-    store: String,
-    worker: FakeWorker,
+pub(crate) struct Scene {
+    pub(crate) world: World,
+    pub(crate) acme: Tenant,
+    pub(crate) source: String,
+    pub(crate) store: String,
+    pub(crate) worker: FakeWorker,
 }
 
 /// What a worker says that saw all of this.
@@ -49,7 +49,7 @@ async fn saved(admin: &Caller, bucket: &str) -> String {
 }
 
 impl Scene {
-    async fn set(dialect: Dialect) -> Self {
+    pub(crate) async fn set(dialect: Dialect) -> Self {
         let long = |settings: &mut Settings| settings.access_token = Duration::from_secs(1 << 30);
         let world = World::builder(dialect).manual_clock().settings(long).start().await;
         let acme = world.tenant("acme").await;
@@ -69,13 +69,13 @@ impl Scene {
     }
 
     /// Waits for the store's test, and does it.
-    async fn tested(&self, found: &[(&str, &str)]) {
+    pub(crate) async fn tested(&self, found: &[(&str, &str)]) {
         let job = self.until_test().await;
         let job = self.worker.claim(&job).await;
         self.worker.complete(&job, json!({ "type": "test_store", "report": report(found) })).await;
     }
 
-    async fn tests(&self) -> Vec<String> {
+    pub(crate) async fn tests(&self) -> Vec<String> {
         let list =
             self.world.operator.get("/api/v1/admin/jobs?type=test_store&status=queued").await.expect(200);
         list["jobs"].as_array().unwrap().iter().map(|job| text(&job["id"])).collect()
@@ -138,14 +138,14 @@ impl Scene {
     }
 
     /// The path of a snapshot that is locked or not, as its store is.
-    async fn backed_up(&self) -> String {
+    pub(crate) async fn backed_up(&self) -> String {
         let (job, lock) = self.begun().await;
         self.report(&job, json!(lock.map(|lock| lock.until))).await.expect(200);
         let Task::Backup(task) = &job.task else { panic!() };
         format!("/api/v1/snapshots/{}", task.snapshot_id)
     }
 
-    async fn snapshot(&self, path: &str) -> Value {
+    pub(crate) async fn snapshot(&self, path: &str) -> Value {
         self.acme.member.get(path).await.expect(200)
     }
 
@@ -465,11 +465,13 @@ async fn a_locked_copy_that_nobody_may_delete_holds_nothing_up(scene: Scene) {
     scene.tested(&[("delete", "yes"), ("delete_version", "no"), ("object_lock", "unknown")]).await;
     let shown = scene.store(&second).await;
     assert_eq!((&shown["may_delete"], &shown["object_lock"]), (&json!(false), &days(50)));
-    assert!(scene.copied(&path, &second, "second").await.is_some());
+    let lock = scene.copied(&path, &second, "second").await.unwrap();
+    let fifty_days = lock.until.duration_since(scene.world.clock.now()).as_secs() / 86_400;
+    assert_eq!((lock.mode, fifty_days), (LockMode::Compliance, 50));
     let shown = scene.snapshot(&path).await;
     assert_eq!(
-        (&shown["locked_until"], shown["locators"][1]["locked_until"].is_string()),
-        (&json!(null), true)
+        (&shown["locked_until"], &shown["locators"][1]["locked_until"]),
+        (&json!(null), &json!(lock.until))
     );
     scene.acme.owner.delete(&path).await.expect(202);
 }

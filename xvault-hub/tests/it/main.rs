@@ -25,6 +25,7 @@ mod garage;
 mod http;
 mod jobs;
 mod kek;
+mod kept_by_store;
 mod keys_import;
 mod leases;
 mod limits;

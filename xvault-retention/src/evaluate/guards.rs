@@ -11,6 +11,7 @@ use crate::snapshot::Snapshot;
 pub(super) fn by_itself(snapshot: &Snapshot, now: Timestamp, guards: &mut Vec<Reason>) {
     guards.extend(snapshot.hold.as_deref().map(|why| Reason::OnHold(why.into())));
     guards.extend(snapshot.locked_until.filter(|until| *until > now).map(Reason::LockedUntil));
+    guards.extend(snapshot.undeletable.then_some(Reason::Undeletable));
     if snapshot.at > now {
         guards.push(Reason::InTheFuture);
     }

@@ -238,6 +238,24 @@ fn numbers_without_measure_are_as_far_as_time_goes() {
 }
 
 #[test]
+fn what_its_store_lets_nobody_delete_is_kept_and_counts_like_any_other() {
+    let snapshots = [
+        snapshot("2026-11-24T11:00:00Z"),
+        Snapshot { undeletable: true, ..snapshot("2026-11-01T00:00:00Z") },
+        Snapshot { undeletable: true, ..failed("2026-10-02T00:00:00Z") },
+        snapshot("2026-10-01T00:00:00Z"),
+    ];
+    assert_eq!(
+        ruled(&plan(&json!({"keep_last_n": 2, "max_age_days": 10}), &snapshots, NOW))[1..],
+        [
+            "2026-11-01T00:00:00Z keep: its store lets nobody delete",
+            "2026-10-02T00:00:00Z keep: its store lets nobody delete",
+            "2026-10-01T00:00:00Z delete: older than 10 days; no rule keeps it",
+        ]
+    );
+}
+
+#[test]
 fn a_lock_keeps_until_its_very_end() {
     let until = Some(at("2026-11-24T12:00:01Z"));
     let locked = [

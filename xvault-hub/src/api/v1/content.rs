@@ -1,5 +1,7 @@
 //! `/api/v1/snapshots/{id}/entries/content`: one file.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, LOCATION, REFERRER_POLICY};
@@ -16,6 +18,9 @@ use crate::api::error::{Error, ErrorBody, Result};
 use crate::api::extract::{Json, Path, Query};
 use crate::api::principal::{Principal, Role};
 use crate::app::downloads::{self, Content, Wanted};
+
+/// How long the link is good: it is followed at once, or never.
+const AT_ONCE: Duration = Duration::from_secs(300);
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new().routes(routes!(content))
@@ -36,7 +41,7 @@ struct File {
 
 /// Get one file of a snapshot
 ///
-/// Redirects to a link that is good for one use, on a worker that decrypts the file while it sends it: with the file's name, type and
+/// Redirects to a link that is good for one use within five minutes, on a worker that decrypts the file while it sends it: with the file's name, type and
 /// length. A client that follows redirects gets the file (and must not send its token along: the link needs none); one that does not
 /// finds the link in the body, too. Whether there is such a file is found out there: 404 `path_missing`,
 /// 409 `not_a_file`.
@@ -58,7 +63,8 @@ async fn content(
     who.require(Role::Member)?;
     let path = named(file.path, file.path_base64)?;
     let path = path.ok_or_else(|| Error::bad_request("`path` must name a file"))?;
-    let wanted = Wanted { content: Content::File { path }, single_use: true, from_store: file.from_store };
+    let (content, from_store) = (Content::File { path }, file.from_store);
+    let wanted = Wanted { content, single_use: true, from_store, longest: Some(AT_ONCE) };
     let link = downloads::create(&hub, &who, &who.scope(None)?, &id, &wanted).await?;
     let kept_by_nobody = [
         (LOCATION, link.url.clone()),

@@ -70,7 +70,7 @@ impl Download {
             (What::Index, None) => Content::Index,
             _ => return Err(Error::bad_request("what is encrypted can only be had whole: leave `path` out")),
         };
-        Ok(Wanted { content, single_use: self.once, from_store: self.from_store })
+        Ok(Wanted { content, single_use: self.once, from_store: self.from_store, longest: None })
     }
 }
 

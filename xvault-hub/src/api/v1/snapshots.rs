@@ -319,7 +319,8 @@ async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<SnapshotId>)
     responses(
         (status = 202, body = Job),
         (status = 409, body = ErrorBody, description = "It is held (`held`), its store lets nobody delete it yet \
-            (`locked`, with `details.locked_until`), or its tenant is disabled (`tenant_disabled`)."),
+            (`locked`, with `details.locked_until`), its store was seen to let nobody delete (`store_keeps`), or its tenant is disabled \
+            (`tenant_disabled`)."),
     ),
 )]
 async fn delete(

@@ -30,6 +30,8 @@ pub(crate) struct Wanted {
     pub(crate) single_use: bool,
     /// The store that it is read from, of those in which the snapshot lies.
     pub(crate) from_store: Option<StoreId>,
+    /// The longest time that the link is good, where the tenant's setting may be more than it is made for.
+    pub(crate) longest: Option<Duration>,
 }
 
 /// A link, with all that belongs to it.
@@ -84,7 +86,7 @@ async fn row(
     hub: &Hub,
     conn: &mut AnyConnection,
     snapshot: &Snapshot,
-    Wanted { content, single_use, from_store }: Wanted,
+    Wanted { content, single_use, from_store, longest }: Wanted,
     created_by: Option<String>,
 ) -> Result<Download> {
     let source = sources::get(conn, &Scope::All, &snapshot.source_id).await?;
@@ -98,15 +100,21 @@ async fn row(
         from_store,
         single_use,
         uses: 0,
-        expires_at: end(hub, conn, &snapshot.tenant_id).await?,
+        expires_at: end(hub, conn, &snapshot.tenant_id, longest).await?,
         created_by,
     })
 }
 
-/// When a link that is made now ends, by the tenant's setting: on a whole second, as its token says.
-async fn end(hub: &Hub, conn: &mut AnyConnection, tenant: &TenantId) -> Result<Timestamp> {
+/// When a link that is made now ends, by the tenant's setting, or `longest` if that is less: on a whole second, as its token says.
+async fn end(
+    hub: &Hub,
+    conn: &mut AnyConnection,
+    tenant: &TenantId,
+    longest: Option<Duration>,
+) -> Result<Timestamp> {
     let hours = tenant_settings::download_expiration_hours(conn, tenant).await?;
-    let end = hub.clock().now().checked_add(Duration::from_secs(hours * 3600)).unwrap_or(Timestamp::MAX);
+    let span = Duration::from_secs(hours * 3600).min(longest.unwrap_or(Duration::MAX));
+    let end = hub.clock().now().checked_add(span).unwrap_or(Timestamp::MAX);
     Ok(Timestamp::from_second(end.as_second()).unwrap_or(end))
 }
 
@@ -157,7 +165,7 @@ pub(crate) async fn prepared(hub: &Hub, conn: &mut AnyConnection, job: &JobRow) 
     };
     let snapshot = snapshots::get(conn, &Scope::All, snapshot).await.map_err(Error::of("snapshot"))?;
     let content = Content::Archive { format, paths };
-    let wanted = Wanted { content, single_use, from_store: chosen_store(job) };
+    let wanted = Wanted { content, single_use, from_store: chosen_store(job), longest: None };
     let row = row(hub, conn, &snapshot, wanted, job.created_by.clone()).await?;
     let row = Download { job_id: Some(job.id.clone()), ..row };
     Ok(downloads::insert(conn, &row, hub.clock().now()).await?)

@@ -154,9 +154,10 @@ async fn claimed(
         payload: order.payload(),
         max_attempts: 1,
     };
-    let now = hub.clock().now();
     let job = reading(hub, snapshot, &new, download.created_by.clone());
     let job = JobRow { target_worker_id: Some(worker.clone()), ..job };
+    // It can't be claimed before the moment it was made in, which may be a little later than one that was asked for before.
+    let now = job.created_at;
     crate::db::jobs::insert(tx, &job).await?;
     let life = job.life.claim(now, worker, LeaseToken::generate(), hub.settings().lease)?;
     let held = job.with(life, now);

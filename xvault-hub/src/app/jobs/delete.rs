@@ -24,6 +24,10 @@ use crate::{DbError, Hub};
 /// Bytes that are to go are to go: a deletion is tried until it is done, however long its worker is away or fails.
 const ATTEMPTS: u32 = u32::MAX;
 
+/// Why nothing is deleted in a store whose credential may not.
+const STORE_KEEPS: &str = "the last test of the snapshot's store saw that its credential may not delete: give the store one that may, \
+    or test it again";
+
 /// The job that removes the bytes of a snapshot, where they lie. `created_by` is who asked for it; None: the hub itself.
 pub(crate) fn deletion(snapshot: &Snapshot, created_by: Option<String>, now: Timestamp) -> JobRow {
     let (tenant_id, source_id) = (snapshot.tenant_id.clone(), snapshot.source_id.clone());
@@ -37,7 +41,7 @@ pub(crate) fn deletion(snapshot: &Snapshot, created_by: Option<String>, now: Tim
 }
 
 /// Asks for a snapshot's deletion: the job that does it, which may be one that is there already. 404 when it is not in
-/// `scope`; 409 `held`, `locked` or `tenant_disabled`.
+/// `scope`; 409 `held`, `locked`, `store_keeps` or `tenant_disabled`.
 pub(crate) async fn delete_snapshot(
     hub: &Hub,
     who: &Principal,
@@ -75,6 +79,9 @@ async fn deletable(hub: &Hub, scope: &Scope, id: &SnapshotId) -> Result<Snapshot
     }
     if let Some(until) = snapshot.locked_until.filter(|until| *until > hub.clock().now()) {
         return Err(locked(until));
+    }
+    if snapshots::store_keeps(&mut conn, id).await? {
+        return Err(Error::conflict("store_keeps", STORE_KEEPS));
     }
     if snapshots::tenant_is_disabled(&mut conn, id).await? {
         return Err(Error::conflict("tenant_disabled", "the tenant is disabled: nothing of it is deleted"));
@@ -229,6 +236,7 @@ async fn obstacle(
         Ok(Snapshot { locked_until: Some(until), .. }) if until > now => {
             ("locked", format!("the snapshot is locked until {until}"))
         }
+        Ok(_) if snapshots::store_keeps(conn, id).await? => ("store_keeps", STORE_KEEPS.to_owned()),
         Ok(_) if snapshots::tenant_is_disabled(conn, id).await? => {
             ("tenant_disabled", "the tenant is disabled: nothing of it is deleted".to_owned())
         }

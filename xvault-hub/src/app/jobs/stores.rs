@@ -159,11 +159,12 @@ fn may_delete(store: &Store, report: &StoreReport) -> Option<bool> {
     }
 }
 
-/// Makes the tests of second stores of which nobody knows whether they let delete; gives how many were looked at.
+/// Makes the tests of second stores of which nobody knows whether they let delete, and of stores where a deletion failed; gives
+/// how many were looked at.
 pub(crate) async fn test_seconds(hub: &Hub, limit: u32) -> Result<u32> {
     let since = hub.clock().now().checked_sub(TEST_AGAIN).unwrap_or(Timestamp::MIN);
     let mut conn = hub.db().conn().await?;
-    let untested = stores::untested_seconds(&mut conn, since, limit).await?;
+    let untested = stores::untested(&mut conn, since, limit).await?;
     if untested.is_empty() || workers::available(&mut conn, Some(S3)).await?.is_empty() {
         return Ok(0);
     }

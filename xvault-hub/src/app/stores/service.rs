@@ -93,6 +93,47 @@ impl Service<'_> {
 mod tests {
     use super::*;
 
+    /// What is signed for one server, or shown to it, is for no other; and where an answer leads is for nobody to say.
+    #[tokio::test]
+    async fn nobody_is_led_elsewhere() {
+        let elsewhere = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = format!("http://{}/", elsewhere.local_addr().unwrap());
+        for status in [301, 302, 303, 307, 308] {
+            let answer =
+                format!("HTTP/1.1 {status} Moved\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n");
+            let (server, asked) = answering(answer).await;
+            let service = Service {
+                server: server.clone(),
+                ca_certificate: None,
+                purpose: "for a job's credentials",
+                code: "store_sts",
+            };
+            let request = axum::http::Request::post(server).header("authorization", "AWS4-HMAC-SHA256 x");
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            let (answered, _) = service.exchange(head, "Action=AssumeRole".to_owned()).await.unwrap();
+            assert_eq!((answered, asked.await.unwrap()), (status, true));
+            let refused = service.refused(answered, "");
+            assert_eq!(refused.disposition, Disposition::Permanent, "{refused}");
+        }
+        let led = tokio::time::timeout(Duration::from_millis(100), elsewhere.accept()).await;
+        assert!(led.is_err(), "somebody else was asked: {led:?}");
+    }
+
+    /// A server that gives one answer, and whether its request was signed.
+    async fn answering(answer: String) -> (String, tokio::task::JoinHandle<bool>) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}/", listener.local_addr().unwrap());
+        let asked = tokio::spawn(async move {
+            let (mut line, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 4096];
+            let read = line.read(&mut head).await.unwrap();
+            line.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&head[..read]).contains("authorization: AWS4-HMAC-SHA256")
+        });
+        (server, asked)
+    }
+
     #[test]
     fn a_refusal_names_the_server_and_passes_or_does_not() {
         let service = Service {

@@ -40,6 +40,7 @@ macro_rules! begin_deletion {
         concat!(
             "UPDATE snapshots SET deletion_began_at = COALESCE(deletion_began_at, $2), status = 'deleting', updated_at = $2
              WHERE id = $1 AND held_at IS NULL AND (locked_until IS NULL OR locked_until <= $2)
+                 AND NOT EXISTS (SELECT 1 FROM stores o WHERE o.id = snapshots.store_id AND o.may_delete = 0)
                  AND EXISTS (SELECT 1 FROM tenants t WHERE t.id = snapshots.tenant_id AND t.status = 'active')
                  AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.snapshot_id = snapshots.id AND r.type IN ('restore', 'verify', 'browse', 'replicate')
                      AND r.status IN ('queued', 'running', 'finalizing')
@@ -50,7 +51,7 @@ macro_rules! begin_deletion {
 }
 
 /// A worker is about to remove its bytes: the one place that decides whether it may, under the row's lock. False when the
-/// snapshot is held or locked, a job reads it, its tenant is disabled, or it is gone; and, for what nobody asked for and nobody has begun,
+/// snapshot is held or locked, its store lets nobody delete, a job reads it, its tenant is disabled, or it is gone; and, for what nobody asked for and nobody has begun,
 /// when its source or that one's schedule is disabled. Whatever else must not lose its bytes is to be asked for in this very
 /// statement.
 pub(crate) async fn begin_deletion(
@@ -70,6 +71,17 @@ pub(crate) async fn begin_deletion(
     };
     let result = sqlx::query(text).bind(id.as_str()).bind(now.as_millisecond()).execute(conn).await?;
     Ok(result.rows_affected() == 1)
+}
+
+/// Whether the store in which it lies first of all was seen to let nobody delete. False when it is gone, or on a worker's disk.
+pub(crate) async fn store_keeps(conn: &mut AnyConnection, id: &SnapshotId) -> Result<bool> {
+    let row = sqlx::query(
+        "SELECT s.id FROM snapshots s JOIN stores o ON o.id = s.store_id WHERE s.id = $1 AND o.may_delete = 0",
+    )
+    .bind(id.as_str())
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.is_some())
 }
 
 /// Whether its tenant is disabled. False when it is gone.
@@ -136,7 +148,7 @@ pub(crate) async fn release(conn: &mut AnyConnection, id: &SnapshotId, now: Time
 }
 
 /// Snapshots whose deletion has begun and ended without being done, by id, from after `after` on. Those of disabled tenants
-/// wait.
+/// wait, and those in stores that let nobody delete.
 pub(crate) async fn half_deleted(
     conn: &mut AnyConnection,
     after: Option<&SnapshotId>,
@@ -145,6 +157,7 @@ pub(crate) async fn half_deleted(
     let rows = sqlx::query(
         "SELECT s.id FROM snapshots s JOIN tenants t ON t.id = s.tenant_id
          WHERE s.status = 'deleting' AND s.id > $1 AND s.deletion_began_at IS NOT NULL AND t.status = 'active'
+             AND NOT EXISTS (SELECT 1 FROM stores o WHERE o.id = s.store_id AND o.may_delete = 0)
              AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.snapshot_id = s.id AND j.type = 'delete_snapshot'
                  AND j.status IN ('queued', 'running', 'finalizing'))
          ORDER BY s.id LIMIT $2",
