@@ -40,7 +40,7 @@ pub(crate) async fn delete(conn: &mut AnyConnection, id: &SnapshotId) -> Result<
 }
 
 /// Snapshots of a tenant in a store that no attempt makes any more, and that are not on record. They take turns: those come
-/// that were not given for longest, of them the oldest.
+/// that no sweep was told of for longest, of them the oldest.
 pub(crate) async fn over(
     conn: &mut AnyConnection,
     (store_id, tenant_id): (&StoreId, &TenantId),
@@ -48,13 +48,13 @@ pub(crate) async fn over(
     limit: u32,
 ) -> Result<Vec<SnapshotKey>> {
     let rows = sqlx::query(
-        "UPDATE store_attempts SET given_at = $3 WHERE snapshot_id IN (
+        "UPDATE store_attempts SET told_at = $3 WHERE snapshot_id IN (
              SELECT a.snapshot_id FROM store_attempts a
              WHERE a.store_id = $1 AND a.tenant_id = $2 AND a.created_at < $3
                  AND NOT EXISTS (SELECT 1 FROM snapshots s WHERE s.id = a.snapshot_id)
                  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = a.job_id AND j.snapshot_id = a.snapshot_id
                      AND j.status IN ('running', 'finalizing'))
-             ORDER BY a.given_at, a.created_at, a.snapshot_id LIMIT $4)
+             ORDER BY a.told_at, a.created_at, a.snapshot_id LIMIT $4)
          RETURNING snapshot_id, tenant_id, source_id",
     )
     .bind(store_id.as_str())
