@@ -60,7 +60,8 @@ pub async fn serve_http(hub: &Hub, listener: TcpListener, stop: CancellationToke
 async fn serve_app(hub: &Hub, app: Router, listener: TcpListener, stop: CancellationToken) {
     let settings = hub.settings();
     let open = usize::try_from(open_files::room(settings.max_connections)).unwrap_or(usize::MAX);
-    let limits = Limits { open, per_address: None, silence: settings.max_silence, stall: MAX_STALL };
+    let limits =
+        Limits { open, per_address: None, silence: settings.max_silence, stall: MAX_STALL, pace: None };
     let app = app.layer(Extension(Stopping(stop.clone())));
     tokio::select! {
         () = xvault_serve::serve(listener, app, limits, stop.clone()) => {}

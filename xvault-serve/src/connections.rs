@@ -38,6 +38,17 @@ pub struct Limits {
     pub silence: Duration,
     /// How long a peer may leave an answer unread.
     pub stall: Duration,
+    /// How fast it must read at least. None: as slowly as it likes.
+    pub pace: Option<Pace>,
+}
+
+/// How fast a peer must read an answer: so many bytes in each so long time that it lets the answer wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// At least so many.
+    pub bytes: u64,
+    /// Within so long.
+    pub within: Duration,
 }
 
 /// Serves `app` until `stop`, then until what has begun is done. Connections are cut when this is dropped. Each request has
@@ -101,7 +112,8 @@ async fn serve_one(
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.silence);
-    let connection = http.serve_connection(TokioIo::new(Stalling::new(stream, limits.stall)), service);
+    let connection =
+        http.serve_connection(TokioIo::new(Stalling::new(stream, limits.stall, limits.pace)), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

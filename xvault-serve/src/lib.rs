@@ -7,4 +7,4 @@ mod connections;
 mod crowd;
 mod stalling;
 
-pub use connections::{Limits, serve};
+pub use connections::{Limits, Pace, serve};

@@ -104,6 +104,10 @@ pub struct BehaviourArgs {
     #[arg(long, env = "WORKER_DOWNLOAD_CONNECTIONS_PER_ADDRESS", value_name = "WORKER_DOWNLOAD_CONNECTIONS_PER_ADDRESS",
           default_value_t = DOWNLOAD_CONNECTIONS_PER_ADDRESS)]
     download_connections_per_address: NonZeroUsize,
+    /// Bytes per second that a client must read of a download at least, over five minutes; else it is given up. 0: no limit
+    #[arg(long, env = "WORKER_DOWNLOAD_MIN_RATE", value_name = "WORKER_DOWNLOAD_MIN_RATE", default_value = "1KiB",
+          value_parser = parse_bytes)]
+    download_min_rate: u64,
     /// Seconds that running jobs may take to end when the worker is stopped
     #[arg(long, env = "WORKER_DRAIN_SECONDS", value_name = "WORKER_DRAIN_SECONDS", default_value_t = 300)]
     drain_seconds: u32,
@@ -146,6 +150,7 @@ impl BehaviourArgs {
             downloads: self.downloads,
             download_connections: self.download_connections,
             download_connections_per_address: self.download_connections_per_address,
+            download_min_rate: self.download_min_rate,
             ..config
         })
     }
@@ -212,6 +217,7 @@ mod tests {
     fn the_command_line_is_well_formed() {
         Args::command().debug_assert();
         assert_eq!(args(&[]).behaviour.min_free, crate::config::MIN_FREE);
+        assert_eq!(args(&[]).behaviour.download_min_rate, crate::config::DOWNLOAD_MIN_RATE);
         assert_eq!(Duration::from_secs(args(&[]).behaviour.drain_seconds.into()), crate::config::DRAIN);
     }
 

@@ -20,6 +20,8 @@ pub(crate) const DOWNLOAD_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturati
 pub(crate) const DOWNLOAD_CONNECTIONS_PER_ADDRESS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 /// How long a client may leave what is sent to it unread.
 pub(crate) const DOWNLOAD_STALL: Duration = Duration::from_secs(60);
+/// A modem is faster.
+pub(crate) const DOWNLOAD_MIN_RATE: u64 = 1 << 10;
 /// Room on the disk that no backup may use.
 pub(crate) const MIN_FREE: u64 = 1 << 30;
 
@@ -72,6 +74,8 @@ pub struct WorkerConfig {
     pub download_connections_per_address: NonZeroUsize,
     /// How long a client may leave what is sent to it unread: then its download ends.
     pub download_stall: Duration,
+    /// How many bytes per second a client must read at least, over five times that long: else its connection ends. 0: no limit.
+    pub download_min_rate: u64,
 }
 
 impl WorkerConfig {
@@ -105,6 +109,7 @@ impl WorkerConfig {
             download_connections: DOWNLOAD_CONNECTIONS,
             download_connections_per_address: DOWNLOAD_CONNECTIONS_PER_ADDRESS,
             download_stall: DOWNLOAD_STALL,
+            download_min_rate: DOWNLOAD_MIN_RATE,
         }
     }
 }
