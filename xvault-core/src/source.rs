@@ -178,10 +178,11 @@ impl LocalSettings {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SshSettings {
     /// Name or address of the server.
-    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255, pattern = "^\\S*$"))]
     pub host: String,
     /// TCP port.
     #[serde(default = "SshSettings::default_port")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 65535))]
     pub port: u16,
     /// Account on the server.
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
@@ -199,6 +200,7 @@ pub struct SshSettings {
     pub excludes: Vec<String>,
     /// The server's key as pinned: `SHA256:` and 43 characters of base64, as `ssh-keygen -l` prints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(pattern = "^SHA256:[A-Za-z0-9+/]{43}$"))]
     pub host_key: Option<String>,
     /// Commands that are run on the server before a backup, and after it.
     #[serde(default, skip_serializing_if = "Hooks::is_empty")]

@@ -37,11 +37,11 @@ impl FtpTls {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FtpSettings {
     /// Name or address of the server.
-    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255, pattern = "^\\S*$"))]
     pub host: String,
     /// TCP port. Left out: 21, and 990 with `tls_mode` `implicit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(minimum = 1))]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 65535))]
     pub port: Option<u16>,
     /// Account on the server.
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]

@@ -220,10 +220,11 @@ macro_rules! database_settings {
         pub struct $name {
             /// Name or address of the database server; with `use_ssh` as the SSH server sees it, `localhost` for itself. With
             /// `ssh_mode` `remote` also the absolute path of a socket (PostgreSQL: of its directory).
-            #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
+            #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255, pattern = "^\\S*$"))]
             pub host: String,
             /// TCP port.
             #[serde(default = $default_port)]
+            #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 65535))]
             pub port: u16,
             /// The database's user.
             #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
@@ -253,6 +254,7 @@ macro_rules! database_settings {
             pub ssh_host: Option<String>,
             /// TCP port of the SSH server.
             #[serde(default = "super::server::ssh_port")]
+            #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 65535))]
             pub ssh_port: u16,
             /// Account on the SSH server.
             #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -263,6 +265,7 @@ macro_rules! database_settings {
             pub ssh_use_password: bool,
             /// The SSH server's key as pinned: `SHA256:` and 43 characters of base64, as `ssh-keygen -l` prints.
             #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[cfg_attr(feature = "openapi", schema(pattern = "^SHA256:[A-Za-z0-9+/]{43}$"))]
             pub ssh_host_key: Option<String>,
             $($own)*
         }

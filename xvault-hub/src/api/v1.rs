@@ -23,6 +23,7 @@ mod settings;
 mod snapshot_verify;
 mod snapshots;
 mod source_test;
+mod source_types;
 mod sources;
 mod stores;
 mod tenants;
@@ -44,6 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
         .merge(credentials::routes())
         .merge(sources::routes())
         .merge(source_test::routes())
+        .merge(source_types::routes())
         .merge(stores::routes())
         .merge(schedules::routes())
         .merge(jobs::routes())

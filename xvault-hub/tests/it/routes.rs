@@ -142,6 +142,8 @@ pub(crate) const ROUTES: &[Route] = &[
     route("GET", "/api/v1/api-keys/{id}", Who::Owner, ApiKey),
     route("DELETE", "/api/v1/api-keys/{id}", Who::Owner, ApiKey),
     route("GET", "/api/v1/audit-events", Who::Admin, Nothing),
+    route("GET", "/api/v1/source-types", Who::Member, Nothing),
+    route("GET", "/api/v1/source-types/{type}", Who::Member, Nothing),
     route("GET", "/api/v1/settings", Who::Member, Nothing),
     with(
         "PUT",
