@@ -128,7 +128,7 @@ impl Witness {
         if let Some(parent) = path.parent() {
             match self.places.get(&parent).and_then(|at| self.seen.entries.get(*at)) {
                 Some((above, _)) => {
-                    assert_eq!(above.kind, EntryKind::Directory, "{path} lies in what is no directory")
+                    assert_eq!(above.kind, EntryKind::Directory, "{path} lies in what is no directory");
                 }
                 // Where a configured path begins, what is above it never comes.
                 None => self.need(parent),
