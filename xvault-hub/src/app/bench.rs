@@ -175,6 +175,7 @@ fn done(worker: &WorkerId, job: &Assignment, warnings: u64) -> Complete {
     };
     let mut manifest = samples::manifest(&key);
     (manifest.job_id, manifest.worker_id) = (job.job_id.clone(), worker.clone());
+    manifest.encryption_recipient = task.recipients[0].clone();
     manifest.content_summary.warnings = warnings;
     let locator = Locator::LocalFs { worker_id: worker.clone(), local_path: format!("/{}", key.prefix()) };
     let result = TaskResult::Backup { manifest: Box::new(manifest), locator, locked_until: None };

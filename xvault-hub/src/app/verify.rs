@@ -5,7 +5,7 @@ mod request;
 mod schedule;
 mod settle;
 
-pub(crate) use request::{Wish, depth, verify};
+pub(crate) use request::{Wish, check_again, depth, verify};
 pub(crate) use schedule::run_due;
 pub(crate) use settle::{checked, settle, tell};
 

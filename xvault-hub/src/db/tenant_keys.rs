@@ -75,6 +75,30 @@ pub(crate) async fn with_identity(conn: &mut AnyConnection, tenant_id: &TenantId
     rows.iter().map(from_row).collect()
 }
 
+/// What is true of a key `k` whose identity is here, and opens artifacts: for the condition of a query.
+macro_rules! opens_artifacts {
+    () => {
+        "k.encrypted_private_key IS NOT NULL AND k.key_status <> 'disabled' AND k.purpose <> 'index'"
+    };
+}
+
+pub(crate) use opens_artifacts;
+
+/// Whether an identity is here that opens the artifacts of the tenant that are encrypted to `recipient` first.
+pub(crate) async fn can_open(
+    conn: &mut AnyConnection,
+    tenant_id: &TenantId,
+    recipient: &str,
+) -> Result<bool> {
+    let sql = concat!(
+        "SELECT k.id FROM tenant_keys k WHERE k.tenant_id = $1 AND k.public_key = $2 AND ",
+        opens_artifacts!(),
+        " LIMIT 1"
+    );
+    let found = sqlx::query(sql).bind(tenant_id.as_str()).bind(recipient).fetch_optional(conn).await?;
+    Ok(found.is_some())
+}
+
 /// The keys that new snapshots are encrypted to, oldest first.
 pub(crate) async fn active(conn: &mut AnyConnection, tenant_id: &TenantId) -> Result<Vec<TenantKey>> {
     let rows = sqlx::query(

@@ -196,12 +196,27 @@ async fn only_a_look_inside_takes_the_tenants_identity(scene: Scene) {
 
 async fn without_the_tenants_identity_only_hashes_are_compared(scene: Scene) {
     let id = scene.aged(2).await;
+    let earlier = text(&scene.ask(&id, "deep").await.expect(202)["id"]);
+    scene.acme.member.post(&format!("/api/v1/jobs/{earlier}/cancel"), json!({})).await.expect(200);
     let taken = "UPDATE tenant_keys SET encrypted_private_key = NULL, kek_id = NULL";
     sqlx::query(taken).execute(&scene.world.database.sql().await).await.unwrap();
     let refusal = scene.ask(&id, "deep").await.refused(409, "no_identity");
     let command = format!("xvault verify {id} --store STORE --identity FILE");
     assert_eq!(refusal["details"]["command"], json!(command));
+    let retry = format!("/api/v1/jobs/{earlier}/retry");
+    scene.acme.member.post(&retry, json!({})).await.refused(409, "no_identity");
     scene.found(&id, "quick", sound()).await;
+}
+
+/// The identity of the platform's key stays here for old snapshots: it opens none of those that are encrypted to the tenant's own.
+async fn what_opens_a_snapshot_is_asked_of_that_snapshot(scene: Scene) {
+    let old = scene.aged(4).await;
+    let own = xvault_core::Identity::generate().recipient();
+    let new = scene.backed_up(2, |manifest| manifest.encryption_recipient = own).await;
+    scene.ask(&new, "deep").await.refused(409, "no_identity");
+    scene.ask(&new, "restore_test").await.refused(409, "no_identity");
+    scene.ask(&old, "deep").await.expect(202);
+    scene.ask(&new, "quick").await.expect(202);
 }
 
 async fn a_worker_can_not_do_something_else_than_it_was_told(scene: Scene) {
@@ -227,5 +242,6 @@ on_both_engines!(super::Scene::set =>
     what_is_being_deleted_is_not_verified,
     only_a_look_inside_takes_the_tenants_identity,
     without_the_tenants_identity_only_hashes_are_compared,
+    what_opens_a_snapshot_is_asked_of_that_snapshot,
     a_worker_can_not_do_something_else_than_it_was_told,
 );

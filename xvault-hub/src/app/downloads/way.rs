@@ -12,8 +12,7 @@ use crate::db::{tenant_keys, workers};
 
 /// 409 `no_identity` when only the tenant can decrypt the snapshot.
 pub(crate) async fn check_readable(conn: &mut AnyConnection, snapshot: &Snapshot) -> Result<()> {
-    let keys = tenant_keys::with_identity(conn, &snapshot.tenant_id).await?;
-    if keys.iter().any(|key| key.public_key.to_string() == snapshot.encryption_recipient) {
+    if tenant_keys::can_open(conn, &snapshot.tenant_id, &snapshot.encryption_recipient).await? {
         return Ok(());
     }
     let (id, recipient) = (&snapshot.id, &snapshot.encryption_recipient);

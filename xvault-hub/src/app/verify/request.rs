@@ -3,7 +3,7 @@
 use serde_json::json;
 use sqlx::AnyConnection;
 use xvault_core::protocol::VerifyDepth;
-use xvault_core::{JobKind, SnapshotId, TenantId};
+use xvault_core::{JobKind, SnapshotId};
 
 use crate::api::error::{Error, Result};
 use crate::api::principal::Principal;
@@ -38,7 +38,7 @@ pub(crate) async fn verify(hub: &Hub, who: &Principal, scope: &Scope, wish: &Wis
 async fn add(hub: &Hub, who: &Principal, scope: &Scope, wish: &Wish) -> Result<(JobRow, bool)> {
     let mut tx = hub.db().begin().await?;
     let snapshot = lock_readable(&mut tx, scope, &wish.snapshot_id).await?;
-    check_identity(&mut tx, &snapshot.tenant_id, wish).await?;
+    check_identity(&mut tx, &snapshot, wish.depth).await?;
     if let Some(running) = jobs::unfinished_verification(&mut tx, &snapshot.id).await? {
         return Ok((as_far(running, wish.depth)?, false));
     }
@@ -79,20 +79,24 @@ fn as_far(running: JobRow, wanted: VerifyDepth) -> Result<JobRow> {
     Err(Error::conflict("verify_running", message).details(json!({ "job_id": running.id })))
 }
 
-/// 409 `no_identity` for what only the tenant can open.
-async fn check_identity(conn: &mut AnyConnection, tenant: &TenantId, wish: &Wish) -> Result<()> {
-    if !wish.depth.decrypts() || can_decrypt(conn, tenant).await? {
-        return Ok(());
+/// A verification that is to be tried again is checked like a new one; nothing is said of other jobs.
+pub(crate) async fn check_again(conn: &mut AnyConnection, snapshot: &Snapshot, job: &JobRow) -> Result<()> {
+    match depth(job).filter(|_| job.kind == JobKind::Verify) {
+        Some(depth) => check_identity(conn, snapshot, depth).await,
+        None => Ok(()),
     }
-    let command = format!("xvault verify {} --store STORE --identity FILE", wish.snapshot_id);
-    let message = format!(
-        "the tenant keeps its identity itself, so nobody here can look inside: verify quickly, or with your key: {command}"
-    );
-    Err(Error::conflict("no_identity", message).details(json!({ "command": command })))
 }
 
-/// Whether the platform holds an identity that opens the tenant's data.
-pub(crate) async fn can_decrypt(conn: &mut AnyConnection, tenant: &TenantId) -> crate::db::Result<bool> {
-    let keys = tenant_keys::with_identity(conn, tenant).await?;
-    Ok(keys.iter().any(|key| key.purpose != "index"))
+/// 409 `no_identity` for a look into what only the tenant can open: its keys of today need not be those of the snapshot.
+async fn check_identity(conn: &mut AnyConnection, snapshot: &Snapshot, depth: VerifyDepth) -> Result<()> {
+    let Snapshot { id, tenant_id, encryption_recipient: recipient, .. } = snapshot;
+    if !depth.decrypts() || tenant_keys::can_open(conn, tenant_id, recipient).await? {
+        return Ok(());
+    }
+    let command = format!("xvault verify {id} --store STORE --identity FILE");
+    let message = format!(
+        "the snapshot is encrypted to a key of the tenant's own, {recipient}, so nobody here can look inside: verify quickly, or \
+         with your key: {command}"
+    );
+    Err(Error::conflict("no_identity", message).details(json!({ "command": command })))
 }

@@ -11,7 +11,7 @@ use sqlx::AnyConnection;
 use xvault_core::TenantId;
 use xvault_core::protocol::VerifyDepth;
 
-use super::request::{Wish, can_decrypt, scheduled};
+use super::request::{Wish, scheduled};
 use crate::api::error::Result;
 use crate::app::audit::record_by_system;
 use crate::app::jobs::{job_deed, lock_readable};
@@ -46,38 +46,33 @@ pub(crate) async fn run_due(hub: &Hub) -> Result<usize> {
 
 async fn of_tenant(hub: &Hub, habit: &Habit) -> Result<usize> {
     let mut conn = hub.db().conn().await?;
-    let Some((due, depth)) = wanted(hub, &mut conn, habit).await? else { return Ok(0) };
+    let Some((due, depth)) = wanted(hub, habit) else { return Ok(0) };
     let (unfinished, _) = jobs::count_verifications(&mut conn, &habit.tenant_id, None).await?;
     let room = u32::try_from(PER_TENANT - unfinished).unwrap_or(0);
     if room == 0 {
         return Ok(0);
     }
     // More than there is room for: those of a busy worker are passed over.
-    let ids = snapshots::due(&mut conn, &habit.tenant_id, due, CANDIDATES).await?;
+    let found = snapshots::due(&mut conn, &habit.tenant_id, due, CANDIDATES).await?;
     drop(conn);
     let mut made = 0;
-    for snapshot_id in ids {
+    for (snapshot_id, inside) in found {
         if made == room {
             break;
         }
+        // Where nobody here can look inside, the hashes can still be compared.
+        let depth = if inside { depth } else { VerifyDepth::Quick };
         made += u32::from(add(hub, &due, &Wish { snapshot_id, depth }).await?);
     }
     Ok(usize::try_from(made).unwrap_or(usize::MAX))
 }
 
 /// What a tenant's settings mean today. None: they can't be read, and the API says so to whoever looks at them.
-async fn wanted(
-    hub: &Hub,
-    conn: &mut AnyConnection,
-    habit: &Habit,
-) -> db::Result<Option<(Due, VerifyDepth)>> {
-    let Ok(days) = habit.interval_days.parse::<u32>() else { return Ok(None) };
-    let depth = depth(habit);
-    // Where nobody can look inside, the hashes can still be compared.
-    let depth = if can_decrypt(conn, &habit.tenant_id).await? { depth } else { VerifyDepth::Quick };
-    let now = hub.clock().now();
+fn wanted(hub: &Hub, habit: &Habit) -> Option<(Due, VerifyDepth)> {
+    let days = habit.interval_days.parse::<u32>().ok()?;
+    let (now, depth) = (hub.clock().now(), depth(habit));
     let since = before(now, Duration::from_secs(u64::from(days) * 24 * 3600));
-    Ok(Some((Due { since, asked_before: before(now, DAY), inside: depth.decrypts() }, depth)))
+    Some((Due { since, asked_before: before(now, DAY), inside: depth.decrypts() }, depth))
 }
 
 fn depth(habit: &Habit) -> VerifyDepth {

@@ -1,16 +1,18 @@
 //! Verifications that the hub makes by itself.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::json;
 use xvault_core::protocol::{Finding, TaskResult, VerifyDepth};
-use xvault_core::{JobKind, SnapshotId, WorkerId};
+use xvault_core::{Identity, JobKind, SnapshotId, WorkerId};
 
 use super::{run_due, tell};
 use crate::Hub;
 use crate::app::bench::{Bench, on_both_engines};
 use crate::app::tenant_settings;
 use crate::db::jobs::{Filter, JobRow};
+use crate::db::tenant_keys::{self, TenantKey};
 use crate::db::{Page, Scope, jobs};
 use crate::logged::Logged;
 
@@ -207,6 +209,87 @@ async fn a_look_inside_is_due_although_hashes_were_compared(bench: Bench) {
     assert_eq!(super::depth(&made(&bench.hub).await[2]), Some(VerifyDepth::Quick));
 }
 
+/// As after the tenant has brought a key of its own: the platform's identity stays for what was encrypted to it.
+async fn bring_a_key(bench: &Bench) {
+    let mut conn = bench.hub.db().conn().await.unwrap();
+    tenant_keys::rotate(&mut conn, &bench.tenant, bench.hub.clock().now()).await.unwrap();
+    for purpose in ["data", "index"] {
+        let key = TenantKey {
+            id: xvault_core::clock::new_id(),
+            tenant_id: bench.tenant.clone(),
+            public_key: Identity::generate().recipient(),
+            encrypted_private_key: None,
+            kek_id: None,
+            purpose: purpose.to_owned(),
+        };
+        tenant_keys::insert(&mut conn, &key, bench.hub.clock().now()).await.unwrap();
+    }
+}
+
+async fn how_far_a_look_goes_depends_on_the_key_of_that_snapshot(bench: Bench) {
+    let (worker, clock) = (bench.worker("w").await, bench.hub.clock().clone());
+    let old = snapshot(&bench, &worker).await;
+    bring_a_key(&bench).await;
+    clock.advance(Duration::from_secs(3600));
+    let new = snapshot(&bench, &worker).await;
+    forget_read_back(&bench).await;
+    want(&bench, json!({ "verify_interval_days": 7, "verify_depth": "deep" })).await;
+    clock.advance(8 * DAY);
+    let wish = super::Wish { snapshot_id: new.clone(), depth: VerifyDepth::Deep };
+    let refused = super::verify(&bench.hub, &bench.who, &Scope::All, &wish).await.unwrap_err();
+    assert!(refused.is("no_identity"), "{refused:?}");
+    assert_eq!(run_due(&bench.hub).await.unwrap(), 2);
+    let depths: HashMap<_, _> = made(&bench.hub)
+        .await
+        .iter()
+        .map(|row| (row.snapshot_id.clone().unwrap(), super::depth(row).unwrap()))
+        .collect();
+    assert_eq!(depths, HashMap::from([(old, VerifyDepth::Deep), (new, VerifyDepth::Quick)]));
+    do_all(&bench, &worker).await;
+    clock.advance(2 * DAY);
+    assert_eq!(run_due(&bench.hub).await.unwrap(), 0, "both were looked at, as far as they can be");
+}
+
+async fn set_offline(bench: &Bench, worker: &str) {
+    sqlx::query("UPDATE workers SET status = 'offline' WHERE id = $1")
+        .bind(worker)
+        .execute(&mut *bench.hub.db().conn().await.unwrap())
+        .await
+        .unwrap();
+}
+
+async fn what_waits_for_dead_workers_keeps_nobody_else_waiting(bench: Bench) {
+    let names = ["w1", "w2", "w3", "w4"];
+    for name in names {
+        let worker = bench.worker(name).await;
+        for _ in 0..3 {
+            snapshot(&bench, &worker).await;
+        }
+    }
+    let alive = bench.worker("alive").await;
+    bench.hub.clock().advance(Duration::from_secs(60));
+    let newest = snapshot(&bench, &alive).await;
+    forget_read_back(&bench).await;
+    want(&bench, json!({ "verify_interval_days": 1 })).await;
+    bench.hub.clock().advance(2 * DAY);
+    assert_eq!(run_due(&bench.hub).await.unwrap(), 8, "two of each, and that is enough for a tenant");
+    set_offline(&bench, "w1").await;
+    assert_eq!(run_due(&bench.hub).await.unwrap(), 1);
+    assert_eq!(made(&bench.hub).await.last().unwrap().snapshot_id.as_ref(), Some(&newest));
+    for name in names {
+        set_offline(&bench, name).await;
+    }
+    cancel_all(&bench).await;
+    bench.hub.clock().advance(2 * DAY);
+    assert_eq!(run_due(&bench.hub).await.unwrap(), 1, "nothing is made for workers that are away");
+}
+
+async fn cancel_all(bench: &Bench) {
+    for row in made(&bench.hub).await {
+        crate::app::jobs::cancel(&bench.hub, &bench.who, &Scope::All, &row.id).await.unwrap();
+    }
+}
+
 async fn damage_stands_in_the_log_as_an_error(bench: Bench) {
     let worker = bench.worker("worker-1").await;
     let id = snapshot(&bench, &worker).await;
@@ -230,5 +313,7 @@ on_both_engines!(
     one_that_fails_is_tried_again_the_next_day,
     nothing_of_a_disabled_source_or_tenant_is_verified,
     a_look_inside_is_due_although_hashes_were_compared,
+    how_far_a_look_goes_depends_on_the_key_of_that_snapshot,
+    what_waits_for_dead_workers_keeps_nobody_else_waiting,
     damage_stands_in_the_log_as_an_error,
 );

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use sqlx::{AnyConnection, Row as _};
 use xvault_core::{SnapshotId, StoreId, TenantId, WorkerId};
 
+use crate::db::tenant_keys::opens_artifacts;
 use crate::db::{Result, parsed};
 
 /// How a tenant wants its snapshots to be verified.
@@ -50,57 +51,59 @@ pub(crate) struct Due {
     pub(crate) since: Timestamp,
     /// …and that the hub has made no verification of since then.
     pub(crate) asked_before: Timestamp,
-    /// Whether only looks inside count.
+    /// Whether only looks inside count, of those that can be looked into here.
     pub(crate) inside: bool,
 }
 
 /// How many of a place are picked at a time: what waits for a place that is full or away must not hide what lies elsewhere.
 const OF_A_PLACE: i64 = 8;
 
-/// Picks the due ones, with the column that tells when a snapshot was last looked at.
-macro_rules! due {
-    ($looked:literal) => {
-        concat!(
-            "SELECT due.id FROM (SELECT n.id, COALESCE(",
-            $looked,
-            ", n.created_at) AS looked, ROW_NUMBER() OVER (PARTITION BY COALESCE(n.store_id, n.worker_id) ORDER BY COALESCE(",
-            $looked,
-            ", n.created_at), n.id) AS nth
-             FROM snapshots n JOIN sources s ON s.id = n.source_id
-             WHERE n.tenant_id = $1 AND n.status <> 'deleting' AND s.status <> 'disabled'
-                 AND COALESCE(",
-            $looked,
-            ", n.created_at) <= $2
-                 AND COALESCE(n.check_asked_at, 0) <= $3
-                 AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.snapshot_id = n.id AND j.type = 'verify'
-                     AND j.status IN ('queued', 'running', 'finalizing'))
-             ) due WHERE due.nth <= $5 ORDER BY due.looked, due.id LIMIT $4"
-        )
-    };
-}
+/// The due ones, with when each was last looked at: into, where that is wanted and somebody here can.
+const DUE: &str = concat!(
+    "SELECT due.id, CAST(due.inside AS BIGINT) AS inside FROM (
+         SELECT seen.id, seen.inside, seen.looked, ROW_NUMBER() OVER (PARTITION BY seen.place ORDER BY seen.looked, seen.id) AS nth
+         FROM (
+             SELECT own.id, own.inside, own.place, COALESCE(
+                 CASE WHEN own.inside = 1 THEN own.looked_inside_at ELSE own.checked_at END,
+                 CASE WHEN own.inside = 1 THEN own.fully_verified_at ELSE own.verified_at END,
+                 own.created_at) AS looked
+             FROM (
+                 SELECT n.id, COALESCE(n.store_id, n.worker_id) AS place, n.looked_inside_at, n.checked_at, n.fully_verified_at,
+                     n.verified_at, n.created_at,
+                     CASE WHEN $6 = 1 AND EXISTS (SELECT 1 FROM tenant_keys k WHERE k.tenant_id = n.tenant_id
+                         AND k.public_key = n.encryption_recipient AND ",
+    opens_artifacts!(),
+    ") THEN 1 ELSE 0 END AS inside
+                 FROM snapshots n JOIN sources s ON s.id = n.source_id LEFT JOIN workers w ON w.id = n.worker_id
+                 WHERE n.tenant_id = $1 AND n.status <> 'deleting' AND s.status <> 'disabled'
+                     AND (n.store_id IS NOT NULL OR COALESCE(w.status, '') <> 'offline')
+                     AND COALESCE(n.check_asked_at, 0) <= $3
+                     AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.snapshot_id = n.id AND j.type = 'verify'
+                         AND j.status IN ('queued', 'running', 'finalizing'))
+             ) own
+         ) seen WHERE seen.looked <= $2
+     ) due WHERE due.nth <= $5 ORDER BY due.looked, due.id LIMIT $4"
+);
 
-/// Those, from the one on that was looked at longest ago, some of each place where snapshots lie. What is read back when it is made has been looked at. Snapshots of disabled sources
-/// wait; those of deleted ones are worth as much as others.
+/// Those, from the one on that was looked at longest ago, some of each place where snapshots lie, each with whether it is to be
+/// looked into: no identity may be here that opens it. What is read back when it is made has been looked at. Snapshots of disabled
+/// sources wait, and so do those on the disk of a worker that is offline; those of deleted sources are worth as much as others.
 pub(crate) async fn due(
     conn: &mut AnyConnection,
     tenant_id: &TenantId,
     due: Due,
     limit: u32,
-) -> Result<Vec<SnapshotId>> {
-    let text = if due.inside {
-        due!("n.looked_inside_at, n.fully_verified_at")
-    } else {
-        due!("n.checked_at, n.verified_at")
-    };
-    let rows = sqlx::query(text)
+) -> Result<Vec<(SnapshotId, bool)>> {
+    let rows = sqlx::query(DUE)
         .bind(tenant_id.as_str())
         .bind(due.since.as_millisecond())
         .bind(due.asked_before.as_millisecond())
         .bind(i64::from(limit))
         .bind(OF_A_PLACE)
+        .bind(i64::from(due.inside))
         .fetch_all(conn)
         .await?;
-    rows.iter().map(|row| parsed(row, "id")).collect()
+    rows.iter().map(|row| Ok((parsed(row, "id")?, row.try_get::<i64, _>("inside")? == 1))).collect()
 }
 
 /// The hub makes a verification of it. False when another hub was faster.
