@@ -157,6 +157,10 @@ async fn another_server_takes_an_admin(shop: Shop) {
         (&json!("mysql"), &json!("other.example")),
         "{told}"
     );
+    let path = format!("/api/v1/jobs/{}", text(&made["id"]));
+    shop.acme.member.post(&format!("{path}/cancel"), json!({})).await.expect(200);
+    shop.acme.member.post(&format!("{path}/retry"), json!({})).await.refused(403, "forbidden");
+    shop.acme.admin.post(&format!("{path}/retry"), json!({})).await.expect(200);
 }
 
 async fn what_is_wrong_with_a_database_is_said_at_once(shop: Shop) {

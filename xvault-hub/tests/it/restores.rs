@@ -182,7 +182,57 @@ async fn a_damaged_snapshot_is_restored_only_by_who_says_so(stage: Stage) {
     stage.acme.member.post(&path, json!({ "accept_damaged": true })).await.expect(201);
 }
 
+/// Whoever asks for the retry must be allowed what the job does, and what it needs must be there now.
+async fn a_retry_is_a_new_wish_of_whoever_asks_for_it(stage: Stage) {
+    pin(&stage, &stage.source).await;
+    let (_, other) = crate::fake_worker::ssh_source(&stage.acme.admin).await;
+    pin(&stage, &other).await;
+    let path = format!("/api/v1/snapshots/{}/restore", stage.snapshot);
+    let to_other = to_server(&json!({ "source_id": other }));
+    let id = text(&stage.acme.admin.post(&path, to_other).await.expect(201)["id"]);
+    let (cancel, retry) = (format!("/api/v1/jobs/{id}/cancel"), format!("/api/v1/jobs/{id}/retry"));
+    stage.acme.member.post(&cancel, json!({})).await.expect(200);
+    stage.acme.member.post(&retry, json!({})).await.refused(403, "forbidden");
+    stage.acme.admin.post(&retry, json!({})).await.expect(200);
+    stage.acme.admin.post(&cancel, json!({})).await.expect(200);
+    for (broken, whole, code) in [
+        (
+            "UPDATE snapshots SET damaged_at = 1, damage = 'torn', damage_depth = 'deep'",
+            "UPDATE snapshots SET damaged_at = NULL, damage = NULL, damage_depth = NULL",
+            "damaged",
+        ),
+        (
+            "UPDATE tenant_keys SET key_status = 'disabled'",
+            "UPDATE tenant_keys SET key_status = 'active'",
+            "no_identity",
+        ),
+    ] {
+        stage.world.execute(broken).await;
+        stage.acme.admin.post(&retry, json!({})).await.refused(409, code);
+        stage.world.execute(whole).await;
+    }
+    let unpinned =
+        json!({ "host": "h.example", "username": "web", "paths": ["/home/web"], "use_password": true });
+    let path = format!("/api/v1/sources/{other}");
+    stage.acme.admin.put(&path, json!({ "config": unpinned })).await.expect(200);
+    stage.acme.admin.post(&retry, json!({})).await.refused(409, "host_key_not_pinned");
+    assert_eq!(job(&stage, &id).await["status"], "canceled", "what was refused has changed nothing");
+    pin(&stage, &other).await;
+    stage.acme.admin.post(&retry, json!({})).await.expect(200);
+}
+
+async fn who_has_accepted_the_damage_need_not_say_so_again(stage: Stage) {
+    stage.world.execute("UPDATE snapshots SET damaged_at = 1, damage = 'torn', damage_depth = 'deep'").await;
+    let path = format!("/api/v1/snapshots/{}/restore", stage.snapshot);
+    let made = stage.acme.member.post(&path, json!({ "accept_damaged": true })).await.expect(201);
+    let path = format!("/api/v1/jobs/{}", text(&made["id"]));
+    stage.acme.member.post(&format!("{path}/cancel"), json!({})).await.expect(200);
+    stage.acme.member.post(&format!("{path}/retry"), json!({})).await.expect(200);
+}
+
 on_both_engines!(crate::downloads::Stage::set =>
+    a_retry_is_a_new_wish_of_whoever_asks_for_it,
+    who_has_accepted_the_damage_need_not_say_so_again,
     a_restore_to_a_server_gives_its_worker_the_servers_credential,
     what_is_wrong_with_a_server_is_said_at_once,
     a_push_from_a_bucket_is_done_by_who_has_both_tools_and_store,

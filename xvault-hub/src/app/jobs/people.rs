@@ -4,11 +4,11 @@ use xvault_core::{JobId, JobKind};
 
 use super::delete::taken_up;
 use super::enqueue::{check_enabled, excluded, note, route};
-use super::{RestoreOrder, change, change_locked, commit, lock_readable, probes};
+use super::{RestoreOrder, change, change_locked, commit, lock_readable, probes, restore};
 use crate::Hub;
 use crate::api::error::{Error, Result};
 use crate::api::principal::{Principal, Role};
-use crate::app::{again::again, wake};
+use crate::app::{again::again, verify, wake};
 use crate::db::jobs::{self, Filter, JobRow};
 use crate::db::{Page, Scope, job_logs, needs, snapshots};
 
@@ -53,8 +53,8 @@ async fn stop(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> Result<J
     Ok(job)
 }
 
-/// Queues a failed or canceled job again, with all its attempts. 409 as for a new job, and `not_retriable`. A deletion needs
-/// whom it needed at first.
+/// Queues a failed or canceled job again, with all its attempts. 403 and 409 as for a new one of whoever asks now, and
+/// `not_retriable`.
 pub(crate) async fn retry(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> Result<JobRow> {
     let job = again(|| queue_again(hub, who, scope, id)).await?;
     wake::push(hub, &job);
@@ -63,7 +63,7 @@ pub(crate) async fn retry(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId)
 
 async fn queue_again(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> Result<JobRow> {
     let before = get(hub, scope, id).await?;
-    if before.kind == JobKind::DeleteSnapshot {
+    if matches!(before.kind, JobKind::DeleteSnapshot | JobKind::TestStore | JobKind::SweepStore) {
         who.require(Role::Admin)?;
     }
     before.life.retry(hub.clock().now())?;
@@ -95,7 +95,9 @@ async fn queue_again(hub: &Hub, who: &Principal, scope: &Scope, id: &JobId) -> R
         probes::admit(&mut tx, &job.tenant_id).await?;
     }
     if let Some(snapshot) = job.snapshot_id.as_ref().filter(|_| reads) {
-        lock_readable(&mut tx, scope, snapshot).await?;
+        let snapshot = lock_readable(&mut tx, scope, snapshot).await?;
+        restore::check_again(&mut tx, who, &snapshot, &job).await?;
+        verify::check_again(&mut tx, &snapshot, &job).await?;
     }
     if job.kind == JobKind::DeleteSnapshot {
         taken_up(&mut tx, hub, who, &job).await?;

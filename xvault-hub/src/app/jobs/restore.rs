@@ -6,6 +6,7 @@ mod server;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sqlx::AnyConnection;
 use xvault_core::{DownloadId, EntryPath, ExportFormat, JobId, JobKind, JobStatus, SnapshotId, StoreId};
 
 use super::reading::{Reading, lock_readable, reading};
@@ -132,12 +133,18 @@ impl RestoreWish {
         if let Some(store) = &self.from_store {
             payload[FROM_STORE] = json!(store);
         }
+        if self.accept_damaged {
+            payload[ACCEPT_DAMAGED] = json!(true);
+        }
         payload
     }
 }
 
 /// Where a job's payload says that somebody chose the store.
 const FROM_STORE: &str = "from_store";
+
+/// Where it says that a snapshot was asked for although it is damaged.
+const ACCEPT_DAMAGED: &str = "accept_damaged";
 
 /// The store that whoever asked for a restore chose. None: wherever it can be reached.
 pub(crate) fn chosen_store(job: &JobRow) -> Option<StoreId> {
@@ -180,11 +187,7 @@ async fn add(
     if !wish.accept_damaged {
         check_sound(&seen, &snapshot)?;
     }
-    let tools = match &wish.order {
-        RestoreOrder::Server(order) => Some(server::check(&mut tx, who, &snapshot, order).await?),
-        RestoreOrder::Database(order) => Some(database::check(&mut tx, who, &snapshot, order).await?),
-        _ => None,
-    };
+    let tools = check_target(&mut tx, who, &snapshot, &wish.order).await?;
     let snapshot = match tools {
         Some(tools) if wish.from_store.is_none() => route::able(&mut tx, snapshot, tools).await?,
         _ => snapshot,
@@ -202,6 +205,39 @@ async fn add(
     record(&mut tx, hub, who, deed(&job, id, wish)).await?;
     commit(tx).await?;
     Ok(job)
+}
+
+/// What its worker must have the tools for, if `who` may write there. None: it goes to no server.
+async fn check_target(
+    conn: &mut AnyConnection,
+    who: &Principal,
+    snapshot: &Snapshot,
+    order: &RestoreOrder,
+) -> Result<Option<&'static str>> {
+    Ok(match order {
+        RestoreOrder::Server(order) => Some(server::check(conn, who, snapshot, order).await?),
+        RestoreOrder::Database(order) => Some(database::check(conn, who, snapshot, order).await?),
+        _ => None,
+    })
+}
+
+/// A restore that is to be tried again is checked like a new one of `who`; nothing is said of other jobs.
+pub(super) async fn check_again(
+    conn: &mut AnyConnection,
+    who: &Principal,
+    snapshot: &Snapshot,
+    job: &JobRow,
+) -> Result<()> {
+    let Some(order) = RestoreOrder::of(job) else { return Ok(()) };
+    check_readable(conn, snapshot).await?;
+    let read_from = match &job.store_id {
+        Some(store) => copies::place(conn, snapshot.clone(), Some(store)).await?,
+        None => snapshot.clone(),
+    };
+    if job.payload.get(ACCEPT_DAMAGED).is_none() {
+        check_sound(snapshot, &read_from)?;
+    }
+    check_target(conn, who, &read_from, &order).await.map(drop)
 }
 
 fn deed<'a>(job: &'a JobRow, id: &'a SnapshotId, wish: &RestoreWish) -> Deed<'a> {
