@@ -289,6 +289,13 @@ pub(crate) async fn list(hub: &Hub, scope: &Scope, page: &Page) -> Result<Vec<St
     Ok(stores::list(&mut *hub.db().conn().await?, scope, page).await?)
 }
 
+/// `host:port` of the service, as workers' errors have it.
+pub(crate) fn server(settings: &S3Settings) -> String {
+    let amazon = || format!("s3.{}.amazonaws.com", settings.region);
+    let endpoint = settings.endpoint.as_deref().map(|endpoint| endpoint.trim_end_matches('/'));
+    endpoint.map_or_else(amazon, |text| text.split_once("://").map_or(text, |(_, host)| host).to_owned())
+}
+
 /// 403 for the platform's stores, which tenants only use.
 fn may_change(who: &Principal, store: &Store) -> Result<()> {
     if store.tenant_id.is_none() && who.role != Role::Operator {

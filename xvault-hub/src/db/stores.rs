@@ -2,15 +2,16 @@
 
 mod lock;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use xvault_core::snapshot::hex;
-use xvault_core::{CredentialId, S3Settings, StoreId, TenantId};
+use xvault_core::{CredentialId, S3Settings, SnapshotId, StoreId, TenantId};
 
 use super::credentials::StoredSecret;
+use super::jobs::JobRow;
 use super::status::Status;
 use super::{Error, Page, Result, Scope, instant, instant_opt, json, json_opt, parsed, parsed_opt, touched};
 
@@ -55,6 +56,12 @@ impl Scoping {
     /// A day.
     fn default_key() -> u32 {
         24 * 3600
+    }
+
+    /// How long a job's credentials are good.
+    pub(crate) fn lifetime(&self) -> SignedDuration {
+        let (Self::Sts { session_seconds: seconds, .. } | Self::Garage { key_seconds: seconds, .. }) = self;
+        SignedDuration::from_secs(i64::from(*seconds))
     }
 }
 
@@ -286,6 +293,17 @@ pub(crate) async fn set_secret(
         .execute(conn)
         .await?;
     touched(&done)
+}
+
+/// The stores that a job reaches, at most: its own, and those where its snapshot lies.
+pub(crate) async fn of_job(conn: &mut AnyConnection, job: &JobRow) -> Result<Vec<Store>> {
+    let query = sqlx::query(
+        "SELECT * FROM stores WHERE id = $1 OR id IN (SELECT store_id FROM snapshots WHERE id = $2)
+             OR id IN (SELECT store_id FROM snapshot_copies WHERE snapshot_id = $2)",
+    )
+    .bind(job.store_id.as_ref().map(StoreId::as_str))
+    .bind(job.snapshot_id.as_ref().map(SnapshotId::as_str));
+    query.fetch_all(conn).await?.iter().map(from_row).collect()
 }
 
 /// What a test of that time saw, and whether that means that the credential may delete: that of then, which may be another one by now.

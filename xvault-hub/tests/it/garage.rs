@@ -262,6 +262,10 @@ async fn a_garage_that_gives_nothing_fails_the_job_with_its_words(world: World) 
         "{message}"
     );
     assert!(!message.contains("a-wrong-t0ken"), "{message}");
+    assert!(
+        !message.contains("127.0.0.1"),
+        "where the platform's Garage is is none of a tenant's business: {message}"
+    );
     let right = store(&world.operator, "http://127.0.0.1:3900", &admin, TOKEN).await;
     garage.refuse(Some((404, "")));
     let (status, message) = failed(&right).await;

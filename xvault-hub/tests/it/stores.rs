@@ -394,9 +394,53 @@ async fn a_test_is_one_job_for_all_who_ask_and_its_answer_is_kept(world: World) 
     worker.say(&job, "complete", result).await.refused(422, "invalid_field");
     worker.complete(&job, json!({ "type": "test_store", "report": observed("yes") })).await;
     assert_eq!(get(&world.operator, &shared).await["last_test"], observed("yes"));
-    assert!(get(&acme.member, &shared).await["tested_at"].is_string());
+    let seen = get(&acme.member, &shared).await;
+    assert!(seen["tested_at"].is_string());
+    let observation = &seen["last_test"]["observations"][0];
+    assert_eq!((&observation["ability"], &observation["found"]), (&json!("delete"), &json!("yes")));
     let next = acme.admin.post(&path, json!({})).await.expect(200);
     assert_ne!(next["job_id"], first["job_id"]);
+}
+
+/// Where the platform's store is, and whose test it was: a tenant is told that it works or does not.
+async fn of_the_platforms_stores_tenants_see_no_address(world: World) {
+    let (acme, umbrella) = (world.tenant("acme").await, world.tenant("umbrella").await);
+    let shared = text(&world.operator.post("/api/v1/stores", new_store("shared")).await.expect(201)["id"]);
+    let own = bucket(&acme.admin).await;
+    let worker = FakeWorker::join(&world, "w1", &["ssh", "s3"]).await;
+    let words = format!("write tenants/{}/tests/x/wrong-digest: s3.example says BadDigest", acme.id);
+    let report = json!({ "observations": [{ "ability": "checksums", "found": "yes", "seen": words }] });
+    for (store, hidden) in [(&shared, true), (&own, false)] {
+        let path = format!("/api/v1/stores/{store}/test?wait_seconds=0");
+        let job = worker.claim(&text(&acme.admin.post(&path, json!({})).await.expect(200)["job_id"])).await;
+        let asking = async || {
+            let path = format!("/api/v1/stores/{store}/test?wait_seconds=20");
+            acme.admin.post(&path, json!({})).await.expect(200)
+        };
+        let done = async || {
+            // The answer must be on its way to somebody who waits.
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+            worker.complete(&job, json!({ "type": "test_store", "report": report })).await;
+        };
+        let (answer, ()) = tokio::join!(asking(), done());
+        for shown in [answer["report"].clone(), get(&acme.owner, store).await["last_test"].clone()] {
+            assert_eq!(shown["observations"][0]["found"], "yes", "{shown}");
+            assert_eq!(shown.to_string().contains("s3.example"), !hidden, "{shown}");
+        }
+    }
+    let list = umbrella.member.get("/api/v1/stores").await.expect(200).to_string();
+    assert!(!list.contains("s3.example") && !list.contains(&acme.id), "{list}");
+    assert_eq!(get(&world.operator, &shared).await["last_test"], report);
+    for (store, told) in
+        [(&shared, "write x: the store says SlowDown"), (&own, "write x: s3.example says SlowDown")]
+    {
+        let source = source_into(&acme.admin, store).await;
+        let id = enqueue(&acme.member, &source).await;
+        let job = worker.claim(&id).await;
+        worker.fail(&job, "store", "write x: s3.example says SlowDown").await;
+        let job = acme.member.get(&format!("/api/v1/jobs/{id}")).await.expect(200);
+        assert_eq!(job["error_message"], told, "{job}");
+    }
 }
 
 /// Of what attempts left, a sweep is told what is over and not on record: once a day, by one of many hubs.
@@ -446,6 +490,7 @@ async fn what_lost_attempts_left_is_swept(world: World) {
 on_both_engines!(
     a_tenants_own_bucket_is_nobody_elses,
     a_test_is_one_job_for_all_who_ask_and_its_answer_is_kept,
+    of_the_platforms_stores_tenants_see_no_address,
     what_lost_attempts_left_is_swept,
     tenants_see_the_names_of_the_platforms_stores_and_all_of_their_own,
     what_a_store_can_not_be_is_said_with_the_field,

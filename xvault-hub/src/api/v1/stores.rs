@@ -29,6 +29,9 @@ use crate::db::stores::{Scoping, StoreLock};
 /// How long a test is waited for that the object lock depends on: locks of seconds must end in it, and a request has half a minute.
 const LOCK_WAIT_SECS: u64 = 25;
 
+/// In the place of words that name where a platform's store is.
+const UNSEEN: &str = "what was seen is told to the platform's operators";
+
 pub(super) fn routes() -> OpenApiRouter<Hub> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
@@ -168,7 +171,7 @@ struct Store {
     /// tried since it was saved, or since its credential was changed; a second store is tested by itself.
     may_delete: Option<bool>,
     status: Status,
-    /// What its last test saw.
+    /// What its last test saw; of the platform's stores, tenants see what was found and not how.
     last_test: Option<StoreReport>,
     tested_at: Option<Timestamp>,
     created_at: Timestamp,
@@ -181,10 +184,15 @@ struct Stores {
     next_cursor: Option<String>,
 }
 
+/// Whether `who` may see where the store is.
+fn is_visible(row: &db::stores::Store, who: &Principal) -> bool {
+    row.tenant_id.is_some() || who.role == Role::Operator
+}
+
 impl Store {
     /// As `who` may see it.
     fn shown(row: db::stores::Store, who: &Principal) -> Self {
-        let visible = row.tenant_id.is_some() || who.role == Role::Operator;
+        let visible = is_visible(&row, who);
         let (scoped_credentials, scoped_credentials_note) = reach(row.scoping.as_ref());
         Self {
             id: row.id,
@@ -201,12 +209,21 @@ impl Store {
             object_lock: row.object_lock,
             may_delete: row.may_delete,
             status: row.status,
-            last_test: row.last_test.and_then(|report| serde_json::from_value(report).ok()),
+            last_test: row.last_test.and_then(|report| seen_by(visible, report)),
             tested_at: row.tested_at,
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
     }
+}
+
+/// What a test saw. To whom the store's place is not shown, the words are not either: they name it, and the tenant whose test it was.
+fn seen_by(visible: bool, report: serde_json::Value) -> Option<StoreReport> {
+    let mut report: StoreReport = serde_json::from_value(report).ok()?;
+    for observation in report.observations.iter_mut().filter(|_| !visible) {
+        UNSEEN.clone_into(&mut observation.seen);
+    }
+    Some(report)
 }
 
 fn reach(scoping: Option<&Scoping>) -> (ScopedCredentials, &'static str) {
@@ -399,10 +416,10 @@ struct StoreTest {
     error: Option<JobError>,
 }
 
-impl From<JobRow> for StoreTest {
-    fn from(row: JobRow) -> Self {
+impl StoreTest {
+    fn shown(row: JobRow, visible: bool) -> Self {
         let status = row.status();
-        let report = row.result.and_then(|report| serde_json::from_value(report).ok());
+        let report = row.result.and_then(|report| seen_by(visible, report));
         Self { job_id: row.id, status, report, error: row.life.error }
     }
 }
@@ -429,10 +446,10 @@ async fn test(
     who.require(Role::Admin)?;
     let until = wait_until(query.wait_seconds)?;
     // An id that is no store of theirs is none, whatever else they say.
-    stores::get(&hub, &who.scope(None)?, &id).await?;
+    let store = stores::get(&hub, &who.scope(None)?, &id).await?;
     let tenant = who.tenant(query.tenant_id)?;
     let job = jobs::test_store(&hub, &who, &tenant, &id).await?;
-    Ok(Json(wait(&hub, job, until).await?.into()))
+    Ok(Json(StoreTest::shown(wait(&hub, job, until).await?, is_visible(&store, &who))))
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -476,7 +493,8 @@ async fn lock(
     stores::check_span(&body)?;
     let job = jobs::test_store(&hub, &who, &tenant, &id).await?;
     let tested_from = job.created_at;
-    let report = tested(wait(&hub, job, until).await?.into())?;
+    // Who may set a lock may see the store.
+    let report = tested(StoreTest::shown(wait(&hub, job, until).await?, true))?;
     let store = stores::set_lock(&hub, &who, &scope, &id, body, (&report, tested_from)).await?;
     Ok(Json(Store::shown(store, &who)))
 }

@@ -6,7 +6,7 @@ mod verify;
 
 use serde_json::json;
 use sqlx::AnyConnection;
-use xvault_core::error::Disposition;
+use xvault_core::error::{Disposition, chain};
 use xvault_core::job::JobError;
 use xvault_core::protocol::{Assignment, BackupTask, ClaimAnswer, Outcome, Sealed, StoreAccess, Task};
 use xvault_core::secret::ExposeSecret;
@@ -295,10 +295,17 @@ fn sealed(
     sealed.map(Some).map_err(|error| Unmet::Credential(KeyError::Seal(error)))
 }
 
+/// What everybody may read who sees the job. Where the service beside a platform's store is stands in the log alone.
+fn told(job: &JobRow, unmet: &Unmet) -> String {
+    let Unmet::Service(error) = unmet else { return chain(unmet) };
+    tracing::warn!(job_id = %job.id, tenant_id = %job.tenant_id, error = %chain(error), "a store gave no credentials for a job");
+    format!("{unmet}: {}", error.unaddressed())
+}
+
 async fn fail(hub: &Hub, job: &JobRow, unmet: &Unmet) -> Result<()> {
     let Some(lease) = job.life.lease() else { return Ok(()) };
     let now = hub.clock().now();
-    let message = cleaned(&xvault_core::error::chain(unmet), complete::MAX_ERROR_MESSAGE);
+    let message = cleaned(&told(job, unmet), complete::MAX_ERROR_MESSAGE);
     let error = JobError { code: unmet.code().to_owned(), message };
     let disposition = match unmet {
         Unmet::Db(_) => Disposition::Transient,

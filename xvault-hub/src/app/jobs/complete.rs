@@ -8,13 +8,15 @@ use tracing::Instrument as _;
 use xvault_core::job::{JobError, Life, State};
 use xvault_core::protocol::{Complete, CompleteAnswer, JOB_FINISHED, LEASE_LOST, Outcome, TaskResult};
 use xvault_core::snapshot::{FORMAT_VERSION, Locator};
-use xvault_core::{JobId, JobKind, JobStatus, Manifest, SnapshotKey, WorkerId};
+use xvault_core::{Disposition, JobId, JobKind, JobStatus, Manifest, SnapshotKey, WorkerId};
 
 use super::report::held;
 use super::{browse, change, cleaned, commit, copies, test_seconds_soon};
 use crate::Hub;
 use crate::api::error::{Error, Result};
+use crate::app::stores::server;
 use crate::app::{downloads, retention, verify, wake};
+use crate::db::stores::Store;
 use crate::db::{Scope, jobs, jobs::JobRow, snapshots, store_attempts, stores};
 
 /// The longest error message that is kept, in bytes.
@@ -47,6 +49,7 @@ pub(crate) async fn complete(
 
 async fn take(hub: &Hub, worker: &WorkerId, id: &JobId, done: Complete) -> Result<CompleteAnswer> {
     let (done, doubted) = copies::proven(hub, id, done).await?;
+    let done = Complete { outcome: judged(hub, id, done.outcome).await?, ..done };
     let decide = |job: &JobRow, now| decide(job, now, worker, &done);
     let (mut tx, job) = match change(hub, &Scope::All, id, decide).await {
         Err(error) if error.is(LEASE_LOST) || error.is(JOB_FINISHED) => {
@@ -76,6 +79,41 @@ async fn take(hub: &Hub, worker: &WorkerId, id: &JobId, done: Complete) -> Resul
         wake::push(hub, &job);
     }
     Ok(CompleteAnswer { status: job.status() })
+}
+
+/// A failure as it counts, and as everybody may read it who sees the job: what a store's server said.
+async fn judged(hub: &Hub, id: &JobId, outcome: Outcome) -> Result<Outcome> {
+    let Outcome::Failed { error, disposition } = outcome else { return Ok(outcome) };
+    if !is_of_a_store(&error.code) {
+        return Ok(Outcome::Failed { error, disposition });
+    }
+    let mut conn = hub.db().conn().await?;
+    let job = jobs::get(&mut conn, &Scope::All, id).await.map_err(Error::of("job"))?;
+    let stores = stores::of_job(&mut conn, &job).await?;
+    let disposition = match disposition {
+        Disposition::Permanent if outlived(&job, &stores, hub.clock().now()) => Disposition::Transient,
+        disposition => disposition,
+    };
+    let message = unaddressed(error.message, &stores);
+    Ok(Outcome::Failed { error: JobError { message, ..error }, disposition })
+}
+
+/// As workers call it.
+fn is_of_a_store(code: &str) -> bool {
+    code.starts_with("store") || code == "read_back_mismatch"
+}
+
+/// Whether the attempt took longer than the credentials are good that it was given: then it failed because of that, whatever the
+/// server calls it, and the next one gets others.
+fn outlived(job: &JobRow, stores: &[Store], now: Timestamp) -> bool {
+    let shortest = stores.iter().filter_map(|store| Some(store.scoping.as_ref()?.lifetime())).min();
+    job.started_at.zip(shortest).is_some_and(|(began, span)| now.duration_since(began) >= span)
+}
+
+/// Without the addresses of the platform's stores, which are none of a tenant's business.
+fn unaddressed(message: String, stores: &[Store]) -> String {
+    let platforms = stores.iter().filter(|store| store.tenant_id.is_none());
+    platforms.fold(message, |text, store| text.replace(&server(&store.settings), "the store"))
 }
 
 /// The answer to a report that ended the job's last finished attempt, if this is one.
@@ -327,8 +365,54 @@ mod tests {
     use std::time::Duration;
 
     use futures::FutureExt as _;
+    use xvault_core::job::JobError;
+    use xvault_core::protocol::{Complete, Outcome};
+    use xvault_core::{Disposition, JobStatus};
 
     use crate::app::bench::{Bench, on_both_engines};
+    use crate::app::jobs::{NewJob, enqueue};
+    use crate::db::{Scope, jobs};
+
+    const SESSION: u64 = 900;
+
+    async fn set(bench: &Bench, sql: &'static str) {
+        sqlx::query(sql).execute(&mut *bench.hub.db().conn().await.unwrap()).await.unwrap();
+    }
+
+    /// What becomes of a backup into a store whose sessions take [`SESSION`] when its attempt fails after so many seconds.
+    async fn fails(bench: &Bench, after: u64, code: &str) -> JobStatus {
+        let worker = bench.worker_for("worker-1", &["sftp", "s3"]).await;
+        let source = bench.source().await;
+        set(bench, "UPDATE sources SET store_id = (SELECT id FROM stores)").await;
+        let id = enqueue(&bench.hub, &bench.who, &Scope::All, NewJob::Backup(source)).await.unwrap().id;
+        // The bench has no service to ask: the store gets one once the job is given away.
+        set(bench, "UPDATE stores SET scoping = NULL").await;
+        let job = bench.claim(&worker, Some(id.clone())).await.unwrap();
+        set(
+            bench,
+            r#"UPDATE stores SET scoping = '{"kind": "sts", "role_arn": "arn:aws:iam::1:role/x", "session_seconds": 900}'"#,
+        )
+        .await;
+        bench.hub.clock().advance(Duration::from_secs(after));
+        let error = JobError { code: code.to_owned(), message: "s3.example says ExpiredToken".to_owned() };
+        let outcome = Outcome::Failed { error, disposition: Disposition::Permanent };
+        let said = Complete { lease_token: job.lease_token.clone(), outcome };
+        super::complete(&bench.hub, &worker, &id, said).await.unwrap();
+        jobs::get(&mut bench.hub.db().conn().await.unwrap(), &Scope::All, &id).await.unwrap().status()
+    }
+
+    async fn an_attempt_that_outlives_its_credentials_is_not_the_last(bench: Bench) {
+        bench.store("bucket").await;
+        for (after, code, status) in [
+            (SESSION - 1, "store_denied", JobStatus::Failed),
+            (SESSION, "store_denied", JobStatus::Queued),
+            (SESSION, "store", JobStatus::Queued),
+            (SESSION, "read_back_mismatch", JobStatus::Queued),
+            (SESSION, "auth_failed", JobStatus::Failed),
+        ] {
+            assert_eq!(fails(&bench, after, code).await, status, "{code} after {after} s");
+        }
+    }
 
     /// As when the request's time is up, or its line breaks, before the database has done anything.
     async fn a_report_is_taken_although_nobody_waits_for_it(bench: Bench) {
@@ -342,5 +426,8 @@ mod tests {
         }
     }
 
-    on_both_engines!(a_report_is_taken_although_nobody_waits_for_it);
+    on_both_engines!(
+        a_report_is_taken_although_nobody_waits_for_it,
+        an_attempt_that_outlives_its_credentials_is_not_the_last,
+    );
 }

@@ -26,6 +26,18 @@ pub(crate) struct Error {
     pub(crate) code: &'static str,
 }
 
+impl Error {
+    /// As anybody may read it: without the service's address.
+    pub(crate) fn unaddressed(&self) -> String {
+        let place = self.server.split_once("://").map_or(self.server.as_str(), |(_, place)| place);
+        let place = place.split('/').next().unwrap_or_default();
+        let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
+        let hidden = [self.server.as_str(), place, host].into_iter().filter(|part| !part.is_empty());
+        let reason = hidden.fold(self.reason.clone(), |text, part| text.replace(part, "the service"));
+        format!("ask the store's service {}: {reason}", self.purpose)
+    }
+}
+
 /// A service, and what it is asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Service<'a> {
@@ -132,6 +144,18 @@ mod tests {
             String::from_utf8_lossy(&head[..read]).contains("authorization: AWS4-HMAC-SHA256")
         });
         (server, asked)
+    }
+
+    #[test]
+    fn what_anybody_may_read_has_no_address() {
+        let (server, purpose) = ("https://sts.internal:8333/".to_owned(), "for a job's credentials");
+        let service = Service { server, ca_certificate: None, purpose, code: "store_sts" };
+        let reason = "certificate not valid for name sts.internal; see https://sts.internal:8333/help";
+        let text = service.error(Disposition::Permanent, reason).unaddressed();
+        assert_eq!(
+            text,
+            "ask the store's service for a job's credentials: certificate not valid for name the service; see the servicehelp"
+        );
     }
 
     #[test]
