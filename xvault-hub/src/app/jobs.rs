@@ -21,6 +21,7 @@ mod report;
 mod restore;
 mod stores;
 
+pub(crate) use access::Reading as ReadingByLink;
 pub(crate) use assign::assign;
 pub(crate) use attempt::sweep as sweep_from_now_on;
 pub(crate) use browse::{Ask, browse, tidy as tidy_browses};

@@ -62,6 +62,10 @@ async fn add(hub: &Hub, who: &Principal, scope: &Scope, id: &SnapshotId, wanted:
     let snapshot = copies::place(&mut tx, snapshot, wanted.from_store.as_ref()).await?;
     let download = row(hub, &mut tx, &snapshot, wanted.clone(), Some(who.actor.id().to_owned())).await?;
     let direct = presign::direct(hub, &mut tx, &snapshot, &download).await?;
+    let download = match &direct {
+        Some(direct) => direct.bounded(hub, download),
+        None => download,
+    };
     let base = match &direct {
         Some(_) if download.single_use => return Err(not_once()),
         Some(_) => String::new(),

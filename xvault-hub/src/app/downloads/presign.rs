@@ -1,8 +1,9 @@
-//! Links straight into a bucket, for encrypted files: signed by the store's credential, without which nobody can make or alter one.
+//! Links straight into a bucket, for encrypted files: signed, so that nobody else can make or alter one.
 
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use reqsign_aws_v4::{Credential, RequestSigner, StaticCredentialProvider};
 use reqsign_core::{Context, Signer};
 use sqlx::AnyConnection;
@@ -16,8 +17,10 @@ use xvault_core::{S3Credential, S3Settings, SnapshotKey};
 use super::create::escaped;
 use crate::Hub;
 use crate::api::error::{Error, Result};
+use crate::app::jobs::ReadingByLink;
 use crate::app::stores::garage::Reach;
 use crate::app::stores::keys::{self, KeysError};
+use crate::app::stores::service;
 use crate::db::Scope;
 use crate::db::downloads::Download;
 use crate::db::snapshots::Snapshot;
@@ -25,6 +28,8 @@ use crate::db::stores::{self, Scoping, Store};
 
 /// After how long whoever wants a link may ask again.
 const RETRY_SECONDS: u64 = 10;
+/// No STS gives a shorter session, in seconds.
+const SHORTEST_SESSION: u32 = 900;
 
 /// An object in a bucket, with what links to it are signed with.
 pub(super) struct Direct {
@@ -68,11 +73,61 @@ impl Direct {
         signed(settings, &credential, &address, Duration::from_secs(span.as_secs())).await
     }
 
+    /// The link ends with what it is signed with.
+    pub(super) fn bounded(&self, hub: &Hub, download: Download) -> Download {
+        let Some(scoping @ Scoping::Sts { .. }) = &self.store.scoping else { return download };
+        let end = hub.clock().now().saturating_add(scoping.lifetime()).unwrap_or(Timestamp::MAX);
+        let end = Timestamp::from_second(end.as_second()).unwrap_or(end);
+        Download { expires_at: download.expires_at.min(end), ..download }
+    }
+
+    /// What reads the object and no more, where the store has a service for that: its own credential need not be allowed to read
+    /// there, and may be a token that signs nothing.
     async fn credential(&self, hub: &Hub, download: &Download) -> Result<S3Credential> {
-        let Some(Scoping::Garage { admin_endpoint, .. }) = &self.store.scoping else {
-            let own = S3Credential::from_json(self.secret.expose_secret());
-            return own.map_err(|error| Error::internal(&error));
+        let granted = match &self.store.scoping {
+            None => Ok(self.own()?),
+            Some(Scoping::Sts { role_arn, endpoint, session_seconds }) => {
+                let role = (role_arn.as_str(), endpoint.as_deref(), *session_seconds);
+                self.by_sts(hub, download, role).await?.map_err(KeysError::Service)
+            }
+            Some(Scoping::Garage { admin_endpoint, .. }) => {
+                self.by_garage(hub, download, admin_endpoint).await?
+            }
         };
+        granted.map_err(|error| match error {
+            KeysError::Service(error) => self.no_key(&error),
+            KeysError::Db(error) => error.into(),
+        })
+    }
+
+    fn own(&self) -> Result<S3Credential> {
+        S3Credential::from_json(self.secret.expose_secret()).map_err(|error| Error::internal(&error))
+    }
+
+    async fn by_sts(
+        &self,
+        hub: &Hub,
+        download: &Download,
+        (role_arn, endpoint, longest): (&str, Option<&str>, u32),
+    ) -> Result<std::result::Result<S3Credential, service::Error>> {
+        let life = download.expires_at.duration_since(hub.clock().now()).as_secs();
+        let reading = ReadingByLink {
+            settings: &self.store.settings,
+            role_arn,
+            endpoint,
+            object: &self.object,
+            seconds: u32::try_from(life + 1).unwrap_or(longest).clamp(SHORTEST_SESSION.min(longest), longest),
+            session: &format!("xvault-link-{}", download.id),
+        };
+        Ok(reading.granted(&self.own()?).await)
+    }
+
+    async fn by_garage(
+        &self,
+        hub: &Hub,
+        download: &Download,
+        endpoint: &str,
+    ) -> Result<std::result::Result<S3Credential, KeysError>> {
         let wanted = keys::Wanted {
             store: &self.store,
             name: &format!("xvault link {}", download.id),
@@ -81,22 +136,21 @@ impl Direct {
             run: None,
             expires_at: download.expires_at,
         };
-        let token = keys::token(&self.secret).ok_or_else(no_key)?;
-        keys::issue(hub, admin_endpoint, &token, wanted).await.map_err(|error| match error {
-            KeysError::Service(error) => {
-                // Where the platform's stores are is none of a tenant's business.
-                tracing::warn!(store_id = %self.store.id, error = %chain(&error), "there is no key for a link");
-                no_key()
-            }
-            KeysError::Db(error) => error.into(),
-        })
+        let token = keys::token(&self.secret).ok_or_else(|| no_key("store_garage"))?;
+        Ok(keys::issue(hub, endpoint, &token, wanted).await)
+    }
+
+    fn no_key(&self, error: &service::Error) -> Error {
+        // Where the platform's stores are is none of a tenant's business.
+        tracing::warn!(store_id = %self.store.id, error = %chain(error), "there is no key for a link");
+        no_key(error.code)
     }
 }
 
 /// Nothing is wrong with the request, nor with the hub.
-fn no_key() -> Error {
+fn no_key(code: &'static str) -> Error {
     let message = "the snapshot's store gives no key for a link now; try again, or ask the operator";
-    Error::new(StatusCode::SERVICE_UNAVAILABLE, "store_garage", message).retry_after(RETRY_SECONDS)
+    Error::new(StatusCode::SERVICE_UNAVAILABLE, code, message).retry_after(RETRY_SECONDS)
 }
 
 /// The object's address, which asks the store to call the file by its name. Keys hold nothing that must be escaped.

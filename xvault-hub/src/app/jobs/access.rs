@@ -7,7 +7,7 @@ mod sts;
 use serde_json::json;
 use xvault_core::protocol::{Sealed, StoreAccess};
 use xvault_core::secret::{ExposeSecret, SecretBytes, SecretString};
-use xvault_core::{JobKind, Recipient, S3Credential, StoreId};
+use xvault_core::{JobKind, Recipient, S3Credential, S3Settings, StoreId};
 
 use sts::Ask;
 
@@ -15,7 +15,7 @@ use super::assign::{Unmet, key};
 use crate::app::audit::{Deed, record_by_worker};
 use crate::app::egress;
 use crate::app::stores::garage::Reach;
-use crate::app::stores::{keys, target};
+use crate::app::stores::{keys, service, target};
 use crate::db::jobs::JobRow;
 use crate::db::snapshots::{Snapshot, SnapshotStatus};
 use crate::db::status::Status;
@@ -226,6 +226,29 @@ async fn by_sts(
         _ => None,
     };
     Ok(Granted { credential: scoped(purpose).await?, read })
+}
+
+/// Of a store with an STS: a credential that reads one object, for so many seconds.
+pub(crate) struct Reading<'a> {
+    pub(crate) settings: &'a S3Settings,
+    pub(crate) role_arn: &'a str,
+    pub(crate) endpoint: Option<&'a str>,
+    pub(crate) object: &'a str,
+    pub(crate) seconds: u32,
+    /// Shows in the service's own records.
+    pub(crate) session: &'a str,
+}
+
+impl Reading<'_> {
+    /// The credential. No connection to the database may be held.
+    pub(crate) async fn granted(
+        &self,
+        own: &S3Credential,
+    ) -> std::result::Result<S3Credential, service::Error> {
+        let Self { settings, role_arn, endpoint, seconds, session, .. } = *self;
+        let ask = Ask { settings, endpoint, role_arn, seconds, session };
+        sts::assume_role(&ask, own, &policy::of_link(settings, self.object)).await
+    }
 }
 
 fn sealed(recipient: &Recipient, credential: &S3Credential) -> Result<Sealed> {

@@ -58,6 +58,13 @@ pub(super) fn of(settings: &S3Settings, prefix: &str, purpose: Purpose, locks: b
     json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
+/// The policy of a session that reads this one object of the store.
+pub(super) fn of_link(settings: &S3Settings, object: &str) -> Value {
+    let resource = format!("arn:aws:s3:::{}/{object}", settings.bucket);
+    let statement = json!({ "Effect": "Allow", "Action": READ, "Resource": [resource] });
+    json!({ "Version": "2012-10-17", "Statement": [statement] })
+}
+
 fn actions(purpose: Purpose, locks: bool) -> &'static [&'static str] {
     match purpose {
         Purpose::Write if locks => WRITE_LOCKED,
