@@ -92,6 +92,13 @@ pub(crate) async fn use_once(conn: &mut AnyConnection, id: &DownloadId, now: Tim
     Ok(result.rows_affected() == 1)
 }
 
+/// Takes back a use that came to nothing.
+pub(crate) async fn give_back_use(conn: &mut AnyConnection, id: &DownloadId) -> Result<()> {
+    let query = sqlx::query("UPDATE downloads SET uses = uses - 1 WHERE id = $1 AND uses > 0");
+    query.bind(id.as_str()).execute(conn).await?;
+    Ok(())
+}
+
 /// Forgets links that ended before `before`.
 pub(crate) async fn delete_ended(conn: &mut AnyConnection, before: Timestamp) -> Result<u64> {
     let query = sqlx::query("DELETE FROM downloads WHERE expires_at < $1").bind(before.as_millisecond());

@@ -152,6 +152,16 @@ async fn a_link_that_is_good_for_one_use_is_used_once_and_looking_is_no_use(stag
     stage.worker.caller.post("/internal/downloads/open", peek).await.refused(410, "link_used");
 }
 
+/// As when the store's service, or the database, is away for a moment.
+async fn a_link_that_gave_nothing_was_not_used(stage: Stage) {
+    let token = token(&stage.link("?once=true").await);
+    stage.world.execute("UPDATE tenant_keys SET key_status = 'disabled'").await;
+    stage.open(&token).await.refused(409, "not_readable");
+    stage.world.execute("UPDATE tenant_keys SET key_status = 'active'").await;
+    stage.open(&token).await.expect(200);
+    stage.open(&token).await.refused(410, "link_used");
+}
+
 async fn a_deleted_snapshot_is_not_given(stage: Stage) {
     let link = stage.link("").await;
     let artifact = stage.link("?what=artifact").await;
@@ -250,6 +260,7 @@ on_both_engines!(crate::downloads::Stage::set =>
     an_altered_or_invented_token_is_none,
     a_link_ends_when_the_tenants_setting_says,
     a_link_that_is_good_for_one_use_is_used_once_and_looking_is_no_use,
+    a_link_that_gave_nothing_was_not_used,
     a_deleted_snapshot_is_not_given,
     a_running_download_keeps_its_snapshot,
     only_the_worker_that_has_it_gives_it,

@@ -36,7 +36,14 @@ pub(crate) async fn open(hub: &Hub, worker: &WorkerId, said: &OpenDownload) -> R
     }
     let opened = again(|| begin(hub, worker, said, &download)).await?;
     let body = match opened {
-        Opened::Job(job) => started(hub, worker, &job).await?,
+        Opened::Job(job) => match started(hub, worker, &job).await {
+            Ok(body) => body,
+            // Nothing was sent, nor will be: whoever opens the link once more shall not find it used.
+            Err(error) => {
+                downloads::give_back_use(&mut *hub.db().conn().await?, &id).await?;
+                return Err(error);
+            }
+        },
         Opened::Stored(body) => body,
     };
     Ok(described(&download, body))
