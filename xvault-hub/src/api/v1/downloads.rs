@@ -113,6 +113,8 @@ impl From<Link> for DownloadLink {
         (status = 409, body = ErrorBody, description = "Only the tenant can decrypt it (`no_identity`; `details` says how), \
             it is being deleted (`deleting`), its tenant is disabled (`tenant_disabled`), it does not lie in `from_store` (`no_copy`), or no worker can serve it \
             now (`worker_offline`, `no_download_address`)."),
+        (status = 503, body = ErrorBody, description = "The database is away, the answer took too long, or the service of the snapshot's store gives no key for a link now (`store_sts`, \
+            `store_garage`): try again, after `Retry-After` where it is said."),
     ),
 )]
 async fn download(

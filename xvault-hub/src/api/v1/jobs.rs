@@ -216,7 +216,8 @@ impl Job {
     responses(
         (status = 201, body = Job),
         (status = 409, body = ErrorBody, description = "A backup (or test) of the source is under way (`source_busy`), \
-            it or its tenant is disabled (`source_disabled`, `tenant_disabled`), or no worker can run it (`no_worker`)."),
+            it, its store or its tenant is disabled (`source_disabled`, `store_disabled`, `tenant_disabled`), or no worker can run it \
+            (`no_worker`)."),
         (status = 429, body = ErrorBody, description = "Too many tests of the tenant's sources are under way: wait as long as \
             `Retry-After` says."),
     ),
@@ -290,15 +291,18 @@ async fn cancel(State(hub): State<Hub>, who: Principal, Path(id): Path<JobId>) -
 
 /// Try a failed or canceled job again
 ///
-/// With all its attempts.
+/// With all its attempts. It is checked like a new one: whoever asks must be allowed what it does.
 #[utoipa::path(
     post, path = "/jobs/{id}/retry", tag = "jobs",
     params(("id" = JobId, Path)),
     responses(
         (status = 200, body = Job),
-        (status = 409, body = ErrorBody, description = "It is neither failed nor canceled (`not_retriable`), or another \
-            backup of the source is under way (`source_busy`), or it can't be backed up (`source_disabled`, \
-            `tenant_disabled`, `no_worker`)."),
+        (status = 403, body = ErrorBody, description = "The token's role does not suffice: a deletion, a test of a store, or a restore to \
+            another source's server takes an admin."),
+        (status = 409, body = ErrorBody, description = "It is neither failed nor canceled (`not_retriable`). Or another job does the \
+            same (`source_busy`, `deletion_running`, `verify_running`), a backup can't be (`source_disabled`, `store_disabled`, \
+            `tenant_disabled`, `no_worker`), the snapshot is held, locked or being deleted (`held`, `locked`, `deleting`), or it can't be \
+            restored or verified so any more (`no_identity`, `damaged`, `no_copy`, `source_gone`, `host_key_not_pinned`)."),
         (status = 429, body = ErrorBody, description = "Too many tests of the tenant's sources are under way: wait as long as \
             `Retry-After` says."),
     ),

@@ -208,6 +208,7 @@ async fn answer(hub: &Hub, row: db::sources::Source) -> Result<Json<Source>> {
         (status = 201, body = Source),
         (status = 403, body = ErrorBody, description = "The token's role does not suffice, or the source is `local` and you \
             are no operator."),
+        (status = 409, body = ErrorBody, description = "A store that it names is disabled (`store_disabled`)."),
     ),
 )]
 async fn create(
@@ -282,6 +283,7 @@ async fn get(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId>) -
         (status = 200, body = Source),
         (status = 403, body = ErrorBody, description = "The token's role does not suffice, or the source is `local` and you \
             are no operator."),
+        (status = 409, body = ErrorBody, description = "A store that it names is disabled (`store_disabled`)."),
     ),
 )]
 async fn update(
@@ -336,7 +338,11 @@ async fn disable(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId
 #[utoipa::path(
     post, path = "/sources/{id}/enable", tag = "sources",
     params(("id" = SourceId, Path)),
-    responses((status = 200, body = Source)),
+    responses(
+        (status = 200, body = Source),
+        (status = 409, body = ErrorBody, description = "It was put back on record without all of its settings: save its config first \
+            (`settings_lost`)."),
+    ),
 )]
 async fn enable(State(hub): State<Hub>, who: Principal, Path(id): Path<SourceId>) -> Result<Json<Source>> {
     who.require(Role::Admin)?;
