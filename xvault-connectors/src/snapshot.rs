@@ -266,10 +266,17 @@ pub async fn delete(store: &dyn Store, key: &SnapshotKey) -> Result<(), Error> {
     store.delete_all(&prefix).await
 }
 
+/// What a server may say that it has of one snapshot.
+const MAX_OBJECTS: usize = 10_000;
+
 /// Deletes all but the small files that say whose it is. For stores that write in place: they delete in place, too, object by
 /// object, where others make the whole of it disappear at once.
 async fn delete_content(store: &dyn Store, prefix: &str) -> Result<(), Error> {
-    let objects: Vec<_> = store.list(prefix).await?.try_collect().await?;
+    let objects: Vec<_> = store.list(prefix).await?.take(MAX_OBJECTS + 1).try_collect().await?;
+    if objects.len() > MAX_OBJECTS {
+        let detail = format!("it lists more than {MAX_OBJECTS} objects below {prefix}: a snapshot has a few");
+        return Err(Error::Protocol { server: store.describe(), detail });
+    }
     for object in objects {
         if !matches!(snapshot_of(&object), Some((_, META_NAME | UNREPORTED_NAME | REPORTED_NAME))) {
             store.delete(&object).await?;

@@ -17,6 +17,7 @@ mod hooks;
 mod job;
 mod local;
 mod s3;
+mod s3_hostile;
 mod s3_locks;
 mod s3_memory;
 mod s3_support;

@@ -1,13 +1,18 @@
 //! Removes a snapshot's bytes, and those of its copies.
 
+use std::time::Duration;
+
 use xvault::Store;
 use xvault::connectors::{Control, Error, snapshot};
 use xvault::core::protocol::{CopyAccess, StoreAccess, TaskResult};
 use xvault::core::{SnapshotKey, StoreId};
 
 use super::Tools;
-use super::fault::Fault;
+use super::fault::{Fault, in_time};
 use super::place::may_be_locked;
+
+/// How long a deletion may take in each place: a snapshot has a few objects, and the server may be anybody's. The next attempt goes on.
+const PER_PLACE: Duration = Duration::from_secs(900);
 
 /// Does it. What is gone already is fine. A copy whose store lets nobody delete is kept, and named, with those of which the hub knows
 /// that they are to be `kept`.
@@ -18,16 +23,20 @@ pub(super) async fn run(
     control: &Control,
 ) -> Result<TaskResult, Fault> {
     let opened = tools.open_store(store)?;
-    control.run(snapshot::delete(&*opened, key)).await.map_err(|error| match error {
-        error @ Error::Denied { .. } if may_be_locked(store) => locked(&error),
-        error => xvault::Error::Store(error).into(),
-    })?;
+    let deleted = async {
+        control.run(snapshot::delete(&*opened, key)).await.map_err(|error| match error {
+            error @ Error::Denied { .. } if may_be_locked(store) => locked(&error),
+            error => xvault::Error::Store(error).into(),
+        })
+    };
+    in_time(PER_PLACE, deleted).await?;
     let mut copies_kept = kept.to_vec();
     for store in kept {
         control.progress().note(&format!("the copy in store {store} stays: its credential may not delete"));
     }
     for copy in copies {
-        copies_kept.extend(delete_copy(&*tools.open_store(&copy.access)?, key, copy, control).await?);
+        let store = tools.open_store(&copy.access)?;
+        copies_kept.extend(in_time(PER_PLACE, delete_copy(&*store, key, copy, control)).await?);
     }
     Ok(TaskResult::DeleteSnapshot { copies_kept })
 }

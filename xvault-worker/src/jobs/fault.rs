@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::time::Duration;
 
 use xvault::connectors::Error as ConnectorError;
 use xvault::core::error::chain;
@@ -37,6 +38,17 @@ impl Fault {
     pub(crate) fn job_error(&self) -> JobError {
         JobError { code: self.code.to_owned(), message: shorten(&self.message, MAX_LOG_MESSAGE) }
     }
+}
+
+/// Awaits work in a store that must come to an end within `limit`, whatever its server does.
+pub(crate) async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    let timed = tokio::time::timeout(limit, work).await;
+    let late =
+        || Fault::transient("store_unreachable", format!("the store's server took longer than {limit:?}"));
+    timed.unwrap_or_else(|_| Err(late()))
 }
 
 impl From<xvault::Error> for Fault {
@@ -125,6 +137,14 @@ mod tests {
         let cause = io::Error::from(io::ErrorKind::StorageFull);
         let source = Box::new(cause);
         ConnectorError::Store { action: "write x".into(), disposition: Disposition::Transient, source }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_comes_to_an_end_is_given_up() {
+        let limit = Duration::from_secs(900);
+        let late = in_time(limit, std::future::pending::<Result<(), _>>()).await.unwrap_err();
+        assert_eq!((late.code, late.disposition), ("store_unreachable", Disposition::Transient));
+        assert_eq!(in_time(limit, async { Ok(7) }).await, Ok(7));
     }
 
     #[test]

@@ -10,11 +10,13 @@ use xvault::core::snapshot::{MANIFEST_NAME, REPORTED_NAME, WITHDRAWN_NAME};
 use xvault::core::{Phase, SnapshotKey};
 
 use super::Tools;
-use super::fault::Fault;
+use super::fault::{Fault, in_time};
 use super::place::{Place, beside};
 
 /// How long a test may take: somebody waits for it.
 const TEST: Duration = Duration::from_secs(60);
+/// How long a sweep may take: the server may be anybody's, and must not keep this worker for ever.
+const SWEEP: Duration = Duration::from_secs(3600);
 /// How long a server that does not answer is tried in a test.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -34,16 +36,21 @@ pub(super) async fn test(
     Ok(TaskResult::TestStore { report: StoreReport { observations } })
 }
 
-/// Removes what attempts left that are over, and what was deleted, and then what has no manifest.
+/// Removes what attempts left that are over, and what was deleted, and then what has no manifest. What is left when the time is up is
+/// for the next sweep.
 pub(super) async fn sweep(
     tools: &Tools,
     task: &SweepStoreTask,
     control: &Control,
 ) -> Result<TaskResult, Fault> {
     let store = bucket(tools.place(&task.store)?)?;
+    in_time(SWEEP, swept(&store, task, control)).await
+}
+
+async fn swept(store: &S3Store, task: &SweepStoreTask, control: &Control) -> Result<TaskResult, Fault> {
     let mut report = SweepReport::default();
     for key in &task.attempts {
-        match control.run(attempt(&store, key)).await {
+        match control.run(attempt(store, key)).await {
             Ok(true) => report.removed.push(key.snapshot_id.clone()),
             Ok(false) => report.kept.push(key.snapshot_id.clone()),
             Err(error @ Error::Cancelled) => return Err(xvault::Error::Store(error).into()),
@@ -51,7 +58,7 @@ pub(super) async fn sweep(
         }
     }
     for key in &task.deleted {
-        match control.run(remove(&store, key)).await {
+        match control.run(remove(store, key)).await {
             Ok(()) => report.removed.push(key.snapshot_id.clone()),
             Err(error @ Error::Cancelled) => return Err(xvault::Error::Store(error).into()),
             Err(_) => report.failed += 1,

@@ -6,7 +6,7 @@
 mod locks;
 
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use http::Method;
 use jiff::Timestamp;
 use xvault_core::error::chain;
@@ -21,6 +21,8 @@ use crate::Error;
 
 /// What stands in the objects.
 const CONTENT: &[u8] = b"xvault was here to see what this store does\n";
+/// As many objects are looked at in a listing that holds one of ours.
+const MORE_THAN_OURS: usize = 1000;
 /// SHA-256 of something else, in Base64.
 const OTHER_DIGEST: &str = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
 
@@ -141,7 +143,8 @@ impl Examination<'_> {
             false => (false, "other bytes came than were asked for"),
         };
         self.tried(Ability::Range, part, same)?;
-        let listed: Result<Vec<_>, _> = self.store.reader.entries(&self.prefix).try_collect().await;
+        let listed: Result<Vec<_>, _> =
+            self.store.reader.entries(&self.prefix).take(MORE_THAN_OURS).try_collect().await;
         let there =
             |entries: &Vec<(String, Option<Timestamp>)>| match entries.iter().any(|(entry, _)| *entry == key)
             {

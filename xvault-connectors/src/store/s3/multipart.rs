@@ -13,6 +13,9 @@ use super::lock;
 use super::reader::Reader;
 use crate::Error;
 
+/// An upload has 10,000 parts at most, and a page 1000 of them unless the server likes smaller ones.
+const MAX_PAGES_OF_PARTS: u32 = 200;
+
 /// A part that the server has.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
@@ -103,31 +106,56 @@ pub(super) async fn end(client: &Client, key: &str, id: &str) -> Result<(), Erro
     }
 }
 
-/// The unfinished uploads of keys that begin with `prefix`, and what the server's clock shows.
-pub(super) async fn list(client: &Client, prefix: &str) -> Result<(Vec<Unfinished>, Timestamp), Error> {
-    let (mut uploads, mut marker) = (Vec::new(), None::<(String, String)>);
-    loop {
-        let body = Body::empty();
-        let mut query = vec![("prefix", client.full_key(prefix)), ("uploads", String::new())];
-        if let Some((key, id)) = &marker {
-            query.insert(0, ("key-marker", key.clone()));
-            query.push(("upload-id-marker", id.clone()));
-        }
-        let call = Call::new("list uploads of", Method::GET, None, &body).query(query);
-        let answer = client.ask(&call).await?;
-        let page: Uploads = parsed(&call, &answer)?;
-        uploads.extend(page.upload.into_iter().filter_map(|upload| upload.unfinished(client)));
-        marker = page.next_key_marker.zip(page.next_upload_id_marker).filter(|_| page.is_truncated);
-        if marker.is_none() {
-            return Ok((uploads, server_time(&answer)));
-        }
+/// A page of the unfinished uploads of keys that begin with `prefix`.
+#[derive(Debug)]
+pub(super) struct UploadsPage {
+    pub(super) uploads: Vec<Unfinished>,
+    /// What the server's clock showed.
+    pub(super) now: Timestamp,
+    /// Where the next one begins.
+    pub(super) next: Option<Marker>,
+}
+
+/// Behind this upload of this key.
+pub(super) type Marker = (String, String);
+
+/// The page behind `marker`. That the server goes on is checked: one that gives the same page for ever is odd.
+pub(super) async fn list(
+    client: &Client,
+    prefix: &str,
+    marker: Option<&Marker>,
+) -> Result<UploadsPage, Error> {
+    let body = Body::empty();
+    let mut query = vec![("prefix", client.full_key(prefix)), ("uploads", String::new())];
+    if let Some((key, id)) = marker {
+        query.insert(0, ("key-marker", key.clone()));
+        query.push(("upload-id-marker", id.clone()));
     }
+    let call = Call::new("list uploads of", Method::GET, None, &body).query(query);
+    let answer = client.ask(&call).await?;
+    let page: Uploads = parsed(&call, &answer)?;
+    let next = page.next_key_marker.zip(page.next_upload_id_marker).filter(|_| page.is_truncated);
+    goes_on(&call, marker, next.as_ref())?;
+    let uploads = page.upload.into_iter().filter_map(|upload| upload.unfinished(client)).collect();
+    Ok(UploadsPage { uploads, now: server_time(&answer), next })
+}
+
+/// A listing that does not get on would never end.
+pub(super) fn goes_on<T: PartialEq>(
+    call: &Call<'_>,
+    marker: Option<&T>,
+    next: Option<&T>,
+) -> Result<(), Error> {
+    if next.is_some() && next == marker {
+        return Err(odd(call, "its listing does not get on"));
+    }
+    Ok(())
 }
 
 /// When something was last written to an upload.
 pub(super) async fn last_written(client: &Client, upload: &Unfinished) -> Result<Timestamp, Error> {
     let (mut newest, mut marker) = (upload.begun, None::<String>);
-    loop {
+    for _ in 0..MAX_PAGES_OF_PARTS {
         let body = Body::empty();
         let mut query = vec![("uploadId", upload.id.clone())];
         if let Some(marker) = &marker {
@@ -142,6 +170,11 @@ pub(super) async fn last_written(client: &Client, upload: &Unfinished) -> Result
             return Ok(newest);
         }
     }
+    let body = Body::empty();
+    Err(odd(
+        &Call::new("look at parts of", Method::GET, Some(&upload.key), &body),
+        "it has more parts than there can be",
+    ))
 }
 
 /// Ages are told by the clock that the times are of.

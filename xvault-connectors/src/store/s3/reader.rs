@@ -22,6 +22,9 @@ use super::transport::Transport;
 use crate::Error;
 use crate::store::objects::{Objects, failed};
 
+/// How long a listing may take to come to its next entry: a page may hold none that is wanted, and the server be slow.
+const FOR_AN_ENTRY: Duration = Duration::from_secs(300);
+
 /// One bucket, for one credential.
 #[derive(Debug, Clone)]
 pub(super) struct Reader {
@@ -77,7 +80,9 @@ impl Reader {
     /// Whether there is anything below `prefix`.
     pub(super) async fn is_taken(&self, prefix: &str) -> Result<bool, Error> {
         self.patience
-            .retrying(|_| async { Ok(self.objects.list(prefix).await?.try_next().await?.is_some()) })
+            .retrying(|_| {
+                in_time(prefix, async { Ok(self.objects.list(prefix).await?.try_next().await?.is_some()) })
+            })
             .await
     }
 
@@ -129,7 +134,7 @@ struct Listing {
 impl Listing {
     async fn next(&mut self) -> Result<Option<Entry>, Error> {
         if let Some(page) = &mut self.page
-            && let Ok(entry) = page.try_next().await
+            && let Ok(entry) = in_time(&self.prefix, page.try_next()).await
         {
             return Ok(self.passed(entry));
         }
@@ -153,9 +158,18 @@ async fn begin(
     prefix: &str,
     last: Option<&str>,
 ) -> Result<(BoxStream<'static, Result<Entry, Error>>, Option<Entry>), Error> {
-    let mut page = objects.entries(prefix, last).await?;
-    let first = page.try_next().await?;
-    Ok((page, first))
+    let begun = async {
+        let mut page = objects.entries(prefix, last).await?;
+        let first = page.try_next().await?;
+        Ok((page, first))
+    };
+    in_time(prefix, begun).await
+}
+
+/// A server can answer with pages that hold nothing and promise more, for ever.
+async fn in_time<T>(prefix: &str, entry: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let timed = tokio::time::timeout(FOR_AN_ENTRY, entry).await;
+    timed.unwrap_or_else(|_| Err(Error::Timeout { what: format!("list {prefix}"), after: FOR_AN_ENTRY }))
 }
 
 fn service(settings: &S3Settings, credential: &S3Credential) -> services::S3 {

@@ -14,6 +14,8 @@ use super::{S3Store, multipart};
 use crate::Error;
 use crate::store::{Staging, Store, StoreWriter};
 
+/// The longest that what a failed backup wrote is removed: the server may be anybody's. The sweep finds the rest.
+const LONGEST_REMOVAL: Duration = Duration::from_secs(900);
 /// How long a staging that is dropped may take to remove what it wrote.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(20);
 
@@ -80,7 +82,11 @@ impl Staging for S3Staging {
         if std::mem::replace(&mut self.settled, true) {
             return Ok(());
         }
-        remove(&self.store, &self.prefix, &self.written.names()).await
+        let names = self.written.names();
+        let removed = tokio::time::timeout(LONGEST_REMOVAL, remove(&self.store, &self.prefix, &names)).await;
+        removed.unwrap_or_else(|_| {
+            Err(Error::Timeout { what: format!("remove {}", self.prefix), after: LONGEST_REMOVAL })
+        })
     }
 }
 
@@ -96,8 +102,9 @@ async fn remove(store: &S3Store, prefix: &str, names: &[String]) -> Result<(), E
 }
 
 async fn end_uploads(store: &S3Store, prefix: &str) -> Result<(), Error> {
-    let (uploads, _) = multipart::list(&store.client, &format!("{prefix}/")).await?;
-    for upload in uploads {
+    // A snapshot has a few objects: what is on later pages was begun by no backup of ours.
+    let page = multipart::list(&store.client, &format!("{prefix}/"), None).await?;
+    for upload in page.uploads {
         multipart::end(&store.client, &upload.key, &upload.id).await?;
     }
     Ok(())

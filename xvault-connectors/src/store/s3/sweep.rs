@@ -12,13 +12,16 @@ use xvault_core::SnapshotKey;
 use xvault_core::snapshot::MANIFEST_NAME;
 
 use super::S3Store;
-use super::multipart::{self, Unfinished};
+use super::multipart::{self, Unfinished, UploadsPage};
 use crate::Error;
 use crate::snapshot::{self, snapshot_of};
 use crate::store::Swept;
 
 /// Nothing else in the bucket is ours to look into.
 pub(super) const TENANTS: &str = "tenants";
+
+/// The snapshots without a manifest that one sweep deals with.
+const ENOUGH: usize = 10_000;
 
 pub(super) async fn sweep(
     store: &S3Store,
@@ -27,8 +30,8 @@ pub(super) async fn sweep(
     running: &BTreeSet<SnapshotKey>,
 ) -> Result<Swept, Error> {
     let prefix = format!("{}/", prefix.trim_end_matches('/'));
-    let (uploads, now) = multipart::list(&store.client, &prefix).await?;
-    let newest_dead = now - SignedDuration::try_from(older_than).unwrap_or(SignedDuration::MAX);
+    let first = multipart::list(&store.client, &prefix, None).await?;
+    let newest_dead = first.now - SignedDuration::try_from(older_than).unwrap_or(SignedDuration::MAX);
     let mut sweep = Sweep {
         store,
         newest_dead,
@@ -37,9 +40,7 @@ pub(super) async fn sweep(
         alive: BTreeSet::new(),
         dead: BTreeSet::new(),
     };
-    for upload in &uploads {
-        sweep.upload(upload).await?;
-    }
+    sweep.uploads(&prefix, first).await?;
     sweep.objects(&prefix).await?;
     sweep.swept.in_use = sweep.alive.len() as u64;
     sweep.swept.removed = sweep.dead.difference(&sweep.alive).count() as u64;
@@ -57,6 +58,26 @@ struct Sweep<'a> {
 }
 
 impl Sweep<'_> {
+    /// Page by page, so that it does not matter how many the server says there are.
+    async fn uploads(&mut self, prefix: &str, first: UploadsPage) -> Result<(), Error> {
+        let mut page = first;
+        loop {
+            for upload in &page.uploads {
+                if self.is_full() {
+                    return Ok(());
+                }
+                self.upload(upload).await?;
+            }
+            let Some(next) = page.next else { return Ok(()) };
+            page = multipart::list(&self.store.client, prefix, Some(&next)).await?;
+        }
+    }
+
+    /// Whether this is enough for once: what is remembered of a server's words has an end. The next sweep finds the rest.
+    fn is_full(&self) -> bool {
+        self.alive.len() + self.dead.len() >= ENOUGH
+    }
+
     async fn upload(&mut self, upload: &Unfinished) -> Result<(), Error> {
         let Some((key, _)) = snapshot_of(&upload.key) else { return Ok(()) };
         if self.running.contains(&key)
@@ -77,7 +98,9 @@ impl Sweep<'_> {
     async fn objects(&mut self, prefix: &str) -> Result<(), Error> {
         let mut entries = self.store.reader.entries(prefix);
         let mut group: Option<Group> = None;
-        while let Some((object, written)) = entries.try_next().await? {
+        while !self.is_full()
+            && let Some((object, written)) = entries.try_next().await?
+        {
             let Some((key, name)) = snapshot_of(&object) else { continue };
             if let Some(done) = group.take_if(|group| group.key != key) {
                 self.group(done).await;
@@ -87,7 +110,8 @@ impl Sweep<'_> {
             // Something without a time is as new as can be.
             group.newest = group.newest.max(Some(written.unwrap_or(Timestamp::MAX)));
         }
-        if let Some(last) = group {
+        // Of the last one before enough was enough not all may have been seen.
+        if let Some(last) = group.filter(|_| !self.is_full()) {
             self.group(last).await;
         }
         Ok(())

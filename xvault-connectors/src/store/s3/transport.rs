@@ -7,6 +7,10 @@ use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 
 use super::http::{Http, Unanswered};
 
+/// The longest answer: opendal asks for pages of listings and the like, and keeps what comes of them in memory. A page has 1000 keys
+/// of 1 KiB at most.
+const MAX_PAGE: u64 = 4 << 20;
+
 /// Carries opendal's requests.
 #[derive(Debug, Clone)]
 pub(super) struct Transport(pub(super) Http);
@@ -22,9 +26,13 @@ impl HttpTransport for Transport {
         }
         let length = response.content_length().filter(|_| !is_head);
         let http = self.0.clone();
-        let pieces = stream::try_unfold((http, response), |(http, mut response)| async move {
-            let piece = http.next(&mut response).await.map_err(failed)?;
-            Ok(piece.map(|piece| (Buffer::from(piece), (http, response))))
+        let pieces = stream::try_unfold((http, response, 0), |(http, mut response, before)| async move {
+            let Some(piece) = http.next(&mut response).await.map_err(failed)? else { return Ok(None) };
+            let taken = before + piece.len() as u64;
+            if taken > MAX_PAGE {
+                return Err(failed(Unanswered::TooLong { longest: MAX_PAGE }));
+            }
+            Ok(Some((Buffer::from(piece), (http, response, taken))))
         });
         let pieces = Box::pin(pieces.try_filter(|piece| ready(!piece.is_empty())));
         let body = HttpBody::new(pieces, length);
@@ -33,6 +41,7 @@ impl HttpTransport for Transport {
 }
 
 fn failed(error: Unanswered) -> opendal::Error {
-    let temporary = !matches!(error, Unanswered::Untrusted { .. } | Unanswered::Denied(_));
+    let temporary =
+        !matches!(error, Unanswered::Untrusted { .. } | Unanswered::Denied(_) | Unanswered::TooLong { .. });
     opendal::Error::new(ErrorKind::Unexpected, "no answer").with_temporary(temporary).set_source(error)
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::answer;
 use super::body::Body;
 use super::client::{Call, Client};
-use super::multipart::parsed;
+use super::multipart::{Marker, goes_on, parsed};
 use crate::Error;
 
 /// Deletes all versions of an object, and the marks of its deletions.
@@ -29,7 +29,7 @@ pub(super) fn is_unsupported(error: &Error) -> bool {
 
 async fn delete_where(client: &Client, prefix: &str, wanted: impl Fn(&str) -> bool) -> Result<(), Error> {
     let mut marker = None;
-    loop {
+    for _ in 0..MAX_PAGES {
         let page = page(client, prefix, marker.as_ref()).await?;
         for (key, id) in &page.versions {
             if wanted(key) {
@@ -41,6 +41,11 @@ async fn delete_where(client: &Client, prefix: &str, wanted: impl Fn(&str) -> bo
             return Ok(());
         }
     }
+    // Those that were deleted are gone: the next try goes on with the rest.
+    Err(Error::Protocol {
+        server: "the S3 server".to_owned(),
+        detail: format!("list versions of {prefix}: there are more than a snapshot can have"),
+    })
 }
 
 /// One version of an object; one that is gone is fine.
@@ -54,13 +59,14 @@ async fn delete_version(client: &Client, key: &str, id: &str) -> Result<(), Erro
     }
 }
 
-/// Where a listing goes on: behind this version of this key.
-type Marker = (String, String);
+/// A page has 1000 versions; a snapshot has some objects.
+const MAX_PAGES: u32 = 1000;
 
 #[derive(Debug, Default)]
 struct Page {
     /// Keys as the store knows them, each with an id.
     versions: Vec<(String, String)>,
+    /// Behind this version of this key.
     next: Option<Marker>,
 }
 
@@ -73,7 +79,9 @@ async fn page(client: &Client, prefix: &str, marker: Option<&Marker>) -> Result<
     }
     let call = Call::new("list versions of", Method::GET, None, &body).query(query);
     let listed: ListVersions = parsed(&call, &client.ask(&call).await?)?;
-    Ok(listed.page(client))
+    let page = listed.page(client);
+    goes_on(&call, marker, page.next.as_ref())?;
+    Ok(page)
 }
 
 #[derive(Debug, Deserialize)]

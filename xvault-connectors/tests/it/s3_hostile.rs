@@ -1,0 +1,236 @@
+//! A server that a tenant has written to keep a worker busy, or to fill its memory: listings that never end. Whatever it says,
+//! there is an end.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use xvault_connectors::{Error, S3Store, Store, snapshot};
+use xvault_core::error::chain;
+use xvault_core::{Dispose, Disposition, SnapshotKey};
+use xvault_testkit::S3Access;
+
+use crate::s3_support::{SNAPSHOT, store};
+
+/// Every test ends within this, although its server does not.
+const SOON: Duration = Duration::from_secs(60);
+/// As many snapshots without a manifest are enough for one sweep.
+const ENOUGH: u64 = 10_000;
+const NOW: &str = "2099-01-01T00:00:00.000Z";
+const LONG_AGO: &str = "2020-01-01T00:00:00.000Z";
+
+/// What is answered to the request line, and to how manyth request.
+type Script = dyn Fn(&str, u64) -> Vec<u8> + Send + Sync;
+
+/// Answers as the script says, for ever.
+struct Hostile {
+    port: u16,
+    sent: Arc<AtomicU64>,
+}
+
+impl Hostile {
+    fn start(script: impl Fn(&str, u64) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, sent) = (listener.local_addr().unwrap().port(), Arc::<AtomicU64>::default());
+        let (script, asked, counted): (Arc<Script>, _, _) =
+            (Arc::new(script), Arc::<AtomicU64>::default(), sent.clone());
+        std::thread::spawn(move || {
+            for line in listener.incoming().map_while(Result::ok) {
+                let (script, asked, sent) = (script.clone(), asked.clone(), counted.clone());
+                std::thread::spawn(move || talk(line, &*script, &asked, &sent));
+            }
+        });
+        Self { port, sent }
+    }
+
+    fn store(&self) -> S3Store {
+        store(&S3Access {
+            endpoint: format!("http://127.0.0.1:{}", self.port),
+            region: "us-east-1".into(),
+            bucket: "bucket".into(),
+            access_key: "AK".into(),
+            secret_key: "secret".into(),
+            session_token: None,
+        })
+    }
+}
+
+fn talk(line: TcpStream, script: &Script, asked: &AtomicU64, sent: &AtomicU64) {
+    let mut lines = BufReader::new(line.try_clone().unwrap());
+    let mut line = line;
+    loop {
+        let mut request = String::new();
+        if lines.read_line(&mut request).unwrap_or(0) == 0 {
+            return;
+        }
+        let mut header = String::new();
+        while lines.read_line(&mut header).unwrap_or(0) > 2 {
+            header.clear();
+        }
+        let answer = script(&request, asked.fetch_add(1, Ordering::Relaxed));
+        if answer.is_empty() {
+            return without_end(&mut line, sent);
+        }
+        if line.write_all(&answer).is_err() {
+            return;
+        }
+    }
+}
+
+/// A page of a listing that goes on and on.
+fn without_end(line: &mut TcpStream, sent: &AtomicU64) {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\n\r\n<ListBucketResult>";
+    let piece = object("tenants/t/sources/s/snapshots/x/a", NOW).repeat(1000);
+    drop(line.write_all(head.as_bytes()));
+    while line.write_all(piece.as_bytes()).is_ok() {
+        sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
+    }
+}
+
+fn answer(status: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\n\r\n{body}")
+        .into()
+}
+
+fn object(key: &str, written: &str) -> String {
+    format!(
+        "<Contents><Key>some/place/{key}</Key><LastModified>{written}</LastModified><ETag>\"e\"</ETag><Size>1</Size></Contents>"
+    )
+}
+
+/// A page of a listing of objects, which promises another one.
+fn objects(page: u64, key: impl Fn(u64) -> String) -> Vec<u8> {
+    let entries: String = (0..1000).map(|n| object(&key(page * 1000 + n), NOW)).collect();
+    answer(
+        "200 OK",
+        &format!(
+            "<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t{page}</NextContinuationToken>{entries}</ListBucketResult>"
+        ),
+    )
+}
+
+/// The same of unfinished uploads.
+fn uploads(marker: &str, count: u64, key: impl Fn(u64) -> String, begun: &str) -> Vec<u8> {
+    let upload = |n| {
+        format!(
+            "<Upload><Key>some/place/{}</Key><UploadId>u</UploadId><Initiated>{begun}</Initiated></Upload>",
+            key(n)
+        )
+    };
+    let entries: String = (0..count).map(upload).collect();
+    answer(
+        "200 OK",
+        &format!(
+            "<ListMultipartUploadsResult><IsTruncated>true</IsTruncated><NextKeyMarker>{marker}</NextKeyMarker>
+             <NextUploadIdMarker>u</NextUploadIdMarker>{entries}</ListMultipartUploadsResult>"
+        ),
+    )
+}
+
+/// An object of the snapshot with this number.
+fn of_snapshot(number: u64) -> String {
+    format!("tenants/t/sources/s/snapshots/x{number:09}/backup.tar.zst.enc")
+}
+
+fn key() -> SnapshotKey {
+    let id = SNAPSHOT.rsplit('/').next().unwrap();
+    SnapshotKey {
+        tenant_id: "t".parse().unwrap(),
+        source_id: "s".parse().unwrap(),
+        snapshot_id: id.parse().unwrap(),
+    }
+}
+
+fn is_upload_listing(request: &str) -> bool {
+    request.contains("?uploads") || request.contains("&uploads")
+}
+
+/// What comes of it, which must be soon.
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(SOON, work).await.expect("it never comes to an end")
+}
+
+fn assert_odd(error: &Error, words: &str) {
+    assert!(chain(error).contains(words), "{}", chain(error));
+    assert_eq!(error.disposition(), Disposition::Permanent);
+}
+
+#[tokio::test]
+async fn a_listing_of_uploads_that_does_not_get_on_is_given_up() {
+    let server = Hostile::start(|_, _| uploads("some/place/k", 1, of_snapshot, NOW));
+    let error = soon(server.store().sweep(Duration::ZERO)).await.unwrap_err();
+    assert_odd(&error, "its listing does not get on");
+}
+
+#[tokio::test]
+async fn of_uploads_without_end_a_sweep_takes_what_is_enough() {
+    let server = Hostile::start(|_, page| {
+        uploads(&format!("some/place/k{page}"), 1000, |n| of_snapshot(page * 1000 + n), NOW)
+    });
+    let swept = soon(server.store().sweep(Duration::ZERO)).await.unwrap();
+    assert_eq!((swept.in_use, swept.removed), (ENOUGH, 0));
+}
+
+#[tokio::test]
+async fn of_objects_without_end_a_sweep_takes_what_is_enough() {
+    let server = Hostile::start(|request, page| match is_upload_listing(request) {
+        true => answer("200 OK", "<ListMultipartUploadsResult></ListMultipartUploadsResult>"),
+        false => objects(page, of_snapshot),
+    });
+    let swept = soon(server.store().sweep(Duration::ZERO)).await.unwrap();
+    assert_eq!((swept.in_use, swept.removed), (ENOUGH, 0));
+}
+
+#[tokio::test]
+async fn an_upload_of_parts_without_end_is_given_up() {
+    let server = Hostile::start(|request, count| match is_upload_listing(request) {
+        true => uploads("some/place/k", 1, of_snapshot, LONG_AGO),
+        false => {
+            let part =
+                format!("<Part><PartNumber>1</PartNumber><LastModified>{LONG_AGO}</LastModified></Part>");
+            let body = format!(
+                "<ListPartsResult><IsTruncated>true</IsTruncated><NextPartNumberMarker>{count}</NextPartNumberMarker>{part}</ListPartsResult>"
+            );
+            answer("200 OK", &body)
+        }
+    });
+    let error = soon(server.store().sweep(Duration::ZERO)).await.unwrap_err();
+    assert_odd(&error, "more parts than there can be");
+}
+
+#[tokio::test]
+async fn a_snapshot_of_objects_without_end_is_not_deleted_for_ever() {
+    let server = Hostile::start(|request, page| match request.starts_with("GET") {
+        true => objects(page, |n| format!("{SNAPSHOT}/o{n:09}")),
+        false => answer("204 No Content", ""),
+    });
+    let error = soon(snapshot::delete(&server.store(), &key())).await.unwrap_err();
+    assert_odd(&error, "lists more than 10000 objects");
+}
+
+#[tokio::test]
+async fn versions_that_do_not_get_on_are_given_up() {
+    let server = Hostile::start(|request, _| match request.starts_with("GET") {
+        true => answer(
+            "200 OK",
+            "<ListVersionsResult><IsTruncated>true</IsTruncated><NextKeyMarker>k</NextKeyMarker></ListVersionsResult>",
+        ),
+        false => answer("204 No Content", ""),
+    });
+    let store = server.store().deleting_all_versions();
+    assert_odd(&soon(store.delete("a/b")).await.unwrap_err(), "its listing does not get on");
+    assert_odd(&soon(store.delete_all("a")).await.unwrap_err(), "its listing does not get on");
+}
+
+/// No part of it is of use before its end, so all of it would have to be kept.
+#[tokio::test]
+async fn a_page_without_end_is_not_read_to_its_end() {
+    let server = Hostile::start(|_, _| Vec::new());
+    let error = soon(server.store().stage(SNAPSHOT)).await.map(drop).unwrap_err();
+    assert_odd(&error, "the answer is longer than 4194304 bytes");
+    let sent = server.sent.load(Ordering::Relaxed);
+    assert!(sent < 64 << 20, "{sent} bytes were read");
+}
