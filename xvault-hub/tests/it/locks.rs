@@ -149,8 +149,8 @@ impl Scene {
         self.acme.member.get(path).await.expect(200)
     }
 
-    /// Sets the second store, and copies the snapshot there, locked or not as that store is; the copy is reported to be in `bucket`.
-    async fn copied(&self, path: &str, store: &str, bucket: &str) -> Option<ObjectLock> {
+    /// Sets the second store; gives the job that copies the snapshot there, with what the copy is to be locked with.
+    async fn copying(&self, path: &str, store: &str) -> (Assignment, Option<ObjectLock>) {
         let source = format!("/api/v1/sources/{}", self.source);
         self.acme.admin.put(&source, json!({ "replica_store_id": store })).await.expect(200);
         let list = async || {
@@ -163,14 +163,28 @@ impl Scene {
             panic!("{job:?}")
         };
         assert!(path.ends_with(snapshot.snapshot_id.as_str()));
+        let lock = *lock;
+        (job, lock)
+    }
+
+    /// Reports a copy in `bucket`, which is locked until then.
+    async fn tell_copy(&self, job: &Assignment, bucket: &str, until: Option<Timestamp>) -> Answer {
+        let Task::Replicate { snapshot, .. } = &job.task else { panic!("{job:?}") };
         let object_key = format!("x/y/{}", snapshot.prefix());
         let locator = json!({ "storage_backend": "s3", "bucket": bucket, "object_key": object_key });
         let mut result = json!({ "type": "replicate", "locator": locator, "bytes": 7 });
-        if let Some(lock) = lock {
-            result["locked_until"] = json!(lock.until);
+        if let Some(until) = until {
+            result["locked_until"] = json!(until);
         }
-        self.worker.complete(&job, result).await;
-        *lock
+        let outcome = json!({ "status": "completed", "result": result });
+        self.worker.say(job, "complete", json!({ "outcome": outcome })).await
+    }
+
+    /// Sets the second store, and copies the snapshot there, locked or not as that store is; the copy is reported to be in `bucket`.
+    async fn copied(&self, path: &str, store: &str, bucket: &str) -> Option<ObjectLock> {
+        let (job, lock) = self.copying(path, store).await;
+        self.tell_copy(&job, bucket, lock.map(|lock| lock.until)).await.expect(200);
+        lock
     }
 }
 
@@ -450,6 +464,27 @@ async fn a_second_store_is_tested_when_it_is_named_and_keeps_its_copies_where_no
     assert_eq!(status, "kept");
 }
 
+/// It was made when the store locked for longer, by a run that nobody was told of.
+async fn a_copy_that_was_there_may_be_locked_for_longer_than_asked(scene: Scene) {
+    let second = saved(&scene.acme.admin, "second").await;
+    scene.locked(&second, days(5)).await;
+    let path = scene.backed_up().await;
+    let (job, lock) = scene.copying(&path, &second).await;
+    let asked = lock.unwrap().until;
+    let (shorter, longer) = (asked - SignedDuration::from_secs(1), asked + SignedDuration::from_hours(24));
+    for until in [None, Some(shorter)] {
+        let refused = scene.tell_copy(&job, "second", until).await.refused(422, "invalid_field");
+        assert_eq!(refused["details"]["field"], json!("outcome.result.locked_until"), "{refused}");
+    }
+    scene.tell_copy(&job, "second", Some(longer)).await.expect(200);
+    let shown = scene.snapshot(&path).await;
+    assert_eq!(
+        (&shown["locked_until"], &shown["locators"][1]["locked_until"]),
+        (&json!(longer), &json!(longer))
+    );
+    scene.acme.owner.delete(&path).await.refused(409, "locked");
+}
+
 /// Its lock is nothing to the snapshot, for it stays in any case.
 async fn a_locked_copy_that_nobody_may_delete_holds_nothing_up(scene: Scene) {
     let second = saved(&scene.acme.admin, "second").await;
@@ -521,6 +556,7 @@ on_both_engines!(
     a_worker_must_have_locked_what_it_was_told_to,
     a_deletion_waits_for_the_lock_of_a_copy,
     a_second_store_is_tested_when_it_is_named_and_keeps_its_copies_where_nobody_may_delete,
+    a_copy_that_was_there_may_be_locked_for_longer_than_asked,
     a_locked_copy_that_nobody_may_delete_holds_nothing_up,
     the_stores_that_stores_name_and_rotated_credentials_are_tested_too,
 );

@@ -93,14 +93,19 @@ impl Place {
         }
     }
 
-    /// Locks a snapshot that is there as one that was just written.
-    pub(super) async fn lock(&self, key: &SnapshotKey) -> Result<(), Error> {
-        if let Self::Bucket(store) = self {
-            for name in [ARTIFACT_NAME, INDEX_NAME, META_NAME, MANIFEST_NAME] {
-                store.lock(&beside(key, name)).await?;
-            }
+    /// Locks a snapshot that is there as one that was just written; gives until when all of it is locked. A lock that ends later stays:
+    /// nobody can shorten it.
+    pub(super) async fn lock(
+        &self,
+        key: &SnapshotKey,
+        until: Option<Timestamp>,
+    ) -> Result<Option<Timestamp>, Error> {
+        let (Self::Bucket(store), Some(until)) = (self, until) else { return Ok(until) };
+        let mut longest = until;
+        for name in [ARTIFACT_NAME, INDEX_NAME, META_NAME, MANIFEST_NAME] {
+            longest = longest.max(lock_one(store, &beside(key, name), until).await?);
         }
-        Ok(())
+        Ok(Some(longest))
     }
 
     /// Nobody wants the snapshot: it goes. Where this worker may not delete, it is marked for the hub's sweep.
@@ -110,6 +115,19 @@ impl Place {
             (Self::Bucket(store), Err(_)) => store.put(&beside(key, WITHDRAWN_NAME), WITHDRAWN.into()).await,
             (_, deleted) => deleted,
         }
+    }
+}
+
+/// Until when the object is locked.
+async fn lock_one(store: &S3Store, object: &str, until: Timestamp) -> Result<Timestamp, Error> {
+    let refused = match store.lock(object).await {
+        Ok(()) => return Ok(until),
+        Err(refused) => refused,
+    };
+    // Only a longer lock is a good reason.
+    match store.locked_until(object).await {
+        Ok(Some(end)) if end >= until => Ok(end),
+        _ => Err(refused),
     }
 }
 
