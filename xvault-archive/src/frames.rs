@@ -10,7 +10,7 @@ use bytes::Bytes;
 use xvault_core::Identity;
 
 use crate::error::{ArchiveFile, Error};
-use crate::index::{FrameInfo, Totals};
+use crate::index::Totals;
 use ahead::Ahead;
 use loader::Loader;
 
