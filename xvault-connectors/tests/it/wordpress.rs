@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use xvault_connectors::source::Source;
+use xvault_connectors::conformance::{self, SourceBench};
+use xvault_connectors::source::{Hooked, Source};
 use xvault_connectors::ssh::{HostKeyPolicy, SshOptions};
 use xvault_connectors::tool::ToolOptions;
 use xvault_connectors::{Control, Error, Probe, PullSummary, WordpressSource};
 use xvault_core::monitor::Recorder;
 use xvault_core::snapshot::Evidence;
-use xvault_core::source::SshMode;
+use xvault_core::source::{Hook, Hooks, SshMode};
 use xvault_core::{EntryKind, WarningCode, WordpressSettings};
 use xvault_testkit::tools::{command, find, run};
 use xvault_testkit::{FaultProxy, Mariadb, MtimeMatch, Sshd, TreeOptions, Wordpress, assert_same_tree};
@@ -53,11 +54,15 @@ impl Site {
     }
 
     fn source(&self) -> WordpressSource {
-        let mut options = SshOptions::new(&self.settings.files(), key(&self.sshd.key_path));
+        self.source_of(&self.settings)
+    }
+
+    fn source_of(&self, settings: &WordpressSettings) -> WordpressSource {
+        let mut options = SshOptions::new(&settings.files(), key(&self.sshd.key_path));
         options.host_key = HostKeyPolicy::AcceptNew;
         // Debian's packages lag behind at times.
         let tools = ToolOptions { allow_outdated: true, ..ToolOptions::default() };
-        WordpressSource::new(&self.settings, options, tools).unwrap()
+        WordpressSource::new(settings, options, tools).unwrap()
     }
 
     async fn try_pull(&self) -> (Kept, Result<PullSummary, Error>, Arc<Recorder>) {
@@ -414,4 +419,22 @@ async fn a_probe_does_not_wait_for_what_takes_long() {
     let (started, probe) = (std::time::Instant::now(), site.probe().await);
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert!(probe.notes.iter().any(|note| note.contains("could not be counted in time")), "{probe:?}");
+}
+
+#[tokio::test]
+async fn a_site_with_commands_around_it_conforms() {
+    let site = Site::new(Sshd::builder().start()).small();
+    let hooks = Hooks { before: Some(Hook::new("true")), after: Some(Hook::new("true")) };
+    let make = |change: &dyn Fn(&mut WordpressSettings)| {
+        let mut settings = site.settings.clone();
+        change(&mut settings);
+        let mut options = SshOptions::new(&settings.files(), key(&site.sshd.key_path));
+        options.timeouts.reconnects = 0;
+        Hooked::around(Box::new(site.source_of(&settings)), &hooks, Some(&options))
+    };
+    let bench = SourceBench::new(|| make(&|_| {}))
+        .dates_itself()
+        .refused(|| make(&|settings| settings.paths = vec!["/no/such/site".into()]))
+        .away(|| make(&|settings| settings.port = xvault_testkit::unused_port()));
+    conformance::source(&bench).await.unwrap();
 }
