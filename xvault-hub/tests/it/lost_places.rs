@@ -75,7 +75,7 @@ async fn what_has_a_copy_lies_there_once_its_disk_is_lost(world: World) {
     let (path, id) = (path(&manifest), manifest.snapshot_id.clone());
     let hold = json!({ "reason": "a lawsuit" });
     scene.acme.admin.put(&format!("{path}/hold"), hold).await.expect(200);
-    assert_eq!(scene.lost().await.without_bytes, [id.clone()]);
+    assert_eq!(scene.lost().await.without_bytes, std::slice::from_ref(&id));
     scene.forget(&id).await;
     assert_eq!(scene.lost().await, Orphans::default());
     let shown = scene.acme.member.get(&path).await.expect(200);
@@ -101,7 +101,7 @@ async fn what_was_under_way_on_the_lost_disk_goes_on_in_the_copy(world: World) {
     let scene = Scene::set(world).await;
     let manifest = scene.copied().await;
     let deletion = text(&scene.acme.owner.delete(&path(&manifest)).await.expect(202)["id"]);
-    assert_eq!(scene.lost().await.deleting_without_bytes, [manifest.snapshot_id.clone()]);
+    assert_eq!(scene.lost().await.deleting_without_bytes, std::slice::from_ref(&manifest.snapshot_id));
     scene.forget(&manifest.snapshot_id).await;
     let job = scene.job(&deletion).await;
     assert_eq!((&job["status"], &job["target_worker_id"]), (&json!("queued"), &json!(null)), "{job}");
