@@ -29,17 +29,18 @@ class Sizes:
     base: int
     big: int
     many: int
+    database: int
 
 
 #: The sizes that the targets speak of.
 FULL = Sizes(
     file=GIB, tree_files=10_000, text=GIB, text_files=77_000, far_file=256 * MIB, far_files=2_000,
-    far_sequential=100, base=64 * MIB, big=4 * GIB, many=300_000,
+    far_sequential=100, base=64 * MIB, big=4 * GIB, many=300_000, database=2 * GIB,
 )
 #: A few seconds a case: proves that everything runs, says nothing about speed.
 QUICK = Sizes(
     file=64 * MIB, tree_files=500, text=24 * MIB, text_files=1_800, far_file=16 * MIB, far_files=100,
-    far_sequential=10, base=16 * MIB, big=128 * MIB, many=3_000,
+    far_sequential=10, base=16 * MIB, big=128 * MIB, many=3_000, database=48 * MIB,
 )
 
 SMALL_FILE = 8 << 10
@@ -106,6 +107,13 @@ class Bench:
     def seaweed(self):
         """The S3 server."""
         server = SeaweedFs(self.work / "seaweed")
+        self._stop.append(server)
+        return server
+
+    def database(self, make):
+        """A database server with a database of the size of the targets; one at a time, as they are large."""
+        say(f"  making a database of {self.sizes.database // MIB} MiB")
+        server = make(self.place(), self.sizes.database)
         self._stop.append(server)
         return server
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from bench import MIB, RTT_MS, TINY_FILE, need
 from bucket import BUCKET, BackUp, Cat, Rcat, Restore
-from contenders import Borg, Lftp, Pipeline, Restic, Sftp, Wget, bytes_below, check_artifact, local_tar, read_event, remote_tar
+from contenders import Borg, Lftp, Pipeline, Restic, Sftp, Wget, bytes_below, check_artifact, local_tar, plain_bytes, read_event, remote_tar
+from databases import Mariadb, Postgres
 from meter import Row, interleave, measure, run, say
 
 PIPELINE = "tar | zstd | age"
@@ -290,6 +291,33 @@ def in_bucket(bench):
     return ours, place / "artifact", key
 
 
+def dump(bench, make, what):
+    """A database against its own tool and an administrator's pipeline. The peak is that of xvault or of the tool, whichever takes more."""
+    server = bench.database(make)
+    ours, pipeline = server.backup(bench.xvault, bench.keys), server.pipeline(bench.keys)
+    sizes = [dumped_bytes(bench, contender) for contender in (ours, pipeline)]
+    rows = interleave([ours, pipeline], bench.place(), bench.runs)
+    peak = rows[0].worst("peak_bytes")
+    # As fast as 0.95 of the pipeline is 1 / 0.95 of its time.
+    verdicts = [
+        at_most(rows, pipeline.name, 1 / 0.95),
+        Verdict(f"peak memory at most {MEMORY_LIMIT // MIB} MiB", f"{peak / MIB:.1f} MiB", peak <= MEMORY_LIMIT),
+    ]
+    note = f"The dumps in the two artifacts have {sizes[0]} and {sizes[1]} bytes."
+    return Outcome(f"{what}, a dump of {sizes[1] // MIB} MiB", rows, verdicts, [note])
+
+
+def dumped_bytes(bench, contender):
+    """One run that is not counted: warms up, and shows that the artifact opens and how much dump is in it."""
+    place = bench.place()
+    place.mkdir()
+    try:
+        run(contender.command(place), place, contender.env(place))
+        return plain_bytes(contender.artifact(place), bench.keys)
+    finally:
+        contender.clean(place)
+
+
 def memory_in_bucket(rows):
     """The limit of the issue, whatever the size."""
     peak = next(row for row in rows if row.name == "xvault").worst("peak_bytes")
@@ -309,6 +337,8 @@ CASES = {
     "rtt50-ftp": rtt50_ftp,
     "memory": memory,
     "cat-bytes": cat_bytes,
+    "dump-postgres": lambda bench: dump(bench, Postgres, "PostgreSQL"),
+    "dump-mysql": lambda bench: dump(bench, Mariadb, "MariaDB"),
     "bucket-up": bucket_up,
     "bucket-down": bucket_down,
 }

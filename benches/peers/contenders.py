@@ -207,6 +207,19 @@ def check_artifact(artifact, keys, tree):
         raise Failed(f"{artifact} holds {files} files of {size} bytes, the source {tree.files} of {tree.bytes}")
 
 
+def plain_bytes(artifact, keys):
+    """How much plain text age and zstd find in an artifact."""
+    age = subprocess.Popen(["age", "-d", "-i", keys, artifact], stdout=subprocess.PIPE)
+    zstd = subprocess.Popen(["zstd", "-q", "-d"], stdin=age.stdout, stdout=subprocess.PIPE)
+    age.stdout.close()
+    size = 0
+    while piece := zstd.stdout.read(1 << 20):
+        size += len(piece)
+    if age.wait() != 0 or zstd.wait() != 0:
+        raise Failed(f"age or zstd could not open {artifact}")
+    return size
+
+
 def read_event(log):
     """The `read` event that `xvault cat --json` leaves on standard error."""
     for line in log.splitlines():

@@ -6,8 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use xvault_testkit::databases::POSTGRES_SAMPLE;
 use xvault_testkit::tools::{age_decrypt_untar, age_keygen};
-use xvault_testkit::{Mariadb, Sshd, TreeOptions, Wordpress, assert_same_tree, tools, trees};
+use xvault_testkit::{
+    FtpKind, Ftpd, Mariadb, Postgres, Sshd, TreeOptions, Wordpress, assert_same_tree, tools, trees,
+};
 
 /// What the program prints; it must succeed.
 fn output<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> String {
@@ -74,6 +77,58 @@ fn backup_wordpress_tells_what_it_found_and_takes_it_all() {
     let printed = output(env!("CARGO_BIN_EXE_backup_wordpress"), args);
     assert!(printed.contains("WordPress 6.") && printed.contains(&site.database), "{printed}");
     assert!(printed.ends_with(" bytes, 0 warnings\n") && artifacts(&store) == 1, "{printed}");
+}
+
+#[test]
+fn backup_ftp_shows_a_certificate_and_takes_it_when_it_is_pinned() {
+    let (ftpd, dir) = (Ftpd::builder(FtpKind::Proftpd).self_signed().start(), tempfile::tempdir().unwrap());
+    trees::small_files(&ftpd.home.join("www"), 12, 1000);
+    ftpd.give(&ftpd.home.join("www"));
+    let (store, port) = (dir.path().join("store"), ftpd.port.to_string());
+    let password = secret_file(dir.path(), "password", &ftpd.password);
+    let args = ["127.0.0.1", &port, &ftpd.user, &password, "/www", store.to_str().unwrap()];
+    let program = env!("CARGO_BIN_EXE_backup_ftp");
+    let refused = failure(program, &args);
+    assert!(refused.contains(&format!("pin it with {}", ftpd.fingerprint)), "{refused}");
+    let printed = output(program, [&args[..], &[&ftpd.fingerprint]].concat());
+    assert!(printed.ends_with("12 files, 12000 bytes, 0 warnings\n"), "{printed}");
+    assert_eq!(artifacts(&store), 1);
+}
+
+#[test]
+fn backup_postgres_gives_an_equal_database() {
+    let (server, dir) = (Postgres::shared(), tempfile::tempdir().unwrap());
+    let url = server.create_database();
+    let _ = server.psql(&url, POSTGRES_SAMPLE);
+    let (name, store) = (url.rsplit('/').next().unwrap(), dir.path().join("store"));
+    let password = secret_file(dir.path(), "password", server.password());
+    let port = server.port.to_string();
+    let args = ["127.0.0.1", &port, "postgres", &password, name, store.to_str().unwrap(), "a copy"];
+    let printed = output(env!("CARGO_BIN_EXE_backup_postgres"), args);
+    assert!(printed.ends_with(&format!("database/{name}.dump went into a copy\n")), "{printed}");
+    assert_eq!(server.checksums("a copy"), server.checksums(&url));
+}
+
+#[test]
+fn backup_mysql_runs_the_tools_of_the_server_and_names_doubtful_tables() {
+    let (server, sshd, dir) = (Mariadb::shared(), Sshd::builder().start(), tempfile::tempdir().unwrap());
+    let name = server.create_database();
+    let _ = server.sql(&name, "CREATE TABLE t (a INT); CREATE TABLE old (a INT) ENGINE=MyISAM");
+    let (store, password) = (dir.path().join("store"), secret_file(dir.path(), "password", &server.password));
+    let (ssh_port, port) = (sshd.port.to_string(), server.port.to_string());
+    let (key, fingerprint) = (sshd.key_path.to_str().unwrap(), &sshd.host_key.fingerprint);
+    let ssh = ["127.0.0.1", &ssh_port, &sshd.user, key, fingerprint];
+    let database = [&port, Mariadb::USER, &password, &name, store.to_str().unwrap()];
+    let printed = output(env!("CARGO_BIN_EXE_backup_mysql"), [ssh, database].concat());
+    assert!(printed.contains("of the SSH server") && printed.contains("`old (MyISAM)`"), "{printed}");
+    assert!(printed.ends_with("bytes of dump, Partial\n"), "{printed}");
+    assert_eq!(artifacts(&store), 1);
+}
+
+fn secret_file(dir: &Path, name: &str, content: &str) -> String {
+    let path = dir.join(name);
+    fs::write(&path, format!("{content}\n")).unwrap();
+    path.display().to_string()
 }
 
 /// How many snapshots lie in the store.

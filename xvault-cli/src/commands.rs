@@ -54,7 +54,11 @@ fn control(output: &Output, cancel: &CancellationToken) -> Control {
 }
 
 /// The source that the flags describe, ready to connect; it leaves out `store`, which may lie inside a local one.
-fn source(args: &SourceArgs, store: Option<&StoreArgs>) -> anyhow::Result<(SourceSettings, Box<dyn Source>)> {
+async fn source(
+    args: &SourceArgs,
+    store: Option<&StoreArgs>,
+    output: &Output,
+) -> anyhow::Result<(SourceSettings, Box<dyn Source>)> {
     let settings = source_url::settings(args, &std::env::current_dir()?)?;
     let source: Box<dyn Source> = match &settings {
         SourceSettings::Local(local) => {
@@ -73,7 +77,7 @@ fn source(args: &SourceArgs, store: Option<&StoreArgs>) -> anyhow::Result<(Sourc
             Hooked::around(Box::new(SshSource::new(ssh, options.clone())?), &ssh.hooks, Some(&options))
         }
         SourceSettings::Ftp(settings) => {
-            Box::new(FtpSource::new(settings, ftp::options(&args.login, settings)?)?)
+            Box::new(FtpSource::new(settings, ftp::options(args, settings, output).await?)?)
         }
         SourceSettings::Postgres(postgres) => {
             let login = database::login(&postgres.server(), &args.database, &args.login)?;

@@ -46,6 +46,12 @@ pub(crate) struct DumpArgs {
     /// PostgreSQL: only this schema, a pattern; repeatable
     #[arg(long = "schema", value_name = "NAME", help_heading = "Databases")]
     pub(crate) schemas: Vec<String>,
+    /// PostgreSQL: no schema of this name, a pattern; repeatable
+    #[arg(long = "exclude-schema", value_name = "NAME", help_heading = "Databases")]
+    pub(crate) exclude_schemas: Vec<String>,
+    /// PostgreSQL: how long a lock on a table is waited for before the backup fails [default: 60]
+    #[arg(long, value_name = "SECONDS", help_heading = "Databases")]
+    pub(crate) lock_timeout: Option<u32>,
     /// PostgreSQL: dump SQL instead of the custom format
     #[arg(long, help_heading = "Databases")]
     pub(crate) plain_sql: bool,
@@ -144,8 +150,9 @@ pub(crate) fn source(args: &SourceArgs, scheme: &str, rest: &str) -> anyhow::Res
         settings.hooks = args.hooks.hooks();
         settings.tables.clone_from(&dump.tables);
         settings.exclude_tables.clone_from(&dump.exclude_tables);
-        if !dump.schemas.is_empty() || dump.plain_sql || dump.globals {
-            bail!("--schema, --plain-sql and --globals are for PostgreSQL")
+        let schemas = dump.schemas.len() + dump.exclude_schemas.len();
+        if schemas > 0 || dump.plain_sql || dump.globals || dump.lock_timeout.is_some() {
+            bail!("--schema, --exclude-schema, --lock-timeout, --plain-sql and --globals are for PostgreSQL")
         }
         SourceSettings::Mysql(settings)
     } else {
@@ -156,6 +163,8 @@ pub(crate) fn source(args: &SourceArgs, scheme: &str, rest: &str) -> anyhow::Res
         settings.tables.clone_from(&dump.tables);
         settings.exclude_tables.clone_from(&dump.exclude_tables);
         settings.schemas.clone_from(&dump.schemas);
+        settings.exclude_schemas.clone_from(&dump.exclude_schemas);
+        settings.lock_timeout_seconds = dump.lock_timeout;
         settings.format = if dump.plain_sql { DumpFormat::Plain } else { DumpFormat::Custom };
         settings.globals = dump.globals;
         SourceSettings::Postgres(settings)

@@ -1,12 +1,16 @@
 //! FTP on the command line: `ftp://` and `ftps://`, and how to log in there.
 
+use std::path::PathBuf;
+
 use anyhow::bail;
-use clap::Args;
-use xvault::connectors::FtpOptions;
+use clap::{Args, ValueHint};
+use xvault::connectors::{Error, FtpOptions, FtpSource, Source};
 use xvault::core::FtpSettings;
 use xvault::core::source::FtpTls;
 
 use crate::args::{LoginArgs, SourceArgs};
+use crate::known_certificates::KnownCertificates;
+use crate::output::Output;
 use crate::source_url::account;
 use crate::{keys, login};
 
@@ -19,6 +23,12 @@ pub(crate) struct FtpArgs {
     /// Accept exactly this certificate, as `openssl x509 -fingerprint -sha256` prints it
     #[arg(long, value_name = "AB:CD:…", help_heading = "FTP", conflicts_with = "tls_ca")]
     pub(crate) certificate: Option<String>,
+    /// Accept the certificate of a server that nobody vouches for and that is not known yet, and add it to the file of known ones
+    #[arg(long, help_heading = "FTP", conflicts_with_all = ["certificate", "tls_ca", "plain_ftp"])]
+    pub(crate) accept_new_certificate: bool,
+    /// File of known certificates [default: ~/.config/xvault/known_certificates]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "FTP")]
+    pub(crate) known_certificates: Option<PathBuf>,
     /// Encrypt nothing: whoever is in between reads the password and all files
     #[arg(long, help_heading = "FTP", conflicts_with_all = ["certificate", "tls_ca"])]
     pub(crate) plain_ftp: bool,
@@ -49,8 +59,40 @@ pub(crate) fn source(args: &SourceArgs, scheme: &str, rest: &str) -> anyhow::Res
     Ok(settings)
 }
 
-/// How to log in at the server of `settings`.
-pub(crate) fn options(args: &LoginArgs, settings: &FtpSettings) -> anyhow::Result<FtpOptions> {
+/// How to log in at the server of `settings`, and which certificate is believed.
+pub(crate) async fn options(
+    args: &SourceArgs,
+    settings: &FtpSettings,
+    output: &Output,
+) -> anyhow::Result<FtpOptions> {
+    let mut options = account_of(&args.login, settings)?;
+    if settings.tls_mode == FtpTls::Disable || options.fingerprint.is_some() || options.ca.is_some() {
+        return Ok(options);
+    }
+    let known = KnownCertificates::at(args.ftp.known_certificates.as_deref())?;
+    options.fingerprint = known.find(&options.server())?;
+    if options.fingerprint.is_none() && args.ftp.accept_new_certificate {
+        options.fingerprint = accepted(settings, &options, &known, output).await?;
+    }
+    Ok(options)
+}
+
+/// The certificate that the server shows, if nobody vouches for it. Whatever else is wrong is told when it is used.
+async fn accepted(
+    settings: &FtpSettings,
+    options: &FtpOptions,
+    known: &KnownCertificates,
+    output: &Output,
+) -> anyhow::Result<Option<String>> {
+    let seen = FtpSource::new(settings, options.clone())?.probe().await;
+    let Err(Error::UnknownCertificate { fingerprint, .. }) = seen else { return Ok(None) };
+    known.add(&options.server(), &fingerprint)?;
+    let (server, path) = (options.server(), known.path().display());
+    output.say(&format!("accepted the certificate {fingerprint} of {server}, and added it to {path}"));
+    Ok(Some(fingerprint))
+}
+
+fn account_of(args: &LoginArgs, settings: &FtpSettings) -> anyhow::Result<FtpOptions> {
     if !settings.use_password {
         return Ok(FtpOptions::new(settings, None));
     }

@@ -6,6 +6,7 @@ mod database;
 mod ftp;
 mod hooks;
 mod keys;
+mod known_certificates;
 mod login;
 mod output;
 mod source_url;
@@ -132,7 +133,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             "once you have compared it, run again with --host-key {fingerprint}, or with --accept-new-host-key"
         )),
         xvault::Error::Source(ConnectorError::UnknownCertificate { fingerprint, .. }) => Some(format!(
-            "once you have compared it, run again with --certificate {fingerprint}, or with --tls-ca FILE"
+            "once you have compared it, run again with --certificate {fingerprint}, with --accept-new-certificate, or with --tls-ca FILE"
         )),
         error if error.disposition() == Disposition::Transient => {
             Some("this may work when it is tried again".to_owned())

@@ -16,7 +16,7 @@ use xvault_core::secret::SecretString;
 use xvault_core::source::{DatabaseCredential, DatabaseServer, SshHop, SshMode, TlsMode};
 
 use crate::ssh::{HostKeyPolicy, Session, SshCredential, SshOptions, SshTimeouts};
-use crate::tool::{Call, Place, Running, ToolOptions};
+use crate::tool::{Call, Place, Running, ToolOptions, weakness};
 use crate::{Error, Network};
 use notary::Notary;
 use tunnel::{Tunnel, Way};
@@ -31,6 +31,9 @@ pub(crate) const APPLICATION: &str = "xvault";
 
 /// The most that a query of ours may answer, in bytes: some 100,000 names.
 pub(crate) const MAX_ANSWER: usize = 16 << 20;
+
+/// How whoever runs tools with known holes says that it may.
+pub(crate) const ALLOW: &str = "`--allow-outdated-tools`, `WORKER_ALLOW_OUTDATED_TOOLS=true`";
 
 /// How to log in at a database server, and at the SSH server in between.
 #[derive(Debug, Clone, Default)]
@@ -167,6 +170,16 @@ impl Reach {
             (Some(tunnel), _) => Some((Ipv4Addr::LOCALHOST.into(), tunnel.port)),
             (None, address) => Some((address?, self.server.port)),
         }
+    }
+
+    /// The port that tools of this machine connect to.
+    pub(crate) fn port(&self) -> u16 {
+        self.endpoint().map_or(self.server.port, |(_, port)| port)
+    }
+
+    /// What is to be told of how the tools are held here; nothing of those on the SSH server.
+    pub(crate) fn weakness(&self) -> Option<String> {
+        if self.is_remote() { None } else { weakness(&self.login.tools) }
     }
 
     /// The fingerprint of the SSH server in between.

@@ -7,6 +7,7 @@
 mod find;
 mod local;
 mod remote;
+mod sandbox;
 mod version;
 
 use std::ffi::OsString;
@@ -22,6 +23,7 @@ use crate::ssh::{ExecEvent, ExecInput, Exit, Session};
 pub(crate) use find::{authorities, found};
 use local::{LocalInput, LocalTool};
 use remote::RemoteTool;
+pub(crate) use sandbox::weakness;
 pub use version::Version;
 
 /// More of what a tool says on standard error than this is not kept: the end of it is.
@@ -40,6 +42,8 @@ pub struct ToolOptions {
     pub run_as: (u32, u32),
     /// The most memory that a tool may take, in bytes: one row of a gigabyte takes some.
     pub memory: u64,
+    /// Takes away with Landlock, where the kernel has it, what a tool does not need: files, writing, other ports than its server's.
+    pub landlock: bool,
 }
 
 impl Default for ToolOptions {
@@ -51,6 +55,7 @@ impl Default for ToolOptions {
             idle: Duration::from_secs(30 * 60),
             run_as: (NOBODY, NOBODY),
             memory: 6 << 30,
+            landlock: true,
         }
     }
 }
@@ -89,6 +94,8 @@ pub(crate) struct Call {
     pub(crate) ca: Option<String>,
     /// Whether standard input will be written to.
     pub(crate) takes_input: bool,
+    /// The one port that it may connect to, on whatever host. Only on this machine.
+    pub(crate) port: Option<u16>,
 }
 
 /// A file that only the tool may read, and how the tool is told where it is.
@@ -119,6 +126,7 @@ impl Call {
             secret: None,
             ca: None,
             takes_input: false,
+            port: None,
         }
     }
 

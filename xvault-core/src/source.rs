@@ -310,6 +310,9 @@ impl InvalidSettings {
 }
 
 #[cfg(test)]
+mod manual;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;

@@ -40,6 +40,7 @@ pub mod forge;
 mod ftpd;
 mod garage;
 mod keeper;
+mod lent;
 mod mariadb;
 mod postgres;
 mod proxy;

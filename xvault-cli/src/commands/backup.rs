@@ -19,7 +19,7 @@ pub(super) async fn run(
     output: &Output,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Outcome> {
-    let (settings, mut source) = super::source(&args.source, Some(&args.store))?;
+    let (settings, mut source) = super::source(&args.source, Some(&args.store), output).await?;
     let store = store::open(&args.store, true)?;
     let source_id = args.source_id.clone().unwrap_or_else(|| source_id(&settings));
     let options = options(args, source_id.clone(), output)?;

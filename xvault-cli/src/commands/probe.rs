@@ -13,7 +13,7 @@ pub(super) async fn run(
     output: &Output,
     cancel: &CancellationToken,
 ) -> anyhow::Result<Outcome> {
-    let (settings, mut source) = super::source(&args.source, None)?;
+    let (settings, mut source) = super::source(&args.source, None, output).await?;
     output.progress().phase(Phase::Connect, None);
     let probing = super::control(output, cancel);
     let probe = probing.run(source.probe()).await.map_err(xvault::Error::Source)?;

@@ -104,7 +104,7 @@ fn a_mysql_database_comes_back_into_one_that_is_made() {
 fn what_can_not_be_a_source_is_told_by_its_name() {
     let world = World::new();
     let ca = world.path("no-such.pem");
-    let cases: [(&[&str], &[&str]); 10] = [
+    let cases: [(&[&str], &[&str]); 13] = [
         (&["postgres://u:secret@h/db"], &["a password does not belong into the URL", "--password-file"]),
         (&["mysql://127.0.0.1/db"], &["names no user", "mysql://user@host/database"]),
         (&["postgres://u@h:port/db"], &["`port` is no port"]),
@@ -112,6 +112,9 @@ fn what_can_not_be_a_source_is_told_by_its_name() {
         (&["mysql://u@h/db", "--schema", "x"], &["for PostgreSQL"]),
         (&["mysql://u@h/db", "--plain-sql"], &["for PostgreSQL"]),
         (&["mysql://u@h/db", "--globals"], &["for PostgreSQL"]),
+        (&["mysql://u@h/db", "--exclude-schema", "x"], &["for PostgreSQL"]),
+        (&["mysql://u@h/db", "--lock-timeout", "3"], &["for PostgreSQL"]),
+        (&["postgres://u@h/db", "--lock-timeout", "0"], &["lock_timeout_seconds", "between 1 and 86400"]),
         (&["mysql://u@h/db", "--remote-tools"], &["--via"]),
         (&["mysql://u@h/db", "--via", "sftp://u@h"], &["ssh://user@host:port"]),
         (&["mysql://u@h/db", "--tls-ca", text(&ca)], &["no-such.pem"]),
@@ -157,4 +160,59 @@ fn what_can_not_be_loaded_is_refused_before_anything_is_touched() {
     admin.refused("mysql://h/db", &[], &["names no user"]);
     let there = "SELECT count(*) FROM pg_database WHERE datname = 'never_made'";
     assert_eq!(server.psql("postgres", there), "0\n");
+}
+
+/// A process's own peak, in KiB; its children's do not count.
+fn peak(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Runs to the end; gives the peak of the program itself.
+fn peak_of(mut command: std::process::Command) -> u64 {
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut highest = 0;
+    let status = loop {
+        highest = peak(child.id()).unwrap_or(0).max(highest);
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    };
+    assert!(status.success(), "{command:?}: {status}");
+    highest
+}
+
+/// The row is held by server and tool, and never by us.
+#[test]
+fn a_row_of_a_hundred_mebibytes_comes_and_goes_in_little_memory() {
+    const MOST_KIB: u64 = 96 << 10;
+    let make =
+        "CREATE TABLE wide (body LONGTEXT); INSERT INTO wide VALUES (REPEAT('0123456789abcdef', 6553600))";
+    let (postgres, mysql) = (Postgres::shared(), Mariadb::shared());
+    let (url, name) = (postgres.create_database(), mysql.create_database());
+    let _ = postgres.psql(&url, &make.replace("LONGTEXT", "text"));
+    let _ = mysql.sql(&name, make);
+    let sum = "SELECT length(body), md5(body) FROM wide";
+    let expected = (postgres.psql(&url, sum), mysql.sql(&name, sum));
+    assert!(expected.0.starts_with("104857600|") && expected.1.starts_with("104857600\t"), "{expected:?}");
+    let database = url.rsplit('/').next().unwrap();
+    for (at, name, password) in [
+        (format!("postgres://postgres@127.0.0.1:{}", postgres.port), database, postgres.password()),
+        (format!("mysql://{}@127.0.0.1:{}", Mariadb::USER, mysql.port), name.as_str(), &mysql.password),
+    ] {
+        let admin = Admin::new(password);
+        let (file, world) = (text(&admin.file).to_owned(), &admin.world);
+        let login = ["--password-file", &file, TOOLS, "--quiet"];
+        let (source, copy) = (format!("{at}/{name}"), format!("{at}/{name}_wide"));
+        let backup = ["backup", &source, "--recipient", &world.recipient];
+        let restore = ["restore", "latest", "--to", &copy, "--create"];
+        for args in [&backup[..], &restore[..]] {
+            let peak = peak_of(world.command(&[args, &login].concat()));
+            assert!((1 << 10..MOST_KIB).contains(&peak), "{args:?} took {peak} KiB");
+        }
+    }
+    let found = (postgres.psql(&format!("{database}_wide"), sum), mysql.sql(&format!("{name}_wide"), sum));
+    assert_eq!(found, expected);
 }

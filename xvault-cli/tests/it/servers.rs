@@ -280,3 +280,39 @@ fn a_snapshot_goes_back_to_a_server_and_is_completed_by_the_next_run() {
         assert!(ran.code == 1 && ran.stderr.contains(part), "{bad}: {ran:?}");
     }
 }
+
+#[test]
+fn a_certificate_nobody_vouches_for_is_accepted_once_and_remembered() {
+    let ftpd = Ftpd::builder(FtpKind::Proftpd).self_signed().start();
+    trees::small_files(&ftpd.home.join("www"), 3, 100);
+    ftpd.give(&ftpd.home.join("www"));
+    let world = World::new();
+    let (password, known) = (world.path("password"), world.path("known/certificates"));
+    fs::write(&password, &ftpd.password).unwrap();
+    let source = format!("ftp://{}@127.0.0.1:{}/www", ftpd.user, ftpd.port);
+    let run = |command: &str, more: &[&str]| {
+        let login = ["--password-file", text(&password), "--known-certificates", text(&known)];
+        let recipient = ["--recipient", &world.recipient];
+        let recipient = if command == "backup" { &recipient[..] } else { &[] };
+        world.run(&[&[command, &source], recipient, &login[..], more].concat())
+    };
+    let unknown = run("backup", &[]);
+    assert!(unknown.code == 1 && unknown.stderr.contains(&ftpd.fingerprint), "{unknown:?}");
+    assert!(unknown.stderr.contains("--accept-new-certificate"), "{unknown:?}");
+    assert!(!known.exists());
+    let accepted = run("backup", &["--accept-new-certificate"]);
+    assert!(accepted.code == 0 && accepted.stderr.contains("accepted the certificate"), "{accepted:?}");
+    assert_eq!(
+        fs::read_to_string(&known).unwrap(),
+        format!("127.0.0.1:{} {}\n", ftpd.port, ftpd.fingerprint)
+    );
+    for command in ["backup", "probe"] {
+        assert_eq!(run(command, &[]).code, 0);
+    }
+    // Somebody else at the same place is not accepted, whatever is asked for.
+    let other = "00:".repeat(31) + "00";
+    fs::write(&known, format!("127.0.0.1:{} {other}\n", ftpd.port)).unwrap();
+    let changed = run("backup", &["--accept-new-certificate"]);
+    assert!(changed.code == 1 && changed.stderr.contains("CHANGED"), "{changed:?}");
+    assert_eq!(world.snapshot_dirs().len(), 2);
+}

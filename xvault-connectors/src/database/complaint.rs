@@ -87,8 +87,16 @@ pub(crate) fn understood(error: Error, reach: &Reach) -> Error {
         Some(Kind::Certificate) => Error::Tls { server: reach.server.place(), reason },
         Some(Kind::Missing) => Error::NotFound(format!("the database ({reason})")),
         Some(Kind::Network) => Error::Connection { server: reach.server.place(), reason, source: None },
-        None => Error::Tool { tool, reason },
+        None => Error::Tool { tool, reason: explained(reason) },
     }
+}
+
+/// `pg_dump` lets PostgreSQL end a lock that takes too long as a statement that does.
+fn explained(reason: String) -> String {
+    if reason.contains("statement timeout") && reason.contains("LOCK TABLE") {
+        return format!("somebody holds a lock on a table for longer than `lock_timeout_seconds`: {reason}");
+    }
+    reason
 }
 
 /// As [`understood`], for the failure of a tool that was loading a dump into a server which had let us in: either the server
@@ -148,6 +156,13 @@ mod tests {
         ] {
             assert!(!is_about_the_server(reason), "{reason}");
         }
+    }
+
+    #[test]
+    fn a_lock_that_took_too_long_is_called_that() {
+        let reason = "ERROR:  canceling statement due to statement timeout; LOCK TABLE public.held IN ACCESS SHARE MODE";
+        assert!(explained(reason.into()).starts_with("somebody holds a lock"));
+        assert_eq!(explained("statement timeout".into()), "statement timeout");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::complaint::understood;
 use super::notary::Notary;
-use super::{CONNECT_TIMEOUT, DatabaseLogin, MAX_ANSWER, Reach, unhex};
+use super::{ALLOW, CONNECT_TIMEOUT, DatabaseLogin, MAX_ANSWER, Reach, unhex};
 use crate::Error;
 use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities, found};
 
@@ -181,6 +181,7 @@ impl Mysql {
     pub(crate) fn call(&self, tool: &Tool) -> Call {
         let DatabaseServer { host, port, username, tls, tls_ca, .. } = &self.reach.server;
         let mut call = Call::new(&tool.path);
+        call.port = Some(self.reach.port());
         let remote = self.reach.is_remote();
         match &self.reach.login.password {
             Some(password) => call.secret = Some(password_file(password)),
@@ -296,7 +297,7 @@ fn refusal(names: [&str; 2], outdated: Option<&Tool>) -> Error {
         None => "none of them is there: install mariadb-client or mysql-client".to_owned(),
         Some(tool) => format!(
             "version {} of {} does not guard against what a hostile server hides in a dump (CVE-2024-21096): update \
-             it, or allow outdated tools",
+             it, or allow outdated tools ({ALLOW})",
             tool.version, tool.flavor
         ),
     };

@@ -7,7 +7,7 @@ use xvault_core::source::{DatabaseServer, TlsMode};
 use zeroize::Zeroizing;
 
 use super::complaint::understood;
-use super::{APPLICATION, CONNECT_TIMEOUT, DatabaseLogin, MAX_ANSWER, Reach, unhex};
+use super::{ALLOW, APPLICATION, CONNECT_TIMEOUT, DatabaseLogin, MAX_ANSWER, Reach, unhex};
 use crate::Error;
 use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities, found};
 
@@ -120,6 +120,7 @@ impl Postgres {
     pub(crate) fn call(&self, program: &Path, database: &str) -> Call {
         let reach = &self.reach;
         let mut call = Call::new(program);
+        call.port = Some(reach.port());
         call.arg(format!("--dbname={}", self.connection(database)));
         call.secret = reach.login.password.as_ref().map(password_file);
         if call.secret.is_none() && !reach.is_remote() {
@@ -218,7 +219,7 @@ impl Check<'_> {
         };
         self.refused(format!(
             "version {tool} has holes that a hostile server can use against this machine (CVE-2026-6477, \
-             CVE-2026-19385): {install}, or allow outdated tools"
+             CVE-2026-19385): {install}, or allow outdated tools ({ALLOW})"
         ))
     }
 }

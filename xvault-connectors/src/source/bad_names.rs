@@ -49,6 +49,13 @@ impl BadNames {
         })
     }
 
+    /// Those of another one, behind its own.
+    pub(crate) fn append(&mut self, other: Self) {
+        for message in other.into_messages() {
+            self.add(|| message);
+        }
+    }
+
     /// The messages; the last one says how many there were besides.
     fn into_messages(self) -> impl Iterator<Item = String> {
         let more = (self.more > 0).then(|| format!("{} more names can't be kept", self.more));

@@ -113,6 +113,9 @@ impl MysqlSource {
     pub(super) async fn dump_all(&self, emitter: &mut Emitter<'_>) -> Result<Evidence, Error> {
         let control = emitter.control().clone();
         let mysql = &control.run(self.connect()).await?;
+        if let Some(note) = mysql.reach.weakness() {
+            control.progress().note(&note);
+        }
         let databases = control.run(self.databases(mysql)).await?;
         let tool = control.run(mysql.dump_tool()).await?;
         let unsafe_tables = control.run(mysql.unsafe_tables()).await?;
@@ -149,6 +152,7 @@ impl Source for MysqlSource {
         let tool = mysql.dump_tool().await?;
         let databases = self.databases(&mysql).await?;
         let mut notes = vec![tool_note(&tool.to_string(), &mysql.reach)];
+        notes.extend(mysql.reach.weakness());
         notes.push(size_note(databases.iter().map(|database| database.size).sum(), "of tables and indexes"));
         let unsafe_tables = mysql.unsafe_tables().await?;
         for database in &databases {

@@ -183,6 +183,7 @@ impl Source for PostgresSource {
         let postgres = self.connect().await?;
         let (_, version) = postgres.tool("pg_dump").await?;
         let mut notes = vec![tool_note(&format!("pg_dump {version}"), &postgres.reach)];
+        notes.extend(postgres.reach.weakness());
         let databases = self.databases(&postgres).await?;
         let size = databases.iter().filter_map(|database| database.size).sum();
         notes.push(size_note(size, "on the server's disk"));
@@ -197,6 +198,9 @@ impl Source for PostgresSource {
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
         let mut emitter = Emitter::new(sink, control);
         let postgres = control.run(self.connect()).await?;
+        if let Some(note) = postgres.reach.weakness() {
+            control.progress().note(&note);
+        }
         let (dumps, version) = self.pull_all(&postgres, &mut emitter).await?;
         let tool = format!("pg_dump {version}");
         Ok(emitter.finish(Evidence::Dump { dumps, tool, server: postgres.name }))

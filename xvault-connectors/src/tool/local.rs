@@ -17,6 +17,7 @@ use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
 use super::find::{helper, path_variable};
+use super::sandbox::inside;
 use super::{CA_PATH, Call, SECRET_PATH, Secret, Told, ToolOptions};
 use crate::Error;
 use crate::ssh::{ExecEvent, Exit};
@@ -47,7 +48,8 @@ impl LocalTool {
         let files = files(&mut call, owner).map_err(failed)?;
         let mut command = command(&call, owner, options)?;
         command.fd_mappings(files).map_err(|error| failed(std::io::Error::other(error)))?;
-        let mut child = tokio::process::Command::from(command).kill_on_drop(true).spawn().map_err(failed)?;
+        let spawn = || tokio::process::Command::from(command).kill_on_drop(true).spawn();
+        let mut child = inside(&call.program, call.port, options, spawn).map_err(failed)?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         Ok(Self { child, group, stdin, stdout, stderr, exit: None, options: options.clone(), name })

@@ -39,6 +39,12 @@ async fn load(db: &Db, dump: DumpReader) -> Result<Loaded, Error> {
     load_of(db).load(dump, &Control::default()).await
 }
 
+/// Loads a whole dump into the database of `db`, which is there and empty.
+pub(crate) async fn load_into(db: &Db, content: &[u8]) {
+    let loaded = load(db, dump(content, None)).await.unwrap();
+    assert_eq!(loaded.bytes, content.len() as u64);
+}
+
 /// Tests that look at what is left on the shared servers do so one after the other.
 static TURN: Mutex<()> = Mutex::const_new(());
 

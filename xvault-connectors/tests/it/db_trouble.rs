@@ -15,14 +15,14 @@ use xvault_testkit::{FaultProxy, Mariadb, Postgres, Sshd};
 use crate::db_support::{Db, WAYS, Way, body};
 use crate::ssh_support::Kept;
 
-fn postgres() -> (&'static Postgres, String) {
+pub(crate) fn postgres() -> (&'static Postgres, String) {
     let server = Postgres::shared();
     let url = server.create_database();
     let _ = server.psql(&url, POSTGRES_SAMPLE);
     (server, url)
 }
 
-fn mysql() -> (&'static Mariadb, String) {
+pub(crate) fn mysql() -> (&'static Mariadb, String) {
     let server = Mariadb::shared();
     let name = server.create_database();
     let _ = server.sql(&name, MARIADB_SAMPLE);
@@ -74,72 +74,6 @@ async fn a_session_that_ends_in_mid_dump_fails_the_backup() {
             );
             assert!(kept.open, "the body of the dump was not ended");
         }
-    }
-}
-
-/// All processes whose command line holds `word`.
-fn processes(word: &str) -> Vec<u32> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let own = std::process::id();
-    let holds = |pid: &u32| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        *pid != own && line.windows(word.len()).any(|window| window == word.as_bytes())
-    };
-    pids.filter(holds).collect()
-}
-
-#[tokio::test]
-async fn cancelling_ends_the_tools_on_both_ends() {
-    let ((postgres, url), (mysql, name)) = (postgres(), mysql());
-    let sshd = Sshd::builder().start();
-    let pg_name = url.rsplit('/').next().unwrap();
-    // Dumps that wait for a lock write nothing: only being ended ends them.
-    let lock = "LOCK TABLE plain IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(20)";
-    let mut client =
-        command("psql", ["-X", "-q", "-d", &url, "-c", &format!("BEGIN; {lock}")]).spawn().unwrap();
-    while postgres.psql(&url, "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted")
-        == "0\n"
-    {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    for way in WAYS {
-        let db = Db::postgres(postgres, &url).by(way, &sshd);
-        let control = Control::default();
-        let word = format!("dbname='{pg_name}'");
-        let waits = async {
-            let waiting = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT granted AND application_name = 'xvault'";
-            while postgres.psql(&url, waiting) == "0\n" {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            assert!(!processes(&word).is_empty());
-            control.cancel_token().cancel();
-        };
-        let mut kept = Kept::default();
-        let (error, ()) = tokio::join!(db.pull_into(&mut kept, &control), waits);
-        assert!(matches!(error, Err(Error::Cancelled)), "{error:?}");
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !processes(&word).is_empty() {
-            assert!(Instant::now() < deadline, "{way:?}: the tool lives");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-    let _ = client.kill();
-    let _ = client.wait();
-    // In the middle of the data.
-    for way in WAYS {
-        let control = Control::default();
-        let token = control.cancel_token().clone();
-        let mut kept = Kept {
-            on_data: Some(Box::new(move |bytes| {
-                if bytes > 500_000 {
-                    token.cancel();
-                }
-            })),
-            ..Kept::default()
-        };
-        let error = Db::mysql(mysql, &name).by(way, &sshd).pull_into(&mut kept, &control).await;
-        assert!(matches!(error, Err(Error::Cancelled)), "{error:?}");
     }
 }
 
@@ -196,13 +130,13 @@ async fn no_process_shows_a_password_on_either_end() {
 }
 
 /// A program of that name in a folder of its own.
-fn fake(dir: &Path, name: &str, script: &str) {
+pub(crate) fn fake(dir: &Path, name: &str, script: &str) {
     let path = dir.join(name);
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     dir

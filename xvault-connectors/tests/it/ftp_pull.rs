@@ -306,3 +306,22 @@ async fn the_account_of_the_manual_reads_and_nothing_else() {
         assert!(!output.status.success() && !ftpd.home.join("t/new").exists(), "{kind:?}: {output:?}");
     }
 }
+
+/// ProFTPD's own limit, which it says nothing of.
+#[tokio::test]
+async fn a_listing_with_a_line_that_servers_cut_is_told() {
+    let ftpd = Ftpd::builder(FtpKind::Proftpd).start();
+    fill(&ftpd, &[("t/good/a", "a"), ("t/long/z", "z")]);
+    std::os::unix::fs::symlink("x/".repeat(300), ftpd.home.join("t/good/link")).unwrap();
+    std::os::unix::fs::symlink("x/".repeat(1500), ftpd.home.join("t/long/link")).unwrap();
+    ftpd.give(&ftpd.home.join("t"));
+    let (kept, _) = Job::new(&ftpd, &["/t"]).pull().await;
+    let told: Vec<_> =
+        kept.warnings.iter().map(|warning| (warning.path.to_string(), &warning.message)).collect();
+    assert!(
+        told.iter().any(|(path, message)| path == "t/long" && message.contains("which some servers cut")),
+        "{told:?}"
+    );
+    assert!(told.iter().all(|(path, _)| path != "t/good"), "{told:?}");
+    assert_eq!(body(&kept, "/t/good/a"), b"a");
+}

@@ -1,12 +1,18 @@
 //! Connectors against real systems.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod accounts;
 mod conforming;
+mod db_cancel;
+mod db_genuine_mysql;
+mod db_limits;
 mod db_load;
 mod db_mysql;
 mod db_postgres;
+mod db_sandbox;
 mod db_support;
 mod db_trouble;
+mod db_versions;
 mod egress;
 mod ftp_faults;
 mod ftp_hostile;

@@ -22,6 +22,9 @@ pub(super) const MAX_HELD: usize = 64 << 20;
 /// The longest line of a listing, in bytes: a path of 4096 and everything else.
 const MAX_LINE: usize = 16 << 10;
 
+/// ProFTPD writes lines of LIST into a buffer of 1024 bytes: a longer one loses its end, and runs into the next.
+const MAYBE_CUT: usize = 1000;
+
 /// A directory to be listed.
 #[derive(Debug, Clone)]
 pub(super) struct Dir {
@@ -86,6 +89,8 @@ pub(super) enum Outcome {
 pub(super) struct Listing {
     pub(super) children: Vec<Listed>,
     pub(super) bad_names: BadNames,
+    /// Lines that the server may have cut.
+    suspects: BadNames,
     pub(super) weight: Weight,
     /// Whether the server said nothing at all, not even that the directory contains itself.
     is_silent: bool,
@@ -97,11 +102,20 @@ pub(super) struct Listing {
 
 impl Listing {
     fn new(held: &Arc<AtomicUsize>) -> Self {
-        let (children, bad_names) = (Vec::new(), BadNames::default());
-        Self { children, bad_names, weight: Weight::new(held), is_silent: true, itself: None, above: None }
+        let (children, bad_names, suspects) = (Vec::new(), BadNames::default(), BadNames::default());
+        Self {
+            children,
+            bad_names,
+            suspects,
+            weight: Weight::new(held),
+            is_silent: true,
+            itself: None,
+            above: None,
+        }
     }
 
     fn sorted(mut self) -> Self {
+        self.bad_names.append(std::mem::take(&mut self.suspects));
         self.bad_names.sort(&mut self.children, |child| &child.name);
         self
     }
@@ -184,6 +198,7 @@ pub(super) async fn list(
 /// that, and pipes as files, which nobody comes back from reading. LIST shows them as they are.
 fn correct(listing: &mut Listing, told: Outcome) {
     let Outcome::Listed(told) = told else { return };
+    listing.suspects = told.suspects;
     let mut odd: HashMap<Box<[u8]>, Listed> =
         told.children.into_iter().map(|child| (child.name.clone(), child)).collect();
     for child in &mut listing.children {
@@ -354,7 +369,10 @@ impl Reading<'_> {
         let entry = match self.what {
             _ if line.is_empty() => return Ok(()),
             What::Facts => listing::mlsd(line).map(Line::Entry),
-            What::Lines | What::OddLines => listing::list(line, self.now),
+            What::Lines | What::OddLines => {
+                self.suspect(line);
+                listing::list(line, self.now)
+            }
         };
         let weight = match entry {
             Some(Line::Noise) => 0,
@@ -376,6 +394,20 @@ impl Reading<'_> {
         }
         let path = shown(self.dir.path.as_ref());
         Err(session.protocol(format!("with {path} its listings take more than {MAX_HELD} bytes of memory")))
+    }
+
+    /// A link with a long target is told as it came; whether that is all of it, and whether it hides another entry, nobody says.
+    fn suspect(&mut self, line: &[u8]) {
+        if line.len() >= MAYBE_CUT {
+            let message = || {
+                let (len, begin) = (line.len(), display_name(line.get(..80).unwrap_or(line)));
+                format!(
+                    "a line of its listing has {len} bytes, which some servers cut, so that the link in it may lead elsewhere, and the \
+                     entry behind it be missing: `{begin}…`"
+                )
+            };
+            self.listing.suspects.add(message);
+        }
     }
 
     /// A directory's path stands twice among those that are wanted.

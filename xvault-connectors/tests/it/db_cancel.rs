@@ -1,0 +1,124 @@
+//! Cancelling ends a dump on both ends: the tool, here or on the SSH server, and its session in the database.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use xvault_connectors::{Control, Error};
+use xvault_testkit::tools::command;
+use xvault_testkit::{Mariadb, Postgres, Sshd};
+
+use crate::db_support::{Db, WAYS, Way};
+use crate::db_trouble::{mysql, postgres};
+use crate::ssh_support::Kept;
+
+/// All processes for which it is so.
+fn processes(so: impl Fn(u32) -> bool) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| *pid != std::process::id() && so(*pid)).collect()
+}
+
+/// Those whose command line holds `word`.
+fn with_word(word: &str) -> Vec<u32> {
+    processes(|pid| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.windows(word.len()).any(|window| window == word.as_bytes())
+    })
+}
+
+/// Those of an account of the SSH server, sessions included.
+fn of_account(sshd: &Sshd) -> Vec<u32> {
+    let uid = fs::metadata(&sshd.home).unwrap().uid();
+    processes(|pid| fs::metadata(format!("/proc/{pid}")).is_ok_and(|process| process.uid() == uid))
+}
+
+async fn soon(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !so() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Cancels a pull of `db` once `is_in_the_middle`, and looks that nothing is left: of its tools, by a word on their command lines,
+/// and of its sessions, which `sessions` counts.
+async fn cancelled(
+    db: Db,
+    word: &str,
+    mut kept: Kept,
+    is_in_the_middle: impl Fn() -> bool,
+    sessions: impl Fn() -> String,
+) {
+    let control = Control::default();
+    let cancel = async {
+        soon("the dump is in its middle", is_in_the_middle).await;
+        assert!(!with_word(word).is_empty(), "the tool is not seen");
+        assert_ne!(sessions(), "0\n", "its session is not seen");
+        control.cancel_token().cancel();
+    };
+    let (ended, ()) = tokio::join!(db.pull_into(&mut kept, &control), cancel);
+    assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+    assert!(
+        kept.open || kept.entries.iter().all(|(entry, _)| !entry.has_body()),
+        "the body of the dump was not ended"
+    );
+    soon("the tool lives", || with_word(word).is_empty()).await;
+    soon("its session lives", || sessions() == "0\n").await;
+}
+
+/// Dumps that wait for a lock write nothing: only being ended ends them.
+#[tokio::test]
+async fn cancelling_a_dump_of_postgresql_that_waits_ends_it_on_both_ends() {
+    let (server, url) = postgres();
+    let hold = "BEGIN; LOCK TABLE plain IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)";
+    let mut holder = command("psql", ["-X", "-q", "-d", &url, "-c", hold]).spawn().unwrap();
+    let held = "SELECT count(*) FROM pg_locks WHERE relation = 'plain'::regclass AND granted";
+    soon("the lock is held", || server.psql(&url, held) != "0\n").await;
+    let name = url.rsplit('/').next().unwrap();
+    let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
+                 WHERE NOT granted AND relation = 'plain'::regclass AND application_name = 'xvault'";
+    let sessions = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND application_name = 'xvault'"
+    );
+    for way in WAYS {
+        let sshd = Sshd::builder().start();
+        let db = Db::postgres(server, &url).by(way, &sshd);
+        let is_waiting = || server.psql(&url, waits) != "0\n";
+        let ask = || server.psql("postgres", &sessions);
+        cancelled(db, &format!("dbname='{name}'"), Kept::default(), is_waiting, ask).await;
+        soon("a process of the account lives", || of_account(&sshd).is_empty()).await;
+    }
+    let _ = holder.kill();
+    let _ = holder.wait();
+}
+
+/// A sink that takes its time, so that the dump stands in the middle of its data.
+fn slow() -> Kept {
+    Kept { slow: Some(Duration::from_millis(200)), ..Kept::default() }
+}
+
+#[tokio::test]
+async fn cancelling_a_dump_in_the_middle_of_its_data_ends_it_on_both_ends() {
+    let ((postgres, url), (mysql, name)) = (postgres(), mysql());
+    let _ = postgres.psql(&url, "INSERT INTO large SELECT id, body || id FROM large, generate_series(1, 40)");
+    let _ = mysql.sql(&name, "INSERT INTO large SELECT id, body, raw FROM large, seq_1_to_20");
+    let database = url.rsplit('/').next().unwrap();
+    for way in [Way::Direct, Way::Tunnel, Way::Remote] {
+        let sshd = Sshd::builder().start();
+        let sessions = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'xvault' AND query LIKE 'COPY%large%'"
+        );
+        let ask = || Postgres::shared().psql("postgres", &sessions);
+        let db = Db::postgres(postgres, &url).set("format", "plain").by(way, &sshd);
+        cancelled(db, &format!("dbname='{database}'"), slow(), || ask() != "0\n", ask).await;
+
+        let sessions = format!(
+            "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE DB = '{name}' AND INFO LIKE '%`large`%'"
+        );
+        let ask = || Mariadb::shared().sql("", &sessions);
+        let db = Db::mysql(mysql, &name).by(way, &sshd);
+        cancelled(db, &format!("--\0{name}"), slow(), || ask() != "0\n", ask).await;
+        soon("a process of the account lives", || of_account(&sshd).is_empty()).await;
+    }
+}

@@ -1,0 +1,91 @@
+//! Servers that are newer or older than the tools of this machine.
+
+use xvault_connectors::Error;
+use xvault_core::snapshot::Evidence;
+use xvault_testkit::databases::POSTGRES_SAMPLE;
+use xvault_testkit::{Postgres, Sshd};
+
+use crate::db_support::{Db, WAYS, body, pg_restore};
+use crate::db_trouble::postgres;
+
+/// The same source with tools that are newer than Debian's, and that have no known holes.
+fn with_newest_tools(mut db: Db) -> Db {
+    db.tools.folders.extend(Postgres::newest_programs());
+    db.tools.allow_outdated = false;
+    db
+}
+
+#[tokio::test]
+async fn a_pg_dump_older_than_the_server_is_refused_with_both_versions() {
+    let newest = Postgres::builder().newest().start();
+    let (url, sshd) = (newest.create_database(), Sshd::builder().start());
+    for way in WAYS {
+        let db = Db::postgres(&newest, &url).by(way, &sshd);
+        for error in [db.error().await, db.source().unwrap().probe().await.unwrap_err()] {
+            assert!(matches!(error, Error::Tool { .. }), "{way:?}: {error:?}");
+            let text = error.to_string();
+            assert!(
+                text.contains("pg_dump 1") && text.contains(" is older than the server, PostgreSQL 18."),
+                "{text}"
+            );
+            assert!(text.contains("install postgresql-client-18"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tools_of_the_servers_version_read_it_and_newer_ones_an_older_server() {
+    let newest = Postgres::builder().newest().start();
+    let url = newest.create_database();
+    let _ = newest.psql(&url, POSTGRES_SAMPLE);
+    let (older, older_url) = postgres();
+    for (server, url) in [(&newest, &url), (older, &older_url)] {
+        let (kept, summary) = with_newest_tools(Db::postgres(server, url)).pull().await;
+        let Evidence::Dump { tool, .. } = &summary.evidence else { panic!("{summary:?}") };
+        assert!(tool.starts_with("pg_dump 18."), "{tool}");
+        let name = url.rsplit('/').next().unwrap();
+        let dump = body(&kept, &format!("database/{name}.dump"));
+        // It goes into a newer server, whichever it is of.
+        let copy = newest.create_database();
+        let restored = with_newest_tools(Db::postgres(&newest, &copy));
+        crate::db_load::load_into(&restored, dump).await;
+        let (found, expected) = (newest.checksums(&copy), server.checksums(url));
+        let is_newest = server.port == newest.port;
+        assert_eq!(comparable(&found, is_newest), comparable(&expected, is_newest));
+    }
+}
+
+/// PostgreSQL 18 counts NOT NULL among constraints, and writes views in another way.
+fn comparable(checksums: &str, all: bool) -> Vec<&str> {
+    let differs = |line: &&str| line.starts_with("constraint|") || line.starts_with("view|");
+    checksums.lines().filter(|line| all || !differs(line)).collect()
+}
+
+/// Debian's own, where it is behind: refused, with what to do, unless that is allowed.
+#[tokio::test]
+async fn a_pg_dump_with_known_holes_says_what_to_do() {
+    let (server, url) = postgres();
+    let mut strict = Db::postgres(server, &url);
+    strict.tools.allow_outdated = false;
+    match strict
+        .pull_into(&mut crate::ssh_support::Kept::default(), &xvault_connectors::Control::default())
+        .await
+    {
+        Ok(summary) => drop(summary),
+        Err(error) => {
+            let text = error.to_string();
+            for part in [
+                "CVE-2026-6477",
+                "update it to 15.19 or newer",
+                "WORKER_ALLOW_OUTDATED_TOOLS",
+                "--allow-outdated-tools",
+            ] {
+                assert!(text.contains(part), "{part}: {text}");
+            }
+        }
+    }
+    let (kept, _) = Db::postgres(server, &url).pull().await;
+    let copy = server.create_database();
+    let name = url.rsplit('/').next().unwrap();
+    pg_restore(server, &copy, body(&kept, &format!("database/{name}.dump")));
+}
