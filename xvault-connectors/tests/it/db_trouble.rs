@@ -363,27 +363,3 @@ async fn a_table_of_mysql_that_is_dropped_in_mid_dump_fails_it() {
     assert!(matches!(error, Error::Tool { .. }) && error.to_string().contains("zzz_last"), "{error:?}");
     assert!(kept.open, "the body of the dump was not ended");
 }
-
-#[tokio::test]
-async fn a_thousand_tables_and_a_row_of_sixteen_mebibytes_pass() {
-    let server = Postgres::shared();
-    let url = server.create_database();
-    let name = url.rsplit('/').next().unwrap();
-    let tables =
-        "DO $$ BEGIN FOR n IN 1..1000 LOOP EXECUTE format('CREATE TABLE t%s (a int)', n); END LOOP; END $$";
-    let _ = server.psql(&url, tables);
-    let _ = server.psql(&url, "CREATE TABLE wide AS SELECT repeat('wide', 4194304) AS body");
-    let (kept, _) = Db::postgres(server, &url).pull().await;
-    let dump = body(&kept, &format!("database/{name}.dump"));
-    assert!(dump.len() > 16 << 20);
-    let copy = server.create_database();
-    crate::db_support::pg_restore(server, &copy, dump);
-    assert_eq!(server.psql(&copy, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "1001\n");
-
-    let server = Mariadb::shared();
-    let name = server.create_database();
-    let _ = server
-        .sql(&name, "CREATE TABLE wide (body LONGTEXT); INSERT INTO wide VALUES (REPEAT('wide', 4194304))");
-    let (kept, _) = Db::mysql(server, &name).pull().await;
-    assert!(body(&kept, &format!("database/{name}.sql")).len() > 16 << 20);
-}

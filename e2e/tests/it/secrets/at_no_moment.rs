@@ -21,8 +21,8 @@ const POSTGRES_PASSWORD: &str = "planted:in\\postgres \u{e9}";
 const MYSQL_PASSWORD: &str = "planted#in\"mysql \u{e9}";
 const CANARY: &str = "a-canary-that-is-planted-on-purpose";
 
-/// Tools that the looks at processes must have come across, or they were too few.
-const TOOLS: [&str; 6] = ["pg_dump", "mariadb-dump", "psql", "mariadb", "sshd", "mktemp\0/dev/shm"];
+/// What the looks at processes must have come across, or they were too few: tools, and the script that runs them on the SSH server.
+const TOOLS: [&str; 6] = ["pg_dump", "mariadb-dump", "psql", "mariadb", "sshd", "mktemp /dev/shm"];
 
 /// What the looks brought so far.
 #[derive(Default)]
@@ -210,9 +210,10 @@ fn no_password_of_a_source_shows_at_any_moment_of_a_full_run() {
     watching(&fleet, &secrets, |sightings| {
         full_run(&fleet, &sources);
         assert_eq!(sightings.found(), []);
-        assert_eq!(sightings.tools.lock().unwrap().len(), TOOLS.len(), "{:?}", sightings.tools);
+        let tools = sightings.tools.lock().unwrap().clone();
+        assert_eq!(tools, BTreeSet::from(TOOLS));
         let looks = sightings.looks.lock().unwrap().clone();
-        assert!(looks["command lines"] >= 100 && looks["the hub's database"] >= 5, "{looks:?}");
+        assert!(looks["command lines"] >= 40 && looks["the hub's database"] >= 5, "{looks:?}");
         eprintln!("looks: {looks:?}");
         let planted = plant(&fleet);
         until(60, "the canary is found wherever it was planted", || sightings.found() == planted);
