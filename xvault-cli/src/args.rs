@@ -98,7 +98,7 @@ pub(crate) enum Command {
     /// Delete the snapshots that no rule keeps
     Forget(Box<ForgetArgs>),
     /// Log in at a source and look at its paths, without reading content
-    Probe(ProbeArgs),
+    Probe(Box<ProbeArgs>),
     /// Make a key: prints its recipient, keeps its identity in a file
     Keygen(KeygenArgs),
     /// Run the service on this machine: hub and worker in one process, on SQLite
