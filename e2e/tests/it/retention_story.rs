@@ -46,7 +46,8 @@ struct Subject {
     id: String,
     rules: Option<Rules>,
     zone: TimeZone,
-    /// What lies somewhere, and nobody has asked to delete.
+    /// What lies somewhere, that nobody has asked to delete and no worker has begun to: what only waits for its worker stays after
+    /// all when a rule keeps it again, because somebody has deleted another one, or has changed the rules.
     made: BTreeMap<String, Made>,
 }
 
@@ -82,20 +83,19 @@ impl Subject {
         }
     }
 
-    /// What the policy keeps of what there is; that is all there is from now on.
-    fn expire(&mut self, now: Timestamp) -> BTreeSet<String> {
-        if let Some(rules) = self.rules {
-            let kept = |id: &String| rules.keep(id, &self.made, now, &self.zone);
-            let kept: BTreeSet<_> = self.made.keys().filter(|id| kept(id)).cloned().collect();
-            self.made.retain(|id, _| kept.contains(id));
-        }
-        self.made.keys().cloned().collect()
+    /// What the policy keeps of what there is.
+    fn expire(&mut self, house: &House) -> BTreeSet<String> {
+        self.made.retain(|id, _| !house.begun.contains(id));
+        let kept = |id: &String| {
+            self.rules.is_none_or(|rules| rules.keep(id, &self.made, house.clock.now(), &self.zone))
+        };
+        self.made.keys().filter(|id| kept(id)).cloned().collect()
     }
 
     /// Disk, database, plan and the naive statement are asked about the same moment. Gives how many snapshots wait for a
     /// worker to remove them.
     async fn check(&mut self, house: &House, day: u32) -> usize {
-        let expected = self.expire(house.clock.now());
+        let expected = self.expire(house);
         let rows = house.rows(&self.id).await;
         let (leaving, staying): (BTreeSet<_>, BTreeSet<_>) =
             rows.keys().cloned().partition(|id| rows[id] == "deleting");
@@ -171,11 +171,6 @@ async fn live(house: &mut House, scale: Scale) {
         }
         if house.workers.iter().all(|worker| !worker.online) {
             house.workers[0].online = true;
-        }
-        // A deletion that waits is called off when a new policy keeps its snapshot, of which `naive` knows nothing: when the
-        // policy changes, none waits.
-        if (scale.days / 2 - 1..=scale.days / 2).contains(&day) {
-            house.workers.iter_mut().for_each(|worker| (worker.online, worker.breaks) = (true, 0));
         }
         for hour in 0..24_u32 {
             if day % 7 == 3 || hour % scale.hourly_every == 0 {

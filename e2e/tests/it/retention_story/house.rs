@@ -30,6 +30,8 @@ pub(crate) struct House {
     pub(crate) clock: Clock,
     pub(crate) tenant: String,
     pub(crate) workers: Vec<Worker>,
+    /// Snapshots that a worker has begun to remove.
+    pub(crate) begun: BTreeSet<String>,
     router: Router,
     operator: String,
     sql: AnyPool,
@@ -88,6 +90,7 @@ impl House {
             clock,
             tenant: String::new(),
             workers,
+            begun: BTreeSet::new(),
             router: hub.router(),
             operator: String::new(),
             sql,
@@ -237,6 +240,7 @@ impl House {
             while self.workers[number].online {
                 let Some(job) = self.claim(&self.workers[number], None).await else { break };
                 let Task::DeleteSnapshot { snapshot: key, .. } = &job.task else { panic!("{job:?}") };
+                self.begun.insert(key.snapshot_id.to_string());
                 let breaks = self.workers[number].breaks > 0;
                 let worker = &self.workers[number];
                 let outcome = if breaks {
