@@ -110,6 +110,31 @@ async fn a_client_that_reads_nothing_is_given_up_and_nothing_piles_up_for_it() {
     assert!(eventually(|| rest_now(&stage, &link).starts_with("HTTP/1.1 200")).await);
 }
 
+/// One that reads all the time, and far too little, as who wants to keep the place does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_trickles_is_given_up_and_its_place_is_free() {
+    let tune = |config: &mut WorkerConfig| {
+        config.downloads = 1.try_into().unwrap();
+        config.download_stall = Duration::from_secs(1);
+        config.download_min_rate = 100 << 20;
+    };
+    let stage = stage(tune).await;
+    let link = stage.link(stage.stored(StoredFile::Artifact));
+    let mut line = stage.begin(&link);
+    let trickle = move || {
+        let (begun, mut buffer, mut all) = (Instant::now(), vec![0; 128 << 10], 0);
+        while let Ok(read @ 1..) = line.read(&mut buffer) {
+            all += read as u64;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        (all, begun.elapsed())
+    };
+    let (all, took) = tokio::task::spawn_blocking(trickle).await.unwrap();
+    assert!(all < LARGE && took < Duration::from_secs(20), "{all} bytes in {took:?}");
+    assert!(took > Duration::from_secs(4), "a slow moment is no reason: {took:?}");
+    assert!(eventually(|| rest_now(&stage, &link).starts_with("HTTP/1.1 200")).await);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_a_stored_file_gives_its_place_back() {
     let tune = |config: &mut WorkerConfig| {

@@ -8,13 +8,14 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use xvault::core::protocol::{QueueName, Sealed, Task};
-use xvault::core::{Identity, JobId, JobStatus, Recipient, SourceSettings};
-use xvault_testkit::{FaultProxy, Sshd};
+use xvault::core::protocol::{QueueName, Sealed, StoreAccess, Task, VerifyDepth, VerifyTask};
+use xvault::core::secret::ExposeSecret as _;
+use xvault::core::{Identity, JobId, JobStatus, PostgresSettings, Recipient, SourceSettings, clock};
+use xvault_testkit::{FaultProxy, Postgres, Sshd};
 
 use crate::fake_hub::{FakeHub, Fault, TOKEN};
 use crate::redis_server::RedisServer;
-use crate::support::{backup, eventually, local, remains, snapshots, ssh};
+use crate::support::{backup, eventually, key_of, local, remains, snapshots, ssh};
 
 /// A worker in a process of its own.
 struct Program {
@@ -351,4 +352,69 @@ fn get(port: u16, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// Restores quickly, but for an index that takes a minute in a scratch database.
+const SLOW_TO_RESTORE: &str = "CREATE FUNCTION public.slow(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN \
+    IF current_database() LIKE 'xvault_test%' THEN PERFORM pg_sleep(60); END IF; RETURN a; END $$; \
+    CREATE TABLE t (a int); INSERT INTO t VALUES (1); CREATE INDEX i ON t (public.slow(a))";
+
+/// The scratch databases of a server.
+fn scratch_databases(server: &Postgres) -> String {
+    let list = "SELECT datname FROM pg_database WHERE datname LIKE 'xvault_test%'";
+    server.psql("postgres", list).trim().to_owned()
+}
+
+/// Those whose restore has come to the index.
+fn restoring(server: &Postgres, what: &str) -> String {
+    let list = format!(
+        "SELECT {what} FROM pg_stat_activity WHERE datname LIKE 'xvault_test%' AND wait_event = 'PgSleep'"
+    );
+    server.psql("postgres", &list)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_in_mid_trial_it_leaves_a_scratch_database_that_goes_when_it_is_old() {
+    let (place, server) = (Place::new().await, Postgres::start());
+    let _ = server.psql("postgres", "CREATE ROLE scratch LOGIN CREATEDB PASSWORD 'secret'");
+    let url = server.create_database();
+    let _ = server.psql(&url, SLOW_TO_RESTORE);
+    let (scratch, path) =
+        (format!("postgres://scratch:secret@127.0.0.1:{}", server.port), std::env::var("PATH").unwrap());
+    let env = [
+        ("WORKER_SCRATCH_POSTGRES_URL", scratch.as_str()),
+        ("WORKER_ALLOW_OUTDATED_TOOLS", "true"),
+        ("PATH", path.as_str()),
+    ];
+    let mut program = place.start(&env);
+    assert!(eventually(|| !place.hub.state().registered.is_empty()).await);
+    let recipient = place.hub.state().registered[0].recipient.clone();
+    let sealed = |secret: &str| Sealed::to(&recipient, secret.as_bytes()).unwrap();
+    let mut settings = PostgresSettings::new("127.0.0.1", "postgres");
+    (settings.port, settings.database) = (server.port, url.rsplit('/').next().map(str::to_owned));
+    let task = backup(SourceSettings::Postgres(settings), Some(sealed(server.password())), &place.owner);
+    let snapshot = key_of(&task);
+    let made = place.run(task).await;
+    place.completes(&made).await;
+    let identities = vec![sealed(place.owner.to_secret().expose_secret())];
+    let (store, depth) = (StoreAccess::LocalFs, VerifyDepth::RestoreTest);
+    place.run(Task::Verify(Box::new(VerifyTask { snapshot, store, depth, identities }))).await;
+    assert!(eventually(|| restoring(&server, "1") == "1\n").await, "{}", program.log());
+    program.signal(Signal::KILL);
+    program.ends().await;
+    // The server notices sooner or later that nobody is there any more.
+    let _ = restoring(&server, "pg_terminate_backend(pid)");
+    let left = scratch_databases(&server);
+    assert_eq!(left.len(), "xvault_test_".len() + 32, "{left}");
+
+    // A day later, by its name. A younger one may be of a trial that goes on elsewhere.
+    let old = clock::now().as_millisecond() - 25 * 3_600_000;
+    let renamed = format!("xvault_test_{old:012x}{}", &left["xvault_test_".len() + 12..]);
+    let rename = format!("ALTER DATABASE {left} RENAME TO {renamed}");
+    assert!(eventually(|| restoring(&server, "1").is_empty()).await);
+    let _ = server.psql("postgres", &rename);
+    let program = place.start(&env);
+    assert!(eventually(|| scratch_databases(&server).is_empty()).await, "{}", program.log());
+    let told = "dropped scratch databases that were left over";
+    assert!(eventually(|| program.log().contains(told)).await, "{}", program.log());
 }

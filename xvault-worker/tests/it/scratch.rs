@@ -195,6 +195,26 @@ async fn what_the_scratch_server_lacks_says_nothing_of_a_snapshot() {
     assert!(!told.contains("p@ss"), "{told}");
 }
 
+/// As the manual says of an account without `SET USER`.
+#[tokio::test]
+async fn what_belongs_to_others_is_not_loaded_without_the_right_to_that_and_that_says_nothing_of_the_snapshot()
+ {
+    let server = Mariadb::shared();
+    let _ = server.sql(
+        "",
+        "CREATE USER IF NOT EXISTS modest@'%' IDENTIFIED BY 'secret'; \
+         GRANT ALL ON `xvault\\_test\\_%`.* TO modest@'%'",
+    );
+    let bench = bench(None, Some(format!("mysql://modest:secret@127.0.0.1:{}", server.port))).await;
+    let plain = backed_up(&bench, mysql_source("CREATE TABLE t (a int); INSERT INTO t VALUES (1)")).await;
+    assert_eq!(tried(&found(&bench, &plain).await).rows, 1);
+    let view = "CREATE TABLE t (a int); CREATE DEFINER=root@localhost VIEW v AS SELECT a FROM t";
+    let snapshot = backed_up(&bench, mysql_source(view)).await;
+    let (code, told, _) = failure(&bench, &snapshot).await;
+    assert_eq!(code, "scratch_server", "{told}");
+    assert!(told.contains("SET USER"), "{told}");
+}
+
 #[tokio::test]
 async fn an_account_that_reaches_the_servers_machine_is_refused() {
     let (postgres, mariadb) = (Postgres::shared(), Mariadb::shared());
