@@ -10,8 +10,8 @@ mod naive;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use jiff::SignedDuration;
+use jiff::tz::TimeZone;
 use serde_json::json;
 use xvault_testkit::Postgres;
 

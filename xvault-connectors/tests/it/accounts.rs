@@ -47,7 +47,7 @@ fn server() -> xvault_testkit::SshdBuilder {
     let usual = ["UsePAM yes", "AuthorizedKeysFile .ssh/authorized_keys"];
     usual
         .into_iter()
-        .fold(Sshd::builder(), |builder, line| builder.config(line))
+        .fold(Sshd::builder(), xvault_testkit::SshdBuilder::config)
         .config(&format!("AllowUsers {ACCOUNT}"))
 }
 
