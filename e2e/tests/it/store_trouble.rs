@@ -102,7 +102,7 @@ fn a_bucket_in_trouble_costs_an_attempt_or_the_job_and_nothing_half_written_is_a
     let denied = "<Error><Code>AccessDenied</Code><Message>Not you.</Message></Error>";
     line.answer_instead("partNumber=2", 1, "403 Forbidden", denied);
     let refused = fleet.backup(&stage.source);
-    stage.fails(&refused, "store_denied", &["127.0.0.1", "AccessDenied", "give it the right"]);
+    stage.fails(&refused, "store_denied", &["the store says AccessDenied", "give it the right"]);
     stage.only_what_is_listed();
 
     // It is down: the job waits for it.
@@ -110,7 +110,9 @@ fn a_bucket_in_trouble_costs_an_attempt_or_the_job_and_nothing_half_written_is_a
     let waiting = fleet.backup(&stage.source);
     let waits = stage.reaches(&waiting, "waits", |job| job["error_code"] == "store_unreachable");
     assert_eq!(waits["status"], "queued", "{waits}");
-    assert!(text(&waits["error_message"]).contains(&format!("127.0.0.1:{}", line.port)), "{waits}");
+    let message = text(&waits["error_message"]);
+    // Where a store of the platform is, tenants need not know.
+    assert!(message.contains("the store") && !message.contains("127.0.0.1"), "{waits}");
     line.heal();
     stage.is_whole(&waiting, 2);
     stage.only_what_is_listed();

@@ -37,15 +37,15 @@ pub(crate) async fn make_missing(hub: &Hub, only: Option<&SnapshotId>, limit: u3
     let since = hub.clock().now().checked_sub(AGAIN).unwrap_or(Timestamp::MIN);
     let missing = snapshot_copies::missing(&mut *hub.db().conn().await?, only, since, limit).await?;
     for one in &missing {
-        if let Some(job) = make(hub, one).await? {
+        if let Some(job) = make(hub, one, since).await? {
             wake::push(hub, &job);
         }
     }
     Ok(u32::try_from(missing.len()).unwrap_or(u32::MAX))
 }
 
-/// None: it is not to be read any more, or another hub was faster.
-async fn make(hub: &Hub, missing: &Missing) -> Result<Option<JobRow>> {
+/// None: it is not to be read any more, or somebody was faster.
+async fn make(hub: &Hub, missing: &Missing, since: Timestamp) -> Result<Option<JobRow>> {
     let mut tx = hub.db().begin().await?;
     let snapshot = match lock_readable(&mut tx, &Scope::All, &missing.snapshot_id).await {
         Err(error) if ["deleting", "tenant_disabled", "not_found"].iter().any(|code| error.is(code)) => {
@@ -53,6 +53,11 @@ async fn make(hub: &Hub, missing: &Missing) -> Result<Option<JobRow>> {
         }
         snapshot => snapshot?,
     };
+    // Since it was listed, a job may have been made and have ended.
+    let still = snapshot_copies::missing(&mut tx, Some(&snapshot.id), since, 1).await?;
+    if !still.iter().any(|still| still.store_id == missing.store_id) {
+        return Ok(None);
+    }
     let new = Reading {
         kind: JobKind::Replicate,
         snapshot_id: snapshot.id.clone(),

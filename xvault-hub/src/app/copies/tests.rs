@@ -324,12 +324,10 @@ async fn a_sweep_is_told_only_of_what_it_may_and_must_remove(bench: Bench) {
 async fn no_copy_goes_where_the_snapshot_lies_by_another_name(bench: Bench) {
     let (worker, first, second) =
         (worker(&bench, "w").await, store(&bench, "one").await, store(&bench, "one").await);
-    let _ = snapshot(&bench, &worker, &second).await;
-    for sql in
-        ["DELETE FROM jobs WHERE type = 'replicate' AND $1 <> ''", "UPDATE snapshots SET store_id = $1"]
-    {
-        execute(&bench, sql, &first).await;
-    }
+    let id = bench.backup().await;
+    bench.back_up(&worker, &id, 0).await;
+    execute(&bench, "UPDATE snapshots SET store_id = $1", &first).await;
+    execute(&bench, "UPDATE sources SET replica_store_id = $1", &second).await;
     make_missing(&bench.hub, None, 100).await.unwrap();
     let all = copyings(&bench).await;
     let told = |job: &JobRow| (job.status(), job.life.error.as_ref().map(|error| error.code.clone()));
