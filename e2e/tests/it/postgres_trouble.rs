@@ -2,16 +2,18 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use xvault_testkit::Postgres;
 
 use crate::database;
 use crate::fleet::{Fleet, Plan, text};
 
-/// Asks for backups of `source` until `stop`; gives the jobs that were taken.
+/// Asks for backups of `source` until `stop`, and until two were taken; gives the jobs.
 fn load(fleet: &Fleet, source: &str, stop: &AtomicBool) -> Vec<String> {
-    let mut taken = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
+    let (mut taken, begun) = (Vec::new(), Instant::now());
+    while !stop.load(Ordering::Relaxed) || taken.len() < 2 {
+        assert!(begun.elapsed() < Duration::from_secs(240), "the backups of {source} do not end");
         let answer =
             fleet.try_backup(&fleet.api, source).expect("the hub answers whatever its database does");
         match (answer.status, answer.body["code"].as_str()) {
@@ -19,7 +21,7 @@ fn load(fleet: &Fleet, source: &str, stop: &AtomicBool) -> Vec<String> {
             (409, Some("source_busy")) | (503, Some("unavailable")) => {}
             (status, _) => panic!("{status} {}", answer.body),
         }
-        thread::sleep(std::time::Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
     }
     taken
 }

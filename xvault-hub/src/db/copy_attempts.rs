@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use sqlx::AnyConnection;
 use xvault_core::{SnapshotId, SnapshotKey, StoreId, TenantId};
 
-use super::{Result, parsed};
+use super::{Result, store_attempts};
 
 /// A worker may begin to copy this snapshot into the store. One that is gone is not copied any more.
 pub(crate) async fn begin(
@@ -97,14 +97,7 @@ pub(crate) async fn to_go(
     .bind(i64::from(limit))
     .fetch_all(conn)
     .await?;
-    let key = |row: &sqlx::any::AnyRow| {
-        Ok(SnapshotKey {
-            tenant_id: parsed(row, "tenant_id")?,
-            source_id: parsed(row, "source_id")?,
-            snapshot_id: parsed(row, "snapshot_id")?,
-        })
-    };
-    rows.iter().map(key).collect()
+    rows.iter().map(store_attempts::key).collect()
 }
 
 /// Nothing is left of a deleted snapshot in this store: its copy is not kept there any more. It is looked for again until nobody is

@@ -66,7 +66,8 @@ pub(crate) async fn over(
     rows.iter().map(key).collect()
 }
 
-fn key(row: &AnyRow) -> Result<SnapshotKey> {
+/// Of a row that names all three.
+pub(super) fn key(row: &AnyRow) -> Result<SnapshotKey> {
     Ok(SnapshotKey {
         tenant_id: parsed(row, "tenant_id")?,
         source_id: parsed(row, "source_id")?,
