@@ -85,7 +85,7 @@ class Sshd:
             program = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin") or "/usr/sbin/sshd"
             argv = [program, "-D", "-f", config, "-E", self.place / "sshd.log"]
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-            if wait_for_banner(self.port, self.process):
+            if wait_for_banner(self.port, self.process, b"SSH-"):
                 return
             self.stop()
         raise RuntimeError("sshd does not start: " + (self.place / "sshd.log").read_text()[-2000:])
@@ -185,7 +185,7 @@ class Ftpd:
             )
             argv = [program, "--nodaemon", "-c", config]
             self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            if wait_for_banner(self.port, self.process):
+            if wait_for_banner(self.port, self.process, b"220 "):
                 return
             self.stop()
         raise RuntimeError("proftpd does not start: " + (place / "log").read_text()[-2000:])
@@ -230,13 +230,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def wait_for_banner(port, process):
-    """Whether an SSH server answers on `port` before `process` ends or ten seconds pass."""
+def wait_for_banner(port, process, banner):
+    """Whether a server greets with `banner` on `port` before `process` ends or ten seconds pass."""
     deadline = time.monotonic() + 10
     while process.poll() is None and time.monotonic() < deadline:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-                if connection.recv(4) == b"SSH-":
+                if connection.recv(4) == banner:
                     return True
         except OSError:
             time.sleep(0.02)
