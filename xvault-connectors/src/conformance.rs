@@ -23,8 +23,8 @@
 //! ```
 //!
 //! It proves that a source pulls the same each time, in the same order, directories before what lies in them, each path once and
-//! each body as long as promised; that its summary counts what the sink got, and that exactly what can't be read is warned of; that a probe reads no
-//! content; that the bandwidth's limit is kept, a cancelled job is over soon, a dropped one leaves nothing behind, a sink that takes nothing is waited for, and the
+//! each body as long as promised; that its summary counts what the sink got, that the evidence is of just that, and that exactly what
+//! can't be read is warned of; that a probe reads no content; that the bandwidth's limit is kept, a cancelled job is over soon, a dropped one leaves nothing behind, a sink that takes nothing is waited for, and the
 //! sink's error is the job's; and that permanent errors are told from transient ones.
 
 mod source;

@@ -1,5 +1,8 @@
 //! The suite for sources.
 
+mod evidence;
+#[cfg(test)]
+mod tests;
 mod witness;
 
 use std::num::NonZeroU64;
@@ -121,6 +124,10 @@ async fn pulls_the_same_twice(bench: &SourceBench<'_>) -> Result<Seen, Error> {
     let (first, second) = (first.finish(&summary), second.finish(&again));
     assert_eq!(summary.content, first.content, "the summary counts what the sink got");
     assert_eq!(again.content, second.content, "the summary counts what a slow sink got");
+    for summary in [&summary, &again] {
+        let fault = evidence::fault(&summary.evidence, &summary.content);
+        assert!(fault.is_none(), "{}", fault.unwrap_or_default());
+    }
     assert_eq!(
         first.warned(),
         bench.unreadable,
@@ -139,10 +146,12 @@ fn assert_same(first: &Seen, second: &Seen, dates_itself: bool) {
     assert_eq!(first.entries.len(), second.entries.len(), "entries of two pulls");
     for ((entry, body), (other, other_body)) in first.entries.iter().zip(&second.entries) {
         assert_eq!(entry.path, other.path, "the order is the same each time");
-        assert_eq!(entry.kind, other.kind, "{}", entry.path);
+        let path = &entry.path;
+        assert_eq!(entry.kind, other.kind, "{path} is of the same kind each time");
         if !dates_itself {
-            assert_eq!(entry.metadata, other.metadata, "{}", entry.path);
-            assert_eq!(body.as_ref().map(Body::hash), other_body.as_ref().map(Body::hash), "{}", entry.path);
+            assert_eq!(entry.metadata, other.metadata, "{path} has the same metadata each time");
+            let [hash, other_hash] = [body, other_body].map(|body| body.as_ref().map(Body::hash));
+            assert_eq!(hash, other_hash, "{path} has the same content each time");
         }
     }
 }
@@ -200,9 +209,13 @@ async fn is_over_soon_when_cancelled(bench: &SourceBench<'_>) {
         };
         let ((ended, at), since) = in_time(async { tokio::join!(pull, since) }).await;
         let disposition = ended.as_ref().err().map(Dispose::disposition);
-        assert_eq!(disposition, Some(Disposition::Cancelled), "{temper:?}: {ended:?}");
+        let cancelled = Some(Disposition::Cancelled);
+        assert_eq!(disposition, cancelled, "a cancelled pull ends as cancelled: {temper:?}: {ended:?}");
         let after = at.saturating_duration_since(since);
-        assert!(after < PROMPT, "{temper:?}: it went on for {after:?}");
+        assert!(
+            after < PROMPT,
+            "a cancelled pull is over soon, and this one went on for {after:?}: {temper:?}"
+        );
     }
 }
 
@@ -215,7 +228,8 @@ async fn passes_the_sinks_error_on(bench: &SourceBench<'_>) {
         let mut sink = Witness::new(temper);
         let ended = pulled(&mut *(bench.make)(), &mut sink).await;
         assert!(matches!(ended, Err(Error::Sink(_))), "the sink's error is the pull's: {ended:?}");
-        assert_eq!(ended.err().map(|error| error.disposition()), Some(disposition));
+        let told = ended.err().map(|error| error.disposition());
+        assert_eq!(told, Some(disposition), "the sink's error is of the same kind as the pull's");
     }
 }
 
@@ -262,7 +276,7 @@ async fn tells_permanent_from_transient(bench: &SourceBench<'_>) {
         let Some(make) = make else { continue };
         let ended = pulled(&mut *make(), &mut Witness::default()).await;
         let told = ended.as_ref().err().map(Dispose::disposition);
-        assert_eq!(told, Some(disposition), "{ended:?}");
+        assert_eq!(told, Some(disposition), "the failure of a system is told as what it is: {ended:?}");
         let error = ended.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(!error.is_empty(), "an error says what is wrong");
     }

@@ -176,6 +176,9 @@ fn request() -> [u8; HEADER + REQUEST] {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+    use xvault_core::source::MysqlSettings;
+
     use super::*;
 
     /// The greeting of a server of this version that can so much.
@@ -204,6 +207,35 @@ mod tests {
         plain[5] &= 0xf7;
         assert!(!asks_for_tls(&plain));
         assert!(!asks_for_tls(&[&request()[..], b"root\0"].concat()) && !asks_for_tls(&[]));
+    }
+
+    /// A client on this machine, what a server heard, and what the notary said of joining them.
+    async fn joined(greeting: &[u8], request: &[u8]) -> (Vec<u8>, Vec<u8>, Result<(), Error>) {
+        let (settings, listener) =
+            (MysqlSettings::new("db.example", "u"), TcpListener::bind(("127.0.0.1", 0)).await.unwrap());
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (near, _) = listener.accept().await.unwrap();
+        let (mut server, far) = tokio::io::duplex(1 << 10);
+        server.write_all(greeting).await.unwrap();
+        client.write_all(request).await.unwrap();
+        let passed = Notary::new(&settings.server()).unwrap().pass(near, Box::new(far)).await;
+        let (mut shown, mut heard) = (Vec::new(), Vec::new());
+        let _ = client.read_to_end(&mut shown).await;
+        server.read_to_end(&mut heard).await.unwrap();
+        (shown, heard, passed)
+    }
+
+    #[tokio::test]
+    async fn who_does_without_tls_is_joined_to_nobody() {
+        let login = [&[20, 0, 0, 1][..], &SPEAKS_4_1.to_le_bytes(), b"root\0a hashed passw"].concat();
+        let plain = greeting("8.4.0", SPEAKS_4_1);
+        let (shown, heard, passed) = joined(&plain, &login).await;
+        assert!(passed.unwrap_err().to_string().contains("the server offers no encryption"));
+        assert_eq!((shown.len(), heard.len()), (0, 0), "the client would log in");
+        let tls = greeting("8.4.0", SPEAKS_4_1 | SPEAKS_TLS);
+        let (shown, heard, passed) = joined(&tls, &login).await;
+        assert!(passed.unwrap_err().to_string().contains("the client asks for no encryption"));
+        assert_eq!((shown, heard.len()), (tls, 0), "the login goes nowhere");
     }
 
     #[tokio::test]

@@ -58,14 +58,13 @@ impl Hooked {
         }
     }
 
-    /// Not cancelled with the job: it undoes what the command before it did.
+    /// Nobody cancels it with the job: it undoes what the command before it did.
     async fn after(&mut self, control: &Control) -> Result<(), Error> {
-        let steady = Control::default().with_progress(control.progress().clone());
         let Some(mut hook) = self.hooks.after.clone() else { return Ok(()) };
         if control.check().is_err() {
             hook.timeout_seconds = hook.timeout_seconds.min(WIND_UP);
         }
-        self.run("after", &hook, &steady).await
+        self.run("after", &hook, control).await
     }
 }
 

@@ -14,6 +14,7 @@ mod examine;
 mod http;
 mod lock;
 mod multipart;
+mod page;
 mod parts;
 mod patience;
 mod reader;

@@ -23,18 +23,22 @@ use crate::s3_support::{credential, settings, stage};
 use crate::ssh_support::{BOTH, Job};
 
 /// A name that no system knows.
-const NAME: &str = "backup.example";
+pub(crate) const NAME: &str = "backup.example";
 
 /// The only one who knows names. Remembers who asked.
 #[derive(Default)]
-struct Book {
+pub(crate) struct Book {
     names: BTreeMap<&'static str, &'static str>,
     asked: Mutex<Vec<String>>,
 }
 
 impl Book {
-    fn of(names: &[(&'static str, &'static str)]) -> Arc<Self> {
+    pub(crate) fn of(names: &[(&'static str, &'static str)]) -> Arc<Self> {
         Arc::new(Self { names: names.iter().copied().collect(), asked: Mutex::default() })
+    }
+
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().unwrap().clone()
     }
 }
 
@@ -47,23 +51,28 @@ impl Resolve for Book {
     }
 }
 
-fn public() -> Network {
+pub(crate) fn public() -> Network {
     Network::new(EgressPolicy::public())
 }
 
 /// This address and nothing else, which `localhost` and the other name lead to.
 pub(crate) fn only(address: &'static str) -> Network {
-    let allow = vec![parse_network(address).unwrap()];
-    let policy = EgressPolicy { others: Egress::Listed, allow, deny: vec![] };
-    Network::new(policy).resolving_by(Book::of(&[(NAME, address), ("localhost", address)]))
+    knowing(address, Book::of(&[(NAME, address), ("localhost", address)]))
 }
 
-fn named() -> Network {
+/// The same, where `book` knows the names.
+pub(crate) fn knowing(address: &str, book: Arc<Book>) -> Network {
+    let allow = vec![parse_network(address).unwrap()];
+    let policy = EgressPolicy { others: Egress::Listed, allow, deny: vec![] };
+    Network::new(policy).resolving_by(book)
+}
+
+pub(crate) fn named() -> Network {
     only("127.0.0.1")
 }
 
 #[track_caller]
-fn assert_refused(error: &Error, host: &str) {
+pub(crate) fn assert_refused(error: &Error, host: &str) {
     let Error::Egress(denied) = error else { panic!("{error:?}") };
     assert_eq!((denied.host.as_str(), denied.address.is_loopback()), (host, true));
     assert_eq!(error.disposition(), Disposition::Permanent);
@@ -230,14 +239,14 @@ fn redirecting(to: String) -> u16 {
 }
 
 /// Where somebody listens who must not be connected to.
-fn trap(host: &str) -> (TcpListener, u16) {
+pub(crate) fn trap(host: &str) -> (TcpListener, u16) {
     let listener = TcpListener::bind((host, 0)).unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
 }
 
-fn assert_untouched(trap: &TcpListener) {
+pub(crate) fn assert_untouched(trap: &TcpListener) {
     assert_eq!(trap.accept().map(drop).unwrap_err().kind(), io::ErrorKind::WouldBlock, "somebody came");
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use xvault_connectors::source::{Hooked, Source};
+use xvault_connectors::ssh::HostKeyPolicy;
 use xvault_connectors::{Control, Error, PullSummary};
 use xvault_core::monitor::Recorder;
 use xvault_core::source::{Hook, Hooks, OnFailure};
@@ -14,7 +15,7 @@ use xvault_testkit::Sshd;
 use xvault_testkit::tools::{command, run};
 
 use crate::db_support::{Db, Way};
-use crate::ssh_support::{BOTH, Job, Kept, Kind};
+use crate::ssh_support::{BOTH, Job, Kept, Kind, turning};
 
 /// A pull of the directory `tree` in the account's home, with commands around it.
 struct Around {
@@ -193,6 +194,23 @@ async fn an_account_without_a_shell_has_no_hooks() {
     let error = around.pull(Kind::Sftp).await.1.unwrap_err();
     assert!(error.to_string().contains("no plain shell: go away"), "{error}");
     assert!(!around.has("before"));
+}
+
+/// Who was believed before the backup is who must be there after it.
+#[tokio::test]
+async fn the_server_after_a_backup_is_the_one_before_it() {
+    let (around, other) =
+        (Around::new().before("touch before").after("touch after"), Sshd::builder().start());
+    let job = Job::new(Kind::Ssh, &around.sshd, &[&around.tree]);
+    let mut options = job.options.clone();
+    options.host_key = HostKeyPolicy::AcceptNew;
+    // One connection is the first command's.
+    options.port = turning(around.sshd.port, 1, other.port);
+    let mut source = Hooked::around(job.source(), &around.hooks, Some(&options));
+    let error = source.pull(&mut Kept::default(), &Control::default()).await.unwrap_err();
+    let Error::ChangedHostKey { expected, found, .. } = &error else { panic!("{error:?}") };
+    assert_eq!([expected, found], [&around.sshd, &other].map(|sshd| &sshd.host_key.fingerprint));
+    assert!(around.has("before") && !around.has("after"));
 }
 
 #[tokio::test]

@@ -223,6 +223,16 @@ async fn versions_that_do_not_get_on_are_given_up() {
     let store = server.store().deleting_all_versions();
     assert_odd(&soon(store.delete("a/b")).await.unwrap_err(), "its listing does not get on");
     assert_odd(&soon(store.delete_all("a")).await.unwrap_err(), "its listing does not get on");
+    let server = Hostile::start(|_, page| {
+        answer(
+            "200 OK",
+            &format!(
+                "<ListVersionsResult><IsTruncated>true</IsTruncated><NextKeyMarker>k{page}</NextKeyMarker></ListVersionsResult>"
+            ),
+        )
+    });
+    let store = server.store().deleting_all_versions();
+    assert_odd(&soon(store.delete("a/b")).await.unwrap_err(), "there are more than a snapshot can have");
 }
 
 /// No part of it is of use before its end, so all of it would have to be kept.
@@ -233,4 +243,72 @@ async fn a_page_without_end_is_not_read_to_its_end() {
     assert_odd(&error, "the answer is longer than 4194304 bytes");
     let sent = server.sent.load(Ordering::Relaxed);
     assert!(sent < 64 << 20, "{sent} bytes were read");
+    // The same of what we read ourselves.
+    let error = soon(server.store().sweep(Duration::ZERO)).await.unwrap_err();
+    assert_odd(&error, "the answer is longer than 16777216 bytes");
+    let sent = server.sent.load(Ordering::Relaxed) - sent;
+    assert!(sent < 128 << 20, "{sent} bytes were read");
+}
+
+/// A page of a listing that ends there, of keys as they are.
+fn last_page(keys: &[&str]) -> Vec<u8> {
+    let entries: String =
+        keys.iter().map(|key| object(key, LONG_AGO).replacen("some/place/", "", 1)).collect();
+    answer(
+        "200 OK",
+        &format!("<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>"),
+    )
+}
+
+#[tokio::test]
+async fn a_key_that_was_not_asked_for_is_no_object_of_ours() {
+    let mine = format!("some/place/{SNAPSHOT}/manifest.json");
+    for other in
+        ["x", "", "/", "some/place", &format!("other/place/{SNAPSHOT}/manifest.json"), "日本日本日本"]
+    {
+        let (page, told) =
+            (last_page(&[&mine, other]), format!("it lists `{other}`, which was not asked for"));
+        let server = Hostile::start(move |_, _| page.clone());
+        let store = server.store();
+        assert_odd(&soon(store.stage(SNAPSHOT)).await.map(drop).unwrap_err(), &told);
+        let listed = soon(store.list("tenants")).await.unwrap();
+        let listed: Result<Vec<_>, _> = soon(futures::TryStreamExt::try_collect(listed)).await;
+        assert_odd(&listed.unwrap_err(), &told);
+        assert_odd(&soon(store.delete_all(SNAPSHOT)).await.unwrap_err(), &told);
+    }
+}
+
+/// Uploads and versions of another prefix, some with names as ours have.
+#[tokio::test]
+async fn what_lies_outside_of_the_stores_prefix_is_left_alone() {
+    let deleted = Arc::<AtomicU64>::default();
+    let counted = deleted.clone();
+    let server = Hostile::start(move |request, _| {
+        counted.fetch_add(u64::from(request.starts_with("DELETE")), Ordering::Relaxed);
+        let [outside, other] = [of_snapshot(1), format!("other/place/{}", of_snapshot(2))];
+        let upload = |key: &str| {
+            format!(
+                "<Upload><Key>{key}</Key><UploadId>u</UploadId><Initiated>{LONG_AGO}</Initiated></Upload>"
+            )
+        };
+        let version = |key: &str| format!("<Version><Key>{key}</Key><VersionId>v</VersionId></Version>");
+        let each = |one: &dyn Fn(&str) -> String| one(&outside) + &one(&other);
+        match (is_upload_listing(request), request.contains("versions=")) {
+            (true, _) => answer("200 OK", &format!("<Uploads>{}</Uploads>", each(&upload))),
+            (_, true) => answer("200 OK", &format!("<Versions>{}</Versions>", each(&version))),
+            _ => last_page(&[]),
+        }
+    });
+    let swept = soon(server.store().sweep(Duration::ZERO)).await.unwrap();
+    assert_eq!((swept.removed, swept.in_use, swept.failed), (0, 0, 0));
+    soon(server.store().deleting_all_versions().delete_all("tenants")).await.unwrap();
+    assert_eq!(deleted.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_reads_all_where_a_part_is_asked_for_is_told() {
+    let server = Hostile::start(|_, _| answer("200 OK", "0123456789"));
+    let store = server.store();
+    assert_eq!(soon(store.read("x", 0..4)).await.unwrap(), "0123");
+    assert_odd(&soon(store.read("x", 4..8)).await.unwrap_err(), "it does not read in ranges");
 }

@@ -170,6 +170,16 @@ async fn refused_for_good_it_fails_at_once_and_leaves_nothing() {
     assert!(access.keys("").is_empty() && access.uploads().is_empty());
 }
 
+/// What can't be named can't be made an object of.
+#[tokio::test]
+async fn a_part_without_a_tag_fails_the_upload_and_leaves_nothing() {
+    let (access, proxy, store) = proxied();
+    proxy.answer_instead("partNumber=2", 1, "200 OK", "");
+    let error = stage(&store, ARTIFACT_NAME, [content()]).await.unwrap_err();
+    assert!(chain(&error).contains("it gives no ETag for a part"), "{}", chain(&error));
+    assert!(access.keys("").is_empty() && access.uploads().is_empty());
+}
+
 #[tokio::test]
 async fn a_server_that_hangs_is_given_up_and_one_that_is_slow_is_not() {
     let (access, proxy, _) = proxied();

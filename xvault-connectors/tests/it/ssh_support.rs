@@ -1,6 +1,7 @@
 //! What the SSH tests share: a sink that remembers, and ways to pull into it.
 
 use std::fs;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -158,6 +159,26 @@ impl Job {
         let port = proxy.port;
         self.with(|options| options.port = port)
     }
+}
+
+/// A port that leads to `first`, and from connection number `count` on to `then`.
+pub(crate) fn turning(first: u16, count: usize, then: u16) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for (number, near) in listener.incoming().map_while(Result::ok).enumerate() {
+            let far = TcpStream::connect(("127.0.0.1", if number < count { first } else { then })).unwrap();
+            for (mut from, mut to) in [(near.try_clone(), far.try_clone()), (Ok(far), Ok(near))]
+                .map(|(from, to)| (from.unwrap(), to.unwrap()))
+            {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
+    port
 }
 
 /// For what both sources must do.

@@ -11,7 +11,7 @@ use xvault_connectors::conformance::{self, SourceBench};
 use xvault_connectors::source::{Hooked, Source};
 use xvault_connectors::ssh::{HostKeyPolicy, SshOptions};
 use xvault_connectors::tool::ToolOptions;
-use xvault_connectors::{Control, Error, Probe, PullSummary, WordpressSource};
+use xvault_connectors::{Control, Error, Network, Probe, PullSummary, WordpressSource};
 use xvault_core::monitor::Recorder;
 use xvault_core::snapshot::Evidence;
 use xvault_core::source::{Hook, Hooks, SshMode};
@@ -23,14 +23,15 @@ use crate::db_support::{body, mariadb};
 use crate::ssh_support::{Kept, key};
 
 /// A site in the home of an account, and settings that lead there.
-struct Site {
-    sshd: Sshd,
-    wordpress: Wordpress,
-    settings: WordpressSettings,
+pub(crate) struct Site {
+    pub(crate) sshd: Sshd,
+    pub(crate) wordpress: Wordpress,
+    pub(crate) settings: WordpressSettings,
+    pub(crate) network: Network,
 }
 
 impl Site {
-    fn new(sshd: Sshd) -> Self {
+    pub(crate) fn new(sshd: Sshd) -> Self {
         Self::of(sshd, Wordpress::install)
     }
 
@@ -43,23 +44,24 @@ impl Site {
         let mut settings = WordpressSettings::new("127.0.0.1", &sshd.user, vec![root]);
         settings.port = sshd.port;
         settings.host_key = Some(sshd.host_key.fingerprint.clone());
-        Self { sshd, wordpress, settings }
+        Self { sshd, wordpress, settings, network: Network::default() }
     }
 
     /// Leaves out what is WordPress's own: most of the files.
-    fn small(mut self) -> Self {
+    pub(crate) fn small(mut self) -> Self {
         self.settings.excludes =
             vec!["/wp-admin/".into(), "/wp-includes/".into(), "/wp-content/themes/".into()];
         self
     }
 
-    fn source(&self) -> WordpressSource {
+    pub(crate) fn source(&self) -> WordpressSource {
         self.source_of(&self.settings)
     }
 
     fn source_of(&self, settings: &WordpressSettings) -> WordpressSource {
         let mut options = SshOptions::new(&settings.files(), key(&self.sshd.key_path));
         options.host_key = HostKeyPolicy::AcceptNew;
+        options.network = self.network.clone();
         // Debian's packages lag behind at times.
         let tools = ToolOptions { allow_outdated: true, ..ToolOptions::default() };
         WordpressSource::new(settings, options, tools).unwrap()
@@ -83,11 +85,11 @@ impl Site {
         (kept, summary)
     }
 
-    async fn error(&self) -> Error {
+    pub(crate) async fn error(&self) -> Error {
         self.try_pull().await.1.unwrap_err()
     }
 
-    async fn probe(&self) -> Probe {
+    pub(crate) async fn probe(&self) -> Probe {
         self.source().probe().await.unwrap()
     }
 
@@ -100,7 +102,7 @@ impl Site {
         format!("files{}/{name}", self.wordpress.root.display())
     }
 
-    fn configure(&self, from: &str, to: &str) {
+    pub(crate) fn configure(&self, from: &str, to: &str) {
         let config = self.wordpress.config("");
         assert!(config.contains(from), "{config}");
         self.wordpress.write_config(&config.replace(from, to));
@@ -217,6 +219,11 @@ async fn what_lies_elsewhere_belongs_to_the_site_and_is_named_once() {
         probe.notes.iter().any(|note| note.contains("data/uploads") && note.contains("outside")),
         "{probe:?}"
     );
+    // What lies in something that is named already is not named again.
+    fs::rename(root.join("wp-content"), above.join("content")).unwrap();
+    symlink(above.join("content"), root.join("wp-content")).unwrap();
+    let outside = site.probe().await.notes.into_iter().filter(|note| note.contains("outside")).count();
+    assert_eq!(outside, 3, "the configuration, the content, and the uploads that lie elsewhere again");
     // A site above has a configuration of its own, which is none of this one's.
     fs::write(above.join("wp-settings.php"), "<?php").unwrap();
     let error = site.error().await;

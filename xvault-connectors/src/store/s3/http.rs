@@ -56,6 +56,12 @@ pub(super) enum Unanswered {
         /// How much would have done.
         longest: u64,
     },
+    /// A listing holds what was not asked for.
+    #[error("it lists `{}`, which was not asked for", key.escape_debug())]
+    Astray {
+        /// One such key.
+        key: String,
+    },
     /// Nothing moved for too long.
     #[error("nothing came for {after:?}")]
     Stalled {
@@ -204,7 +210,7 @@ impl Unanswered {
             },
             Self::Denied(denied) => denied.into(),
             Self::Untrusted { reason } => Error::Untrusted { server: server.to_owned(), reason },
-            Self::TooLong { .. } => {
+            Self::TooLong { .. } | Self::Astray { .. } => {
                 Error::Protocol { server: server.to_owned(), detail: format!("{action}: {self}") }
             }
             Self::Stalled { after } => Error::Timeout { what: format!("{server} ({action})"), after },
