@@ -6,6 +6,7 @@
 
 mod find;
 mod local;
+mod output;
 mod remote;
 mod sandbox;
 mod version;

@@ -13,10 +13,11 @@ use command_fds::{CommandFdExt, FdMapping};
 use rustix::fs::{MemfdFlags, Mode, fchmod, fchown, memfd_create};
 use rustix::process::{Gid, Pid, Signal, Uid, kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::{Child, ChildStderr, ChildStdin};
 use tokio::time::timeout;
 
 use super::find::{helper, path_variable};
+use super::output::Output;
 use super::sandbox::inside;
 use super::{CA_PATH, Call, SECRET_PATH, Secret, Told, ToolOptions};
 use crate::Error;
@@ -25,15 +26,12 @@ use crate::ssh::{ExecEvent, Exit};
 /// How long the goodbye of a tool to its server may take.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// What is read with one call.
-const CHUNK: usize = 256 << 10;
-
 /// A child in a process group of its own; the group is killed on drop.
 pub(super) struct LocalTool {
     child: Child,
     group: Option<Pid>,
     stdin: Option<ChildStdin>,
-    stdout: Option<ChildStdout>,
+    stdout: Option<Output>,
     stderr: Option<ChildStderr>,
     exit: Option<ExitStatus>,
     options: ToolOptions,
@@ -51,7 +49,8 @@ impl LocalTool {
         let spawn = || tokio::process::Command::from(command).kill_on_drop(true).spawn();
         let mut child = inside(&call.program, call.port, options, spawn).map_err(failed)?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
+        let stdout = child.stdout.take().map(Output::new);
         Ok(Self { child, group, stdin, stdout, stderr, exit: None, options: options.clone(), name })
     }
 
@@ -72,15 +71,18 @@ impl LocalTool {
                 self.exit = Some(self.child.wait().await?);
                 return Ok(None);
             }
-            let (mut out, mut err) = (BytesMut::with_capacity(CHUNK), BytesMut::with_capacity(4096));
+            let mut complaint = BytesMut::new();
             tokio::select! {
-                count = read(&mut self.stdout, &mut out) => match count? {
-                    0 => self.stdout = None,
-                    _ => return Ok(Some(ExecEvent::Stdout(out.freeze()))),
-                },
-                count = read(&mut self.stderr, &mut err) => match count? {
+                piece = written(&mut self.stdout) => {
+                    let piece = piece?;
+                    if !piece.is_empty() {
+                        return Ok(Some(ExecEvent::Stdout(piece)));
+                    }
+                    self.stdout = None;
+                }
+                count = read(&mut self.stderr, &mut complaint) => match count? {
                     0 => self.stderr = None,
-                    _ => return Ok(Some(ExecEvent::Stderr(err.freeze()))),
+                    _ => return Ok(Some(ExecEvent::Stderr(complaint.freeze()))),
                 },
             }
         }
@@ -151,10 +153,16 @@ impl LocalInput {
 }
 
 /// Never resolves for a stream that has ended, so that the other one is read.
-async fn read<R: tokio::io::AsyncRead + Unpin>(
-    stream: &mut Option<R>,
-    buffer: &mut BytesMut,
-) -> std::io::Result<usize> {
+async fn written(stream: &mut Option<Output>) -> std::io::Result<Bytes> {
+    match stream {
+        Some(stream) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// As [`written`], for complaints.
+async fn read(stream: &mut Option<ChildStderr>, buffer: &mut BytesMut) -> std::io::Result<usize> {
+    buffer.reserve(4096);
     match stream {
         Some(stream) => stream.read_buf(buffer).await,
         None => std::future::pending().await,
