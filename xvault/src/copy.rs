@@ -27,7 +27,7 @@ const ABORT_PATIENCE: Duration = Duration::from_secs(5);
 /// What a copy did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CopyReport {
-    /// Whether it was there before, with the same manifest and files of the right lengths: then nothing was written.
+    /// Whether it was there before, with the same manifest, its meta file and files of the right lengths: then nothing was written.
     pub was_there: bool,
     /// Bytes that were written.
     pub bytes: u64,
@@ -35,8 +35,8 @@ pub struct CopyReport {
 
 /// Copies the snapshot `key` from one store into another: the same four files, byte for byte, the manifest last. No key is
 /// needed. Length and SHA-256 of all that is read are compared with the manifest before it counts as written, so
-/// no copy of a damaged snapshot comes into being. A copy that is there already, with the same manifest and files of the
-/// right lengths, is left as it is, and its bytes are not read (see [`verify`](crate::verify)); what a run that was killed left of one is written over.
+/// no copy of a damaged snapshot comes into being. A copy that is there already, with the same manifest, its meta file and files of the
+/// right lengths, is left as it is, and their bytes are not read (see [`verify`](crate::verify)); what a run that was killed left of one is written over.
 ///
 /// Some 16 MiB, and what the stores themselves hold, serve a snapshot of any size.
 ///
@@ -70,7 +70,7 @@ pub async fn copy(
     Ok(CopyReport { was_there: false, bytes })
 }
 
-/// Whether the copy exists, as far as lengths tell. One that is not whole, or not the same, is an error.
+/// Whether the copy exists, as far as lengths and the small files tell. One that is not whole, or not the same, is an error.
 async fn is_there(
     to: &dyn Store,
     manifest: &Manifest,
@@ -94,6 +94,8 @@ async fn is_there(
         let name = format!("{}/{name}", key.prefix());
         same_size(&name, control.run(to.size(&name)).await, digest.size_bytes).map_err(of_target)?;
     }
+    // The manifest knows neither its length nor its digest.
+    checked_meta(to, manifest, control).await.map_err(of_target)?;
     Ok(true)
 }
 

@@ -135,10 +135,37 @@ async fn a_damaged_copy_and_another_snapshot_of_the_same_id_are_named_and_never_
         assert_eq!(std::fs::read(&file).unwrap(), b"short");
         std::fs::write(&file, sound).unwrap();
     }
+    let file = only_file(&second, META_NAME);
+    let sound = std::fs::read(&file).unwrap();
+    let strange = Meta { worker_id: "another".parse().unwrap(), ..Meta::from_json(&sound).unwrap() };
+    for damage in [b"{}".to_vec(), strange.to_json().unwrap().to_vec()] {
+        std::fs::write(&file, &damage).unwrap();
+        let error = copy(&store, &to, &manifest).await.unwrap_err();
+        assert!(matches!(error, Error::SecondStore(_)) && chain(&error).contains(META_NAME), "{error:?}");
+        assert_eq!(error.disposition(), Disposition::Permanent);
+        assert_eq!(std::fs::read(&file).unwrap(), damage);
+    }
+    std::fs::write(&file, sound).unwrap();
     let other = Manifest { tags: vec!["other".into()], ..manifest.clone() };
     std::fs::write(only_file(&second, MANIFEST_NAME), other.to_json().unwrap()).unwrap();
     let line = chain(&copy(&store, &to, &manifest).await.unwrap_err());
     assert!(line.contains("another snapshot of this id"), "{line}");
+}
+
+#[tokio::test]
+async fn a_copy_that_lacks_a_file_is_named_and_never_filled_up() {
+    let (dir, identity) = (tempfile::tempdir().unwrap(), Identity::generate());
+    let (store, manifest) = original(&dir.path().join("from"), &identity).await;
+    for name in [ARTIFACT_NAME, INDEX_NAME, META_NAME] {
+        let second = dir.path().join(format!("to-{name}"));
+        let to = FsStore::open(&second).unwrap();
+        copy(&store, &to, &manifest).await.unwrap();
+        std::fs::remove_file(only_file(&second, name)).unwrap();
+        let error = copy(&store, &to, &manifest).await.unwrap_err();
+        assert!(matches!(error, Error::SecondStore(_)) && chain(&error).contains(name), "{error:?}");
+        assert_eq!(error.disposition(), Disposition::Permanent, "{name}");
+        assert_eq!(files_in(&second).len(), 3, "{name}");
+    }
 }
 
 #[tokio::test]
