@@ -43,8 +43,10 @@ fn by_sqlstate(code: &str) -> Option<Passing> {
 /// What is above the lowest byte says more about the same.
 fn by_sqlite_code(code: &str) -> Option<Passing> {
     match code.parse::<u32>().ok()? & 0xff {
-        // Busy, locked, full; and a turn at the write-ahead log that did not come for long.
-        5 | 6 | 13 | 15 => Some(Passing::Busy),
+        // Busy, locked, without memory, full; and a turn at the write-ahead log that did not come for long.
+        5 | 6 | 7 | 13 | 15 => Some(Passing::Busy),
+        // The file can't be opened: its directory is not mounted, or the process has no file descriptor to spare.
+        14 => Some(Passing::Away),
         _ => None,
     }
 }
@@ -87,7 +89,7 @@ mod tests {
 
     #[test]
     fn what_is_above_the_lowest_byte_of_a_code_changes_nothing() {
-        for code in ["5", "517", "6", "262", "13", "15"] {
+        for code in ["5", "517", "6", "262", "7", "13", "15"] {
             assert_eq!(by_code(code), Some(Passing::Busy), "{code}");
         }
         for code in ["1", "11", "19", "2067", "x"] {
@@ -106,6 +108,20 @@ mod tests {
         let full = "PRAGMA max_page_count = 1; CREATE TABLE t (x TEXT)".to_owned();
         assert_eq!(failure(&mut other, full).await, Some(Passing::Busy));
         assert_eq!(failure(&mut other, "SELECT * FROM nothing".to_owned()).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_can_not_be_opened_is_away_until_it_is_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, away) = (dir.path().join("place"), dir.path().join("away"));
+        std::fs::create_dir(&place).unwrap();
+        let db = Db::connect(&format!("sqlite:{}", place.join("hub.db").display()), 2).await.unwrap();
+        let _first = db.conn().await.unwrap();
+        std::fs::rename(&place, &away).unwrap();
+        let Error::Sql(refusal) = db.conn().await.unwrap_err() else { panic!("it has no file") };
+        assert_eq!(passing(&refusal), Some(Passing::Away), "{refusal}");
+        std::fs::rename(&away, &place).unwrap();
+        db.conn().await.unwrap();
     }
 
     #[tokio::test]

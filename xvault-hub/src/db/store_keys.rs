@@ -85,3 +85,41 @@ pub(crate) async fn forget_ended(conn: &mut AnyConnection, before: Timestamp) ->
         .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::app::bench::{Bench, on_both_engines};
+
+    async fn a_key_is_useless_once_its_run_or_its_time_is_over_and_then_forgotten(bench: Bench) {
+        let (worker, store, begun) =
+            (bench.worker("w").await, bench.store("one").await, bench.hub.clock().now());
+        let job = bench.backup().await;
+        bench.claim(&worker, Some(job.clone())).await.unwrap();
+        let after = |seconds| begun + SignedDuration::from_secs(seconds);
+        let mut conn = bench.hub.db().conn().await.unwrap();
+        for (access_key_id, run, end) in [
+            ("this run", Some((&job, 1)), 3600),
+            ("the run before", Some((&job, 0)), 1800),
+            ("a link", None, 60),
+        ] {
+            let key = StoreKey { store_id: store.clone(), access_key_id: access_key_id.to_owned() };
+            insert(&mut conn, &key, run, after(end)).await.unwrap();
+        }
+        mark_over(&mut conn, begun).await.unwrap();
+        let mut found = Vec::new();
+        for (seconds, limit) in [(300, 10), (301, 10), (3601, 10), (3601, 1)] {
+            let keys = useless(&mut conn, (after(seconds - 300), after(seconds)), limit).await.unwrap();
+            found.push(keys.into_iter().map(|key| key.access_key_id).collect::<Vec<_>>());
+        }
+        let all = ["a link", "the run before", "this run"];
+        assert_eq!(found, [&all[..1], &all[..2], &all[..], &all[..1]]);
+        forget_ended(&mut conn, after(1800)).await.unwrap();
+        let left = useless(&mut conn, (after(3601), after(3601)), 10).await.unwrap();
+        assert_eq!(left.into_iter().map(|key| key.access_key_id).collect::<Vec<_>>(), all[1..]);
+    }
+
+    on_both_engines!(a_key_is_useless_once_its_run_or_its_time_is_over_and_then_forgotten);
+}

@@ -1,5 +1,7 @@
 //! Links to downloads: who gets one, what it gives, and when it gives nothing any more.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -90,6 +92,30 @@ async fn a_link_gives_its_worker_a_job_with_the_tenants_identity(stage: Stage) {
         assert!(found, "{action}: {events}");
     }
     assert!(!events.to_string().contains(&token(&link)), "the audit log would give the download away");
+}
+
+/// On a busy machine milliseconds go by between the moment that it is opened in and the one that its job is made in: a job can't be
+/// had before it was made.
+async fn a_link_opens_while_the_clock_goes_on(stage: Stage) {
+    let link = stage.link("").await;
+    let (clock, over) = (stage.world.clock.clone(), Arc::<AtomicBool>::default());
+    let is_over = over.clone();
+    let ticking = std::thread::spawn(move || {
+        while !is_over.load(Ordering::Relaxed) {
+            clock.advance(Duration::from_millis(1));
+            std::thread::sleep(Duration::from_micros(100));
+        }
+    });
+    let mut answers = Vec::new();
+    for _ in 0..10 {
+        answers.push(stage.open(&token(&link)).await);
+    }
+    over.store(true, Ordering::Relaxed);
+    ticking.join().unwrap();
+    for answer in answers {
+        let opened: OpenedDownload = serde_json::from_value(answer.expect(200)).unwrap();
+        assert!(matches!(opened.body, DownloadBody::Restore { .. }), "{opened:?}");
+    }
 }
 
 async fn what_is_encrypted_is_given_as_it_lies_there(stage: Stage) {
@@ -256,6 +282,7 @@ async fn a_job_of_a_link_is_not_tried_again(stage: Stage) {
 
 on_both_engines!(crate::downloads::Stage::set =>
     a_link_gives_its_worker_a_job_with_the_tenants_identity,
+    a_link_opens_while_the_clock_goes_on,
     what_is_encrypted_is_given_as_it_lies_there,
     an_altered_or_invented_token_is_none,
     a_link_ends_when_the_tenants_setting_says,

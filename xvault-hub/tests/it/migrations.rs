@@ -9,6 +9,7 @@ use xvault_core::snapshot::Completeness;
 use xvault_hub::{Db, DbError, Dialect};
 
 use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
+use crate::stores::bucket;
 use crate::world::{Database, World};
 
 /// As many as a rollout may start at once.
@@ -94,6 +95,84 @@ async fn partial_snapshots_of_before_say_so(world: World) {
     assert_eq!(found.collect::<BTreeMap<String, (String, i64)>>(), expected);
 }
 
-on_both_engines!(partial_snapshots_of_before_say_so);
+/// What a job of before has begun to copy: until migration 21 nobody wrote that down.
+struct Copying<'a> {
+    snapshot: &'a str,
+    store: &'a str,
+    runs: i64,
+    started_at: Option<i64>,
+}
+
+/// Jobs that copied, made of backups: only the columns that tell of it count.
+async fn copied_before(sql: &sqlx::AnyPool, jobs: &[(String, Copying<'_>)]) {
+    for (id, Copying { snapshot, store, runs, started_at }) in jobs {
+        let text = "UPDATE jobs SET type = 'replicate', snapshot_id = $2, store_id = $3, runs = $4, started_at = $5, created_at = 5
+             WHERE id = $1";
+        let change = sqlx::query(text).bind(id).bind(*snapshot).bind(*store).bind(*runs).bind(*started_at);
+        change.execute(sql).await.unwrap();
+    }
+}
+
+async fn copies_that_were_begun_before_are_on_record_and_their_stores_are_swept(world: World) {
+    let (acme, worker) = (world.tenant("acme").await, FakeWorker::join(&world, "w1", &["ssh"]).await);
+    let (_, source) = ssh_source(&acme.admin).await;
+    let sql = world.database.sql().await;
+    let (mut snapshots, mut made) = (Vec::new(), Vec::new());
+    for _ in 0..7 {
+        let job = enqueue(&acme.member, &source).await;
+        snapshots.push(worker.back_up(&job).await);
+        made.push(job);
+    }
+    let [begun, twice, copied, waiting, lost, spare, _] = &snapshots[..] else { panic!() };
+    let (store, swept, idle) =
+        (bucket(&acme.admin).await, bucket(&acme.admin).await, bucket(&acme.admin).await);
+    let copying = |snapshot, store, runs, started_at| Copying { snapshot, store, runs, started_at };
+    let jobs = [
+        copying(begun, &store, 1, None),
+        copying(twice, &swept, 1, Some(10)),
+        copying(twice, &swept, 2, Some(20)),
+        copying(copied, &store, 1, Some(10)),
+        copying(waiting, &idle, 0, None),
+        copying(lost, &store, 1, Some(10)),
+        copying(spare, &idle, 0, Some(10)),
+    ];
+    copied_before(&sql, &made.into_iter().zip(jobs).collect::<Vec<_>>()).await;
+    let undone = format!(
+        "INSERT INTO snapshot_copies (snapshot_id, store_id, tenant_id, source_id, bucket, object_key, job_id, copied_at, updated_at)
+             SELECT id, '{store}', tenant_id, source_id, 'b', 'k', 'j', 1, 1 FROM snapshots WHERE id = '{copied}';
+         DELETE FROM snapshots WHERE id = '{lost}';
+         DELETE FROM store_sweeps;
+         INSERT INTO store_sweeps (store_id, tenant_id, next_at) VALUES ('{swept}', '{}', 7);
+         DROP TABLE copy_attempts;
+         DELETE FROM xvault_migrations WHERE version = 21",
+        acme.id
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(undone)).execute(&sql).await.unwrap();
+    world.db.migrate().await.unwrap();
+    let text = "SELECT snapshot_id, store_id, source_id, begun_at, told_at FROM copy_attempts WHERE tenant_id = $1 AND deleted_at IS NULL";
+    let rows = sqlx::query(text).bind(&acme.id).fetch_all(&sql).await.unwrap();
+    let found = rows.iter().map(|row| {
+        let key: (String, String) = (row.get("snapshot_id"), row.get("store_id"));
+        (key, (row.get("source_id"), row.get("begun_at"), row.get("told_at")))
+    });
+    let on_record =
+        |snapshot: &String, store: &String, at| ((snapshot.clone(), store.clone()), (source.clone(), at, 0));
+    assert_eq!(
+        found.collect::<BTreeMap<_, (String, i64, i64)>>(),
+        BTreeMap::from([on_record(begun, &store, 5), on_record(twice, &swept, 20)])
+    );
+    let rows =
+        sqlx::query("SELECT store_id, tenant_id, next_at FROM store_sweeps").fetch_all(&sql).await.unwrap();
+    let found = rows.iter().map(|row| (row.get("store_id"), (row.get("tenant_id"), row.get("next_at"))));
+    assert_eq!(
+        found.collect::<BTreeMap<String, (String, i64)>>(),
+        BTreeMap::from([(store, (acme.id.clone(), 0)), (swept, (acme.id.clone(), 7))])
+    );
+}
+
+on_both_engines!(
+    partial_snapshots_of_before_say_so,
+    copies_that_were_begun_before_are_on_record_and_their_stores_are_swept,
+);
 
 on_both_engines!(std::future::ready => many_migrate_at_once, a_newer_database_is_refused);

@@ -12,6 +12,7 @@ use crate::Hub;
 use crate::app::bench::{Bench, on_both_engines};
 use crate::app::tenant_settings;
 use crate::db::jobs::{Filter, JobRow};
+use crate::db::snapshots::{self, Due};
 use crate::db::tenant_keys::{self, TenantKey};
 use crate::db::{Page, Scope, jobs};
 use crate::logged::Logged;
@@ -73,9 +74,9 @@ async fn the_one_that_was_looked_at_longest_ago_comes_first_and_few_at_a_time(be
     let other = bench.another_hub().await;
     let (one, two) = tokio::join!(run_due(&bench.hub), run_due(&other));
     assert_eq!(one.unwrap() + two.unwrap(), 2, "a worker has two at a time, however many hubs there are");
-    let snapshots =
+    let ids_of =
         |rows: &[JobRow]| rows.iter().map(|row| row.snapshot_id.clone().unwrap()).collect::<Vec<_>>();
-    let mut first = snapshots(&made(&bench.hub).await);
+    let mut first = ids_of(&made(&bench.hub).await);
     first.sort_by_key(|id| ids.iter().position(|other| other == id));
     assert_eq!(first, ids[..2]);
     assert!(made(&bench.hub).await.iter().all(|row| row.priority < 0 && row.created_by.is_none()));
@@ -150,6 +151,24 @@ async fn a_disk_that_is_behind_hides_no_other(bench: Bench) {
     bench.hub.clock().advance(2 * DAY);
     assert_eq!(run_due(&bench.hub).await.unwrap(), 3);
     assert!(made(&bench.hub).await.iter().any(|row| row.snapshot_id.as_ref() == Some(&newest)));
+}
+
+/// Not as many as there are: what waits for a place that is full or away must not be all that is looked at.
+async fn some_of_each_place_are_picked(bench: Bench) {
+    let (full, other) = (bench.worker("w").await, bench.worker("w2").await);
+    let mut picked = Vec::new();
+    for _ in 0..9 {
+        picked.push(snapshot(&bench, &full).await);
+        bench.hub.clock().advance(Duration::from_secs(60));
+    }
+    picked[8] = snapshot(&bench, &other).await;
+    forget_read_back(&bench).await;
+    bench.hub.clock().advance(DAY);
+    let now = bench.hub.clock().now();
+    let due = Due { since: now, asked_before: now, inside: false };
+    let mut conn = bench.hub.db().conn().await.unwrap();
+    let found = snapshots::due(&mut conn, &bench.tenant, due, 9).await.unwrap();
+    assert_eq!(found.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), picked);
 }
 
 async fn one_that_fails_is_tried_again_the_next_day(bench: Bench) {
@@ -310,6 +329,7 @@ on_both_engines!(
     the_one_that_was_looked_at_longest_ago_comes_first_and_few_at_a_time,
     no_more_is_read_of_a_place_within_a_day_than_is_allowed,
     a_disk_that_is_behind_hides_no_other,
+    some_of_each_place_are_picked,
     one_that_fails_is_tried_again_the_next_day,
     nothing_of_a_disabled_source_or_tenant_is_verified,
     a_look_inside_is_due_although_hashes_were_compared,

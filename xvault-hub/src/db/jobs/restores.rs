@@ -10,7 +10,7 @@ pub(crate) async fn restores_of_gone_workers(conn: &mut AnyConnection, limit: u3
     let query = sqlx::query(
         "SELECT j.* FROM jobs j JOIN workers w ON w.id = j.target_worker_id
          WHERE j.type = 'restore' AND j.status = 'queued' AND (w.status = 'offline' OR w.token_hash IS NULL)
-             AND EXISTS (SELECT 1 FROM snapshot_copies c WHERE c.snapshot_id = j.snapshot_id AND c.status = 'copied')
+             AND EXISTS (SELECT 1 FROM snapshot_copies c WHERE c.snapshot_id = j.snapshot_id)
          ORDER BY j.id LIMIT $1",
     )
     .bind(i64::from(limit));

@@ -168,3 +168,63 @@ pub(crate) async fn half_deleted(
     .await?;
     rows.iter().map(|row| parsed(row, "id")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use xvault_core::JobKind::{Backup, Browse, Replicate, Restore, Verify};
+    use xvault_core::JobStatus::{self, Canceled, Finalizing, Queued, Running};
+    use xvault_core::job::Life;
+    use xvault_core::{LeaseToken, WorkerId};
+
+    use super::*;
+    use crate::app::bench::{Bench, on_both_engines};
+    use crate::db::Scope;
+    use crate::db::jobs::{self, JobRow};
+
+    /// A queued job's life when it has come so far.
+    fn life(queued: &Life, status: JobStatus, worker: &WorkerId) -> Life {
+        let token = LeaseToken::generate();
+        let claimed = || queued.claim(Timestamp::MAX, worker, token.clone(), Duration::ZERO).unwrap();
+        match status {
+            Queued => queued.clone(),
+            Canceled => queued.cancel().unwrap(),
+            Finalizing => claimed().finalize(&token).unwrap(),
+            _ => claimed(),
+        }
+    }
+
+    /// Asked under the row's lock once more, after whoever wants to delete has looked: a reader may have come between.
+    async fn what_a_job_reads_keeps_its_bytes(bench: Bench) {
+        let (worker, backup, now) = (bench.worker("w").await, bench.backup().await, bench.hub.clock().now());
+        bench.back_up(&worker, &backup, 0).await;
+        let mut conn = bench.hub.db().conn().await.unwrap();
+        let made = jobs::get(&mut conn, &Scope::All, &backup).await.unwrap();
+        let (id, source) = (made.snapshot_id.unwrap(), made.source_id.unwrap());
+        drop(conn);
+        for (kind, status, may_go) in [
+            (Backup, Running, true),
+            (Restore, Queued, false),
+            (Verify, Running, false),
+            (Browse, Finalizing, false),
+            (Replicate, Queued, true),
+            (Replicate, Running, false),
+            (Restore, Canceled, true),
+        ] {
+            let mut tx = bench.hub.db().begin().await.unwrap();
+            let job = JobRow::new(kind, bench.tenant.clone(), source.clone(), 1, now);
+            let job = JobRow { snapshot_id: Some(id.clone()), ..job };
+            jobs::insert(&mut tx, &job).await.unwrap();
+            let life = life(&job.life, status, &worker);
+            assert!(jobs::save(&mut tx, &job.with(life, now), now).await.unwrap());
+            assert_eq!(begin_deletion(&mut tx, &id, false, now).await.unwrap(), may_go, "{kind} {status}");
+            tx.rollback().await.unwrap();
+        }
+        let mut tx = bench.hub.db().begin().await.unwrap();
+        assert!(hold(&mut tx, &id, "evidence", now).await.unwrap());
+        assert!(!begin_deletion(&mut tx, &id, false, now).await.unwrap(), "it is held");
+    }
+
+    on_both_engines!(what_a_job_reads_keeps_its_bytes);
+}
