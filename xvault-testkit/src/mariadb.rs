@@ -40,9 +40,15 @@ impl Make {
     /// What only this one knows, or needs more of.
     fn options(self) -> Vec<String> {
         match self {
-            Self::Mariadb => ["--innodb-log-file-size=8M", "--innodb-flush-method=nosync", "--sync-frm=OFF"]
-                .map(str::to_owned)
-                .to_vec(),
+            Self::Mariadb => [
+                "--innodb-log-file-size=8M",
+                "--innodb-flush-method=nosync",
+                "--sync-frm=OFF",
+                // The log of CREATE and DROP waits for the disk four times a table otherwise.
+                "--debug-no-sync",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             Self::Mysql => {
                 let share = Mariadb::mysql_programs().parent().unwrap().join("share");
                 let place = |option, path: &Path| format!("--{option}={}", path.display());

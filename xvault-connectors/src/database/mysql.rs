@@ -1,5 +1,8 @@
 //! A MySQL or MariaDB server: its clients, what it says of itself, and the tools that fit it.
 
+mod rights;
+mod tables;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +15,9 @@ use super::notary::Notary;
 use super::{ALLOW, CONNECT_TIMEOUT, DatabaseLogin, MAX_ANSWER, Reach, unhex};
 use crate::Error;
 use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities, found};
+
+pub(crate) use rights::Rights;
+pub(crate) use tables::UnsafeTable;
 
 /// The first MariaDB of each series, and MySQL, whose tools guard against statements that a hostile server hides in a dump
 /// (CVE-2024-21096).
@@ -79,14 +85,6 @@ pub(crate) struct Database {
     pub(crate) size: u64,
 }
 
-/// A table of an engine that knows no transactions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct UnsafeTable {
-    pub(crate) database: String,
-    pub(crate) table: String,
-    pub(crate) engine: String,
-}
-
 impl Mysql {
     /// Connects, and asks what the server is.
     pub(crate) async fn connect(server: &DatabaseServer, login: &DatabaseLogin) -> Result<Self, Error> {
@@ -136,21 +134,6 @@ impl Mysql {
         let name = row.first().and_then(|name| unhex(name));
         let name = name.ok_or_else(|| self.nonsense("the name of a database is not UTF-8"))?;
         Ok(Database { name, size: row.get(1).and_then(|size| size.parse().ok()).unwrap_or_default() })
-    }
-
-    /// Tables that a transaction does not hold still, by database.
-    pub(crate) async fn unsafe_tables(&self) -> Result<Vec<UnsafeTable>, Error> {
-        let sql = "SELECT HEX(t.TABLE_SCHEMA), HEX(t.TABLE_NAME), HEX(t.ENGINE) FROM information_schema.TABLES t \
-                   JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE WHERE t.TABLE_TYPE = 'BASE TABLE' \
-                   AND COALESCE(e.TRANSACTIONS, 'NO') <> 'YES' AND t.TABLE_SCHEMA NOT IN \
-                   ('information_schema', 'performance_schema', 'mysql', 'sys') ORDER BY 1, 2";
-        let rows = self.query(sql).await?;
-        let table = |row: &Vec<String>| {
-            let mut fields = row.iter().map(|field| unhex(field));
-            let mut next = || fields.next().flatten();
-            Some(UnsafeTable { database: next()?, table: next()?, engine: next()? })
-        };
-        Ok(rows.iter().filter_map(table).collect())
     }
 
     /// Runs `sql` outside any database: rows of fields. Neither line breaks nor tabs may be in a field.

@@ -1,5 +1,7 @@
 //! MySQL and MariaDB databases, as `mysqldump` or `mariadb-dump` writes them.
 
+mod gaps;
+
 use async_trait::async_trait;
 use xvault_core::snapshot::Evidence;
 use xvault_core::source::MysqlSettings;
@@ -8,7 +10,7 @@ use xvault_core::{EntrySink, SourceSettings, WarningCode};
 use super::dump::{self, Shape};
 use super::postgres::{size_note, tool_note};
 use super::{Emitter, Probe, ProbedPath, PullSummary, Source};
-use crate::database::mysql::{Database, Flavor, Mysql, Tool, UnsafeTable};
+use crate::database::mysql::{Database, Flavor, Mysql, Rights, Tool, UnsafeTable};
 use crate::database::{DatabaseLogin, some_of};
 use crate::tool::Call;
 use crate::{Control, Error};
@@ -87,13 +89,13 @@ impl MysqlSource {
 
     /// Tables that are dumped and may be of several moments.
     fn concerned<'a>(&self, tables: &'a [UnsafeTable], database: &str) -> Vec<&'a UnsafeTable> {
-        let dumped = |table: &&UnsafeTable| {
-            let MysqlSettings { tables, exclude_tables, .. } = &self.settings;
-            table.database == database
-                && (tables.is_empty() || tables.contains(&table.table))
-                && !exclude_tables.contains(&table.table)
-        };
+        let dumped = |table: &&UnsafeTable| table.database == database && self.is_dumped(&table.table);
         tables.iter().filter(dumped).collect()
+    }
+
+    fn is_dumped(&self, table: &String) -> bool {
+        let MysqlSettings { tables, exclude_tables, .. } = &self.settings;
+        (tables.is_empty() || tables.contains(table)) && !exclude_tables.contains(table)
     }
 
     async fn warn(
@@ -109,6 +111,23 @@ impl MysqlSource {
         emitter.warn(dump::place(database, "sql")?, WarningCode::Other, unsafe_note(&tables)).await
     }
 
+    /// Refuses what would be no backup of `database`; else gives a warning that the dump deserves.
+    async fn fit(
+        &self,
+        mysql: &Mysql,
+        tool: &Tool,
+        rights: &Rights,
+        database: &str,
+        control: &Control,
+    ) -> Result<Option<String>, Error> {
+        let gaps = self.gaps(mysql, tool, rights, database).await?;
+        if let Some(reason) = gaps.refusal {
+            return Err(Error::Tool { tool: tool.to_string(), reason });
+        }
+        gaps.notes.iter().for_each(|note| control.progress().note(note));
+        Ok(gaps.warning)
+    }
+
     /// Dumps what is asked for, into the folder that is there already.
     pub(super) async fn dump_all(&self, emitter: &mut Emitter<'_>) -> Result<Evidence, Error> {
         let control = emitter.control().clone();
@@ -119,11 +138,16 @@ impl MysqlSource {
         let databases = control.run(self.databases(mysql)).await?;
         let tool = control.run(mysql.dump_tool()).await?;
         let unsafe_tables = control.run(mysql.unsafe_tables()).await?;
+        let rights = control.run(mysql.rights()).await?;
         for database in &databases {
+            let warning = control.run(self.fit(mysql, &tool, &rights, &database.name, &control)).await?;
             let call = self.dump_call(mysql, &tool, &database.name);
             let path = dump::place(&database.name, "sql")?;
-            dump::dump(&mysql.reach, call, Shape::Mysql, path, emitter).await?;
+            dump::dump(&mysql.reach, call, Shape::Mysql, path.clone(), emitter).await?;
             self.warn(&unsafe_tables, &database.name, emitter).await?;
+            if let Some(warning) = warning {
+                emitter.warn(path, WarningCode::Unreadable, warning).await?;
+            }
         }
         let (dumps, tool, server) = (databases.len() as u64, tool.to_string(), mysql.name.clone());
         Ok(Evidence::Dump { dumps, tool, server })
@@ -161,9 +185,13 @@ impl Source for MysqlSource {
                 notes.push(format!("`{}`: {}", database.name.escape_debug(), unsafe_note(&tables)));
             }
         }
-        let found =
-            |database: Database| ProbedPath { path: database.name, kind: Some("database"), error: None };
-        let paths = databases.into_iter().map(found).collect();
+        let rights = mysql.rights().await?;
+        let mut paths = Vec::new();
+        for Database { name, .. } in databases {
+            let gaps = self.gaps(&mysql, &tool, &rights, &name).await?;
+            notes.extend(gaps.notes.into_iter().chain(gaps.warning));
+            paths.push(ProbedPath { path: name, kind: Some("database"), error: gaps.refusal });
+        }
         let host_key = mysql.reach.host_key();
         Ok(Probe { server: Some(mysql.name), host_key, paths, notes })
     }

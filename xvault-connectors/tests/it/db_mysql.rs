@@ -107,18 +107,94 @@ async fn a_wrong_login_and_a_missing_database_are_told_apart() {
     assert!(matches!(nobody, Error::Connection { .. }), "{nobody:?}");
 }
 
+/// A user of that server with `grants`, each of which names `DB`; as whom `name` is read.
+pub(crate) fn limited(server: &Mariadb, name: &str, user: &str, grants: &[&str]) -> Db {
+    let user = format!("{user}_{name}");
+    let _ = server.sql("", &format!("CREATE USER {user} IDENTIFIED BY 'pw'"));
+    for grant in grants {
+        let _ = server.sql("", &format!("GRANT {} TO {user}", grant.replace("DB", name)));
+    }
+    let mut db = Db::mysql(server, name).set("username", user.as_str());
+    db.password = "pw".into();
+    db
+}
+
+/// What a tool writes without a word, for whom a table is hidden in part: its columns, or none of its rows.
+pub(crate) async fn check_unreadable(server: &Mariadb, name: &str, tools: impl Fn(Db) -> Db) {
+    let cases: [(&str, &[&str]); 3] = [
+        ("v", &["SELECT, SHOW VIEW ON DB.plain", "SHOW VIEW, EVENT ON DB.*"]),
+        ("t", &["SELECT ON DB.plain", "TRIGGER, EVENT ON DB.*"]),
+        ("c", &["SELECT ON DB.plain", "SELECT (id) ON DB.large", "EVENT ON DB.*"]),
+    ];
+    for (user, grants) in cases {
+        let db = tools(limited(server, name, user, grants));
+        let failed = db.error().await;
+        assert!(matches!(failed, Error::Tool { .. }), "{user}: {failed:?}");
+        let text = failed.to_string();
+        assert!(text.contains("SELECT is denied on `") && text.contains("`large`"), "{user}: {text}");
+        assert!(!text.contains("`plain`"), "{user}: {text}");
+        let probe = db.source().unwrap().probe().await.unwrap();
+        assert!(probe.paths[0].error.as_deref().unwrap().contains("`large`"), "{user}: {probe:?}");
+        // What is asked for may be read.
+        let (kept, _) = db.set("tables", serde_json::json!(["plain"])).pull().await;
+        assert_eq!(kept.warnings, [], "{user}");
+        let dump = String::from_utf8_lossy(body(&kept, &format!("database/{name}.sql")));
+        assert!(dump.contains("INSERT INTO `plain` "), "{user}");
+    }
+}
+
 #[tokio::test]
 async fn a_table_that_may_not_be_read_fails_the_backup() {
     let (server, name) = sample();
-    let user = format!("v_{name}");
+    check_unreadable(server, &name, |db| db).await;
+}
+
+/// What a server hides altogether nobody can name.
+pub(crate) async fn check_unseen(server: &Mariadb, name: &str, tools: impl Fn(Db) -> Db) {
+    let db = || tools(limited(server, name, "one", &["SELECT ON DB.plain", "EVENT ON DB.*"]));
+    let (kept, _) = db().pull().await;
+    let [warning] = &kept.warnings[..] else { panic!("{:?}", kept.warnings) };
+    assert_eq!(warning.code, WarningCode::Unreadable);
+    assert!(warning.message.contains("no SELECT on the whole of"), "{warning:?}");
+    let _ = server.sql("", &format!("DROP USER one_{name}"));
+    let probe = db().source().unwrap().probe().await.unwrap();
+    for part in ["others are not seen", "sees no triggers", "sees no routines"] {
+        assert!(probe.notes.iter().any(|note| note.contains(part)), "{part}: {probe:?}");
+    }
+    let _ = server.sql("", &format!("DROP USER one_{name}"));
+    let hidden = db().set("tables", serde_json::json!(["plain", "large"])).error().await;
+    assert!(hidden.to_string().contains("large"), "{hidden}");
+    let whole: [&[&str]; 2] = [&["ALL ON DB.*"], &["SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES ON *.*"]];
+    for (user, grants) in ["all", "server"].into_iter().zip(whole) {
+        let db = tools(limited(server, name, user, grants));
+        let probe = db.source().unwrap().probe().await.unwrap();
+        assert!(!probe.notes.iter().any(|note| note.contains("this user")), "{user}: {probe:?}");
+        assert_eq!(probe.paths[0].error, None, "{user}");
+    }
+}
+
+#[tokio::test]
+async fn tables_that_are_not_seen_are_warned_of_and_missed_when_they_are_named() {
+    let (server, name) = sample();
+    check_unseen(server, &name, |db| db).await;
+}
+
+#[tokio::test]
+async fn what_a_role_and_a_pattern_give_counts() {
+    let (server, name) = sample();
+    let all = "SELECT, SHOW VIEW, TRIGGER, EVENT, EXECUTE ON";
+    let pattern = limited(server, &name, "p", &[&format!("{all} `{}%`.*", &name[..name.len() - 1])]);
+    let by_role = limited(server, &name, "r", &[]);
+    let role = format!("role_{name}");
     let _ = server.sql(
-        &name,
-        &format!("CREATE USER {user} IDENTIFIED BY 'pw'; GRANT SELECT, SHOW VIEW ON {name}.plain TO {user}; GRANT SHOW VIEW ON {name}.* TO {user}"),
+        "",
+        &format!("CREATE ROLE {role}; GRANT {all} {name}.* TO {role}; GRANT {role} TO r_{name}; SET DEFAULT ROLE {role} FOR r_{name}"),
     );
-    let mut limited = Db::mysql(server, &name).set("username", user.as_str());
-    limited.password = "pw".into();
-    let failed = limited.error().await;
-    assert!(failed.to_string().contains("denied"), "{failed}");
+    for db in [pattern, by_role] {
+        let probe = db.source().unwrap().probe().await.unwrap();
+        assert!(!probe.notes.iter().any(|note| note.contains("this user")), "{probe:?}");
+        assert_eq!(probe.paths[0].error, None);
+    }
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ impl Db {
 
     pub(crate) async fn pull_into(&self, kept: &mut Kept, control: &Control) -> Result<PullSummary, Error> {
         let mut source = self.source()?;
-        let pulled = tokio::time::timeout(Duration::from_secs(120), source.pull(kept, control));
+        let pulled = tokio::time::timeout(Duration::from_secs(300), source.pull(kept, control));
         pulled.await.expect("the pull hangs")
     }
 

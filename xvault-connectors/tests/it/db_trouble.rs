@@ -227,8 +227,10 @@ async fn a_missing_remote_tool_and_a_forbidden_tunnel_are_named() {
         assert!(missing.to_string().contains("there"), "{missing}");
     }
     let sshd = Sshd::builder().start();
-    let nowhere = Db::postgres(postgres, &url).by(Way::Tunnel, &sshd).set("port", 1).error().await;
-    assert!(nowhere.to_string().contains("does not reach the database"), "{nowhere}");
+    for db in [Db::postgres(postgres, &url), Db::mysql(mysql, &name)] {
+        let nowhere = db.by(Way::Tunnel, &sshd).set("port", 1).error().await;
+        assert!(nowhere.to_string().contains("does not reach the database"), "{nowhere}");
+    }
 }
 
 /// A key and a certificate of `name` for itself.

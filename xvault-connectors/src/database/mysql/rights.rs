@@ -1,0 +1,298 @@
+//! What a user may read, by what `SHOW GRANTS` says: privileges of the user, of its active roles, and of everybody.
+//!
+//! A server shows nobody what he has no privilege on, so a dump that lacks it looks whole. What we can know is whether a
+//! privilege covers all of a database.
+
+use super::Mysql;
+use crate::Error;
+
+/// What everybody has who has all.
+const ALL: &str = "ALL PRIVILEGES";
+
+/// Who has one of these on a database sees all of its routines.
+const SHOW_ROUTINES: [&str; 4] = ["EXECUTE", "CREATE ROUTINE", "ALTER ROUTINE", "SHOW CREATE ROUTINE"];
+
+/// What a user holds. A server that keeps no accounts gives everybody everything.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Rights(Option<Vec<Grant>>);
+
+/// A line of `SHOW GRANTS`.
+#[derive(Debug, PartialEq, Eq)]
+struct Grant {
+    privileges: Vec<String>,
+    scope: Scope,
+    /// MySQL takes parts of a server's privileges back.
+    takes_back: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Scope {
+    Server,
+    /// A pattern, as of `LIKE`.
+    Database(String),
+    Table(String, String),
+}
+
+impl Mysql {
+    /// What the user may do that we are.
+    pub(crate) async fn rights(&self) -> Result<Rights, Error> {
+        match self.query("SHOW GRANTS").await {
+            Ok(rows) => Ok(Rights::parse(rows.iter().map(|row| row.join("\t")))),
+            // It runs with --skip-grant-tables.
+            Err(Error::Tool { .. }) => Ok(Rights(None)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Rights {
+    /// Names hold line breaks, too: a line that does not begin as one goes on with the one before.
+    fn parse(lines: impl Iterator<Item = String>) -> Self {
+        let mut whole: Vec<String> = Vec::new();
+        for line in lines {
+            match whole.last_mut() {
+                Some(last) if !line.starts_with("GRANT ") && !line.starts_with("REVOKE ") => {
+                    last.push('\n');
+                    last.push_str(&line);
+                }
+                _ => whole.push(line),
+            }
+        }
+        Self(Some(whole.iter().filter_map(|line| Grant::parse(line)).collect()))
+    }
+
+    /// Whether the user may read every table of `database`, those that are yet to be made, too.
+    pub(crate) fn reads_all_of(&self, database: &str) -> bool {
+        self.covers("SELECT", database)
+    }
+
+    /// Whether the user may read every column of this table.
+    pub(crate) fn reads_table(&self, database: &str, table: &str) -> bool {
+        self.reads_all_of(database)
+            || self.any(|grant| {
+                grant.gives("SELECT")
+                    && matches!(&grant.scope, Scope::Table(d, t) if d == database && t == table)
+            })
+    }
+
+    /// Whether the user sees the triggers of every table of `database`.
+    pub(crate) fn sees_triggers_of(&self, database: &str) -> bool {
+        self.covers("TRIGGER", database)
+    }
+
+    /// Whether the user sees the routines of `database`. Which of them it may read the dump's tool finds out.
+    pub(crate) fn sees_routines_of(&self, database: &str) -> bool {
+        SHOW_ROUTINES.iter().any(|privilege| self.covers(privilege, database))
+            || self.any(|grant| {
+                grant.scope == Scope::Server && (grant.gives("SELECT") || grant.gives("SHOW_ROUTINE"))
+            })
+            || self.reads_table("mysql", "proc")
+    }
+
+    /// Whether `privilege` holds for everything in `database`.
+    fn covers(&self, privilege: &str, database: &str) -> bool {
+        let of_it =
+            |grant: &Grant| matches!(&grant.scope, Scope::Database(pattern) if like(pattern, database));
+        let taken_back = || {
+            let back = |grant: &Grant| grant.takes_back && of_it(grant) && grant.names(privilege);
+            self.0.iter().flatten().any(back)
+        };
+        self.any(|grant| grant.gives(privilege) && of_it(grant))
+            || self.any(|grant| grant.gives(privilege) && grant.scope == Scope::Server) && !taken_back()
+    }
+
+    fn any(&self, so: impl Fn(&Grant) -> bool) -> bool {
+        self.0.as_ref().is_none_or(|grants| grants.iter().any(so))
+    }
+}
+
+impl Grant {
+    /// `None`: it is about something else, such as a role or a routine.
+    fn parse(line: &str) -> Option<Self> {
+        let (takes_back, rest) = match line.strip_prefix("GRANT ") {
+            Some(rest) => (false, rest),
+            None => (true, line.strip_prefix("REVOKE ")?),
+        };
+        let (privileges, scope) = privileges(rest)?;
+        Some(Self { privileges, scope: Scope::parse(scope)?, takes_back })
+    }
+
+    fn gives(&self, privilege: &str) -> bool {
+        !self.takes_back && self.names(privilege)
+    }
+
+    /// One of some columns is written with their names.
+    fn names(&self, privilege: &str) -> bool {
+        self.privileges.iter().any(|name| name == privilege || name == ALL)
+    }
+}
+
+impl Scope {
+    /// `` `shop`.* TO `u`@`%` ``
+    fn parse(text: &str) -> Option<Self> {
+        if text.starts_with("*.* ") {
+            return Some(Self::Server);
+        }
+        let (database, rest) = name(text)?;
+        let rest = rest.strip_prefix('.')?;
+        if rest.starts_with("* ") {
+            return Some(Self::Database(database));
+        }
+        Some(Self::Table(database, name(rest)?.0))
+    }
+}
+
+/// What stands before ` ON `, parted by commas, and what stands after it. Columns stand in brackets, their names in quotes.
+fn privileges(text: &str) -> Option<(Vec<String>, &str)> {
+    let (mut found, mut one) = (Vec::new(), String::new());
+    let (mut quote, mut depth) = (None, 0_u32);
+    for (place, sign) in text.char_indices() {
+        match (quote, sign) {
+            (Some(open), _) if open == sign => quote = None,
+            (None, '`' | '"') => quote = Some(sign),
+            (None, '(') => depth += 1,
+            (None, ')') => depth = depth.saturating_sub(1),
+            (None, ',') if depth == 0 => {
+                found.push(std::mem::take(&mut one).trim().to_owned());
+                continue;
+            }
+            (None, ' ') if depth == 0 => {
+                if let Some(scope) = text.get(place..).and_then(|rest| rest.strip_prefix(" ON ")) {
+                    found.push(one.trim().to_owned());
+                    return Some((found, scope));
+                }
+            }
+            _ => {}
+        }
+        one.push(sign);
+    }
+    None
+}
+
+/// The quoted name that `text` begins with, and what follows.
+fn name(text: &str) -> Option<(String, &str)> {
+    let quote = text.chars().next().filter(|sign| matches!(sign, '`' | '"'))?;
+    let (mut name, mut rest) = (String::new(), text.get(1..)?);
+    loop {
+        let (part, after) = rest.split_once(quote)?;
+        name.push_str(part);
+        match after.strip_prefix(quote) {
+            Some(more) => (name.push(quote), rest = more),
+            None => return Some((name, after)),
+        };
+    }
+}
+
+/// Whether `text` is like `pattern`: `%` stands for any signs, `_` for one, `\` before a sign for that sign.
+fn like(pattern: &str, text: &str) -> bool {
+    let mut reached = vec![false; text.chars().count() + 1];
+    if let Some(first) = reached.first_mut() {
+        *first = true;
+    }
+    let mut signs = pattern.chars();
+    while let Some(sign) = signs.next() {
+        let (any, sign) = match sign {
+            '\\' => (false, signs.next().or(Some('\\'))),
+            '%' => (true, None),
+            '_' => (false, None),
+            other => (false, Some(other)),
+        };
+        reached = if any { onwards(&reached) } else { one_on(&reached, text, sign) };
+    }
+    reached.last().copied().unwrap_or_default()
+}
+
+/// After `%`: from a place that was reached, every later one is.
+fn onwards(reached: &[bool]) -> Vec<bool> {
+    let later = |so_far: &mut bool, is_reached: &bool| {
+        *so_far |= is_reached;
+        Some(*so_far)
+    };
+    reached.iter().scan(false, later).collect()
+}
+
+/// After one sign: `None` is whichever.
+fn one_on(reached: &[bool], text: &str, sign: Option<char>) -> Vec<bool> {
+    let fits = |(was, found): (&bool, char)| *was && sign.is_none_or(|sign| sign == found);
+    std::iter::once(false).chain(reached.iter().zip(text.chars()).map(fits)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rights(lines: &[&str]) -> Rights {
+        Rights::parse(lines.iter().flat_map(|line| line.split('\n')).map(str::to_owned))
+    }
+
+    #[test]
+    fn a_privilege_covers_what_it_was_given_on() {
+        let none =
+            rights(&["GRANT USAGE ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*B6'", "GRANT `r1` TO `u`@`%`"]);
+        assert!(
+            !none.reads_all_of("shop") && !none.sees_routines_of("shop") && !none.sees_triggers_of("shop")
+        );
+        let server = rights(&["GRANT SELECT, TRIGGER ON *.* TO `u`@`%`"]);
+        assert!(
+            server.reads_all_of("shop") && server.sees_triggers_of("shop") && server.sees_routines_of("shop")
+        );
+        let all = rights(&["GRANT ALL PRIVILEGES ON \"shop\".* TO \"u\"@\"%\""]);
+        assert!(all.reads_all_of("shop") && all.sees_routines_of("shop") && !all.reads_all_of("other"));
+        let one = rights(&["GRANT SELECT, LOCK TABLES, EVENT ON `shop`.* TO `u`@`%`"]);
+        assert!(one.reads_all_of("shop") && !one.sees_triggers_of("shop") && !one.sees_routines_of("shop"));
+        let proc = rights(&["GRANT SELECT ON `mysql`.`proc` TO `u`@`%`"]);
+        assert!(proc.sees_routines_of("shop") && !proc.reads_all_of("shop"));
+        assert!(rights(&["GRANT SHOW_ROUTINE ON *.* TO `u`@`%`"]).sees_routines_of("shop"));
+        assert!(Rights(None).reads_all_of("shop") && Rights(None).sees_triggers_of("shop"));
+    }
+
+    #[test]
+    fn a_table_is_read_as_a_whole_or_not() {
+        let some = rights(&[
+            "GRANT SELECT, SHOW VIEW ON `shop`.`a` TO `u`@`%`",
+            "GRANT SELECT (`id`, ` ON ``x`), INSERT ON `shop`.`b` TO `u`@`%`",
+            "GRANT TRIGGER, EVENT ON `shop`.* TO `u`@`%`",
+            "GRANT EXECUTE ON FUNCTION `shop`.`c` TO `u`@`%`",
+            "GRANT PROXY ON ``@`` TO `u`@`%`",
+        ]);
+        assert!(some.reads_table("shop", "a") && !some.reads_all_of("shop"));
+        for table in ["b", "c", "A"] {
+            assert!(!some.reads_table("shop", table), "{table}");
+        }
+        assert!(!some.reads_table("other", "a"));
+        assert!(some.sees_triggers_of("shop"));
+    }
+
+    #[test]
+    fn what_is_taken_back_is_not_held() {
+        let back =
+            rights(&["GRANT SELECT, EVENT ON *.* TO `u`@`%`", "REVOKE SELECT ON `shop`.* FROM `u`@`%`"]);
+        assert!(!back.reads_all_of("shop") && back.reads_all_of("other"));
+    }
+
+    #[test]
+    fn names_are_patterns_and_hold_anything() {
+        let odd = rights(&[
+            "GRANT SELECT ON `a``b\\_\\\\\n\"%`.* TO `u`@`%`",
+            "GRANT SELECT ON `wp\\_%`.* TO `u`@`%`",
+        ]);
+        assert!(odd.reads_all_of("a`b_\\\n\"c") && odd.reads_all_of("wp_") && odd.reads_all_of("wp_1"));
+        assert!(!odd.reads_all_of("a`bx\\\n\"c") && !odd.reads_all_of("wpx1"));
+        assert!(like("_\u{e9}%x%", "d\u{e9}yxz") && !like("_", "") && like("%", "") && like("\\", "\\"));
+    }
+
+    #[test]
+    fn what_a_hostile_server_says_is_no_right_and_takes_no_time() {
+        for line in [
+            "GRANT SELECT ON `shop",
+            "GRANT SELECT (ON *.* TO",
+            "GRANT ",
+            "GRANT SELECT ON *",
+            "SELECT ON *.* TO u",
+        ] {
+            assert!(!rights(&[line]).reads_all_of("shop"), "{line}");
+        }
+        let long = rights(&[&format!("GRANT SELECT ON `{}`.* TO u", "%_".repeat(50_000))]);
+        assert!(!long.reads_all_of(&"a".repeat(64)));
+    }
+}

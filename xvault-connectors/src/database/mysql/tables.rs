@@ -1,0 +1,64 @@
+//! Which tables of a server there are that a dump has trouble with.
+
+use super::Mysql;
+use crate::Error;
+use crate::database::unhex;
+
+/// A table of an engine that knows no transactions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnsafeTable {
+    pub(crate) database: String,
+    pub(crate) table: String,
+    pub(crate) engine: String,
+}
+
+impl Mysql {
+    /// Tables that a transaction does not hold still, by database.
+    pub(crate) async fn unsafe_tables(&self) -> Result<Vec<UnsafeTable>, Error> {
+        let sql = "SELECT HEX(t.TABLE_SCHEMA), HEX(t.TABLE_NAME), HEX(t.ENGINE) FROM information_schema.TABLES t \
+                   JOIN information_schema.ENGINES e ON e.ENGINE = t.ENGINE WHERE t.TABLE_TYPE = 'BASE TABLE' \
+                   AND COALESCE(e.TRANSACTIONS, 'NO') <> 'YES' AND t.TABLE_SCHEMA NOT IN \
+                   ('information_schema', 'performance_schema', 'mysql', 'sys') ORDER BY 1, 2";
+        let rows = self.query(sql).await?;
+        let table = |row: &Vec<String>| {
+            let mut fields = row.iter().map(|field| unhex(field));
+            let mut next = || fields.next().flatten();
+            Some(UnsafeTable { database: next()?, table: next()?, engine: next()? })
+        };
+        Ok(rows.iter().filter_map(table).collect())
+    }
+
+    /// What has rows in `database`, as far as the user sees.
+    pub(crate) async fn tables_of(&self, database: &str) -> Result<Vec<String>, Error> {
+        self.names(&format!(
+            "SELECT HEX(TABLE_NAME) FROM information_schema.TABLES WHERE HEX(TABLE_SCHEMA) = '{}' AND TABLE_TYPE <> 'VIEW' \
+             ORDER BY 1",
+            hex(database)
+        ))
+        .await
+    }
+
+    /// The tables of `database` that have generated columns.
+    pub(crate) async fn tables_with_generated_columns(&self, database: &str) -> Result<Vec<String>, Error> {
+        // DEFAULT_GENERATED is another thing.
+        self.names(&format!(
+            "SELECT DISTINCT HEX(TABLE_NAME) FROM information_schema.COLUMNS WHERE HEX(TABLE_SCHEMA) = '{}' AND (EXTRA \
+             LIKE '%VIRTUAL GENERATED%' OR EXTRA LIKE '%STORED GENERATED%') ORDER BY 1",
+            hex(database)
+        ))
+        .await
+    }
+
+    /// A name in each row.
+    async fn names(&self, sql: &str) -> Result<Vec<String>, Error> {
+        let rows = self.query(sql).await?;
+        let name = |row: &Vec<String>| row.first().and_then(|name| unhex(name));
+        let names: Option<Vec<String>> = rows.iter().map(name).collect();
+        names.ok_or_else(|| self.nonsense("the name of a table is not UTF-8"))
+    }
+}
+
+/// As the server's `HEX` writes it.
+fn hex(text: &str) -> String {
+    text.bytes().map(|byte| format!("{byte:02X}")).collect()
+}
