@@ -174,6 +174,16 @@ impl Fleet {
         Program::start(HUB, &["serve"], &env, &self.dir.path().join("other-hub.log"))
     }
 
+    /// A further hub of this fleet, whose clock is off, with the operator at it.
+    pub(crate) fn hub_off_by(&self, seconds: i64) -> (Program, Api) {
+        let port = free_port();
+        let mut env = changed(&self.hubs[0].env, &[("HUB_LISTEN_ADDR", &format!("127.0.0.1:{port}"))]);
+        env.extend(skew(Some(&seconds)));
+        let program = Program::start(HUB, &["serve"], &env, &self.dir.path().join("hub-off.log"));
+        until(90, "a hub whose clock is off serves", || Api::anonymous(port).is_ready());
+        (program, self.api.at(port))
+    }
+
     /// Waits until every hub serves.
     pub(crate) fn until_ready(&mut self) {
         for hub in &mut self.hubs {

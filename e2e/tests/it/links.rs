@@ -10,7 +10,7 @@ use crate::up::Up;
 use crate::wait::until;
 
 /// What curl gets for a link: the status, and the body.
-fn opened(url: &str) -> (u16, String) {
+pub(crate) fn opened(url: &str) -> (u16, String) {
     let output = tools::command("curl", ["-sS", "-w", "\n%{http_code}", url]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let (body, status) = said.rsplit_once('\n').unwrap();

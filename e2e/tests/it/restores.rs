@@ -2,16 +2,21 @@
 
 use std::path::{Path, PathBuf};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use xvault_testkit::{
     Garage, MtimeMatch, Postgres, S3Access, SeaweedFs, TreeOptions, assert_same_tree, tools, trees,
 };
 
 use crate::fleet::{Fleet, Plan, SOON, text};
+use crate::links::opened;
 use crate::wait::{eventually, until};
 
 /// What a server says to whoever logs in, and pushes a few files of many: far less than of all.
 const LET_THROUGH: u64 = 16 << 10;
+
+/// How far the clock of a hub is off whose links, good for a day, end in 15 seconds.
+const NEARLY_ENDED: i64 = 15 - 24 * 3600;
 
 /// Two workers, and a backup of a tree in a bucket.
 struct Stage {
@@ -151,6 +156,31 @@ fn a_link_into_the_bucket_opens(bucket: &S3Access) {
     std::fs::create_dir(&out).unwrap();
     works(&text(&link["command"]).replace("KEY", key.to_str().unwrap()), &out);
     stage.is_the_tree(&out);
+    the_link_ends(&stage, &path);
+}
+
+/// A bucket knows neither hub nor snapshot: what it is told of both is in the link, and in what lies there.
+fn the_link_ends(stage: &Stage, path: &str) {
+    let fleet = &stage.fleet;
+    let url = text(&fleet.api.get(path)["url"]);
+    assert_eq!(opened(&url).0, 200);
+
+    // A hub that signs as it did a day ago, less a few seconds: so soon does its link end.
+    let (_hub, then) = fleet.hub_off_by(NEARLY_ENDED);
+    let short = text(&then.get(path)["url"]);
+    assert_eq!(opened(&short).0, 200);
+    until(SOON, "the link has ended", || opened(&short).0 == 403);
+    let (status, said) = opened(&short);
+    assert!(said.contains("expired"), "{status}: {said}");
+    assert_eq!(opened(&url).0, 200, "the other one has not");
+
+    let snapshot = path.split_once("/download").unwrap().0;
+    fleet.api.send(Method::DELETE, snapshot, None).unwrap().ok();
+    until(SOON, "the snapshot is gone", || {
+        fleet.api.send(Method::GET, snapshot, None).is_some_and(|answer| answer.status == 404)
+    });
+    let (status, said) = opened(&url);
+    assert!(status == 404 && said.contains("NoSuchKey"), "{status}: {said}");
 }
 
 #[test]
