@@ -289,12 +289,9 @@ impl Job {
         let settled = self.in_time(told).await;
         match (settled, stored) {
             (Settled::Taken(status), _) => taken(&outcome, status),
-            (Settled::Refused { sent: None }, Some((key, _))) => {
-                tracing::warn!("the hub does not take the snapshot: it is removed");
-                self.discard(&key).await;
-                "refused"
+            (Settled::Refused { sent }, Some(snapshot)) => {
+                self.ask_about(snapshot, sent.unwrap_or_else(Instant::now)).await
             }
-            (Settled::Refused { sent: Some(sent) }, Some(snapshot)) => self.ask_about(snapshot, sent).await,
             (Settled::Refused { .. }, None) => "refused",
             (Settled::Rejected { failed, sent }, stored) => self.rejected(failed, stored, sent).await,
             (Settled::Unknown, _) => {
@@ -346,13 +343,13 @@ impl Job {
         Outcome::Failed { error: fault.job_error(), disposition }
     }
 
-    /// The job may not go on: nothing is reported, and nothing of it stays. No completion was sent, so nobody counts on it.
+    /// The job may not go on: nothing is reported. No completion was sent, so nothing of it stays unless it came on record by itself.
     async fn abandon(&self, stop: Stop, done: Result<TaskResult, Fault>) -> &'static str {
         tracing::warn!(reason = stop.reason(), "job stopped");
         if let Ok(result) = done
-            && let Some((key, _)) = stored(&result)
+            && let Some(snapshot) = stored(&result)
         {
-            self.discard(&key).await;
+            self.ask_about(snapshot, Instant::now()).await;
         }
         "stopped"
     }
@@ -416,7 +413,7 @@ impl Job {
     }
 
     /// The result won't do: the attempt has `failed`, and the hub is told so. An attempt ends once, so when the hub has taken that,
-    /// it has not taken the snapshot.
+    /// it has not taken the snapshot; whether it has it from elsewhere, it is asked.
     async fn rejected(
         &self,
         failed: Outcome,
@@ -427,8 +424,8 @@ impl Job {
             // It had taken the result before, and the refusal was somebody else's.
             (Settled::Taken(JobStatus::Completed), _) => JobStatus::Completed.as_str(),
             (Settled::Taken(status), stored) => {
-                if let Some((key, _)) = stored {
-                    self.discard(&key).await;
+                if let Some(snapshot) = stored {
+                    self.ask_about(snapshot, sent).await;
                 }
                 taken(&failed, status)
             }
@@ -438,12 +435,13 @@ impl Job {
         }
     }
 
-    /// The hub refuses a completion that it may have taken before, at `sent` or later: it is asked, and the snapshot stays unless
-    /// nobody wants it.
+    /// The hub refuses a completion that it may have taken before, at `sent` or later, or a snapshot that somebody may have put on
+    /// record by hand (`xvault-hub rebuild`): it is asked, and the snapshot stays unless nobody wants it.
     async fn ask_about(&self, (key, job_id): (SnapshotKey, JobId), sent: Instant) -> &'static str {
         let question = self.tools.hub.reconcile(vec![StoredSnapshot { key: key.clone(), job_id }]);
         match tokio::time::timeout(VERDICT, question).await {
             Ok(Ok(answer)) if is_unwanted(&answer, &key, sent.elapsed()) => {
+                tracing::warn!("the hub does not take the snapshot: it is removed");
                 self.discard(&key).await;
                 "refused"
             }
@@ -539,6 +537,7 @@ pub(crate) fn real_roots(allowed: &[std::path::PathBuf]) -> std::io::Result<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xvault::Store as _;
     use xvault::connectors::Network;
     use xvault::connectors::tool::ToolOptions;
     use xvault::core::{Identity, LeaseToken};
@@ -639,6 +638,21 @@ mod tests {
         assert_eq!((fault.code, fault.disposition), ("worker_panicked", Disposition::Transient));
         assert!(!fault.message.contains("hunter2"));
         assert!(matches!(job.ended_by(&fault), Outcome::Failed { .. }));
+    }
+
+    /// Somebody may have put it on record, and the hub can't be asked.
+    #[tokio::test]
+    async fn a_snapshot_of_a_job_that_is_stopped_stays_until_the_hub_does_not_want_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (job, key) = (job(dir.path()), key("x"));
+        let snapshot = dir.path().join(key.prefix());
+        std::fs::create_dir_all(&snapshot).unwrap();
+        std::fs::write(snapshot.join("manifest.json"), "{}").unwrap();
+        let locator = job.tools.store.locator(&job.tools.worker_id, &key.prefix());
+        let manifest = Box::new(xvault_testkit::samples::manifest(&key));
+        let done = TaskResult::Backup { manifest, locator, locked_until: None };
+        assert_eq!(job.abandon(Stop::LeaseLost, Ok(done)).await, "stopped");
+        assert!(snapshot.join("manifest.json").exists());
     }
 
     #[tokio::test]

@@ -199,7 +199,9 @@ async fn a_hub_that_is_away_hears_of_a_snapshot_that_still_has_its_mark() {
 async fn a_result_that_the_hub_does_not_take_fails_the_job_once_and_for_all() {
     let bench = Bench::start().await;
     bench.hub.set_fault(Fault::RejectsResults);
-    let job_id = bench.submit(bench.local_backup());
+    let task = bench.local_backup();
+    bench.hub.state().superseded.push(key_of(&task));
+    let job_id = bench.submit(task);
     bench.reaches(&job_id, JobStatus::Failed).await;
     bench.hub.job(&job_id, |job| {
         let error = job.life.error.as_ref().unwrap();
@@ -207,6 +209,31 @@ async fn a_result_that_the_hub_does_not_take_fails_the_job_once_and_for_all() {
         assert!(error.message.ends_with("422 invalid_field: field `x`: it is wrong"), "{}", error.message);
     });
     assert!(eventually(|| remains(&bench.storage()).is_empty()).await);
+}
+
+/// As when `rebuild` put it on record while its worker waited: to the hub it is neither superseded nor unknown.
+#[tokio::test]
+async fn a_snapshot_that_came_on_record_by_itself_stays_whatever_becomes_of_its_job() {
+    let ends: [fn(&Bench, &JobId); 2] =
+        [|bench, id| bench.hub.give_away(id), |bench, id| bench.hub.cancel(id)];
+    for end in ends {
+        let (bench, slow) = (Bench::start().await, SlowSource::start());
+        let job_id = slow.begin(&bench).await;
+        bench.hub.set_fault(Fault::Down);
+        slow.proxy.heal();
+        assert!(eventually(|| futures::executor::block_on(bench.snapshots()).len() == 1).await);
+        end(&bench, &job_id);
+        bench.hub.set_fault(Fault::None);
+        assert!(is_idle(&bench).await);
+        let asked = bench.hub.state().reconciled.last().unwrap().snapshots.len();
+        assert_eq!((asked, bench.snapshots().await.len()), (1, 1));
+    }
+    let bench = Bench::start().await;
+    bench.hub.set_fault(Fault::RejectsResults);
+    let job_id = bench.submit(bench.local_backup());
+    bench.reaches(&job_id, JobStatus::Failed).await;
+    assert!(is_idle(&bench).await);
+    assert_eq!(bench.snapshots().await.len(), 1);
 }
 
 #[tokio::test]
