@@ -101,13 +101,48 @@ fn refused(snapshot: &Snapshot<'_>, path: &EntryPath, scratch: &Scratch, error: 
         }
         ConnectorError::Cancelled => Stop::Snapshot(xvault::Error::Target(error)),
         error => {
-            let message = format!("the scratch server {}: {words}", scratch.address());
+            let address = scratch.address();
+            tracing::warn!(server = address, reason = words, "a dump could not be tried on a scratch server");
+            let message = format!("the scratch server: {}", unaddressed(&words, &address));
             let fault = Fault::from(xvault::Error::Target(error));
             Stop::Server(Fault { code: "scratch_server", message, ..fault })
         }
     }
 }
 
+/// What the server says without where it is, which is of no interest to whoever the snapshot belongs to.
+fn unaddressed(words: &str, address: &str) -> String {
+    let place = address.split_once('@').map_or(address, |(_, place)| place);
+    let place = place.split_once('/').map_or(place, |(place, _)| place);
+    let host = place.rsplit_once(':').map_or(place, |(host, _)| host).trim_matches(['[', ']']);
+    let words = words.replace(place, "it");
+    // A name of one word may be part of others.
+    let quoted = ["\"", "'", "`"].map(|mark| format!("{mark}{host}{mark}"));
+    let words = quoted.iter().fold(words, |words, host| words.replace(host, "it"));
+    if host.contains(['.', ':']) { words.replace(host, "it") } else { words }
+}
+
 fn artifact(snapshot: &Snapshot<'_>) -> String {
     format!("{}/{ARTIFACT_NAME}", snapshot.manifest().key().prefix())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unaddressed;
+
+    #[test]
+    fn a_server_is_not_named_in_what_it_says() {
+        for (address, words, told) in [
+            ("postgres://u@10.0.0.7:5432/", "connect to 10.0.0.7:5432: refused", "connect to it: refused"),
+            (
+                "postgres://u@db:5432/",
+                "server at \"db\", port 5432: feedback",
+                "server at it, port 5432: feedback",
+            ),
+            ("mysql://u@[::1]:3306/", "Can't connect to 'db' (::1)", "Can't connect to 'db' (it)"),
+            ("mysql://u@db.example:3306/", "Unknown host 'db.example'", "Unknown host it"),
+        ] {
+            assert_eq!(unaddressed(words, address), told);
+        }
+    }
 }
