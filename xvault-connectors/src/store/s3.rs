@@ -40,7 +40,7 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use xvault_core::secret::SecretString;
 use xvault_core::snapshot::Locator;
-use xvault_core::store::{ObjectLock, S3Credential, S3Settings};
+use xvault_core::store::{LockMode, ObjectLock, S3Credential, S3Settings};
 use xvault_core::{SnapshotKey, WorkerId};
 
 use self::body::Body;
@@ -220,6 +220,18 @@ impl S3Store {
         }
     }
 
+    /// The end of an object's lock, if whoever can't go past the lock that this store gives can't go past that one either.
+    ///
+    /// # Errors
+    /// When there is no object, or the server refuses.
+    pub async fn held_until(&self, key: &str) -> Result<Option<Timestamp>, Error> {
+        let given = self.lock.map(|lock| lock.mode);
+        let found = self.reader.lock_of(key).await?;
+        let holds =
+            |lock: &ObjectLock| lock.mode == LockMode::Compliance || given != Some(LockMode::Compliance);
+        Ok(found.filter(holds).map(|lock| lock.until))
+    }
+
     /// A link with which anybody can read one object until it expires: a secret until then. Nobody is asked, not even
     /// whether the object is there.
     ///
@@ -280,7 +292,7 @@ impl Store for S3Store {
     }
 
     async fn locked_until(&self, key: &str) -> Result<Option<Timestamp>, Error> {
-        self.reader.locked_until(key).await
+        Ok(self.reader.lock_of(key).await?.map(|lock| lock.until))
     }
 
     async fn list(&self, prefix: &str) -> Result<BoxStream<'static, Result<String, Error>>, Error> {

@@ -124,8 +124,8 @@ async fn lock_one(store: &S3Store, object: &str, until: Timestamp) -> Result<Tim
         Ok(()) => return Ok(until),
         Err(refused) => refused,
     };
-    // Only a longer lock is a good reason.
-    match store.locked_until(object).await {
+    // Only a longer lock is a good reason, and none that more people can take off.
+    match store.held_until(object).await {
         Ok(Some(end)) if end >= until => Ok(end),
         _ => Err(refused),
     }

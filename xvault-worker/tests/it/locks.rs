@@ -87,6 +87,36 @@ async fn a_backup_locks_all_of_its_snapshot_which_goes_when_that_is_over() {
     assert_eq!(bucket.versions(""), [], "no version is left, and no mark");
 }
 
+/// A lock that some may take off is not told as one that nobody may, however long it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_weaker_lock_does_not_count_for_ending_later() {
+    let bucket = SeaweedFs::shared().new_locking_bucket();
+    let bench = Bench::start().await;
+    std::fs::write(bench.data().join("a.txt"), "hello").unwrap();
+    let task = bench.local_backup();
+    let key = key_of(&task);
+    let job = bench.submit(task);
+    bench.reaches(&job, JobStatus::Completed).await;
+    let copying = |with| {
+        let to = locking(access(&bench, &bucket, &bucket, None), Some(with));
+        bench.submit(Task::Replicate { snapshot: key.clone(), from: StoreAccess::LocalFs, to })
+    };
+    let weak = ObjectLock { mode: LockMode::Governance, ..lock(40) };
+    let job = copying(weak);
+    bench.reaches(&job, JobStatus::Completed).await;
+    let again = copying(ObjectLock { mode: LockMode::Governance, ..lock(20) });
+    bench.reaches(&again, JobStatus::Completed).await;
+    let Outcome::Completed { result: TaskResult::Replicate { locked_until, .. } } = outcome(&bench, &again)
+    else {
+        panic!()
+    };
+    assert_eq!(locked_until, Some(weak.until), "the longer one of the same kind stays");
+    let strict = copying(lock(20));
+    assert!(eventually(|| bench.hub.job(&strict, |job| job.outcome.is_some())).await);
+    let told = outcome(&bench, &strict);
+    assert!(matches!(told, Outcome::Failed { .. }), "{told:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_locked_also_when_it_was_there() {
     let bucket = SeaweedFs::shared().new_locking_bucket();

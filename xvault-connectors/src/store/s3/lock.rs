@@ -2,19 +2,20 @@
 
 use http::Method;
 use jiff::Timestamp;
-use xvault_core::store::ObjectLock;
+use xvault_core::store::{LockMode, ObjectLock};
 
 use super::body::Body;
 use super::client::{Call, Client};
 use super::http::Answer;
 use crate::Error;
 
+const MODE: &str = "x-amz-object-lock-mode";
 const UNTIL: &str = "x-amz-object-lock-retain-until-date";
 
 /// Of the request that makes an object, or begins its upload.
 pub(super) fn headers(lock: Option<&ObjectLock>) -> Vec<(&'static str, String)> {
     let Some(lock) = lock else { return Vec::new() };
-    vec![("x-amz-object-lock-mode", lock.mode.as_s3().to_owned()), (UNTIL, instant(lock))]
+    vec![(MODE, lock.mode.as_s3().to_owned()), (UNTIL, instant(lock))]
 }
 
 /// Of the request that makes an object at once. Amazon takes no locked one without a checksum.
@@ -48,6 +49,13 @@ pub(super) fn end(answer: &Answer) -> Result<Option<Timestamp>, Error> {
             Err(Error::Incomplete(format!("the server says `{}` of a lock's end", text.escape_debug())))
         }
     }
+}
+
+/// The lock of the object that an answer is about. One of a mode that S3 does not have counts as the weaker one.
+pub(super) fn found(answer: &Answer) -> Result<Option<ObjectLock>, Error> {
+    let is_strict = answer.header(MODE) == Some(LockMode::Compliance.as_s3());
+    let mode = if is_strict { LockMode::Compliance } else { LockMode::Governance };
+    Ok(end(answer)?.map(|until| ObjectLock { mode, until }))
 }
 
 /// S3 knows whole seconds.

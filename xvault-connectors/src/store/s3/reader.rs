@@ -10,7 +10,7 @@ use http::Method;
 use jiff::Timestamp;
 use opendal::{HttpTransporter, OperationContext, Operator, services};
 use xvault_core::secret::{ExposeSecret, SecretString};
-use xvault_core::store::{Addressing, S3Credential, S3Settings};
+use xvault_core::store::{Addressing, ObjectLock, S3Credential, S3Settings};
 
 use super::answer;
 use super::body::Body;
@@ -71,10 +71,10 @@ impl Reader {
         self.patience.retrying(|_| self.objects.look_at(key)).await
     }
 
-    /// The end of an object's lock, if the server tells of one: it need not tell who may not know.
-    pub(super) async fn locked_until(&self, key: &str) -> Result<Option<Timestamp>, Error> {
+    /// An object's lock, if the server tells of one: it need not tell who may not know.
+    pub(super) async fn lock_of(&self, key: &str) -> Result<Option<ObjectLock>, Error> {
         let body = Body::empty();
-        lock::end(&self.client.ask(&Call::new("look at", Method::HEAD, Some(key), &body)).await?)
+        lock::found(&self.client.ask(&Call::new("look at", Method::HEAD, Some(key), &body)).await?)
     }
 
     /// Whether there is anything below `prefix`.
