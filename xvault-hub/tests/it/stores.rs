@@ -437,9 +437,17 @@ async fn of_the_platforms_stores_tenants_see_no_address(world: World) {
         let source = source_into(&acme.admin, store).await;
         let id = enqueue(&acme.member, &source).await;
         let job = worker.claim(&id).await;
+        // As workers do: the line is the error.
+        let line = json!({
+            "seq": 0, "time": "2026-11-24T10:00:00Z", "level": "error",
+            "message": "store: write x: s3.example says SlowDown",
+        });
+        worker.say(&job, "logs", json!({ "lines": [line] })).await.expect(200);
         worker.fail(&job, "store", "write x: s3.example says SlowDown").await;
         let job = acme.member.get(&format!("/api/v1/jobs/{id}")).await.expect(200);
         assert_eq!(job["error_message"], told, "{job}");
+        let logs = acme.member.get(&format!("/api/v1/jobs/{id}/logs")).await.expect(200);
+        assert!(logs.to_string().contains(&format!("store: {told}")), "{logs}");
     }
 }
 

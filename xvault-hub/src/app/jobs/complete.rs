@@ -111,7 +111,7 @@ fn outlived(job: &JobRow, stores: &[Store], now: Timestamp) -> bool {
 }
 
 /// Without the addresses of the platform's stores, which are none of a tenant's business.
-fn unaddressed(message: String, stores: &[Store]) -> String {
+pub(super) fn unaddressed(message: String, stores: &[Store]) -> String {
     let platforms = stores.iter().filter(|store| store.tenant_id.is_none());
     platforms.fold(message, |text, store| text.replace(&server(&store.settings), "the store"))
 }

@@ -3,14 +3,15 @@
 use jiff::Timestamp;
 use xvault_core::job::Refusal;
 use xvault_core::protocol::{
-    JobProgress, LeaseAnswer, LogLine, Logs, MAX_LOG_LINES, MAX_LOG_MESSAGE, Renew, Report,
+    JobProgress, LeaseAnswer, LogLevel, LogLine, Logs, MAX_LOG_LINES, MAX_LOG_MESSAGE, Renew, Report,
 };
 use xvault_core::{JobId, LeaseToken, WorkerId};
 
+use super::complete::unaddressed;
 use super::{change, cleaned, commit, lease_answer};
 use crate::Hub;
 use crate::api::error::{Error, Result};
-use crate::db::{Scope, job_logs, jobs::JobRow};
+use crate::db::{Scope, job_logs, jobs::JobRow, stores};
 
 /// With this phase a job becomes *finalizing*.
 const READ_BACK: &str = "read_back";
@@ -78,9 +79,21 @@ pub(crate) async fn add_logs(hub: &Hub, worker: &WorkerId, id: &JobId, said: Log
     }
     let decide = |job: &JobRow, now| renewed(hub, job, worker, &said.lease_token, now);
     let (mut tx, job) = change(hub, &Scope::All, id, decide).await?;
-    let clean = |line: &LogLine| LogLine { message: cleaned(&line.message, MAX_LOG_MESSAGE), ..line.clone() };
-    let lines: Vec<_> = said.lines.iter().map(clean).collect();
+    let stores = match said.lines.iter().any(tells_of_a_store) {
+        true => stores::of_job(&mut tx, &job).await?,
+        false => Vec::new(),
+    };
+    let clean = |line: LogLine| LogLine {
+        message: cleaned(&unaddressed(line.message, &stores), MAX_LOG_MESSAGE),
+        ..line
+    };
+    let lines: Vec<_> = said.lines.into_iter().map(clean).collect();
     job_logs::insert(&mut tx, id, job.runs, &lines).await?;
     commit(tx).await?;
     Ok(lease_answer(hub))
+}
+
+/// Whether the line may quote a store's server, as failures do: then it is shown as the job's error is.
+fn tells_of_a_store(line: &LogLine) -> bool {
+    matches!(line.level, LogLevel::Warn | LogLevel::Error)
 }
