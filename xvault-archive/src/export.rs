@@ -44,7 +44,8 @@ pub struct Exported {
 /// A zip holds hard links as copies, and names that every system can have. Each component is UTF-8; what Windows
 /// forbids in it (`<>:"\|?*`, control characters, bytes that are no UTF-8, a dot or space at the end, the first letter
 /// of a device's name such as `NUL.txt`) stands as `%` and two hexadecimal digits for each byte, and so does a `%` that
-/// could be taken for one of these. Of names that differ by case only the later ones get `%~1`, `%~2`… before their
+/// could be taken for one of these. Of names that some system takes for one (they differ by case, by how an
+/// accent is written, or by characters that nobody sees) the later ones get `%~1`, `%~2`… before their
 /// extension; a component that would be longer than 255 bytes is cut and ends in `%~~` and a hash. No entry lies below a
 /// link, so that nothing can leave the directory it is unpacked into. Targets of symbolic links stay as they are.
 ///

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 
+use unicode_normalization::UnicodeNormalization as _;
 use xvault_core::EntryPath;
 
 use crate::error::Error;
@@ -34,15 +35,15 @@ const STATE: u64 = 3;
 
 /// Gives each path of a snapshot a name of its own that is safe everywhere. See [`super::export`] for the rules.
 ///
-/// Memory: 17 to 39 bytes for each path and each directory on the way to one, more for those that differ by case only.
+/// Memory: 17 to 39 bytes for each path and each directory on the way to one, more for those that some system takes for one.
 #[derive(Default)]
 pub(super) struct SafeNames {
     key: RandomState,
-    /// By the hash of the case-folded name: the hash of the path that has it, and what stands there.
+    /// By the hash of the folded name: the hash of the path that has it, and what stands there.
     taken: HashMap<u64, u64, PassThrough>,
-    /// By the hash of the path: its number among those that differ by case only.
+    /// By the hash of the path: its number among those that some system takes for one.
     numbers: HashMap<u64, u32, PassThrough>,
-    /// By the hash of the case-folded name: the last number given.
+    /// By the hash of the folded name: the last number given.
     last_number: HashMap<u64, u32, PassThrough>,
     last_parent: Option<(EntryPath, String)>,
 }
@@ -108,7 +109,7 @@ impl SafeNames {
         Ok(name)
     }
 
-    /// Appends the last component of `path`, made safe and, among those that differ by case only, unique.
+    /// Appends the last component of `path`, made safe and, among those that some system takes for one, unique.
     fn append(&mut self, name: &mut String, path: &EntryPath) {
         let id = self.hash(path.as_bytes()) & !STATE;
         let component = fit(safe(path.name()), path.name(), MAX_COMPONENT);
@@ -144,9 +145,22 @@ impl SafeNames {
     }
 }
 
-/// As a file system compares names that minds no case; more may be equal here than there, never less.
+/// As file systems compare names that mind no case (NTFS), nor how accents are written (APFS), nor what nobody sees (HFS+, ext4
+/// with `casefold`). More may be equal here than there.
 fn fold(name: &str) -> String {
-    name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
+    let seen = name.chars().filter(|c| !is_ignorable(*c)).nfd();
+    // Small first, else a capital `ẞ` were never the two letters that a small one is.
+    let small = seen.flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+    small.nfd().collect()
+}
+
+/// Unicode's `Default_Ignorable_Code_Point`.
+fn is_ignorable(c: char) -> bool {
+    matches!(c,
+        '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}' | '\u{180B}'..='\u{180F}'
+        | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{3164}'
+        | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF0}'..='\u{FFF8}' | '\u{1BCA0}'..='\u{1BCA3}'
+        | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E0FFF}')
 }
 
 /// One component with everything escaped that some system can't have.
@@ -298,6 +312,38 @@ mod tests {
         assert_eq!(claim("Ä/1", Node::Leaf), "Ä/1");
         assert_eq!(claim("ä/1", Node::Leaf), "ä%~1/1");
         assert_eq!(names.of(&path("A/x")).unwrap(), "A%~1/x");
+    }
+
+    #[test]
+    fn names_that_differ_by_how_accents_are_written_or_by_what_nobody_sees_are_numbered() {
+        for (one, other, named) in [
+            ("caf\u{e9}.txt", "cafe\u{301}.txt", "cafe\u{301}%~1.txt"),
+            ("CAFE\u{301}", "caf\u{e9}", "caf\u{e9}%~1"),
+            ("\u{212b}", "\u{e5}", "\u{e5}%~1"),
+            ("a\u{323}\u{302}", "a\u{302}\u{323}", "a\u{302}\u{323}%~1"),
+            (".git", ".g\u{200c}it", ".g\u{200c}it%~1"),
+            ("stra\u{df}e", "STRA\u{1e9e}E", "STRA\u{1e9e}E%~1"),
+        ] {
+            let mut names = SafeNames::default();
+            assert_eq!(names.claim(&path(one), Node::Leaf).unwrap(), one);
+            assert_eq!(names.claim(&path(other), Node::Leaf).unwrap(), named);
+        }
+    }
+
+    #[test]
+    fn every_letter_is_folded_as_its_capital_its_small_form_and_its_parts_are() {
+        for c in '\0'..'\u{20000}' {
+            let folded = fold(&c.to_string());
+            let forms: [String; 4] = [
+                c.to_lowercase().collect(),
+                c.to_uppercase().collect(),
+                std::iter::once(c).nfc().collect(),
+                std::iter::once(c).nfd().collect(),
+            ];
+            for form in forms {
+                assert_eq!(fold(&form), folded, "{c:?} and {form:?}");
+            }
+        }
     }
 
     #[test]
