@@ -26,6 +26,9 @@ pub use load::{DatabaseLoad, DumpReader, DumpWriter, Loaded, Scratch, Trial, dum
 /// How long a database may take to answer a login, in seconds. A test of a source has ten.
 pub(crate) const CONNECT_TIMEOUT: u32 = 8;
 
+/// The same, where we wait ourselves.
+const PATIENCE: Duration = Duration::from_secs(CONNECT_TIMEOUT as u64);
+
 /// A name for our sessions in the server's lists.
 pub(crate) const APPLICATION: &str = "xvault";
 
@@ -119,9 +122,15 @@ impl Reach {
         if notary.is_some() {
             let address = SocketAddr::new(address, self.server.port);
             let way = Way::Direct { network: self.login.network.clone(), address };
-            self.tunnel = Some(Tunnel::open(way, notary, self.login.tools.owner()).await?);
+            self.tunnel = Some(self.opened(way, notary).await?);
         }
         Ok(self)
+    }
+
+    /// A server that takes a connection and says nothing is given up as one that can't be reached.
+    async fn opened(&self, way: Way, notary: Option<Notary>) -> Result<Tunnel, Error> {
+        let opening = Tunnel::open(way, notary, self.login.tools.owner());
+        in_time(&self.server.place(), opening).await
     }
 
     async fn through(mut self, hop: &SshHop, notary: Option<Notary>) -> Result<Self, Error> {
@@ -132,7 +141,7 @@ impl Reach {
         if hop.mode == SshMode::Tunnel {
             let (session, host) = (Arc::clone(&session), self.server.host.clone());
             let way = Way::Ssh { session, host, port: self.server.port };
-            self.tunnel = Some(Tunnel::open(way, notary, self.login.tools.owner()).await?);
+            self.tunnel = Some(self.opened(way, notary).await?);
         }
         self.session = Some(session);
         Ok(self)
@@ -207,11 +216,17 @@ impl Reach {
 
 /// Looks the database's server up, in no more time than a tool of its own would take.
 async fn address(server: &DatabaseServer, login: &DatabaseLogin) -> Result<IpAddr, Error> {
-    let after = Duration::from_secs(CONNECT_TIMEOUT.into());
-    match timeout(after, login.network.address(&server.host, server.port)).await {
-        Ok(found) => found.map_err(|error| error.into_error(server.place())),
-        Err(_) => Err(Error::Timeout { what: server.place(), after }),
-    }
+    let found = async {
+        let found = login.network.address(&server.host, server.port).await;
+        found.map_err(|error| error.into_error(server.place()))
+    };
+    in_time(&server.place(), found).await
+}
+
+/// What comes before a login, in no more time than a tool of its own would take.
+async fn in_time<T>(server: &str, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = |_| Error::Timeout { what: server.to_owned(), after: PATIENCE };
+    timeout(PATIENCE, work).await.map_err(late)?
 }
 
 /// Fields in hexadecimal are names that may hold anything.

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
+use tokio::time::timeout;
 use xvault_core::EntrySink;
 use xvault_core::snapshot::{ContentSummary, Evidence};
 
@@ -47,10 +48,11 @@ pub trait Source: Send {
     /// The word for this kind of source in manifests: `local`, `sftp`, `ssh`…
     fn kind(&self) -> &'static str;
 
-    /// Connects, authenticates and looks at the configured paths without reading content. What "test connection" runs.
+    /// Connects, authenticates and looks at the configured paths without reading content. What "test connection" runs; somebody waits
+    /// for it, so it is over in ten seconds.
     ///
     /// # Errors
-    /// When the system can't be reached or does not let us in. A missing path is no error here:
+    /// When the system can't be reached, does not let us in, or has not told in time. A missing path is no error here:
     /// it is told in [`Probe::paths`].
     async fn probe(&mut self) -> Result<Probe, Error>;
 
@@ -89,6 +91,19 @@ pub struct Probe {
     pub paths: Vec<ProbedPath>,
     /// What else is worth knowing: "no remote tar, SFTP will be used".
     pub notes: Vec<String>,
+}
+
+/// Whoever waits for a probe is told after so long that there is no answer.
+const PROBE_PATIENCE: Duration = Duration::from_millis(9_500);
+
+/// A look at `server`, as long as somebody waits for it.
+pub(crate) async fn probe_in_time(
+    server: String,
+    look: impl Future<Output = Result<Probe, Error>>,
+) -> Result<Probe, Error> {
+    let after = PROBE_PATIENCE;
+    let late = |_| Error::Timeout { what: format!("{server} (a test of it)"), after };
+    timeout(after, look).await.map_err(late)?
 }
 
 /// A configured path as found.

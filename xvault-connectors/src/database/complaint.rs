@@ -5,15 +5,21 @@ use crate::Error;
 use super::Reach;
 
 /// Words of clients and servers, and what they are about.
-const WORDS: [(&str, Kind); 27] = [
+const WORDS: &[(&str, Kind)] = &[
     ("password authentication failed", Kind::Login),
     ("no password supplied", Kind::Login),
     ("no pg_hba.conf entry", Kind::Login),
     ("authentication failed for user", Kind::Login),
-    ("role \"", Kind::Login),
+    ("FATAL:  role \"", Kind::Login),
     ("Access denied for user", Kind::Login),
-    ("Host '", Kind::Login),
-    ("certificate", Kind::Certificate),
+    ("is not allowed to connect to this", Kind::Login),
+    ("is blocked because of many connection errors", Kind::Login),
+    ("certificate verify failed", Kind::Certificate),
+    ("certificate failed", Kind::Certificate),
+    ("server certificate for \"", Kind::Certificate),
+    ("certificate file \"", Kind::Certificate),
+    ("self-signed certificate", Kind::Certificate),
+    ("valid client certificate", Kind::Certificate),
     ("SSL error", Kind::Certificate),
     ("SSL connection error", Kind::Certificate),
     ("TLS/SSL error", Kind::Certificate),
@@ -34,6 +40,9 @@ const WORDS: [(&str, Kind); 27] = [
     ("terminating connection", Kind::Network),
     ("the database system is", Kind::Network),
 ];
+
+/// What servers say to who was let in and may not have something: its name may hold any of the [`WORDS`].
+const FORBIDDEN: [&str; 3] = ["permission denied for", "permission denied to", "command denied to user"];
 
 /// What servers say that lack something which a dump needs: nothing is wrong with the dump then.
 const LACKS: [&str; 32] = [
@@ -116,13 +125,18 @@ pub(crate) fn of_a_dump(error: Error, reach: &Reach) -> Error {
 /// Roles and other databases are not in a dump, so it is the server that lacks them.
 fn is_about_the_server(reason: &str) -> bool {
     let lacks = LACKS.iter().any(|words| reason.contains(words));
-    lacks || matches!(kind(reason), Some(Kind::Login | Kind::Certificate | Kind::Missing))
+    // Roles are not in a dump, either.
+    let role = reason.contains("role \"") && reason.contains("does not exist");
+    lacks || role || matches!(kind(reason), Some(Kind::Login | Kind::Certificate | Kind::Missing))
 }
 
 fn kind(reason: &str) -> Option<Kind> {
     // Of a role and of a database alike, PostgreSQL says that it does not exist.
     if reason.contains("database \"") && reason.contains("does not exist") {
         return Some(Kind::Missing);
+    }
+    if FORBIDDEN.iter().any(|words| reason.contains(words)) {
+        return None;
     }
     WORDS.iter().find(|(words, _)| reason.contains(words)).map(|(_, kind)| *kind)
 }
@@ -176,6 +190,35 @@ mod tests {
             ("Connection refused", Some(Kind::Network)),
             ("pg_dump: error: permission denied for table t", None),
             ("Couldn't execute 'SHOW CREATE TABLE': SELECT command denied", None),
+            ("pg_dump: error: query failed: ERROR:  permission denied for table certificates", None),
+            ("SELECT command denied to user 'u'@'h' for table `d`.`certificate`", None),
+            ("FATAL:  permission denied for database \"postgres\"", None),
+            ("ERROR:  relation \"public.certificates\" does not exist", None),
+            ("ERROR:  column \"role\" of relation \"Host 'x'\" does not exist", None),
+            (
+                "Couldn't execute 'SHOW TRIGGERS LIKE 'certificate'': Table 'd.Host ' doesn't exist (1146)",
+                None,
+            ),
+            (
+                "ERROR 1130 (HY000): Host '10.0.0.7' is not allowed to connect to this MariaDB server",
+                Some(Kind::Login),
+            ),
+            (
+                "ERROR 1129 (HY000): Host '10.0.0.7' is blocked because of many connection errors",
+                Some(Kind::Login),
+            ),
+            ("FATAL:  role \"u\" is not permitted to log in", Some(Kind::Login)),
+            ("server certificate for \"a\" does not match host name \"b\"", Some(Kind::Certificate)),
+            ("root certificate file \"/x\" does not exist", Some(Kind::Certificate)),
+            ("TLS/SSL error: self-signed certificate in certificate chain", Some(Kind::Certificate)),
+            (
+                "ERROR 2026 (HY000): TLS/SSL error: Validation of SSL server certificate failed",
+                Some(Kind::Certificate),
+            ),
+            (
+                "SSL connection error: error:0A000086:SSL routines::certificate verify failed",
+                Some(Kind::Certificate),
+            ),
         ];
         for (reason, expected) in cases {
             assert_eq!(kind(reason), expected, "{reason}");

@@ -14,9 +14,10 @@ use rustls::ServerConfig;
 use rustls::crypto::ring as backend;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, client, server};
 use xvault_core::source::DatabaseServer;
 
+use super::in_time;
 use super::tunnel::Stream;
 use crate::Error;
 use crate::tls::{Tls, Trust};
@@ -34,6 +35,9 @@ const SPEAKS_PLUGINS: u32 = 0x8000;
 
 /// The bytes of a request for TLS, without its header.
 const REQUEST: usize = 32;
+
+/// A client and a server that were brought together.
+type Ends = (server::TlsStream<TcpStream>, client::TlsStream<Box<dyn Stream>>);
 
 /// Checks one server's certificate.
 pub(crate) struct Notary {
@@ -85,8 +89,17 @@ impl Notary {
     /// Joins a client to a server.
     ///
     /// # Errors
-    /// When either breaks off or does not ask for TLS. The client's password has not been sent then.
-    pub(super) async fn pass(&self, mut near: TcpStream, mut far: Box<dyn Stream>) -> Result<(), Error> {
+    /// When either breaks off, does not ask for TLS, or takes too long to. The client's password has not been sent then.
+    pub(super) async fn pass(&self, near: TcpStream, far: Box<dyn Stream>) -> Result<(), Error> {
+        let Some((mut near, mut far)) = in_time(&self.server, self.meet(near, far)).await? else {
+            return Ok(());
+        };
+        let passed = tokio::io::copy_bidirectional_with_sizes(&mut near, &mut far, 32 << 10, 256 << 10).await;
+        passed.map(drop).map_err(|error| self.lost(error))
+    }
+
+    /// Both ends behind TLS, before the login. None: the server takes no login, and the client was told why.
+    async fn meet(&self, mut near: TcpStream, mut far: Box<dyn Stream>) -> Result<Option<Ends>, Error> {
         let lost = |error| self.lost(error);
         let greeting = self.read(&mut far).await?;
         if !is_refusal(&greeting) && !offers_tls(&greeting) {
@@ -94,17 +107,16 @@ impl Notary {
         }
         near.write_all(&greeting).await.map_err(lost)?;
         if is_refusal(&greeting) {
-            return near.shutdown().await.map_err(lost);
+            return near.shutdown().await.map(|()| None).map_err(lost);
         }
         let request = self.read(&mut near).await?;
         if !asks_for_tls(&request) {
             return Err(self.refused("the client asks for no encryption"));
         }
         far.write_all(&request).await.map_err(lost)?;
-        let mut far = self.tls.connect(far).await?;
-        let mut near = self.own.accept(near).await.map_err(lost)?;
-        let passed = tokio::io::copy_bidirectional_with_sizes(&mut near, &mut far, 32 << 10, 256 << 10).await;
-        passed.map(drop).map_err(lost)
+        let far = self.tls.connect(far).await?;
+        let near = self.own.accept(near).await.map_err(lost)?;
+        Ok(Some((near, far)))
     }
 
     async fn read(&self, stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Error> {
@@ -176,10 +188,14 @@ fn request() -> [u8; HEADER + REQUEST] {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::net::TcpListener;
+    use tokio::time::timeout;
     use xvault_core::source::MysqlSettings;
 
     use super::*;
+    use crate::database::CONNECT_TIMEOUT;
 
     /// The greeting of a server of this version that can so much.
     fn greeting(version: &str, told: u32) -> Vec<u8> {
@@ -245,5 +261,18 @@ mod tests {
         assert!(packet(&mut &whole[..20]).await.is_err());
         let error = packet(&mut &b"HTTP/1.1 400 Bad Request\r\n"[..]).await.unwrap_err();
         assert!(error.to_string().contains("no MySQL server"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn neither_end_is_waited_for_for_long_before_the_login() {
+        let notary = Notary::new(&MysqlSettings::new("db.example", "u").server()).unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (near, _) = listener.accept().await.unwrap();
+        let (_server, far) = tokio::io::duplex(1 << 10);
+        let passed =
+            timeout(2 * Duration::from_secs(CONNECT_TIMEOUT.into()), notary.pass(near, Box::new(far))).await;
+        let error = passed.expect("it waits for good").unwrap_err();
+        assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
     }
 }

@@ -46,7 +46,7 @@ impl Postgres {
         named: Option<&str>,
     ) -> Result<Self, Error> {
         let reach = Reach::connect(server, login, None).await?;
-        let psql = client(&reach, "psql").await?;
+        let psql = client(&reach).await?;
         let homes: Vec<&str> = named.map_or(USUAL.to_vec(), |named| vec![named]);
         let name = String::new();
         let mut postgres =
@@ -55,7 +55,8 @@ impl Postgres {
         for home in homes {
             home.clone_into(&mut postgres.home);
             match postgres.introduce().await {
-                Err(error @ Error::NotFound(_)) => last = error,
+                // Missing, or closed to this user: another one tells as much.
+                Err(error @ (Error::NotFound(_) | Error::Tool { .. })) => last = error,
                 introduced => return introduced.map(|()| postgres),
             }
         }
@@ -155,21 +156,23 @@ impl Postgres {
 
     /// The tool of that name that fits the server: of its major version, or the next newer one.
     pub(crate) async fn tool(&self, name: &str) -> Result<(PathBuf, Version), Error> {
-        let candidates = candidates(&self.reach, name);
         let mut versions = Vec::new();
-        for path in candidates {
-            let text = self.reach.version_text(&path).await?;
-            if let Some(version) = Version::find(&text) {
-                versions.push((path, version));
-            }
+        for path in candidates(&self.reach, name) {
+            versions.extend(version_of(&self.reach, path).await?);
         }
-        let check = Check {
-            name,
-            server: self.version,
-            any: self.reach.is_remote() || self.reach.login.tools.allow_outdated,
-        };
+        let check = Check { name, server: self.version, any: takes_any(&self.reach) };
         check.choose(versions)
     }
+}
+
+async fn version_of(reach: &Reach, path: PathBuf) -> Result<Option<(PathBuf, Version)>, Error> {
+    let text = reach.version_text(&path).await?;
+    Ok(Version::find(&text).map(|version| (path, version)))
+}
+
+/// Whether tools with known holes will do.
+fn takes_any(reach: &Reach) -> bool {
+    reach.is_remote() || reach.login.tools.allow_outdated
 }
 
 /// What a tool must be like.
@@ -237,13 +240,21 @@ fn candidates(reach: &Reach, name: &str) -> Vec<PathBuf> {
     found(name, &reach.login.tools)
 }
 
-/// Any version of the client: the newest.
-async fn client(reach: &Reach, name: &str) -> Result<PathBuf, Error> {
-    let missing = || Error::Tool {
-        tool: name.to_owned(),
-        reason: "it is not there: install postgresql-client".to_owned(),
-    };
-    candidates(reach, name).into_iter().next().ok_or_else(missing)
+/// The client: the newest, of those without known holes.
+async fn client(reach: &Reach) -> Result<PathBuf, Error> {
+    let check = Check { name: "psql", server: Version::default(), any: takes_any(reach) };
+    let mut refusal = check.refused("it is not there: install postgresql-client".to_owned());
+    for path in candidates(reach, check.name) {
+        if check.any {
+            return Ok(path);
+        }
+        match version_of(reach, path).await? {
+            Some((path, version)) if is_mended(version) => return Ok(path),
+            Some((_, version)) => refusal = check.outdated(version),
+            None => {}
+        }
+    }
+    Err(refusal)
 }
 
 fn root_certificates(tls: TlsMode, own: bool, remote: bool) -> Option<(&'static str, String)> {

@@ -5,11 +5,13 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use super::in_time;
 use super::notary::Notary;
 use crate::ssh::Session;
 use crate::{Error, Network};
@@ -19,6 +21,9 @@ const CONNECTIONS: &str = "/proc/net/tcp";
 
 /// The list is read in pieces while others come and go, so that one of it can be missed: it is read this often.
 const LOOKS: u32 = 5;
+
+/// How long a port that could not take a connection rests.
+const AFTER_TROUBLE: Duration = Duration::from_millis(50);
 
 /// What leads to a database.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -81,9 +86,21 @@ struct Far {
     notary: Option<Arc<Notary>>,
 }
 
+impl Far {
+    /// The client of one that comes too late sees its connection end.
+    async fn again(&self) -> Result<Box<dyn Stream>, Error> {
+        in_time("a connection through the tunnel", self.way.open()).await
+    }
+}
+
 async fn serve(listener: TcpListener, far: Far, mut first: Option<Box<dyn Stream>>, owner: u32) {
     let mut connections = JoinSet::new();
-    while let Ok((socket, peer)) = listener.accept().await {
+    loop {
+        let Ok((socket, peer)) = listener.accept().await else {
+            // One that broke off before it was taken, or no file left for it: the next may fare better.
+            tokio::time::sleep(AFTER_TROUBLE).await;
+            continue;
+        };
         // Finished ones are forgotten.
         while connections.try_join_next().is_some() {}
         if socket.local_addr().ok().and_then(|own| owner_of(peer, own)) != Some(owner) {
@@ -93,7 +110,7 @@ async fn serve(listener: TcpListener, far: Far, mut first: Option<Box<dyn Stream
         connections.spawn(async move {
             let stream = match stream {
                 Some(stream) => Ok(stream),
-                None => far.way.open().await,
+                None => far.again().await,
             };
             if let Ok(stream) = stream {
                 pass(socket, stream, far.notary).await;
@@ -147,7 +164,8 @@ mod tests {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
-            listener.incoming().for_each(|one| drop(one.unwrap().write_all(b"hello")));
+            // There may be no file for one at times.
+            listener.incoming().flatten().for_each(|mut one| drop(one.write_all(b"hello")));
         });
         port
     }
@@ -183,6 +201,41 @@ mod tests {
         let own = rustix::process::geteuid().as_raw();
         assert_eq!(heard(&session, far, own).await, "hello");
         assert_eq!(heard(&session, far, own + 1).await, "", "somebody else's connection went through");
+    }
+
+    /// Run by itself: it takes all files from its process.
+    #[tokio::test]
+    #[ignore = "takes all files from its process; the next one runs it"]
+    async fn a_tunnel_without_a_file_for_a_connection() {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, greeter()));
+        let way = Way::Direct { network: Network::default(), address };
+        let tunnel = Tunnel::open(way, None, rustix::process::geteuid().as_raw()).await.unwrap();
+        let before = getrlimit(Resource::Nofile);
+        let mut socket = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, tunnel.port)).unwrap();
+        setrlimit(Resource::Nofile, rustix::process::Rlimit { current: Some(1), ..before }).unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        setrlimit(Resource::Nofile, before).unwrap();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            socket.read_to_string(&mut text).map(|_| text)
+        });
+        assert_eq!(read.await.unwrap().unwrap(), "hello");
+    }
+
+    #[test]
+    fn a_tunnel_goes_on_after_a_connection_that_there_was_no_file_for() {
+        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+        alone.args([
+            "--ignored",
+            "--exact",
+            "database::tunnel::tests::a_tunnel_without_a_file_for_a_connection",
+        ]);
+        let output = alone.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}");
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use xvault_core::{EntrySink, SourceSettings, WarningCode};
 
 use super::dump::{self, Shape};
 use super::postgres::{size_note, tool_note};
-use super::{Emitter, Probe, ProbedPath, PullSummary, Source};
+use super::{Emitter, Probe, ProbedPath, PullSummary, Source, probe_in_time};
 use crate::database::mysql::{Database, Flavor, Mysql, Rights, Tool, UnsafeTable};
 use crate::database::{DatabaseLogin, some_of};
 use crate::tool::Call;
@@ -152,26 +152,8 @@ impl MysqlSource {
         let (dumps, tool, server) = (databases.len() as u64, tool.to_string(), mysql.name.clone());
         Ok(Evidence::Dump { dumps, tool, server })
     }
-}
 
-/// What may be wrong with them, and what helps.
-fn unsafe_note(tables: &[&UnsafeTable]) -> String {
-    let named = |table: &&UnsafeTable| format!("{} ({})", table.table, table.engine);
-    let names: Vec<String> = tables.iter().map(named).collect();
-    format!(
-        "tables of engines without transactions may have changed while they were read, and not be of the same moment as \
-         the others: {}; ALTER TABLE … ENGINE=InnoDB helps, or leave them out",
-        some_of(&names)
-    )
-}
-
-#[async_trait]
-impl Source for MysqlSource {
-    fn kind(&self) -> &'static str {
-        "mysql"
-    }
-
-    async fn probe(&mut self) -> Result<Probe, Error> {
+    async fn look(&self) -> Result<Probe, Error> {
         let mysql = self.connect().await?;
         let tool = mysql.dump_tool().await?;
         let databases = self.databases(&mysql).await?;
@@ -194,6 +176,28 @@ impl Source for MysqlSource {
         }
         let host_key = mysql.reach.host_key();
         Ok(Probe { server: Some(mysql.name), host_key, paths, notes })
+    }
+}
+
+/// What may be wrong with them, and what helps.
+fn unsafe_note(tables: &[&UnsafeTable]) -> String {
+    let named = |table: &&UnsafeTable| format!("{} ({})", table.table, table.engine);
+    let names: Vec<String> = tables.iter().map(named).collect();
+    format!(
+        "tables of engines without transactions may have changed while they were read, and not be of the same moment as \
+         the others: {}; ALTER TABLE … ENGINE=InnoDB helps, or leave them out",
+        some_of(&names)
+    )
+}
+
+#[async_trait]
+impl Source for MysqlSource {
+    fn kind(&self) -> &'static str {
+        "mysql"
+    }
+
+    async fn probe(&mut self) -> Result<Probe, Error> {
+        probe_in_time(self.settings.server().place(), self.look()).await
     }
 
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {

@@ -8,7 +8,7 @@ use xvault_core::source::{DumpFormat, PostgresSettings};
 use xvault_core::{EntrySink, SourceSettings};
 
 use super::dump::{self, Shape};
-use super::{Emitter, Probe, ProbedPath, PullSummary, Source};
+use super::{Emitter, Probe, ProbedPath, PullSummary, Source, probe_in_time};
 use crate::database::postgres::{Database, Postgres};
 use crate::database::{DatabaseLogin, Reach, some_of, unhex};
 use crate::tool::{Call, Version};
@@ -23,6 +23,15 @@ const UNREADABLE: &str = "SELECT encode(convert_to(c.oid::regclass::text, getdat
     WHERE c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT \
     (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)) \
     ORDER BY 1 LIMIT 100";
+
+/// How many large objects the user may not read. As a server before 18 has no word for it, their rights are taken apart.
+const UNREADABLE_OBJECTS: &str = "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata m \
+    WHERE current_setting('lo_compat_privileges') = 'off' AND NOT pg_has_role(m.lomowner, 'USAGE') AND NOT EXISTS \
+    (SELECT 1 FROM aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT' AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))";
+
+/// The same, where the server knows, and lets those read them who read all data.
+const UNREADABLE_OBJECTS_SINCE_18: &str = "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata m \
+    WHERE NOT has_largeobject_privilege(m.oid, 'SELECT')";
 
 /// The databases of a PostgreSQL server: an entry for each, and one for roles and tablespaces when they are asked for.
 ///
@@ -101,15 +110,13 @@ impl PostgresSource {
         home: &str,
         emitter: &mut Emitter<'_>,
     ) -> Result<(), Error> {
-        let (tool, _) = postgres.tool("pg_dumpall").await?;
+        let control = emitter.control().clone();
+        let (tool, _) = control.run(postgres.tool("pg_dumpall")).await?;
         let mut call = postgres.call(&tool, home);
         call.arg("--globals-only").arg("--no-password");
         if !postgres.is_superuser {
             call.arg("--no-role-passwords");
-            emitter
-                .control()
-                .progress()
-                .note("the roles' passwords are left out: only superusers may read them");
+            control.progress().note("the roles' passwords are left out: only superusers may read them");
         }
         dump::dump(&postgres.reach, call, Shape::PostgresGlobals, dump::path(GLOBALS)?, emitter).await
     }
@@ -137,20 +144,72 @@ impl PostgresSource {
         Ok((dumps, version))
     }
 
+    async fn look(&self) -> Result<Probe, Error> {
+        let postgres = self.connect().await?;
+        let (_, version) = postgres.tool("pg_dump").await?;
+        let mut notes = vec![tool_note(&format!("pg_dump {version}"), &postgres.reach)];
+        notes.extend(postgres.reach.weakness());
+        let databases = self.databases(&postgres).await?;
+        let size = databases.iter().filter_map(|database| database.size).sum();
+        notes.push(size_note(size, "on the server's disk"));
+        let mut paths = Vec::new();
+        for database in &databases {
+            paths.push(self.look_at(&postgres, database, &mut notes).await);
+        }
+        let host_key = postgres.reach.host_key();
+        Ok(Probe { server: Some(postgres.name), host_key, paths, notes })
+    }
+
     async fn look_at(&self, postgres: &Postgres, database: &Database, notes: &mut Vec<String>) -> ProbedPath {
         let path = database.name.clone();
-        match postgres.query(&database.name, UNREADABLE).await {
-            Ok(rows) => {
-                let names = rows.iter().filter_map(|row| unhex(row.first()?)).collect::<Vec<_>>();
+        match self.unreadable(postgres, &database.name).await {
+            Ok((names, objects)) => {
                 if !names.is_empty() {
                     notes.push(unreadable(&database.name, &names));
                 }
-                let error = (!names.is_empty()).then(|| format!("can't be read: {}", some_of(&names)));
-                ProbedPath { path, kind: Some("database"), error }
+                if objects > 0 {
+                    notes.push(unreadable_objects(&database.name, objects));
+                }
+                ProbedPath { path, kind: Some("database"), error: shortage(&names, objects) }
             }
             Err(error) => ProbedPath { path, kind: None, error: Some(xvault_core::error::chain(&error)) },
         }
     }
+
+    /// What is dumped and can't be read: tables and sequences by name, large objects by number.
+    async fn unreadable(&self, postgres: &Postgres, database: &str) -> Result<(Vec<String>, u64), Error> {
+        let rows = postgres.query(database, UNREADABLE).await?;
+        let names = rows.iter().filter_map(|row| unhex(row.first()?)).collect();
+        // `pg_dump` leaves them out where it is told what to dump.
+        if !(self.settings.schemas.is_empty() && self.settings.tables.is_empty()) {
+            return Ok((names, 0));
+        }
+        let newer = postgres.version.major >= 18;
+        let sql = if newer { UNREADABLE_OBJECTS_SINCE_18 } else { UNREADABLE_OBJECTS };
+        let rows = postgres.query(database, sql).await?;
+        let count = rows.first().and_then(|row| row.first()?.parse().ok());
+        Ok((names, count.ok_or_else(|| postgres.nonsense("the count of its large objects is no number"))?))
+    }
+}
+
+fn shortage(names: &[String], objects: u64) -> Option<String> {
+    let named = (!names.is_empty()).then(|| some_of(names));
+    let counted = (objects > 0).then(|| objects_text(objects));
+    let parts: Vec<String> = named.into_iter().chain(counted).collect();
+    (!parts.is_empty()).then(|| format!("can't be read: {}", parts.join("; ")))
+}
+
+fn objects_text(count: u64) -> String {
+    if count == 1 { "1 large object".to_owned() } else { format!("{count} large objects") }
+}
+
+fn unreadable_objects(database: &str, count: u64) -> String {
+    format!(
+        "{} of database `{}` can't be read, so a backup would fail: GRANT SELECT ON LARGE OBJECT … as their owner, or back up as a \
+         superuser",
+        objects_text(count),
+        database.escape_debug()
+    )
 }
 
 fn unreadable(database: &str, names: &[String]) -> String {
@@ -180,19 +239,7 @@ impl Source for PostgresSource {
     }
 
     async fn probe(&mut self) -> Result<Probe, Error> {
-        let postgres = self.connect().await?;
-        let (_, version) = postgres.tool("pg_dump").await?;
-        let mut notes = vec![tool_note(&format!("pg_dump {version}"), &postgres.reach)];
-        notes.extend(postgres.reach.weakness());
-        let databases = self.databases(&postgres).await?;
-        let size = databases.iter().filter_map(|database| database.size).sum();
-        notes.push(size_note(size, "on the server's disk"));
-        let mut paths = Vec::new();
-        for database in &databases {
-            paths.push(self.look_at(&postgres, database, &mut notes).await);
-        }
-        let host_key = postgres.reach.host_key();
-        Ok(Probe { server: Some(postgres.name), host_key, paths, notes })
+        probe_in_time(self.settings.server().place(), self.look()).await
     }
 
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {

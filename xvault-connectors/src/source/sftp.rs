@@ -16,7 +16,7 @@ use xvault_core::{EntrySink, SshSettings};
 
 use super::excludes::Excludes;
 use super::link::Link;
-use super::{Emitter, Probe, ProbedPath, PullSummary, Source};
+use super::{Emitter, Probe, ProbedPath, PullSummary, Source, probe_in_time};
 use crate::ssh::SshOptions;
 use crate::ssh::sftp::{FileType, Reply, Request, Sftp, StatusCode};
 use crate::{Control, Error};
@@ -53,8 +53,7 @@ impl Source for SftpSource {
     }
 
     async fn probe(&mut self) -> Result<Probe, Error> {
-        let mut sftp = self.link.sftp().await?;
-        probe(&mut self.link, &mut sftp, &self.paths).await
+        probe_in_time(self.link.server(), self.look()).await
     }
 
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
@@ -68,6 +67,11 @@ impl Source for SftpSource {
 }
 
 impl SftpSource {
+    async fn look(&mut self) -> Result<Probe, Error> {
+        let mut sftp = self.link.sftp().await?;
+        probe(&mut self.link, &mut sftp, &self.paths).await
+    }
+
     async fn resolve(&mut self) -> Result<(Sftp, Vec<scope::Root>), Error> {
         let server = self.link.server();
         let mut sftp = self.link.sftp().await?;

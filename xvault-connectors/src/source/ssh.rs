@@ -13,7 +13,7 @@ use super::excludes::Excludes;
 use super::link::{Link, is_of_connection};
 use super::sftp::scope::{Root, Scope, remote_path, resolve};
 use super::sftp::{probe, walk};
-use super::{Emitter, Probe, PullSummary, Source};
+use super::{Emitter, Probe, PullSummary, Source, probe_in_time};
 use crate::ssh::sftp::{FileType, Reply, Request, Sftp};
 use crate::ssh::{Exec, ExecEvent, Exit, Session, SshOptions};
 use crate::{Control, Error};
@@ -121,12 +121,7 @@ impl Source for SshSource {
     }
 
     async fn probe(&mut self) -> Result<Probe, Error> {
-        let mut sftp = self.link.sftp().await?;
-        let mut probe = probe(&mut self.link, &mut sftp, &self.paths).await?;
-        if let Some(reason) = tar_refusal(self.link.session().await?).await? {
-            probe.notes.push(format!("SFTP will be used: {reason}"));
-        }
-        Ok(probe)
+        probe_in_time(self.link.server(), self.look()).await
     }
 
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
@@ -148,6 +143,15 @@ impl Source for SshSource {
 }
 
 impl SshSource {
+    async fn look(&mut self) -> Result<Probe, Error> {
+        let mut sftp = self.link.sftp().await?;
+        let mut probe = probe(&mut self.link, &mut sftp, &self.paths).await?;
+        if let Some(reason) = tar_refusal(self.link.session().await?).await? {
+            probe.notes.push(format!("SFTP will be used: {reason}"));
+        }
+        Ok(probe)
+    }
+
     async fn walk(&mut self, sftp: Sftp, scope: Scope, emitter: &mut Emitter<'_>) -> Result<Evidence, Error> {
         let walked = walk::walk(&mut self.link, sftp, scope, emitter).await?;
         Ok(Evidence::Walk { directories: walked.directories, files: walked.files })

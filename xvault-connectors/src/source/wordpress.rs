@@ -5,15 +5,13 @@ mod databases;
 mod locate;
 mod look;
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use xvault_core::snapshot::{ContentSummary, Evidence};
 use xvault_core::source::InvalidSettings;
 use xvault_core::{EntrySink, SourceSettings, SshSettings, WordpressSettings};
 
 use super::link::Link;
-use super::{Emitter, Probe, ProbedPath, PullSummary, Source, SshSource, dump};
+use super::{Emitter, Probe, ProbedPath, PullSummary, Source, SshSource, dump, probe_in_time};
 use crate::ssh::{HostKeyPolicy, SshOptions};
 use crate::tool::ToolOptions;
 use crate::{Control, Error};
@@ -23,9 +21,6 @@ use locate::Site;
 
 /// The directory that the files lie in, each at its absolute path.
 const FILES: &str = "files";
-
-/// A test of a source has ten seconds.
-const PROBE: Duration = Duration::from_millis(9500);
 
 /// The sites of an account: what `wp-config.php` says leads to their databases, which are dumped below `database/`; then the
 /// files are pulled as [`SshSource`] does, below `files/`.
@@ -146,10 +141,7 @@ impl Source for WordpressSource {
 
     async fn probe(&mut self) -> Result<Probe, Error> {
         let server = self.link.server();
-        match tokio::time::timeout(PROBE, self.look()).await {
-            Ok(probe) => probe,
-            Err(_) => Err(Error::Timeout { what: format!("{server} (the look at its sites)"), after: PROBE }),
-        }
+        probe_in_time(server, self.look()).await
     }
 
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {

@@ -9,7 +9,7 @@ use xvault_testkit::tools::command;
 use xvault_testkit::{Mariadb, Postgres, Sshd};
 
 use crate::db_support::{Db, WAYS, Way};
-use crate::db_trouble::{mysql, postgres};
+use crate::db_trouble::{fake, folder, mysql, postgres};
 use crate::ssh_support::Kept;
 
 /// All processes for which it is so.
@@ -121,4 +121,23 @@ async fn cancelling_a_dump_in_the_middle_of_its_data_ends_it_on_both_ends() {
         cancelled(db, &format!("--\0{name}"), slow(), || ask() != "0\n", ask).await;
         soon("a process of the account lives", || of_account(&sshd).is_empty()).await;
     }
+}
+
+/// The look for the tool that dumps what belongs to no database.
+#[tokio::test]
+async fn cancelling_waits_for_no_tool_that_does_not_tell_its_version() {
+    let ((server, url), dir) = (postgres(), folder());
+    fake(dir.path(), "pg_dumpall", "sleep 20");
+    let mut db = Db::postgres(server, &url).set("globals", true);
+    db.tools.folders.push(dir.path().to_owned());
+    let (control, mut kept) = (Control::default(), Kept::default());
+    let tool = dir.path().join("pg_dumpall").display().to_string();
+    let cancel = async {
+        soon("the tool is asked", || !with_word(&tool).is_empty()).await;
+        control.cancel_token().cancel();
+        Instant::now()
+    };
+    let (ended, cancelled) = tokio::join!(db.pull_into(&mut kept, &control), cancel);
+    assert!(matches!(ended, Err(Error::Cancelled)), "{ended:?}");
+    assert!(cancelled.elapsed() < Duration::from_secs(8), "{:?}", cancelled.elapsed());
 }

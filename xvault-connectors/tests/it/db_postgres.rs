@@ -109,6 +109,15 @@ async fn a_probe_tells_what_there_is_and_what_can_not_be_read() {
     let error = probe.paths[0].error.as_deref().unwrap();
     assert!(error.contains("`large`") && !error.contains("`plain`"), "{error}");
     assert!(probe.notes.iter().any(|note| note.contains("grant SELECT")), "{probe:?}");
+    // Large objects are read as tables are: 4242 is somebody else's.
+    let _ = postgres.psql(&url, &format!("GRANT pg_read_all_data TO {user}; ALTER ROLE {user} BYPASSRLS"));
+    let probe = limited.source().unwrap().probe().await.unwrap();
+    assert_eq!(probe.paths[0].error.as_deref(), Some("can't be read: 1 large object"));
+    assert!(probe.notes.iter().any(|note| note.contains("GRANT SELECT ON LARGE OBJECT")), "{probe:?}");
+    assert!(limited.error().await.to_string().contains("permission denied for large object"));
+    let _ = postgres.psql(&url, &format!("GRANT SELECT ON LARGE OBJECT 4242 TO {user}"));
+    assert_eq!(limited.source().unwrap().probe().await.unwrap().paths[0].error, None);
+    let _ = postgres.psql(&url, &format!("REVOKE pg_read_all_data FROM {user}"));
     let failed = limited.error().await;
     assert!(failed.to_string().contains("permission denied"), "{failed}");
 }
@@ -159,4 +168,24 @@ async fn the_user_of_the_manual_can_back_up_and_nothing_else() {
     let role =
         "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = 'xvault_backup'";
     assert_eq!(postgres.psql(&url, role), "f\n");
+}
+
+/// Some close `postgres` to all but admins.
+#[tokio::test]
+async fn all_databases_are_found_where_the_usual_one_is_closed() {
+    let postgres = Postgres::start();
+    let url = postgres.create_database();
+    let name = url.rsplit('/').next().unwrap();
+    let sql = "CREATE ROLE u LOGIN PASSWORD 'pw'; REVOKE CONNECT ON DATABASE postgres FROM PUBLIC";
+    let _ = postgres.psql(&url, sql);
+    let mut db = Db::postgres(&postgres, &url).set("username", "u");
+    db.password = "pw".into();
+    let _ = db.config.as_object_mut().unwrap().remove("database");
+    let probe = db.source().unwrap().probe().await.unwrap();
+    assert!(probe.paths.iter().any(|path| path.path == name && path.error.is_none()), "{probe:?}");
+    let closed = probe.paths.iter().find(|path| path.path == "postgres").and_then(|path| path.error.clone());
+    assert!(closed.is_some_and(|error| error.contains("permission denied for database")), "{probe:?}");
+    let _ = postgres.psql(&url, "REVOKE CONNECT ON DATABASE template1 FROM PUBLIC");
+    let error = db.error().await;
+    assert!(error.to_string().contains("permission denied for database"), "{error}");
 }

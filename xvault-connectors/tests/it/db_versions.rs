@@ -6,7 +6,7 @@ use xvault_testkit::databases::POSTGRES_SAMPLE;
 use xvault_testkit::{Postgres, Sshd};
 
 use crate::db_support::{Db, WAYS, body, pg_restore};
-use crate::db_trouble::postgres;
+use crate::db_trouble::{fake, folder, postgres};
 
 /// The same source with tools that are newer than Debian's, and that have no known holes.
 fn with_newest_tools(mut db: Db) -> Db {
@@ -88,4 +88,16 @@ async fn a_pg_dump_with_known_holes_says_what_to_do() {
     let copy = server.create_database();
     let name = url.rsplit('/').next().unwrap();
     pg_restore(server, &copy, body(&kept, &format!("database/{name}.dump")));
+}
+
+/// It logs in before anything else does.
+#[tokio::test]
+async fn a_psql_with_known_holes_is_left_alone_where_there_is_another() {
+    let ((server, url), dir) = (postgres(), folder());
+    fake(dir.path(), "psql", "[ \"$1\" = --version ] && { echo 'psql (PostgreSQL) 15.1'; exit; }; exit 9");
+    let mut db = Db::postgres(server, &url);
+    db.tools.folders.push(dir.path().to_owned());
+    let (kept, _) = with_newest_tools(db).pull().await;
+    let name = url.rsplit('/').next().unwrap();
+    assert!(body(&kept, &format!("database/{name}.dump")).starts_with(b"PGDMP"));
 }

@@ -29,6 +29,7 @@ mod s3_locks;
 mod s3_memory;
 mod s3_support;
 mod s3_trouble;
+mod silent;
 mod snapshots;
 mod ssh_exec;
 mod ssh_faults;

@@ -4,19 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::time::timeout;
 use xvault_core::source::FtpTls;
 
 use super::scope::{absolute, look_at};
 use crate::Error;
 use crate::ftp::{Begun, FtpTimeouts, Kind, Session, Shared};
 use crate::source::sftp::scope::remote_path;
-use crate::source::{Probe, ProbedPath};
+use crate::source::{Probe, ProbedPath, probe_in_time};
 
-/// Whoever waits for the answer is told after so long that there is none.
-const PATIENCE: Duration = Duration::from_millis(9_500);
-
-/// How long connections may take within that.
+/// How long connections may take within the time of a probe.
 const CONNECT: Duration = Duration::from_secs(6);
 
 /// Logs in and looks at the configured paths; data connections are tried, too.
@@ -25,11 +21,7 @@ pub(super) async fn probe(shared: &Arc<Shared>, paths: &[String]) -> Result<Prob
     let FtpTimeouts { connect, idle, .. } = options.timeouts;
     (options.timeouts.connect, options.timeouts.idle) = (connect.min(CONNECT), idle.min(CONNECT));
     let shared = Arc::new(Shared::new(options));
-    let after = PATIENCE;
-    match timeout(after, look(&shared, paths)).await {
-        Ok(probe) => probe,
-        Err(_) => Err(Error::Timeout { what: format!("{} (a test of it)", shared.options.server()), after }),
-    }
+    probe_in_time(shared.options.server(), look(&shared, paths)).await
 }
 
 async fn look(shared: &Arc<Shared>, paths: &[String]) -> Result<Probe, Error> {
