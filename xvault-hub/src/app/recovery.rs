@@ -11,7 +11,7 @@ mod stores;
 pub(crate) mod tenant_keys;
 
 pub use forget::{Forgotten, forget_copy, forget_record};
-pub use listing::{Found, ListingError, Place};
+pub use listing::{Found, Listing, ListingError, Place};
 pub use orphans::{Orphans, orphans};
 pub(crate) use placeholder::settings_are_lost;
 pub use rebuild::{Rebuilt, rebuild};

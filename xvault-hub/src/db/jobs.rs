@@ -116,7 +116,7 @@ pub(crate) async fn save(conn: &mut AnyConnection, job: &JobRow, now: Timestamp)
              lease_token = $7, lease_expires_at = $8, done_token = $9, error_code = $10, error_message = $11,
              snapshot_id = $12, progress = $13, result = $14, enqueued_at = $15, enqueue_count = $16, push_at = $17,
              started_at = $18, finished_at = $19, target_worker_id = $20, updated_at = $21, runs = $22,
-             store_id = $23, capability = $24
+             store_id = $23, capability = $24, payload = $25
          WHERE id = $1 AND revision = $2",
     )
     .bind(job.id.as_str())
@@ -143,6 +143,7 @@ pub(crate) async fn save(conn: &mut AnyConnection, job: &JobRow, now: Timestamp)
     .bind(i64::from(job.runs))
     .bind(job.store_id.as_ref().map(StoreId::as_str))
     .bind(job.capability.clone())
+    .bind(job.payload.to_string())
     .execute(conn)
     .await?;
     Ok(result.rows_affected() == 1)

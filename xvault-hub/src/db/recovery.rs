@@ -6,7 +6,7 @@ use sqlx::any::AnyRow;
 use xvault_core::{JobId, Manifest, SnapshotId, StoreId, WorkerId};
 
 use super::snapshots::SnapshotStatus;
-use super::{Result, parsed};
+use super::{Result, instant, parsed};
 
 /// A worker that somebody will start again, and give a token. False when it is there.
 pub(crate) async fn add_worker(conn: &mut AnyConnection, id: &WorkerId, now: Timestamp) -> Result<bool> {
@@ -53,12 +53,15 @@ pub(crate) struct Recorded {
     pub(crate) id: SnapshotId,
     /// It is to be deleted, or half deleted.
     pub(crate) is_deleting: bool,
+    /// Since when it is on record.
+    pub(crate) created_at: Timestamp,
 }
 
 fn recorded(row: &AnyRow) -> Result<Recorded> {
     Ok(Recorded {
         id: parsed(row, "id")?,
         is_deleting: parsed::<SnapshotStatus>(row, "status")? == SnapshotStatus::Deleting,
+        created_at: instant(row, "created_at")?,
     })
 }
 
@@ -69,7 +72,7 @@ pub(crate) async fn on_disk(
     top: &str,
 ) -> Result<Vec<Recorded>> {
     let query = sqlx::query(
-        "SELECT id, status FROM snapshots WHERE worker_id = $1 AND substr(local_path, 1, length($2)) = $2 ORDER BY id",
+        "SELECT id, status, created_at FROM snapshots WHERE worker_id = $1 AND substr(local_path, 1, length($2)) = $2 ORDER BY id",
     );
     query.bind(worker_id.as_str()).bind(top).fetch_all(conn).await?.iter().map(recorded).collect()
 }
@@ -80,25 +83,54 @@ pub(crate) async fn in_store(
     store_id: &StoreId,
     bucket: &str,
 ) -> Result<Vec<Recorded>> {
-    let query =
-        sqlx::query("SELECT id, status FROM snapshots WHERE store_id = $1 AND bucket = $2 ORDER BY id");
+    let query = sqlx::query(
+        "SELECT id, status, created_at FROM snapshots WHERE store_id = $1 AND bucket = $2 ORDER BY id",
+    );
     query.bind(store_id.as_str()).bind(bucket).fetch_all(conn).await?.iter().map(recorded).collect()
 }
 
-/// The snapshots of which a copy is on record as lying in a bucket of a store; also where that was kept, and is all that is left of
-/// them.
+/// The snapshots of which a copy is on record as lying in a bucket of a store, each with since when; also where that was kept, and is
+/// all that is left of them.
 pub(crate) async fn copies_in(
     conn: &mut AnyConnection,
     store_id: &StoreId,
     bucket: &str,
-) -> Result<Vec<SnapshotId>> {
+) -> Result<Vec<(SnapshotId, Timestamp)>> {
     let query = sqlx::query(
-        "SELECT c.snapshot_id FROM snapshot_copies c LEFT JOIN snapshots n ON n.id = c.snapshot_id
+        "SELECT c.snapshot_id, c.copied_at FROM snapshot_copies c LEFT JOIN snapshots n ON n.id = c.snapshot_id
          WHERE c.store_id = $1 AND c.bucket = $2 AND (n.status <> 'deleting' OR (n.id IS NULL AND c.status = 'kept'))
          ORDER BY c.snapshot_id",
     );
     let rows = query.bind(store_id.as_str()).bind(bucket).fetch_all(conn).await?;
-    rows.iter().map(|row| parsed(row, "snapshot_id")).collect()
+    rows.iter().map(|row| Ok((parsed(row, "snapshot_id")?, instant(row, "copied_at")?))).collect()
+}
+
+/// Whether a job has deleted the snapshot since then.
+pub(crate) async fn was_deleted_since(
+    conn: &mut AnyConnection,
+    id: &SnapshotId,
+    since: Timestamp,
+) -> Result<bool> {
+    let row = sqlx::query(
+        "SELECT id FROM jobs WHERE snapshot_id = $1 AND type = 'delete_snapshot' AND status = 'completed' AND finished_at >= $2",
+    );
+    let row = row.bind(id.as_str()).bind(since.as_millisecond());
+    Ok(row.fetch_optional(conn).await?.is_some())
+}
+
+/// Whether a sweep that may have been told of what an attempt left in a store runs, or has run since then.
+pub(crate) async fn was_swept_since(
+    conn: &mut AnyConnection,
+    (id, store_id): (&SnapshotId, &StoreId),
+    since: Timestamp,
+) -> Result<bool> {
+    let row = sqlx::query(
+        "SELECT j.id FROM store_attempts a JOIN jobs j ON j.store_id = a.store_id AND j.tenant_id = a.tenant_id
+         WHERE a.snapshot_id = $1 AND a.store_id = $2 AND j.type = 'sweep_store'
+             AND (j.status IN ('running', 'finalizing') OR j.finished_at >= $3)",
+    );
+    let row = row.bind(id.as_str()).bind(store_id.as_str()).bind(since.as_millisecond());
+    Ok(row.fetch_optional(conn).await?.is_some())
 }
 
 /// Whether a worker has a job about the snapshot in its hands.

@@ -9,17 +9,20 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
+use jiff::{SignedDuration, Timestamp};
 use xvault_core::secret::{ExposeSecret as _, SecretString};
 use xvault_core::service::Environment;
-use xvault_core::{Identity, Recipient, SnapshotId, StoreId, WorkerId, seal};
+use xvault_core::{Identity, Recipient, SnapshotId, StoreId, WorkerId, clock, seal};
 use zeroize::Zeroizing;
 
 use super::commands::{FEW, print, say};
 use crate::config;
-use crate::recovery::{self, Forgotten, Found, Place, listing};
+use crate::recovery::{self, Forgotten, Found, Listing, Place, listing};
 
 /// The longest export that is read, in bytes: some 200,000 tenants.
 const MAX_EXPORT: u64 = 64 << 20;
+/// How long before this command a listing may have been begun that comes through a pipe.
+const PIPED: SignedDuration = SignedDuration::from_hours(1);
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeysCommand {
@@ -67,6 +70,9 @@ pub(super) struct StoreArgs {
     /// Read what `xvault snapshots --json` printed on another machine; - is standard input
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
+    /// When that listing was begun, as 2026-11-24T10:00:00Z. What has come or gone since then is not judged by it
+    #[arg(long, value_name = "TIME", requires = "from")]
+    listed_at: Option<Timestamp>,
     /// The command that lists stores
     #[arg(long, value_name = "PATH", default_value = "xvault")]
     xvault: OsString,
@@ -151,6 +157,19 @@ impl StoreArgs {
         Place::of_store(&self.store, self.worker.clone()).known_as(self.hub_store.clone())
     }
 
+    /// What is there, as of a time of which nothing later is to be judged by it.
+    fn listing(&self) -> anyhow::Result<Listing> {
+        let begun_at = match (self.listed_at, &self.from) {
+            (Some(told), _) => told,
+            (None, None) => clock::now(),
+            (None, Some(path)) if path.as_os_str() == "-" => clock::now() - PIPED,
+            (None, Some(path)) => {
+                bail!("say when the listing {} was begun: --listed-at 2026-11-24T10:00:00Z", path.display())
+            }
+        };
+        Ok(Listing { begun_at, found: self.found()? })
+    }
+
     fn found(&self) -> anyhow::Result<Vec<Found>> {
         match &self.from {
             None => Ok(listing::list(&self.xvault, &self.store, &self.more)?),
@@ -169,8 +188,8 @@ impl StoreArgs {
 pub(super) async fn rebuild(args: &RebuildArgs, environment: &Environment) -> anyhow::Result<()> {
     let (keys, db) = (config::keys(environment)?, config::database(environment, FEW).await?);
     db.check_schema().await?;
-    let found = args.store.found()?;
-    let done = recovery::rebuild(&db, &keys, &found, &args.store.place()).await?;
+    let listing = args.store.listing()?;
+    let done = recovery::rebuild(&db, &keys, &listing, &args.store.place()).await?;
     print(&format!(
         "{} snapshots, {} sources and {} tenants were added, {} snapshots were on record already",
         done.snapshots, done.sources, done.tenants, done.known
@@ -199,8 +218,8 @@ pub(super) async fn rebuild(args: &RebuildArgs, environment: &Environment) -> an
 pub(super) async fn reconcile(args: &ReconcileArgs, environment: &Environment) -> anyhow::Result<()> {
     let db = config::database(environment, FEW).await?;
     db.check_schema().await?;
-    let found = args.store.found()?;
-    let orphans = recovery::orphans(&db, &found, &args.store.place()).await?;
+    let listing = args.store.listing()?;
+    let orphans = recovery::orphans(&db, &listing, &args.store.place()).await?;
     print(&format!("{} snapshots lie there and are on record", orphans.matching))?;
     for id in &orphans.without_record {
         print(&format!("{id}  no record: `rebuild` puts it on record, `--delete {id}` removes its bytes"))?;

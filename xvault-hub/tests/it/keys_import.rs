@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 use xvault_core::Identity;
 use xvault_core::secret::SecretString;
-use xvault_hub::recovery::{ImportedKeys, export_keys, import_keys, rebuild};
+use xvault_hub::recovery::{ImportedKeys, export_keys, import_keys};
 
 use crate::recipients::{answers, path};
-use crate::recovery::{directory, of_tenant, sound};
+use crate::recovery::{directory, of_tenant, rebuild, sound};
 use crate::world::{Tenant, World};
 
 /// The tenant has its snapshots encrypted to these keys of its own.

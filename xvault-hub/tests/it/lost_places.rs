@@ -1,12 +1,13 @@
 //! A place is lost, and the database is not: what has a copy lies there from then on, and whose worker is gone is done with.
 
 use serde_json::{Value, json};
+use sqlx::Row as _;
 use xvault_core::protocol::Task;
 use xvault_core::{Manifest, SnapshotId};
-use xvault_hub::recovery::{Orphans, Place, RecoveryError, forget_record, orphans, rebuild};
+use xvault_hub::recovery::{Orphans, Place, RecoveryError, forget_record};
 
 use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
-use crate::recovery::{bucket, manifest, second, sound};
+use crate::recovery::{bucket, manifest, orphans, rebuild, second, sound};
 use crate::world::{Tenant, World, text};
 
 /// The empty directory of a worker that was on fire.
@@ -60,6 +61,13 @@ impl Scene {
         forget_record(&self.world.db, id).await.unwrap();
     }
 
+    /// What a worker must be able to for the job, the store that it reads, and whose job it is.
+    async fn needs(&self, id: &str) -> (Option<String>, Option<String>, Option<String>) {
+        let job = "SELECT capability, store_id, target_worker_id FROM jobs WHERE id = $1";
+        let row = sqlx::query(job).bind(id).fetch_one(&self.world.database.sql().await).await.unwrap();
+        (row.get(0), row.get(1), row.get(2))
+    }
+
     async fn job(&self, id: &str) -> Value {
         self.world.operator.get(&format!("/api/v1/jobs/{id}")).await.expect(200)
     }
@@ -95,6 +103,72 @@ async fn what_has_a_copy_lies_there_once_its_disk_is_lost(world: World) {
     scene.acme.admin.delete(&format!("{path}/hold")).await.expect(204);
     let job = scene.acme.owner.delete(&path).await.expect(202);
     assert_eq!((&job["target_worker_id"], &job["status"]), (&json!(null), &json!("queued")), "{job}");
+}
+
+/// What verifications found was of the bytes that are lost.
+async fn what_lies_in_its_copy_is_neither_damaged_nor_proven_by_what_lay_elsewhere(world: World) {
+    let scene = Scene::set(world).await;
+    let manifest = scene.copied().await;
+    let path = path(&manifest);
+    let verify = text(&scene.acme.admin.post(&format!("{path}/verify"), json!({})).await.expect(202)["id"]);
+    let job = scene.worker.claim(&verify).await;
+    let Task::Verify(task) = &job.task else { panic!("{job:?}") };
+    let finding = json!({ "result": "damaged", "damage": "it is cut" });
+    scene.worker.complete(&job, json!({ "type": "verify", "depth": task.depth, "finding": finding })).await;
+    scene.acme.member.post(&format!("{path}/restore"), json!({})).await.refused(409, "damaged");
+    scene.forget(&manifest.snapshot_id).await;
+    let shown = scene.acme.member.get(&path).await.expect(200);
+    for field in ["verified_at", "fully_verified_at", "checked_at", "damaged_at", "damage"] {
+        assert_eq!(shown[field], Value::Null, "{field}: {shown}");
+    }
+    assert!(!shown.to_string().contains("it is cut"), "{shown}");
+    scene.acme.member.post(&format!("{path}/restore"), json!({})).await.expect(201);
+}
+
+/// Its tools are needed wherever it reads, and the store that somebody chose is another one, or is lost.
+async fn a_restore_that_waits_for_a_lost_place_goes_on_in_the_copy_with_the_same_tools(world: World) {
+    let scene = Scene::set(world).await;
+    let manifest = scene.copied().await;
+    bucket(&scene.world, "s3", None).await;
+    let config = json!({
+        "host": "h.example", "port": 22, "username": "web", "paths": ["/home/web"], "use_password": true,
+        "host_key": format!("SHA256:{}", "a".repeat(43)),
+    });
+    scene
+        .acme
+        .admin
+        .put(&format!("/api/v1/sources/{}", scene.source), json!({ "config": config }))
+        .await
+        .expect(200);
+    let asked = async |body: Value| {
+        let path = format!("{}/restore", path(&manifest));
+        text(&scene.acme.member.post(&path, body).await.expect(201)["id"])
+    };
+    let back = json!({ "type": "server", "path": "/home/web/back" });
+    let [server, download] = [asked(json!({ "target": back })).await, asked(json!({})).await];
+    let chosen = asked(json!({ "from_store": "s2", "target": back })).await;
+    let before = scene.needs(&chosen).await;
+    scene.forget(&manifest.snapshot_id).await;
+    let needs = |tools: &str| (Some(tools.to_owned()), Some("s2".to_owned()), None);
+    assert_eq!(scene.needs(&server).await, needs("ssh+s3"));
+    assert_eq!(scene.needs(&download).await, needs("s3"));
+    assert_eq!(scene.needs(&chosen).await, before, "it reads the copy as it did");
+    // The bucket is lost, too, and there is another one.
+    let sql = scene.world.database.sql().await;
+    let copy = "INSERT INTO snapshot_copies
+            (snapshot_id, store_id, tenant_id, source_id, bucket, object_key, job_id, copied_at, updated_at)
+        SELECT id, 's3', tenant_id, source_id, 'third', object_key, job_id, 0, 0 FROM snapshots";
+    sqlx::query(copy).execute(&sql).await.unwrap();
+    scene.forget(&manifest.snapshot_id).await;
+    for (id, tools) in [(&server, "ssh+s3"), (&download, "s3"), (&chosen, "ssh+s3")] {
+        let moved = (Some(tools.to_owned()), Some("s3".to_owned()), None);
+        assert_eq!(scene.needs(id).await, moved, "{tools}");
+    }
+    let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE payload LIKE '%from_store%'")
+        .fetch_one(&sql)
+        .await
+        .unwrap();
+    assert_eq!(left, 0, "nobody looks any more where it was chosen");
 }
 
 async fn what_was_under_way_on_the_lost_disk_goes_on_in_the_copy(world: World) {
@@ -211,6 +285,8 @@ async fn what_is_lost_takes_no_copy_with_it_that_nobody_told_of(world: World) {
 
 on_both_engines!(
     what_has_a_copy_lies_there_once_its_disk_is_lost,
+    what_lies_in_its_copy_is_neither_damaged_nor_proven_by_what_lay_elsewhere,
+    a_restore_that_waits_for_a_lost_place_goes_on_in_the_copy_with_the_same_tools,
     what_was_under_way_on_the_lost_disk_goes_on_in_the_copy,
     what_has_no_copy_is_gone_with_all_that_waits_for_it,
     what_is_held_or_worked_on_keeps_its_record,

@@ -1,12 +1,14 @@
 //! After the database is lost: what an export, the manifests of a store and a comparison bring back.
 
 use serde_json::{Value, json};
+use xvault_core::protocol::Assignment;
 use xvault_core::secret::{ExposeSecret as _, SecretString};
 use xvault_core::{Identity, Manifest, SnapshotKey};
+use xvault_hub::Db;
 use xvault_hub::Keys;
 use xvault_hub::recovery::{
-    Forgotten, Found, ImportedKeys, Orphans, Place, RecoveryError, export_keys, forget_copy, forget_record,
-    import_keys, orphans, rebuild,
+    self, Forgotten, Found, ImportedKeys, Listing, Orphans, Place, Rebuilt, RecoveryError, export_keys,
+    forget_copy, forget_record, import_keys,
 };
 use xvault_testkit::samples;
 
@@ -24,6 +26,24 @@ pub(crate) async fn manifest(world: &World, id: &str) -> Manifest {
 
 pub(crate) fn sound(manifest: &Manifest) -> Found {
     Found::Sound { manifest: Box::new(manifest.clone()), locked_until: None }
+}
+
+/// What lies there now.
+fn listed(found: &[Found]) -> Listing {
+    Listing { found: found.to_vec(), begun_at: xvault_core::clock::now() }
+}
+
+pub(crate) async fn rebuild(
+    db: &Db,
+    keys: &Keys,
+    found: &[Found],
+    place: &Place,
+) -> Result<Rebuilt, RecoveryError> {
+    recovery::rebuild(db, keys, &listed(found), place).await
+}
+
+pub(crate) async fn orphans(db: &Db, found: &[Found], place: &Place) -> Result<Orphans, RecoveryError> {
+    recovery::orphans(db, &listed(found), place).await
 }
 
 /// A manifest of nobody who is known.
@@ -389,7 +409,105 @@ async fn bytes_without_record_and_records_without_bytes_are_told_apart(world: Wo
     assert_eq!(event["audit_events"][0]["target_id"], Value::String(gone));
 }
 
+/// Its worker may still come with it: then it is on record as any other, and its bytes go if it may not.
+async fn what_a_job_under_way_has_made_comes_on_record_by_its_worker_alone(world: World) {
+    let acme = world.tenant("acme").await;
+    let (_, source) = ssh_source(&acme.admin).await;
+    let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
+    let id = enqueue(&acme.admin, &source).await;
+    let made = Manifest { job_id: id.parse().unwrap(), source_type: "ssh".into(), ..of_tenant(&acme.id) };
+    let made = Manifest { source_id: source.parse().unwrap(), ..made };
+    let again = async || rebuild(&world.db, &world.keys, &[sound(&made)], &directory()).await.unwrap();
+    // An attempt of before, which lost its lease as when an older database is put back.
+    let waits = again().await;
+    assert_eq!((waits.snapshots, waits.known), (0, 0), "{waits:?}");
+    let (left_out, reason) = &waits.left_out[0];
+    assert!(*left_out == made.snapshot_id && reason.contains(&id) && reason.contains("again"), "{reason}");
+    let running = worker.claim(&id).await;
+    assert_eq!(again().await.snapshots, 0);
+    let of_this = manifest_of(&running);
+    let found = [sound(&of_this)];
+    let done = rebuild(&world.db, &world.keys, &found, &directory()).await.unwrap();
+    assert_eq!((done.snapshots, done.left_out.len()), (0, 1));
+    let locator = json!({ "storage_backend": "local_fs", "worker_id": "w1", "local_path": "/var/lib/x" });
+    worker.complete(&running, json!({ "type": "backup", "manifest": of_this, "locator": locator })).await;
+    let done = rebuild(&world.db, &world.keys, &found, &directory()).await.unwrap();
+    assert_eq!((done.snapshots, done.known), (0, 1));
+    // The job has ended: what an older attempt left is somebody's snapshot all the same.
+    assert_eq!(again().await.snapshots, 1);
+}
+
+/// What the worker of a claimed backup would write.
+fn manifest_of(job: &Assignment) -> Manifest {
+    let task = serde_json::to_value(&job.task).unwrap();
+    let key = SnapshotKey {
+        tenant_id: job.tenant_id.clone(),
+        source_id: text(&task["source_id"]).parse().unwrap(),
+        snapshot_id: text(&task["snapshot_id"]).parse().unwrap(),
+    };
+    let mut manifest = samples::manifest(&key);
+    (manifest.job_id, manifest.worker_id) = (job.job_id.clone(), "w1".parse().unwrap());
+    manifest.encryption_recipient = text(&task["recipients"][0]).parse().unwrap();
+    manifest
+}
+
+/// A listing takes its time, or was made on another machine before.
+async fn what_came_or_went_since_a_store_was_listed_is_not_judged_by_the_listing(world: World) {
+    let acme = world.tenant("acme").await;
+    let (_, source) = ssh_source(&acme.admin).await;
+    let worker = FakeWorker::join(&world, "w1", &["ssh"]).await;
+    let deleted = worker.back_up(&enqueue(&acme.admin, &source).await).await;
+    let deleted = manifest(&world, &deleted).await;
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let before = listed(&[sound(&deleted)]);
+    let path = format!("/api/v1/snapshots/{}", deleted.snapshot_id);
+    let job = text(&acme.owner.delete(&path).await.expect(202)["id"]);
+    let job = worker.claim(&job).await;
+    worker.complete(&job, json!({ "type": "delete_snapshot" })).await;
+    let fresh = worker.back_up(&enqueue(&acme.admin, &source).await).await;
+    let place = Place::of_store("/var/lib/xvault/backups", Some("w1".parse().unwrap()));
+    let told = recovery::orphans(&world.db, &before, &place).await.unwrap();
+    assert_eq!(told, Orphans::default(), "neither without a record nor without bytes");
+    let done = recovery::rebuild(&world.db, &world.keys, &before, &place).await.unwrap();
+    assert!(done.snapshots == 0 && done.left_out[0].1.contains("deleted since"), "{done:?}");
+    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let told = orphans(&world.db, &[sound(&deleted)], &place).await.unwrap();
+    assert_eq!(told.without_record, std::slice::from_ref(&deleted.snapshot_id), "its bytes are back");
+    assert_eq!(told.without_bytes, [fresh.parse().unwrap()]);
+}
+
+/// Whatever an attempt left, a sweep that was told of it removes.
+async fn what_a_sweep_may_remove_is_not_put_on_record_meanwhile(world: World) {
+    bucket(&world, "s2", None).await;
+    let acme = world.tenant("acme").await;
+    let (_, source) = ssh_source(&acme.admin).await;
+    let sql = world.database.sql().await;
+    let sweep =
+        "INSERT INTO jobs (id, tenant_id, store_id, type, status, lease_token, lease_expires_at, not_before,
+            push_at, created_at, updated_at)
+        VALUES ('sweep', $1, 's2', 'sweep_store', 'running', 't', 0, 0, 0, 0, 0)";
+    sqlx::query(sweep).bind(&acme.id).execute(&sql).await.unwrap();
+    let attempt =
+        "INSERT INTO store_attempts (snapshot_id, tenant_id, source_id, job_id, store_id, created_at)
+        VALUES ('lost-snapshot', $1, $2, 'sweep', 's2', 0)";
+    sqlx::query(attempt).bind(&acme.id).bind(&source).execute(&sql).await.unwrap();
+    let left = Manifest { source_id: source.parse().unwrap(), ..of_tenant(&acme.id) };
+    let found = [sound(&left)];
+    let done = rebuild(&world.db, &world.keys, &found, &second()).await.unwrap();
+    assert!(done.snapshots == 0 && done.left_out[0].1.contains("sweep"), "{done:?}");
+    let over =
+        "UPDATE jobs SET status = 'completed', lease_token = NULL, lease_expires_at = NULL, finished_at = ";
+    // After the listing was begun, and before.
+    sqlx::query(sqlx::AssertSqlSafe(format!("{over} 32503680000000"))).execute(&sql).await.unwrap();
+    assert_eq!(rebuild(&world.db, &world.keys, &found, &second()).await.unwrap().snapshots, 0);
+    sqlx::query(sqlx::AssertSqlSafe(format!("{over} 1"))).execute(&sql).await.unwrap();
+    assert_eq!(rebuild(&world.db, &world.keys, &found, &second()).await.unwrap().snapshots, 1);
+}
+
 on_both_engines!(
+    what_a_job_under_way_has_made_comes_on_record_by_its_worker_alone,
+    what_came_or_went_since_a_store_was_listed_is_not_judged_by_the_listing,
+    what_a_sweep_may_remove_is_not_put_on_record_meanwhile,
     identities_go_out_and_come_back_into_another_database,
     an_export_takes_the_right_kek,
     manifests_bring_back_what_was_on_record_and_change_nothing_that_is,

@@ -22,7 +22,7 @@ use crate::db::snapshots::Snapshot;
 use crate::db::{Scope, jobs, jobs::JobRow};
 
 pub(crate) use database::DatabaseOrder;
-pub(crate) use route::reroute;
+pub(crate) use route::{off_the_disk, reroute};
 pub(crate) use server::{ServerOrder, directory};
 
 /// The most paths that one restore can name.
@@ -149,6 +149,14 @@ const ACCEPT_DAMAGED: &str = "accept_damaged";
 /// The store that whoever asked for a restore chose. None: wherever it can be reached.
 pub(crate) fn chosen_store(job: &JobRow) -> Option<StoreId> {
     job.payload.get(FROM_STORE)?.as_str()?.parse().ok()
+}
+
+/// The job's payload, of which nobody chose the store.
+pub(crate) fn unchosen(mut payload: Value) -> Value {
+    if let Some(fields) = payload.as_object_mut() {
+        fields.remove(FROM_STORE);
+    }
+    payload
 }
 
 /// A restore job, and what it waits for if that is known.

@@ -10,6 +10,7 @@ use super::RecoveryError;
 use super::listing::Place;
 use super::stores::store_of;
 use crate::app::audit::{Deed, record_by_system};
+use crate::app::jobs::{off_the_disk, unchosen};
 use crate::app::wake;
 use crate::db::jobs::{self, JobRow};
 use crate::db::snapshot_copies::{self, Copy, CopyStatus};
@@ -106,18 +107,32 @@ async fn follow(
     now: Timestamp,
 ) -> Result<(), RecoveryError> {
     for job in waiting {
-        let is_copying = job.kind == JobKind::Replicate;
-        if is_copying && job.store_id.as_ref() == Some(&copy.store_id) {
+        if job.kind == JobKind::Replicate && job.store_id.as_ref() == Some(&copy.store_id) {
             call_off(conn, job, now).await?;
-        } else if job.target_worker_id == before.worker_id && job.kind != JobKind::Backup {
-            let reads_there = !is_copying && job.store_id == before.store_id;
-            let store_id = if reads_there { Some(copy.store_id.clone()) } else { job.store_id.clone() };
-            let capability = Some(S3.to_owned());
-            let job = JobRow { target_worker_id: None, capability, store_id, ..job.clone() };
+        } else if let Some(job) = moved(job, before, &copy.store_id) {
             save(conn, &wake::with_message_at(job, now), now).await?;
         }
     }
     Ok(())
+}
+
+/// The job as it reads the store where the snapshot lies now. None: it does not read what is lost.
+fn moved(job: &JobRow, before: &Snapshot, store: &StoreId) -> Option<JobRow> {
+    let (job, is_copying) = (job.clone(), job.kind == JobKind::Replicate);
+    match &before.worker_id {
+        _ if job.kind == JobKind::Backup => None,
+        Some(owner) if job.target_worker_id.as_ref() != Some(owner) => None,
+        Some(_) if is_copying => {
+            Some(JobRow { target_worker_id: None, capability: Some(S3.to_owned()), ..job })
+        }
+        Some(_) => Some(off_the_disk(job, store.clone())),
+        // Whoever chose the lost place is served from this one.
+        None if !is_copying && job.store_id == before.store_id => {
+            let payload = unchosen(job.payload);
+            Some(JobRow { payload, store_id: Some(store.clone()), ..job })
+        }
+        None => None,
+    }
 }
 
 async fn call_off(conn: &mut AnyConnection, job: &JobRow, now: Timestamp) -> Result<(), RecoveryError> {

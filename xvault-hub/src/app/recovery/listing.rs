@@ -36,6 +36,15 @@ pub enum Found {
     },
 }
 
+/// What lies in a store, as it was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listing {
+    /// The snapshots.
+    pub found: Vec<Found>,
+    /// When somebody began to look. What has come or gone since then may be told wrongly.
+    pub begun_at: Timestamp,
+}
+
 /// Where the listed snapshots lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {

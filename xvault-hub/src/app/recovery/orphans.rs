@@ -1,10 +1,13 @@
 //! Bytes without a record, and records without bytes. Finding them deletes nothing.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use sqlx::AnyConnection;
-use xvault_core::{SnapshotId, WorkerId};
+use xvault_core::{Manifest, SnapshotId, WorkerId};
 
 use super::RecoveryError;
-use super::listing::{Found, Place};
+use super::listing::{Found, Listing, Place};
 use super::stores::{KnownStore, store_of};
 use crate::db::recovery::Recorded;
 use crate::db::snapshots::{self, SnapshotStatus};
@@ -31,19 +34,15 @@ pub struct Orphans {
 }
 
 /// Compares a store with the records. What a running backup has just made is no orphan, nor what is being deleted while it lies
-/// there.
+/// there; what has come on record or was deleted since the listing was begun is not judged by it.
 ///
 /// # Errors
 /// When the database does not answer, or a bucket is of no store that the hub knows.
-pub async fn orphans(db: &Db, found: &[Found], place: &Place) -> Result<Orphans, RecoveryError> {
+pub async fn orphans(db: &Db, listing: &Listing, place: &Place) -> Result<Orphans, RecoveryError> {
     let (mut conn, mut orphans) = (db.conn().await?, Orphans::default());
     let store = store_of(&mut conn, place).await?;
-    let mut recorded = on_record(&mut conn, found, place, store.as_ref()).await?;
-    let mut copies = match &store {
-        Some(store) => recovery::copies_in(&mut conn, &store.id, &store.bucket).await?,
-        None => Vec::new(),
-    };
-    for one in found {
+    let mut records = Records::read(&mut conn, listing, place, store.as_ref()).await?;
+    for one in &listing.found {
         let (id, manifest) = match one {
             Found::Sound { manifest, .. } => (&manifest.snapshot_id, Some(manifest)),
             Found::Damaged { snapshot_id, reason, .. } => {
@@ -51,31 +50,89 @@ pub async fn orphans(db: &Db, found: &[Found], place: &Place) -> Result<Orphans,
                 (snapshot_id, None)
             }
         };
-        // Both, so that neither is missed afterwards.
-        let is_on_record = take(&mut recorded, id) | take_id(&mut copies, id);
+        let is_on_record = records.take(id);
         let Some(manifest) = manifest else { continue };
         if is_on_record {
             orphans.matching += 1;
         } else {
-            match snapshots::get(&mut conn, &Scope::All, id).await {
-                Ok(record) if record.status == SnapshotStatus::Deleting => {}
-                Ok(_) => orphans.elsewhere.push(id.clone()),
-                Err(DbError::NotFound) if recovery::is_under_way(&mut conn, &manifest.job_id).await? => {}
-                Err(DbError::NotFound) if is_to_go(&mut conn, store.as_ref(), id).await? => {}
-                Err(DbError::NotFound) => orphans.without_record.push(id.clone()),
-                Err(error) => return Err(error.into()),
+            unrecorded(&mut conn, &mut orphans, (manifest, listing.begun_at), store.as_ref()).await?;
+        }
+    }
+    records.left(&mut conn, listing.begun_at, &mut orphans).await?;
+    Ok(orphans)
+}
+
+/// One that lies there and is not on record as lying there.
+async fn unrecorded(
+    conn: &mut AnyConnection,
+    orphans: &mut Orphans,
+    (manifest, listed_at): (&Manifest, Timestamp),
+    store: Option<&KnownStore>,
+) -> Result<(), RecoveryError> {
+    let id = &manifest.snapshot_id;
+    // Asked first: what its worker tells of in between is on record then.
+    let is_under_way = recovery::is_under_way(conn, &manifest.job_id).await?;
+    match snapshots::get(conn, &Scope::All, id).await {
+        Ok(record) if record.status == SnapshotStatus::Deleting || record.created_at >= listed_at => {}
+        Ok(_) => orphans.elsewhere.push(id.clone()),
+        Err(DbError::NotFound) if is_under_way => {}
+        Err(DbError::NotFound) if is_to_go(conn, store, id).await? => {}
+        Err(DbError::NotFound) if recovery::was_deleted_since(conn, id, listed_at).await? => {}
+        Err(DbError::NotFound) => orphans.without_record.push(id.clone()),
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+/// What is on record as lying at a place, until it was found there.
+struct Records {
+    snapshots: BTreeMap<SnapshotId, Recorded>,
+    copies: BTreeMap<SnapshotId, Timestamp>,
+}
+
+impl Records {
+    async fn read(
+        conn: &mut AnyConnection,
+        listing: &Listing,
+        place: &Place,
+        store: Option<&KnownStore>,
+    ) -> Result<Self, RecoveryError> {
+        let snapshots = on_record(conn, &listing.found, place, store).await?;
+        let copies = match store {
+            Some(store) => recovery::copies_in(conn, &store.id, &store.bucket).await?,
+            None => Vec::new(),
+        };
+        let snapshots = snapshots.into_iter().map(|one| (one.id.clone(), one)).collect();
+        Ok(Self { snapshots, copies: copies.into_iter().collect() })
+    }
+
+    /// Whether it was among them, as a copy or as one that is not being deleted; it is not among them any more.
+    fn take(&mut self, id: &SnapshotId) -> bool {
+        let (snapshot, copy) = (self.snapshots.remove(id), self.copies.remove(id));
+        snapshot.is_some_and(|one| !one.is_deleting) || copy.is_some()
+    }
+
+    /// Tells those that were not found, unless they came on record after somebody began to look.
+    async fn left(
+        self,
+        conn: &mut AnyConnection,
+        listed_at: Timestamp,
+        orphans: &mut Orphans,
+    ) -> Result<(), RecoveryError> {
+        for (id, one) in self.snapshots {
+            if one.created_at >= listed_at {
+                continue;
+            }
+            if !one.is_deleting {
+                orphans.without_bytes.push(id);
+            } else if !recovery::is_worked_on(conn, &id).await? {
+                orphans.deleting_without_bytes.push(id);
             }
         }
+        let old = self.copies.into_iter().filter(|(_, copied_at)| *copied_at < listed_at);
+        orphans.copies_without_bytes = old.map(|(id, _)| id).collect();
+        Ok(())
     }
-    let (deleting, missing): (Vec<_>, Vec<_>) = recorded.into_iter().partition(|one| one.is_deleting);
-    orphans.without_bytes = missing.into_iter().map(|one| one.id).collect();
-    for one in deleting {
-        if !recovery::is_worked_on(&mut conn, &one.id).await? {
-            orphans.deleting_without_bytes.push(one.id);
-        }
-    }
-    orphans.copies_without_bytes = copies;
-    Ok(orphans)
 }
 
 /// Whether a sweep removes it.
@@ -88,20 +145,6 @@ async fn is_to_go(
         Some(store) => copy_attempts::is_to_go(conn, id, &store.id).await,
         None => Ok(false),
     }
-}
-
-/// Whether it was among them, and is not being deleted; it is not among them any more.
-fn take(recorded: &mut Vec<Recorded>, id: &SnapshotId) -> bool {
-    let is_there = recorded.iter().any(|one| one.id == *id && !one.is_deleting);
-    recorded.retain(|one| one.id != *id);
-    is_there
-}
-
-/// Whether it was among them; it is not any more.
-fn take_id(ids: &mut Vec<SnapshotId>, id: &SnapshotId) -> bool {
-    let before = ids.len();
-    ids.retain(|other| other != id);
-    ids.len() < before
 }
 
 /// The snapshots of which the records say that they lie at this place: of a directory, on the disks of those workers whose

@@ -7,7 +7,7 @@ use sqlx::AnyConnection;
 use xvault_core::snapshot::Locator;
 use xvault_core::{Manifest, ReadBack, SnapshotId};
 
-use super::listing::{Found, Place};
+use super::listing::{Found, Listing, Place};
 use super::placeholder::placeholder;
 use super::stores::{KnownStore, store_of};
 use super::{RecoveryError, tenant_keys::ensure_tenant};
@@ -42,21 +42,29 @@ pub struct Rebuilt {
     pub left_out: Vec<(SnapshotId, String)>,
 }
 
-/// Puts on record what was found in a store. Audited.
+/// Puts on record what was found in a store. What a job has made that is under way is left out: its worker tells of it, or removes it.
+/// Audited.
 ///
 /// # Errors
 /// When the database refuses, or a bucket is of no store that the hub knows. What was put on record until then stays so.
-pub async fn rebuild(db: &Db, keys: &Keys, found: &[Found], place: &Place) -> Result<Rebuilt, RecoveryError> {
+pub async fn rebuild(
+    db: &Db,
+    keys: &Keys,
+    listing: &Listing,
+    place: &Place,
+) -> Result<Rebuilt, RecoveryError> {
     let now = xvault_core::clock::now();
     kek::check(db, keys, now).await?;
     let store = store_of(&mut *db.conn().await?, place).await?;
     let mut done = Rebuilt::default();
-    for one in found {
+    for one in &listing.found {
         match one {
             Found::Sound { manifest, locked_until } => {
                 let mut tx = db.begin().await?;
                 let (store, locked_until, done) = (store.as_ref(), *locked_until, &mut done);
-                let mut adding = Adding { conn: &mut tx, keys, now, place, store, locked_until, done };
+                let listed_at = listing.begun_at;
+                let mut adding =
+                    Adding { conn: &mut tx, keys, now, listed_at, place, store, locked_until, done };
                 if let Err(reason) = adding.snapshot(manifest).await? {
                     adding.done.left_out.push((manifest.snapshot_id.clone(), reason));
                 }
@@ -76,6 +84,8 @@ struct Adding<'a> {
     conn: &'a mut AnyConnection,
     keys: &'a Keys,
     now: Timestamp,
+    /// When the listing was begun that it is of.
+    listed_at: Timestamp,
     place: &'a Place,
     store: Option<&'a KnownStore>,
     /// Until when the store lets nobody delete what is added, as far as the store tells.
@@ -101,9 +111,15 @@ impl Adding<'_> {
         {
             return Ok(Err(format!("the store belongs to tenant {owner}, and it says to be of another one")));
         }
+        // Asked first: what its worker tells of in between is on record then.
+        let is_under_way = recovery::is_under_way(self.conn, &manifest.job_id).await?;
         match snapshots::get(self.conn, &Scope::All, &manifest.snapshot_id).await {
             Ok(record) => self.place_of(&record, manifest).await,
-            Err(DbError::NotFound) => self.new_snapshot(manifest).await,
+            Err(DbError::NotFound) if is_under_way => Ok(Err(still_made(manifest))),
+            Err(DbError::NotFound) => match self.is_going(manifest).await? {
+                Some(reason) => Ok(Err(reason)),
+                None => self.new_snapshot(manifest).await,
+            },
             Err(error) => Err(error.into()),
         }
     }
@@ -129,6 +145,19 @@ impl Adding<'_> {
         self.done.snapshots += 1;
         self.done.undeletable |= self.store.is_some_and(|store| store.may_delete == Some(false));
         Ok(Ok(()))
+    }
+
+    /// Why its bytes may be gone by now, although they were listed.
+    async fn is_going(&mut self, manifest: &Manifest) -> Result<Option<String>, RecoveryError> {
+        let (id, since) = (&manifest.snapshot_id, self.listed_at);
+        if recovery::was_deleted_since(self.conn, id, since).await? {
+            return Ok(Some("it was deleted since it was listed".to_owned()));
+        }
+        let is_swept = match self.store {
+            Some(store) => recovery::was_swept_since(self.conn, (id, &store.id), since).await?,
+            None => false,
+        };
+        Ok(is_swept.then(|| "a sweep of the store may remove it: run `rebuild` again afterwards".to_owned()))
     }
 
     /// Whether it was deleted, and this is the copy that its store kept, or one that a sweep removes. A row of a copy whose snapshot was lost says nothing: it goes.
@@ -235,6 +264,10 @@ impl Adding<'_> {
         }
         Ok(())
     }
+}
+
+fn still_made(manifest: &Manifest) -> String {
+    format!("its job {} is under way: run `rebuild` again once that has ended", manifest.job_id)
 }
 
 async fn note(conn: &mut AnyConnection, done: &Rebuilt, now: Timestamp) -> Result<(), RecoveryError> {

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use sqlx::AnyConnection;
+use xvault_core::StoreId;
 
 use super::{RestoreOrder, chosen_store};
 use crate::Hub;
@@ -66,26 +67,24 @@ pub(crate) async fn reroute(hub: &Hub, limit: u32) -> Result<u32> {
     Ok(moved)
 }
 
+/// A job that was to read a worker's disk, as it reads a store: any worker that has the tools for it may have it.
+pub(crate) fn off_the_disk(job: JobRow, store: StoreId) -> JobRow {
+    let needs_tools = RestoreOrder::of(&job).is_some_and(|order| order.is_delivered());
+    let tools = job.capability.as_deref().filter(|_| needs_tools);
+    JobRow { target_worker_id: None, capability: capability(tools, Some(S3)), store_id: Some(store), ..job }
+}
+
 /// None: it can't be moved, or was changed meanwhile.
 async fn moved_to_copy(hub: &Hub, job: JobRow) -> Result<Option<JobRow>> {
-    let (Some(id), None, Some(order)) = (&job.snapshot_id, chosen_store(&job), RestoreOrder::of(&job)) else {
+    let (Some(id), None) = (&job.snapshot_id, chosen_store(&job)) else {
         return Ok(None);
     };
     let now = hub.clock().now();
     let mut tx = hub.db().begin().await?;
     let snapshot = snapshots::get(&mut tx, &Scope::All, id).await.map_err(Error::of("snapshot"))?;
     let copy = copies::reachable(&mut tx, snapshot).await?;
-    if copy.worker_id.is_some() {
-        return Ok(None);
-    }
-    let tools = order.is_delivered().then_some(job.capability.as_deref()).flatten();
-    let moved = JobRow {
-        target_worker_id: None,
-        capability: capability(tools, Some(S3)),
-        store_id: copy.store_id,
-        ..job
-    };
-    let moved = wake::with_message(moved, now);
+    let (None, Some(store)) = (copy.worker_id, copy.store_id) else { return Ok(None) };
+    let moved = wake::with_message(off_the_disk(job, store), now);
     let is_moved = jobs::save(&mut tx, &moved, now).await?;
     super::commit(tx).await?;
     Ok(is_moved.then_some(moved))
