@@ -19,10 +19,10 @@ use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities, found};
 pub(crate) use rights::Rights;
 pub(crate) use tables::UnsafeTable;
 
-/// The first MariaDB of each series, and MySQL, whose tools guard against statements that a hostile server hides in a dump
-/// (CVE-2024-21096).
+/// The first MariaDB and MySQL of each series whose tools guard against statements that a hostile server hides in a dump
+/// (CVE-2024-21096: MySQL up to 8.0.36 and 8.3.0 does not). Later series all do.
 const MENDED_MARIADB: [(u32, u32, u32); 4] = [(10, 5, 25), (10, 6, 18), (10, 11, 8), (11, 4, 2)];
-const MENDED_MYSQL: (u32, u32, u32) = (8, 0, 37);
+const MENDED_MYSQL: [(u32, u32, u32); 2] = [(8, 0, 37), (8, 4, 0)];
 
 /// Two lines of descent, with options of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,17 @@ pub(crate) enum Flavor {
 impl Flavor {
     fn of(text: &str) -> Self {
         if text.contains("MariaDB") { Self::Mariadb } else { Self::Mysql }
+    }
+
+    /// The release that a program of this line says it is of: `Ver 10.19 Distrib 10.11.19-MariaDB`,
+    /// `from 11.4.2-MariaDB, client 10.19`, `Ver 10.13 Distrib 5.7.44`, `Ver 9.7.4`.
+    fn version(self, text: &str) -> Option<Version> {
+        match self {
+            Self::Mariadb => {
+                text.split_whitespace().find(|word| word.contains("-MariaDB")).and_then(Version::parse)
+            }
+            Self::Mysql => Version::find(text.split_once("Distrib ").map_or(text, |(_, release)| release)),
+        }
     }
 }
 
@@ -264,13 +275,7 @@ async fn look_at(reach: &Reach, path: &Path) -> Result<Option<Tool>, Error> {
         Err(error) => return Err(error),
     };
     let flavor = Flavor::of(&text);
-    let version = match flavor {
-        // `Ver 10.19 Distrib 10.11.19-MariaDB`, `from 11.4.2-MariaDB, client 10.19`.
-        Flavor::Mariadb => {
-            text.split_whitespace().find(|word| word.contains("-MariaDB")).and_then(Version::parse)
-        }
-        Flavor::Mysql => Version::find(&text),
-    };
+    let version = flavor.version(&text);
     Ok(version.map(|version| Tool { path: path.to_owned(), flavor, version }))
 }
 
@@ -289,14 +294,13 @@ fn refusal(names: [&str; 2], outdated: Option<&Tool>) -> Error {
 
 fn is_mended(tool: &Tool) -> bool {
     let Version { major, minor, patch } = tool.version;
-    match tool.flavor {
-        Flavor::Mysql => (major, minor, patch) >= MENDED_MYSQL,
-        Flavor::Mariadb => {
-            let newest = MENDED_MARIADB.last().map_or((0, 0), |(major, minor, _)| (*major, *minor));
-            let mended = |first: &(u32, u32, u32)| (first.0, first.1) == (major, minor) && patch >= first.2;
-            (major, minor) > newest || MENDED_MARIADB.iter().any(mended)
-        }
-    }
+    let series: &[_] = match tool.flavor {
+        Flavor::Mysql => &MENDED_MYSQL,
+        Flavor::Mariadb => &MENDED_MARIADB,
+    };
+    let newest = series.last().map_or((0, 0), |(major, minor, _)| (*major, *minor));
+    let mended = |first: &(u32, u32, u32)| (first.0, first.1) == (major, minor) && patch >= first.2;
+    (major, minor) > newest || series.iter().any(mended)
 }
 
 /// An option file with the password alone.
@@ -328,10 +332,40 @@ mod tests {
         for bad in ["10.11.7", "10.4.34", "11.3.2", "10.6.17", "5.5.68"] {
             assert!(!is_mended(&tool(Flavor::Mariadb, bad)), "{bad}");
         }
-        assert!(is_mended(&tool(Flavor::Mysql, "8.4.0")) && is_mended(&tool(Flavor::Mysql, "8.0.37")));
-        assert!(!is_mended(&tool(Flavor::Mysql, "8.0.36")));
+        for good in ["8.0.37", "8.0.44", "8.4.0", "9.7.4"] {
+            assert!(is_mended(&tool(Flavor::Mysql, good)), "{good}");
+        }
+        for bad in ["5.7.44", "8.0.36", "8.1.0", "8.3.0"] {
+            assert!(!is_mended(&tool(Flavor::Mysql, bad)), "{bad}");
+        }
         let old = refusal(["mariadb-dump", "mysqldump"], Some(&tool(Flavor::Mariadb, "10.11.7")));
         assert!(old.to_string().contains("10.11.7 of MariaDB"), "{old}");
+    }
+
+    #[test]
+    fn the_version_is_that_of_the_release_and_not_of_the_program() {
+        for (text, flavor, expected) in [
+            (
+                "mariadb-dump  Ver 10.19 Distrib 10.11.19-MariaDB, for debian-linux-gnu",
+                Flavor::Mariadb,
+                "10.11.19",
+            ),
+            ("mariadb-dump from 11.4.2-MariaDB, client 10.19 for Linux", Flavor::Mariadb, "11.4.2"),
+            ("mysqldump  Ver 10.13 Distrib 5.7.44, for Linux (x86_64)", Flavor::Mysql, "5.7.44"),
+            (
+                "mysql  Ver 14.14 Distrib 5.6.51, for Linux (x86_64) using  EditLine wrapper",
+                Flavor::Mysql,
+                "5.6.51",
+            ),
+            (
+                "mysqldump  Ver 9.7.4 for Linux on x86_64 (MySQL Community Server - GPL)",
+                Flavor::Mysql,
+                "9.7.4",
+            ),
+        ] {
+            assert_eq!(Flavor::of(text), flavor, "{text}");
+            assert_eq!(flavor.version(text), Version::parse(expected), "{text}");
+        }
     }
 
     #[test]

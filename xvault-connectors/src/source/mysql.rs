@@ -75,7 +75,8 @@ impl MysqlSource {
             call.arg(option);
         }
         if tool.flavor == Flavor::Mysql {
-            call.arg("--set-gtid-purged=OFF").arg("--column-statistics=0");
+            // `loose`: 5.7 has no such option.
+            call.arg("--set-gtid-purged=OFF").arg("--loose-column-statistics=0");
         }
         for table in &self.settings.exclude_tables {
             call.arg(format!("--ignore-table={database}.{table}"));
