@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use xvault_core::secret::SecretString;
-use xvault_core::source::{DatabaseCredential, DatabaseServer, SshHop, SshMode, TlsMode};
+use xvault_core::source::{DatabaseCredential, DatabaseServer, SshHop, SshMode, TlsMode, UnfitCredential};
 
 use crate::ssh::{HostKeyPolicy, Session, SshCredential, SshOptions, SshTimeouts};
 use crate::tool::{Call, Place, Running, ToolOptions, weakness};
@@ -107,6 +107,9 @@ impl Reach {
         login: &DatabaseLogin,
         notary: Option<Notary>,
     ) -> Result<Self, Error> {
+        if login.password.as_ref().is_some_and(DatabaseCredential::is_unfit) {
+            return Err(Error::Credential(UnfitCredential::BadPassword.to_string()));
+        }
         let (vouched, ssh) = (notary.is_some(), server.ssh.as_ref());
         let (server, login) = (server.clone(), login.clone());
         let reach = Self { server, login, session: None, tunnel: None, address: None, vouched };

@@ -9,6 +9,7 @@ mod ftp;
 mod hooked;
 mod link;
 mod local;
+mod look;
 mod mysql;
 mod postgres;
 mod sftp;

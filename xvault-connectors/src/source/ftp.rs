@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use xvault_core::snapshot::Evidence;
-use xvault_core::{EntrySink, FtpSettings};
+use xvault_core::{EntrySink, FtpSettings, SourceSettings};
 
 use super::excludes::Excludes;
 use super::{Emitter, Probe, PullSummary, Source};
@@ -38,8 +38,9 @@ impl FtpSource {
     /// From saved settings and how to connect.
     ///
     /// # Errors
-    /// When a glob of the excludes can't be understood.
+    /// When the settings can't work.
     pub fn new(settings: &FtpSettings, options: FtpOptions) -> Result<Self, Error> {
+        SourceSettings::Ftp(settings.clone()).validate()?;
         let excludes = Excludes::new(&settings.excludes)?;
         Ok(Self { shared: Arc::new(Shared::new(options)), paths: settings.paths.clone(), excludes })
     }

@@ -12,11 +12,11 @@ pub(crate) mod walk;
 
 use async_trait::async_trait;
 use xvault_core::snapshot::Evidence;
-use xvault_core::{EntrySink, SshSettings};
+use xvault_core::{EntrySink, SourceSettings, SshSettings};
 
 use super::excludes::Excludes;
 use super::link::Link;
-use super::{Emitter, Probe, ProbedPath, PullSummary, Source, probe_in_time};
+use super::{Emitter, Probe, ProbedPath, PullSummary, Source, look, probe_in_time};
 use crate::ssh::SshOptions;
 use crate::ssh::sftp::{FileType, Reply, Request, Sftp, StatusCode};
 use crate::{Control, Error};
@@ -39,8 +39,9 @@ impl SftpSource {
     /// From saved settings and how to connect.
     ///
     /// # Errors
-    /// When a glob of the excludes can't be understood.
+    /// When the settings can't work.
     pub fn new(settings: &SshSettings, options: SshOptions) -> Result<Self, Error> {
+        SourceSettings::Sftp(settings.clone()).validate()?;
         let excludes = Excludes::new(&settings.excludes)?;
         Ok(Self { link: Link::new(options), paths: settings.paths.clone(), excludes })
     }
@@ -69,7 +70,9 @@ impl Source for SftpSource {
 impl SftpSource {
     async fn look(&mut self) -> Result<Probe, Error> {
         let mut sftp = self.link.sftp().await?;
-        probe(&mut self.link, &mut sftp, &self.paths).await
+        let mut probe = probe(&mut self.link, &mut sftp, &self.paths).await?;
+        probe.notes.push(look::unknown("SFTP"));
+        Ok(probe)
     }
 
     async fn resolve(&mut self) -> Result<(Sftp, Vec<scope::Root>), Error> {

@@ -7,13 +7,13 @@ mod repack;
 
 use async_trait::async_trait;
 use xvault_core::snapshot::Evidence;
-use xvault_core::{EntryPath, EntrySink, SshSettings};
+use xvault_core::{EntryPath, EntrySink, SourceSettings, SshSettings};
 
 use super::excludes::Excludes;
 use super::link::{Link, is_of_connection};
-use super::sftp::scope::{Root, Scope, remote_path, resolve};
+use super::sftp::scope::{Root, Scope, absolute, remote_path, resolve};
 use super::sftp::{probe, walk};
-use super::{Emitter, Probe, PullSummary, Source, probe_in_time};
+use super::{Emitter, Probe, PullSummary, Source, look, probe_in_time};
 use crate::ssh::sftp::{FileType, Reply, Request, Sftp};
 use crate::ssh::{Exec, ExecEvent, Exit, Session, SshOptions};
 use crate::{Control, Error};
@@ -47,14 +47,30 @@ impl SshSource {
     /// From saved settings and how to connect.
     ///
     /// # Errors
-    /// When a glob of the excludes can't be understood.
+    /// When the settings can't work.
     pub fn new(settings: &SshSettings, options: SshOptions) -> Result<Self, Error> {
+        SourceSettings::Ssh(settings.clone()).validate()?;
+        Self::of(settings, options)
+    }
+
+    /// Of settings that were looked at, with as many paths as it takes.
+    pub(super) fn of(settings: &SshSettings, options: SshOptions) -> Result<Self, Error> {
         Ok(Self {
             link: Link::new(options),
             paths: settings.paths.clone(),
             globs: settings.excludes.clone(),
             excludes: Excludes::new(&settings.excludes)?,
         })
+    }
+
+    /// Those of the paths that were found.
+    async fn roots(&self, sftp: &mut Sftp, probe: &Probe) -> Result<Vec<Vec<u8>>, Error> {
+        let mut roots = Vec::new();
+        for found in probe.paths.iter().filter(|path| path.error.is_none()) {
+            let path = absolute(sftp, &found.path).await?;
+            roots.push(remote_path(path.as_ref()));
+        }
+        Ok(roots)
     }
 
     /// Looks the paths up and, meanwhile, for the remote tar.
@@ -146,9 +162,12 @@ impl SshSource {
     async fn look(&mut self) -> Result<Probe, Error> {
         let mut sftp = self.link.sftp().await?;
         let mut probe = probe(&mut self.link, &mut sftp, &self.paths).await?;
-        if let Some(reason) = tar_refusal(self.link.session().await?).await? {
-            probe.notes.push(format!("SFTP will be used: {reason}"));
-        }
+        let roots = self.roots(&mut sftp, &probe).await?;
+        let session = self.link.session().await?;
+        let what = if self.globs.is_empty() { "of files" } else { "of files, with what is excluded" };
+        let (tar_refusal, seen) = tokio::join!(tar_refusal(session), look::look(session, &roots, what));
+        probe.notes.extend(tar_refusal?.map(|reason| format!("SFTP will be used: {reason}")));
+        probe.notes.extend(seen);
         Ok(probe)
     }
 

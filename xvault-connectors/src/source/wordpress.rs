@@ -3,7 +3,6 @@
 mod below;
 mod databases;
 mod locate;
-mod look;
 
 use async_trait::async_trait;
 use xvault_core::snapshot::{ContentSummary, Evidence};
@@ -11,7 +10,7 @@ use xvault_core::source::InvalidSettings;
 use xvault_core::{EntrySink, SourceSettings, SshSettings, WordpressSettings};
 
 use super::link::Link;
-use super::{Emitter, Probe, ProbedPath, PullSummary, Source, SshSource, dump, probe_in_time};
+use super::{Emitter, Probe, ProbedPath, PullSummary, Source, SshSource, dump, look, probe_in_time};
 use crate::ssh::{HostKeyPolicy, SshOptions};
 use crate::tool::ToolOptions;
 use crate::{Control, Error};
@@ -21,6 +20,9 @@ use locate::Site;
 
 /// The directory that the files lie in, each at its absolute path.
 const FILES: &str = "files";
+
+/// What the server's `du` counts.
+const LEFT_OUT: &str = "of files, with what is left out by default";
 
 /// The sites of an account: what `wp-config.php` says leads to their databases, which are dumped below `database/`; then the
 /// files are pulled as [`SshSource`] does, below `files/`.
@@ -83,7 +85,7 @@ impl WordpressSource {
         let settings = self.settings.files();
         let elsewhere = sites.iter().flat_map(|site| site.elsewhere.iter().cloned());
         let paths = settings.paths.iter().cloned().chain(elsewhere).collect();
-        SshSource::new(&SshSettings { paths, ..settings }, self.options.clone())
+        SshSource::of(&SshSettings { paths, ..settings }, self.options.clone())
     }
 
     async fn look(&mut self) -> Result<Probe, Error> {
@@ -103,7 +105,7 @@ impl WordpressSource {
         let databases = self.databases(&sites).await?;
         let roots: Vec<Vec<u8>> = sites.iter().map(|site| site.root.clone()).collect();
         let session = self.link.session().await?;
-        let (probed, seen) = tokio::join!(databases.probe(), look::look(session, &roots));
+        let (probed, seen) = tokio::join!(databases.probe(), look::look(session, &roots, LEFT_OUT));
         let mut notes: Vec<String> = sites.iter().flat_map(Site::notes).collect();
         notes.extend(seen);
         for (found, more) in probed {

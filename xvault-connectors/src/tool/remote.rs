@@ -19,7 +19,10 @@ LC_ALL=C; export LC_ALL
 n=$1 told=$2 input=$3; shift 3
 if [ "$n" -gt 0 ]; then
   umask 077
-  f=$(mktemp /dev/shm/xv.XXXXXXXXXX 2>/dev/null) || f=$(mktemp "${TMPDIR:-/tmp}/xv.XXXXXXXXXX") || exit 126
+  f=$(mktemp /dev/shm/xv.XXXXXXXXXX 2>/dev/null) || f=$(mktemp "${TMPDIR:-/tmp}/xv.XXXXXXXXXX") || {
+    echo 'the SSH server has no room for the password: it needs `mktemp`, and /dev/shm or /tmp that can be written' >&2
+    exit 126
+  }
   trap 'rm -f "$f"' EXIT
   trap 'exit 143' HUP INT TERM
   dd bs=1 count="$n" of="$f" 2>/dev/null

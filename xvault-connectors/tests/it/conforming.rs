@@ -6,9 +6,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use xvault_connectors::conformance::{self, SourceBench};
+use xvault_connectors::database::DatabaseLogin;
 use xvault_connectors::source::Source;
-use xvault_connectors::{FtpOptions, LocalSource, SshOptions};
-use xvault_core::LocalSettings;
+use xvault_connectors::ssh::SshCredential;
+use xvault_connectors::tool::ToolOptions;
+use xvault_connectors::{Error, FtpOptions, FtpSource, LocalSource, SftpSource, SshOptions, SshSource};
+use xvault_connectors::{MysqlSource, PostgresSource, WordpressSource};
+use xvault_core::{
+    FtpSettings, LocalSettings, MysqlSettings, PostgresSettings, SshSettings, WordpressSettings,
+};
 use xvault_testkit::{FaultProxy, Ftpd, Mariadb, Postgres, Sshd, trees};
 
 use crate::db_support::{Db, WAYS};
@@ -143,4 +149,29 @@ async fn mysql_conforms() {
         "CREATE TABLE t (g INT PRIMARY KEY, h CHAR(32)) SELECT seq AS g, MD5(seq) AS h FROM seq_1_to_20000",
     );
     databases_conform(|| Db::mysql(server, &name)).await;
+}
+
+/// A program that embeds the library is told so as the command line and the service are.
+#[test]
+fn no_source_is_made_of_settings_that_cannot_work() {
+    let ssh: SshSettings = serde_json::from_str(r#"{"host": "h", "username": "u", "paths": []}"#).unwrap();
+    let options = SshOptions::new(&ssh, SshCredential::Password(String::new().into()));
+    let site = WordpressSettings::new("h", "u", vec![]);
+    let ftp = FtpSettings::new("h", "u", vec![]);
+    let login = DatabaseLogin::default;
+    let field = |made: Result<(), Error>| match made.unwrap_err() {
+        Error::Settings(error) => error.field,
+        error => panic!("{error:?}"),
+    };
+    let fields = [
+        LocalSource::new(&LocalSettings { paths: vec![], excludes: vec![] }).map(drop),
+        SftpSource::new(&ssh, options.clone()).map(drop),
+        SshSource::new(&ssh, options.clone()).map(drop),
+        FtpSource::new(&ftp, FtpOptions::new(&ftp, None)).map(drop),
+        PostgresSource::new(&PostgresSettings::new("", "u"), login()).map(drop),
+        MysqlSource::new(&MysqlSettings::new("", "u"), login()).map(drop),
+        WordpressSource::new(&site, options, ToolOptions::default()).map(drop),
+    ]
+    .map(field);
+    assert_eq!(fields, ["paths", "paths", "paths", "paths", "host", "host", "paths"]);
 }

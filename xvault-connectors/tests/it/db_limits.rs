@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use xvault_connectors::Error;
+use xvault_connectors::source::Source;
+use xvault_connectors::{DatabaseLogin, Error, MysqlSource, PostgresSource};
+use xvault_core::{MysqlSettings, PostgresSettings};
 use xvault_testkit::tools::command;
 use xvault_testkit::{Mariadb, Postgres, Sshd};
 
@@ -134,4 +136,25 @@ async fn a_lock_that_takes_too_long_fails_the_backup_and_names_the_table() {
     }
     let _ = holder.kill();
     let _ = holder.wait();
+}
+
+/// It would be further lines of the option file or of the password file.
+#[tokio::test]
+async fn a_password_with_a_line_break_is_refused_before_it_is_written_anywhere() {
+    for password in ["a\nb", "a\rb", "a\0b"] {
+        let secret = || Some(password.to_owned().into());
+        let login = || DatabaseLogin { password: secret(), ..DatabaseLogin::default() };
+        let (mysql, postgres) = (Mariadb::shared(), Postgres::shared());
+        let mut settings = MysqlSettings::new("127.0.0.1", "root");
+        (settings.port, settings.use_password) = (mysql.port, true);
+        let mut all: Vec<Box<dyn Source>> = vec![Box::new(MysqlSource::new(&settings, login()).unwrap())];
+        let mut settings = PostgresSettings::new("127.0.0.1", "postgres");
+        (settings.port, settings.use_password) = (postgres.port, true);
+        all.push(Box::new(PostgresSource::new(&settings, login()).unwrap()));
+        for source in &mut all {
+            let error = source.probe().await.unwrap_err();
+            let refused = matches!(&error, Error::Credential(reason) if reason.contains("line break"));
+            assert!(refused, "{}: {error:?}", source.kind());
+        }
+    }
 }

@@ -312,13 +312,15 @@ async fn no_shell_and_no_usable_tar_fall_back_to_sftp() {
         ("ForceCommand internal-sftp".to_owned(), "there is no plain shell"),
         (format!("SetEnv PATH={}:/usr/bin:/bin", tools.path().display()), "bsdtar 3.6.2"),
     ];
-    for (config, reason) in cases {
+    let sizes = ["the server does not say", "MiB of files"];
+    for ((config, reason), size) in cases.into_iter().zip(sizes) {
         let sshd = Sshd::builder().config(&config).start();
         let tree = sshd.home.join("tree");
         small_files(&tree, 20, 1000);
         let job = Job::new(Kind::Ssh, &sshd, &[&tree]);
         let probe = job.source().probe().await.unwrap();
         assert!(probe.notes.iter().any(|note| note.contains(reason)), "{:?}", probe.notes);
+        assert!(probe.notes.iter().any(|note| note.contains(size)), "{:?}", probe.notes);
         let (kept, summary) = job.pull().await;
         assert!(matches!(summary.evidence, Evidence::Walk { files: 20, .. }), "{summary:?}");
         assert!(job.noted(reason), "{:?}", job.seen.notes());
@@ -434,8 +436,29 @@ async fn a_probe_tells_server_key_and_paths() {
         assert_eq!(probe.paths[0].kind, Some("directory"));
         assert_eq!(probe.paths[1].error.as_deref(), Some("does not exist"));
         assert!(probe.paths[2].error.as_deref().unwrap().contains("can't be opened"), "{:?}", probe.paths);
-        assert_eq!(probe.notes, Vec::<String>::new());
+        let notes = probe.notes.join("\n");
+        match kind {
+            Kind::Sftp => assert!(notes.starts_with("SFTP can't tell"), "{notes}"),
+            Kind::Ssh => assert!(notes.contains("MiB of files") && !notes.contains("excluded"), "{notes}"),
+        }
     }
+}
+
+#[tokio::test]
+async fn a_probe_tells_how_much_there_is_and_what_of_it_can_not_be_read() {
+    let sshd = Sshd::builder().start();
+    let tree = sshd.home.join("it's a $(tree)");
+    small_files(&tree, 4, 1 << 20);
+    let secret = tree.join("se'cret \u{1f600}.pdf");
+    fs::write(&secret, "x").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
+    let probe = Job::new(Kind::Ssh, &sshd, &[&tree]).excluding(&["*.tmp"]).source().probe().await.unwrap();
+    let notes = probe.notes.join("\n");
+    assert!(notes.contains("MiB of files, with what is excluded"), "{notes}");
+    assert!(notes.contains("can't read") && notes.contains("cret \u{1f600}.pdf"), "{notes}");
+    fs::remove_file(&secret).unwrap();
+    let probe = Job::new(Kind::Ssh, &sshd, &[&tree]).source().probe().await.unwrap();
+    assert!(!probe.notes.iter().any(|note| note.contains("can't read")), "{probe:?}");
 }
 
 #[tokio::test]

@@ -122,8 +122,16 @@ impl DatabaseCredential {
             (false, Some(_)) => Self { password: None, ssh: Some(text) },
             (false, None) => Self::default(),
         };
-        let unfit = |password: &SecretString| password.expose_secret().contains(['\n', '\r', '\0']);
-        if read.password.as_ref().is_some_and(unfit) { Err(UnfitCredential::BadPassword) } else { Ok(read) }
+        match read.password.as_ref().is_some_and(Self::is_unfit) {
+            true => Err(UnfitCredential::BadPassword),
+            false => Ok(read),
+        }
+    }
+
+    /// Whether no tool of a database can take the password: it would be several lines of the file that it is told by.
+    #[must_use]
+    pub fn is_unfit(password: &SecretString) -> bool {
+        password.expose_secret().contains(['\n', '\r', '\0'])
     }
 }
 

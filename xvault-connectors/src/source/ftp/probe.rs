@@ -10,7 +10,7 @@ use super::scope::{absolute, look_at};
 use crate::Error;
 use crate::ftp::{Begun, FtpTimeouts, Kind, Session, Shared};
 use crate::source::sftp::scope::remote_path;
-use crate::source::{Probe, ProbedPath, probe_in_time};
+use crate::source::{Probe, ProbedPath, look, probe_in_time};
 
 /// How long connections may take within the time of a probe.
 const CONNECT: Duration = Duration::from_secs(6);
@@ -103,7 +103,7 @@ async fn list(session: &mut Session, path: &[u8]) -> Result<Begun, Error> {
 
 fn notes(session: &Session) -> Vec<String> {
     let options = &session.shared().options;
-    let mut notes = vec![session.features.shown()];
+    let mut notes = vec![session.features.shown(), look::unknown("FTP")];
     if options.tls == FtpTls::Disable {
         notes.push(
             "nothing is encrypted: whoever is in between reads the password and all files, and may change them".to_owned(),

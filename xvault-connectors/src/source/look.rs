@@ -20,17 +20,25 @@ const SIZES: &str = r#"LC_ALL=C du -sk -- "$@" 2>/dev/null; true"#;
 const UNREADABLE: &str = r#"find "$@" \( -type d ! \( -readable -executable \) -o -type f ! -readable \) -prune -print0 2>/dev/null |
     head -c 60000; true"#;
 
-/// What is worth knowing, a sentence each. Trouble here is none of the backup's.
-pub(super) async fn look(session: &Session, roots: &[Vec<u8>]) -> Vec<String> {
+/// What is said where nothing can be asked.
+pub(super) fn unknown(protocol: &str) -> String {
+    format!(
+        "{protocol} can't tell before a backup how much there is, and what of it can't be read: a backup names it, and is partial"
+    )
+}
+
+/// What is worth knowing of these absolute paths, a sentence each; `what` the size is of. Trouble here is none of the backup's.
+pub(super) async fn look(session: &Session, roots: &[Vec<u8>], what: &str) -> Vec<String> {
     if roots.is_empty() {
         return Vec::new();
     }
     let (sizes, unreadable) = tokio::join!(ask(session, SIZES, roots), ask(session, UNREADABLE, roots));
     let mut notes = Vec::new();
-    match sizes.as_deref().and_then(kibibytes) {
-        Some(kib) => notes.push(size_note(kib << 10, "of files, with what is left out by default")),
-        None => notes.push("how much there is could not be counted in time".to_owned()),
-    }
+    notes.push(match sizes.as_deref().map(kibibytes) {
+        Some(Some(kib)) => size_note(kib << 10, what),
+        Some(None) => "how much there is, the server does not say: it has no shell, or no `du`".to_owned(),
+        None => "how much there is could not be counted in time".to_owned(),
+    });
     let names: Vec<String> = unreadable
         .iter()
         .flat_map(|answer| answer.split(|byte| *byte == 0))
@@ -46,12 +54,13 @@ pub(super) async fn look(session: &Session, roots: &[Vec<u8>]) -> Vec<String> {
     notes
 }
 
+/// What the server's shell answers: nothing where there is none. `None`: it takes too long.
 async fn ask(session: &Session, script: &str, roots: &[Vec<u8>]) -> Option<Vec<u8>> {
     let words = ["sh", "-c", script, "sh"].map(|word| word.as_bytes().to_vec());
     let argv: Vec<Vec<u8>> = words.into_iter().chain(roots.iter().cloned()).collect();
-    let mut exec = session.exec(&argv).await.ok()?;
+    let Ok(mut exec) = session.exec(&argv).await else { return Some(Vec::new()) };
     match tokio::time::timeout(PATIENCE, stdout(&mut exec)).await {
-        Ok(answer) => answer.ok(),
+        Ok(answer) => Some(answer.unwrap_or_default()),
         Err(_) => {
             // One that has ended meanwhile needs no end.
             let _ = exec.terminate().await;
