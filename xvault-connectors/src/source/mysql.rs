@@ -36,6 +36,15 @@ const OPTIONS: [&str; 8] = [
 pub struct MysqlSource {
     settings: MysqlSettings,
     login: DatabaseLogin,
+    required: Vec<Required>,
+}
+
+/// A table without which a database is not the one that is meant.
+pub(super) struct Required {
+    pub(super) table: String,
+    /// The file that names the database, and why it is none of its, for people.
+    pub(super) file: String,
+    pub(super) reason: String,
 }
 
 impl MysqlSource {
@@ -45,7 +54,12 @@ impl MysqlSource {
     /// When the settings can't work.
     pub fn new(settings: &MysqlSettings, login: DatabaseLogin) -> Result<Self, Error> {
         SourceSettings::Mysql(settings.clone()).validate()?;
-        Ok(Self { settings: settings.clone(), login })
+        Ok(Self { settings: settings.clone(), login, required: Vec::new() })
+    }
+
+    /// Takes no database that lacks this.
+    pub(super) fn require(&mut self, required: Required) {
+        self.required.push(required);
     }
 
     async fn connect(&self) -> Result<Mysql, Error> {
@@ -66,7 +80,22 @@ impl MysqlSource {
                 Error::NotFound(format!("database `{}`, as far as this user sees,", name.escape_debug()))
             })
         };
-        names.iter().map(find).collect()
+        let found = names.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        self.check_required(mysql, &found).await?;
+        Ok(found)
+    }
+
+    /// Whether a table is there: its case does not matter, as it may not to the server.
+    async fn check_required(&self, mysql: &Mysql, databases: &[Database]) -> Result<(), Error> {
+        for Required { table, file, reason } in &self.required {
+            let is_it = |name: &String| name.to_lowercase() == table.to_lowercase();
+            for database in databases {
+                if !mysql.tables_of(&database.name).await?.iter().any(is_it) {
+                    return Err(Error::SiteConfig { file: file.clone(), reason: reason.clone() });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn dump_call(&self, mysql: &Mysql, tool: &Tool, database: &str) -> Call {

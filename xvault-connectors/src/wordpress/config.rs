@@ -37,6 +37,8 @@ pub struct WpConfig {
     pub folders: Vec<String>,
     /// What was taken for granted, a sentence each.
     pub notes: Vec<String>,
+    /// Why the site's database may be another one than these say: the line, and what it is that was not followed.
+    pub doubt: Option<String>,
 }
 
 /// Why the database can't be read out of a `wp-config.php`. Holds nothing of the file's strings.
@@ -112,6 +114,7 @@ impl Settings<'_> {
             multisite: self.multisite(),
             folders: self.folders(abspath),
             notes: self.notes(),
+            doubt: self.doubt(),
         })
     }
 
@@ -120,6 +123,12 @@ impl Settings<'_> {
             return Err(self.missing(&format!("{name} is not set")));
         };
         text(name, &constant.value)
+    }
+
+    fn doubt(&self) -> Option<String> {
+        let mut which =
+            ["DB_NAME", "DB_HOST"].iter().filter_map(|name| self.0.constant(name)?.doubt.as_ref());
+        which.next().map(Why::to_string)
     }
 
     fn missing(&self, what: &str) -> ConfigFault {

@@ -1,5 +1,7 @@
 //! `DB_HOST`, as WordPress takes it apart.
 
+use std::fmt;
+
 /// Where the database is, as the site's own server sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DbHost {
@@ -28,6 +30,17 @@ impl DbHost {
     #[must_use]
     pub fn is_usual_socket(&self) -> bool {
         self.socket.is_none() && self.host == "localhost"
+    }
+}
+
+impl fmt::Display for DbHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, socket } = self;
+        match (socket, port) {
+            (Some(socket), _) => f.write_str(socket),
+            (None, Some(port)) => write!(f, "{host}:{port}"),
+            (None, None) => f.write_str(host),
+        }
     }
 }
 

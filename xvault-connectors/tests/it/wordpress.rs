@@ -297,6 +297,71 @@ async fn each_trouble_with_configuration_and_database_has_its_sentence() {
     assert!(matches!(site.error().await, Error::Settings(_)));
 }
 
+/// An empty database that the site's user may read, too.
+fn fallback(site: &Site) -> String {
+    let (name, user) = (Mariadb::shared().create_database(), &site.wordpress.user);
+    let _ = Mariadb::shared().sql("", &format!("GRANT ALL ON {name}.* TO {user}@'%'"));
+    name
+}
+
+#[tokio::test]
+async fn a_database_without_the_tables_of_the_site_is_not_taken_for_its_own() {
+    let mut site = Site::new(Sshd::builder().start()).small();
+    let (own, fallback) = (site.wordpress.database.clone(), fallback(&site));
+    let local = format!("<?php define('DB_NAME', '{own}');");
+    fs::write(site.wordpress.root.join("local-config.php"), local).unwrap();
+    let define = format!("define( 'DB_NAME', '{own}' );");
+    let included = format!("require __DIR__ . '/local-config.php'; define('DB_NAME', '{fallback}');");
+    let assumed = format!("define('DB_NAME', getenv('NAME') ?: '{fallback}');");
+    let variable = format!("$name = getenv('NAME') ?: '{fallback}'; define('DB_NAME', $name);");
+    let all = [(included, "another file is included"), (assumed, "`NAME`"), (variable, "`NAME`")];
+    for (mode, (text, why)) in all.iter().enumerate() {
+        site.settings.ssh_mode = [Some(SshMode::Remote), Some(SshMode::Tunnel), None][mode];
+        site.configure(&define, text);
+        let (kept, pulled, _) = site.try_pull().await;
+        let error = pulled.unwrap_err();
+        let Error::SiteConfig { file, reason } = &error else { panic!("{why}: {error:?}") };
+        assert!(file.ends_with("/wp-config.php") && paths(&kept).iter().all(|path| !path.ends_with(".sql")));
+        for told in [&format!("`{fallback}`"), "`wp_options`", "line 3: ", why] {
+            assert!(reason.contains(told), "{told}: {reason}");
+        }
+        let probe = site.probe().await;
+        assert!(probe.paths[1].error.as_ref().unwrap().contains("`wp_options`"), "{probe:?}");
+    }
+    // The prefix of another site.
+    site.configure("'wp_'", "'other_'");
+    let error = site.error().await.to_string();
+    assert!(error.contains("`other_options`") && error.contains(&own) && !error.contains("line"), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_that_may_be_another_copy_of_the_site_is_dumped_with_a_warning() {
+    let site = Site::new(Sshd::builder().start()).small();
+    let (own, fallback) = (site.wordpress.database.clone(), fallback(&site));
+    let copy = format!("CREATE TABLE {fallback}.wp_options AS SELECT * FROM {own}.wp_options");
+    let _ = Mariadb::shared().sql("", &copy);
+    fs::write(site.wordpress.root.join("local.php"), "<?php").unwrap();
+    let define = format!("define( 'DB_NAME', '{own}' );");
+    let fallback_define = format!("define('DB_NAME', '{fallback}');");
+    for (text, why) in [
+        (format!("include 'local.php'; {fallback_define}"), "another file is included"),
+        (format!("define('DB_NAME', getenv('NAME') ?: '{fallback}');"), "`NAME`"),
+    ] {
+        site.configure(&define, &text);
+        let (kept, summary) = site.pull().await;
+        let expected = (WarningCode::Other, PathBuf::from(format!("/database/{fallback}.sql")));
+        assert_eq!((kept.codes(), summary.content.warnings), (vec![expected], 1), "{why}");
+        let message = &kept.warnings[0].message;
+        assert!(message.contains(why) && message.contains("line 3: "), "{message}");
+    }
+    // What comes behind the settings of the database changes nothing of them, and neither do other settings.
+    site.configure(
+        "$table_prefix =",
+        "define('WP_CACHE', getenv('CACHE') ?: 0); include 'local.php';\n$table_prefix =",
+    );
+    assert_eq!(site.pull().await.0.warnings, []);
+}
+
 #[tokio::test]
 async fn a_database_elsewhere_is_reached_from_the_server_and_a_socket_by_its_tools() {
     let mut site = Site::new(Sshd::builder().start()).small();
@@ -356,6 +421,24 @@ async fn without_the_tools_there_a_tunnel_is_used_and_without_a_shell_sftp() {
     assert!(matches!(*files, Evidence::Walk { .. }), "{files:?}");
     let probe = site.probe().await;
     assert!(probe.paths.iter().all(|path| path.error.is_none()), "{probe:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_no_password_says_what_it_lacks() {
+    let (sshd, bin) =
+        poor(&["sh", "tar", "find", "du", "head", "env", "dd", "rm", "mariadb", "mariadb-dump"]);
+    let mut site = Site::new(sshd).small();
+    site.settings.ssh_mode = Some(SshMode::Remote);
+    let told = |error: &Error| {
+        let Error::Tool { reason, .. } = error else { panic!("{error:?}") };
+        assert!(reason.contains("`mktemp`") && reason.contains("/dev/shm"), "{reason}");
+    };
+    told(&site.error().await);
+    // One that finds no room.
+    let mktemp = bin.path().join("mktemp");
+    fs::write(&mktemp, "#!/bin/sh\nexit 1\n").unwrap();
+    fs::set_permissions(&mktemp, fs::Permissions::from_mode(0o755)).unwrap();
+    told(&site.error().await);
 }
 
 #[tokio::test]

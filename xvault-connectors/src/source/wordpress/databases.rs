@@ -1,13 +1,13 @@
 //! The databases of sites: which they are, where their tools run, and their dumps.
 
-use xvault_core::secret::ExposeSecret;
 use xvault_core::snapshot::Evidence;
-use xvault_core::source::{InvalidSettings, SshMode};
-use xvault_core::{MysqlSettings, WordpressSettings};
+use xvault_core::source::{DatabaseCredential, InvalidSettings, SshMode};
+use xvault_core::{MysqlSettings, WarningCode, WordpressSettings};
 
 use super::locate::Site;
 use crate::Error;
 use crate::database::DatabaseLogin;
+use crate::source::mysql::Required;
 use crate::source::{Emitter, MysqlSource, Probe, ProbedPath, Source, dump};
 use crate::ssh::{Session, SshOptions};
 use crate::tool::ToolOptions;
@@ -33,6 +33,8 @@ struct One {
     name: String,
     settings: MysqlSettings,
     source: MysqlSource,
+    /// Why sites may mean another database.
+    doubts: Vec<String>,
 }
 
 /// What the server has.
@@ -56,12 +58,16 @@ impl Databases {
             look(session).await?
         };
         let mut all: Vec<One> = Vec::new();
-        for Site { config, .. } in sites {
+        for site in sites {
+            let config = &site.config;
             let server = server(config, settings, &around)?;
             let same_place =
-                |one: &&One| (&one.settings.host, one.settings.port) == (&server.host, server.port);
-            match all.iter().find(|one| one.name == config.name) {
-                Some(other) if same_place(&other) => continue,
+                |one: &&mut One| (&one.settings.host, one.settings.port) == (&server.host, server.port);
+            match all.iter_mut().find(|one| one.name == config.name) {
+                Some(other) if same_place(&other) => {
+                    other.belongs_to(site);
+                    continue;
+                }
                 Some(_) => return Err(ambiguous(&config.name)),
                 None => {}
             }
@@ -71,11 +77,10 @@ impl Databases {
                 tools: tools.clone(),
                 network: options.network.clone(),
             };
-            all.push(One {
-                name: config.name.clone(),
-                source: MysqlSource::new(&server, login)?,
-                settings: server,
-            });
+            let source = MysqlSource::new(&server, login)?;
+            let mut one = One { name: config.name.clone(), settings: server, source, doubts: Vec::new() };
+            one.belongs_to(site);
+            all.push(one);
         }
         Ok(Self(all))
     }
@@ -84,8 +89,10 @@ impl Databases {
     pub(super) async fn probe(mut self) -> Vec<(ProbedPath, Vec<String>)> {
         let probes = self.0.iter_mut().map(|one| async {
             match one.source.probe().await {
-                Ok(Probe { server, notes, .. }) => {
-                    let found = ProbedPath { path: one.name.clone(), kind: Some("database"), error: None };
+                Ok(Probe { server, notes, paths, .. }) => {
+                    let path = one.name.clone();
+                    let error = paths.into_iter().find_map(|path| path.error);
+                    let found = ProbedPath { path, kind: Some("database"), error };
                     let notes = server.into_iter().chain(notes);
                     (
                         found,
@@ -109,8 +116,33 @@ impl Databases {
         let mut evidence = Vec::new();
         for one in self.0 {
             evidence.push(one.source.dump_all(emitter).await?);
+            for doubt in one.doubts {
+                emitter.warn(dump::place(&one.name, "sql")?, WarningCode::Other, doubt).await?;
+            }
         }
         Ok(evidence)
+    }
+}
+
+impl One {
+    /// A database without the site's tables is not the site's, and would be an empty backup of it.
+    fn belongs_to(&mut self, site: &Site) {
+        let WpConfig { name, user, host, table_prefix, doubt, .. } = &site.config;
+        let table = format!("{table_prefix}options");
+        let why = doubt.as_ref().map(|doubt| format!("; {doubt}")).unwrap_or_default();
+        let place = host.to_string();
+        let [name, user, place, shown] = [name, user, &place, &table].map(|text| text.escape_debug());
+        let reason = format!(
+            "the database `{name}` on {place} has no table `{shown}` that `{user}` sees, so it is not the site's{why}"
+        );
+        self.source.require(Required { table, file: site.config_file.clone(), reason });
+        self.doubts.extend(doubt.as_ref().map(|doubt| {
+            format!(
+                "the site may have another database than this one: {}, {doubt}; define DB_NAME and DB_HOST in front of that \
+                 line, as plain text, or back the database up by a source of type `mysql`",
+                site.config_file
+            )
+        }));
     }
 }
 
@@ -139,8 +171,7 @@ fn around(stdout: &[u8]) -> Around {
 fn server(config: &WpConfig, settings: &WordpressSettings, around: &Around) -> Result<MysqlSettings, Error> {
     let usual = if around.tools { SshMode::Remote } else { SshMode::Tunnel };
     let mode = settings.ssh_mode.unwrap_or(usual);
-    let password = config.password.expose_secret();
-    if password.contains(['\n', '\r', '\0']) {
+    if DatabaseCredential::is_unfit(&config.password) {
         return Err(unfit(
             "DB_PASSWORD has a line break or a NUL in it, which the database's tools can't take",
         ));

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use crate::Error;
 use crate::source::sftp::scope::{absolute, invalid_path, real_path, remote_path};
 use crate::ssh::sftp::{Attrs, FileType, Reply, Request, Sftp, StatusCode};
-use crate::wordpress::{MAX_CONFIG_LEN, WpConfig, version};
+use crate::wordpress::{ConfigFault, MAX_CONFIG_LEN, WpConfig, version};
 
 /// No `version.php` is longer, in bytes.
 const MAX_VERSION_LEN: usize = 64 << 10;
@@ -21,6 +21,8 @@ pub(super) struct Site {
     /// The document root, without links.
     pub(super) root: Vec<u8>,
     pub(super) config: WpConfig,
+    /// Where that was read, for people.
+    pub(super) config_file: String,
     version: Option<String>,
     /// Absolute paths of what belongs to the site and does not lie in the root.
     pub(super) elsewhere: Vec<String>,
@@ -32,16 +34,12 @@ impl Site {
         let WpConfig { name, user, host, table_prefix, multisite, notes, .. } = &self.config;
         let version = self.version.as_deref().unwrap_or("of an unknown version");
         let sites = if *multisite == Some(true) { ", a network of sites" } else { "" };
-        let place = host.socket.clone().unwrap_or_else(|| match host.port {
-            Some(port) => format!("{}:{port}", host.host),
-            None => host.host.clone(),
-        });
         let first = format!(
             "`{}`: WordPress {version}{sites}; its tables `{}…` are in the database `{}` on {} as `{}`",
             self.configured.escape_debug(),
             table_prefix.escape_debug(),
             name.escape_debug(),
-            place.escape_debug(),
+            host.to_string().escape_debug(),
             user.escape_debug()
         );
         let elsewhere = self.elsewhere.iter().map(|path| {
@@ -60,14 +58,13 @@ pub(super) async fn site(sftp: &mut Sftp, server: &str, configured: &str) -> Res
     let root = root_of(sftp, server, configured, &remote_path(root.as_ref())).await?;
     let path = config_path(sftp, server, &root).await?;
     let source = Zeroizing::new(read(sftp, &path, MAX_CONFIG_LEN).await?);
-    let broken = |error: &dyn std::fmt::Display| Error::SiteConfig {
-        file: display_name(&path),
-        reason: error.to_string(),
-    };
-    let config = WpConfig::read(&source, &path, &root).map_err(|error| broken(&error))?;
+    let config_file = display_name(&path);
+    let broken =
+        |error: ConfigFault| Error::SiteConfig { file: config_file.clone(), reason: error.to_string() };
+    let config = WpConfig::read(&source, &path, &root).map_err(broken)?;
     let version = version_of(sftp, &root).await?;
     let elsewhere = elsewhere(sftp, &root, &path, &config).await?;
-    Ok(Site { configured: configured.to_owned(), root, config, version, elsewhere })
+    Ok(Site { configured: configured.to_owned(), root, config, config_file, version, elsewhere })
 }
 
 /// The directory's path as PHP has it: without links.

@@ -139,10 +139,11 @@ impl Reader<'_, '_> {
         if matches!(word, "eval" | "extract" | "parse_str" | "unset") {
             return self.refused(word, line, mode);
         }
+        let assumed = self.state.assumed.len();
         let mut arguments = self.arguments(mode)?.into_iter();
         let (first, second) = (arguments.next(), arguments.next());
         Ok(match (word, first, second) {
-            ("define", Some(name), Some(value)) => self.define(&name, value, line, mode),
+            ("define", Some(name), Some(value)) => self.define(&name, value, line, mode, assumed),
             ("defined", Some(name), None) => match name.to_text() {
                 Ok(name) => self.state.is_defined(&name, line),
                 Err(why) => Value::Unknown(why),
@@ -173,9 +174,9 @@ impl Reader<'_, '_> {
         Ok(Value::Null)
     }
 
-    fn define(&mut self, name: &Value, value: Value, line: u32, mode: &Mode) -> Value {
+    fn define(&mut self, name: &Value, value: Value, line: u32, mode: &Mode, assumed: usize) -> Value {
         match name.to_text() {
-            Ok(name) => self.state.define(&name, value, mode),
+            Ok(name) => self.state.define(&name, value, mode, assumed),
             Err(why) => self.state.define_something(why, mode),
         }
         Value::unknown(line, "whether a constant could be defined")

@@ -139,7 +139,7 @@ impl<'s> Reader<'_, 's> {
         if self.is_op("&") {
             return Err(self.fault("a reference is not followed"));
         }
-        let before = self.state.read_variable(name, line);
+        let (before, assumed) = (self.state.read_variable(name, line), self.state.assumed.len());
         let value = match op {
             "??=" => self.coalesced(before, mode)?,
             ".=" => {
@@ -148,6 +148,7 @@ impl<'s> Reader<'_, 's> {
             }
             _ => self.expression(mode, ASSIGNMENT)?,
         };
+        self.state.guess(assumed);
         self.state.assign(name, value.clone(), mode);
         Ok(value)
     }

@@ -15,6 +15,8 @@ pub(in super::super) struct Constant {
     pub(in super::super) value: Value,
     /// Whether it is there for sure.
     pub(in super::super) is_sure: bool,
+    /// Why PHP may have another value for it all the same.
+    pub(in super::super) doubt: Option<Why>,
 }
 
 /// Whether a statement is run.
@@ -50,6 +52,8 @@ pub(in super::super) struct State {
     pub(in super::super) included: Option<Why>,
     /// Variables of the environment that were taken for unset, because the file has something else for that.
     pub(in super::super) assumed: Vec<Why>,
+    /// The first of these that a variable has its value from.
+    guessed: Option<Why>,
     /// A constant was made whose name is not known.
     nameless: Option<Why>,
     /// The environment was changed by the file itself.
@@ -64,13 +68,14 @@ pub(in super::super) struct State {
 impl State {
     pub(super) fn new(surroundings: Surroundings<'_>, last: &[u8]) -> Self {
         let there = |(name, text): &(&[u8], &[u8])| {
-            (name.to_vec(), Constant { value: Value::text(text), is_sure: true })
+            (name.to_vec(), Constant { value: Value::text(text), is_sure: true, doubt: None })
         };
         Self {
             constants: surroundings.constants.iter().map(there).collect(),
             variables: BTreeMap::new(),
             included: None,
             assumed: Vec::new(),
+            guessed: None,
             nameless: None,
             environment: None,
             is_over: false,
@@ -100,18 +105,21 @@ impl State {
         if self.text > MAX_TEXT { Err(Why::new(line, "more text than a configuration has")) } else { Ok(()) }
     }
 
-    /// The first definition counts.
-    pub(super) fn define(&mut self, name: &[u8], value: Value, mode: &Mode) {
+    /// The first definition counts. Its value was read when so many variables of the environment were `assumed` before.
+    pub(super) fn define(&mut self, name: &[u8], value: Value, mode: &Mode, assumed: usize) {
+        let doubt = self.assumed.get(assumed).or(self.included.as_ref()).or(self.guessed.as_ref()).cloned();
         let before = self.constants.get(name);
         let constant = match (before, mode) {
             (_, Mode::Never) | (Some(Constant { is_sure: true, .. }), _) => return,
             // The first reason is the one to be told.
             (Some(_), Mode::Maybe(_)) => return,
-            (None, Mode::Maybe(why)) => Constant { value: Value::Unknown(why.clone()), is_sure: false },
-            (Some(before), Mode::Sure) => Constant { value: before.value.clone(), is_sure: true },
+            (None, Mode::Maybe(why)) => {
+                Constant { value: Value::Unknown(why.clone()), is_sure: false, doubt }
+            }
+            (Some(before), Mode::Sure) => Constant { is_sure: true, ..before.clone() },
             (None, Mode::Sure) => {
                 let value = self.nameless.clone().map_or(value, Value::Unknown);
-                Constant { value, is_sure: true }
+                Constant { value, is_sure: true, doubt }
             }
         };
         self.constants.insert(name.to_vec(), constant);
@@ -153,6 +161,13 @@ impl State {
             Some(value) => value.clone(),
             None if self.included.is_some() => Value::unknown(line, "a variable that this file does not set"),
             None => Value::Unset(Why::new(line, "a variable that this file does not set")),
+        }
+    }
+
+    /// As for [`State::define`]: whatever is made of variables from here on may be a guess.
+    pub(super) fn guess(&mut self, assumed: usize) {
+        if let (None, Some(why)) = (&self.guessed, self.assumed.get(assumed)) {
+            self.guessed = Some(why.clone());
         }
     }
 

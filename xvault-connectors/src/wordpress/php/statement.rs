@@ -193,8 +193,9 @@ impl Reader<'_, '_> {
             };
             self.advance();
             self.expect("=")?;
+            let assumed = self.state.assumed.len();
             let value = self.expression(mode, 0)?;
-            self.state.define(name, value, mode);
+            self.state.define(name, value, mode, assumed);
             if !self.eat(",") {
                 return self.finish();
             }
