@@ -41,6 +41,7 @@ struct Plan {
     delay: Duration,
     cut: Option<Cut>,
     stall_after: Option<u64>,
+    trickle: Option<Trickle>,
     lose_answer_to: Option<Vec<u8>>,
     instead: Vec<Instead>,
     refuse: bool,
@@ -58,6 +59,13 @@ struct Instead {
 struct Cut {
     after: u64,
     once: bool,
+}
+
+/// From `after` bytes on, one at a time.
+#[derive(Debug, Clone, Copy)]
+struct Trickle {
+    after: u64,
+    pause: Duration,
 }
 
 impl Shared {
@@ -123,6 +131,11 @@ impl FaultProxy {
     /// Delivers no more than `bytes`, and keeps the connection open.
     pub fn stall_after(&self, bytes: u64) {
         self.shared.change(|plan| plan.stall_after = Some(bytes));
+    }
+
+    /// Delivers what comes after `bytes` one byte at a time, each `pause` after the other: something moves, and nothing comes.
+    pub fn trickle_after(&self, bytes: u64, pause: Duration) {
+        self.shared.change(|plan| plan.trickle = Some(Trickle { after: bytes, pause }));
     }
 
     /// Cuts the connection of the next request that has `text` in it, once, when the server answers: it has done what
@@ -329,8 +342,20 @@ impl Lane {
             }
             self.count(now.len());
             chunk = later;
+            self.pause();
         }
         self.room().is_some()
+    }
+
+    /// Where it trickles, until the next byte.
+    fn pause(&self) {
+        let pause =
+            self.trickle().filter(|trickle| trickle.after <= self.delivered).map(|trickle| trickle.pause);
+        std::thread::sleep(pause.unwrap_or_default());
+    }
+
+    fn trickle(&self) -> Option<Trickle> {
+        self.shared.plan().trickle.filter(|_| self.to_client)
     }
 
     fn count(&mut self, bytes: usize) {
@@ -352,7 +377,9 @@ impl Lane {
                 return None;
             }
             let limits = [plan.cut.map(|cut| cut.after), plan.stall_after];
-            let room = limits.into_iter().flatten().map(|at| at.saturating_sub(self.delivered)).min();
+            let limits = limits.into_iter().flatten().map(|at| at.saturating_sub(self.delivered));
+            let trickle = plan.trickle.map(|trickle| trickle.after.saturating_sub(self.delivered).max(1));
+            let room = limits.chain(trickle).min();
             match room {
                 Some(0) if self.shared.stopped.load(Ordering::Relaxed) => return None,
                 Some(0) => plan = self.shared.changed.wait(plan).unwrap(),
@@ -405,6 +432,20 @@ mod tests {
             (proxy.bytes_to_client(), proxy.bytes_to_server(), proxy.connections()),
             (3_000_000, 1, 1)
         );
+    }
+
+    #[test]
+    fn what_trickles_comes_byte_by_byte_until_it_is_healed() {
+        let proxy = FaultProxy::start(server(vec![7; 3000]));
+        proxy.trickle_after(1000, Duration::from_millis(50));
+        let (mut stream, mut first, begun) = (ask(&proxy), vec![0; 1004], Instant::now());
+        stream.read_exact(&mut first).unwrap();
+        assert!(begun.elapsed() >= Duration::from_millis(150), "{:?}", begun.elapsed());
+        assert!(proxy.bytes_to_client() < 1100, "{}", proxy.bytes_to_client());
+        proxy.heal();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert!(rest == vec![7; 1996]);
     }
 
     #[test]

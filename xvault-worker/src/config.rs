@@ -24,6 +24,10 @@ pub(crate) const DOWNLOAD_STALL: Duration = Duration::from_secs(60);
 pub(crate) const DOWNLOAD_MIN_RATE: u64 = 1 << 10;
 /// Room on the disk that no backup may use.
 pub(crate) const MIN_FREE: u64 = 1 << 30;
+/// How long a sweep of a bucket may take.
+pub(crate) const SWEEP_LIMIT: Duration = Duration::from_secs(3600);
+/// How long a deletion may take in each place.
+pub(crate) const DELETION_LIMIT: Duration = Duration::from_secs(900);
 
 /// A worker's settings. Begin with [`WorkerConfig::new`].
 #[derive(Debug, Clone)]
@@ -76,6 +80,12 @@ pub struct WorkerConfig {
     pub download_stall: Duration,
     /// How many bytes per second a client must read at least, over five times that long: else its connection ends. 0: no limit.
     pub download_min_rate: u64,
+    /// How long a sweep of a bucket may take: the server may be anybody's, and must not keep this worker for ever. An hour; the next
+    /// sweep goes on.
+    pub sweep_limit: Duration,
+    /// How long a deletion may take in each place where the snapshot lies: it has a few objects. A quarter of an hour; the next
+    /// attempt goes on.
+    pub deletion_limit: Duration,
 }
 
 impl WorkerConfig {
@@ -110,6 +120,8 @@ impl WorkerConfig {
             download_connections_per_address: DOWNLOAD_CONNECTIONS_PER_ADDRESS,
             download_stall: DOWNLOAD_STALL,
             download_min_rate: DOWNLOAD_MIN_RATE,
+            sweep_limit: SWEEP_LIMIT,
+            deletion_limit: DELETION_LIMIT,
         }
     }
 }

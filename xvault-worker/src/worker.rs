@@ -89,6 +89,8 @@ impl Worker {
             scratch,
             upload_dir,
             min_free: config.min_free,
+            sweep_limit: config.sweep_limit,
+            deletion_limit: config.deletion_limit,
             metrics: Metrics::new(),
             give_up: CancellationToken::new(),
         });

@@ -111,7 +111,7 @@ impl S3Options {
         Room { in_memory: self.in_memory, scratch_dir }
     }
 
-    /// After how long a request in which nothing moves is given up: a minute.
+    /// After how long a request in which nothing moves, or in whose answer less than 1 KiB a second does, is given up: a minute.
     #[must_use]
     pub fn stall(self, stall: Duration) -> Self {
         Self { stall, ..self }

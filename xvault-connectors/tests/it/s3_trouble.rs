@@ -204,6 +204,27 @@ async fn a_server_that_hangs_is_given_up_and_one_that_is_slow_is_not() {
     assert_whole(&access, staging, &content()).await;
 }
 
+/// One that sends a byte now and then, so that whoever waits for the rest of a restore waits for ever.
+#[tokio::test]
+async fn a_server_that_trickles_is_given_up_and_what_it_holds_is_read_once_it_does_not() {
+    let (access, proxy, _) = proxied();
+    let patience = options().retry_for(Duration::from_secs(2)).stall(Duration::from_secs(1));
+    let store =
+        S3Store::new(&settings(&through(proxy.port, &access)), &credential(&access), patience).unwrap();
+    let staging = stage(&store, ARTIFACT_NAME, [content()]).await.unwrap();
+    staging.commit("manifest.json", Bytes::from_static(b"{}")).await.unwrap();
+    let key = format!("{SNAPSHOT}/{ARTIFACT_NAME}");
+    // The heads of its answers pass, and the beginning of the object.
+    proxy.trickle_after(64 << 10, Duration::from_millis(20));
+    let (begin, whole) = (Instant::now(), 0..content().len() as u64);
+    let error = store.read(&key, whole.clone()).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
+    assert_eq!(error.disposition(), Disposition::Transient);
+    assert!(begin.elapsed() < Duration::from_secs(15), "{:?}", begin.elapsed());
+    proxy.heal();
+    assert!(store.read(&key, whole).await.unwrap() == content());
+}
+
 /// An upload that has sent a part.
 async fn half(store: &S3Store) -> (Box<dyn Staging>, Box<dyn StoreWriter>) {
     let staging = store.stage(SNAPSHOT).await.unwrap();

@@ -1,7 +1,5 @@
 //! Removes a snapshot's bytes, and those of its copies.
 
-use std::time::Duration;
-
 use xvault::Store;
 use xvault::connectors::{Control, Error, snapshot};
 use xvault::core::protocol::{CopyAccess, StoreAccess, TaskResult};
@@ -10,9 +8,6 @@ use xvault::core::{SnapshotKey, StoreId};
 use super::Tools;
 use super::fault::{Fault, in_time};
 use super::place::may_be_locked;
-
-/// How long a deletion may take in each place: a snapshot has a few objects, and the server may be anybody's. The next attempt goes on.
-const PER_PLACE: Duration = Duration::from_secs(900);
 
 /// Does it. What is gone already is fine. A copy whose store lets nobody delete is kept, and named, with those of which the hub knows
 /// that they are to be `kept`.
@@ -29,14 +24,15 @@ pub(super) async fn run(
             error => xvault::Error::Store(error).into(),
         })
     };
-    in_time(PER_PLACE, deleted).await?;
+    in_time(tools.deletion_limit, deleted).await?;
     let mut copies_kept = kept.to_vec();
     for store in kept {
         control.progress().note(&format!("the copy in store {store} stays: its credential may not delete"));
     }
     for copy in copies {
         let store = tools.open_store(&copy.access)?;
-        copies_kept.extend(in_time(PER_PLACE, delete_copy(&*store, key, copy, control)).await?);
+        let deleted = delete_copy(&*store, key, copy, control);
+        copies_kept.extend(in_time(tools.deletion_limit, deleted).await?);
     }
     Ok(TaskResult::DeleteSnapshot { copies_kept })
 }

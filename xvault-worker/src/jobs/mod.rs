@@ -65,6 +65,10 @@ pub(crate) struct Tools {
     /// Where long parts of uploads wait.
     pub(crate) upload_dir: PathBuf,
     pub(crate) min_free: u64,
+    /// How long a sweep may take.
+    pub(crate) sweep_limit: Duration,
+    /// The same of a deletion, in each place.
+    pub(crate) deletion_limit: Duration,
     pub(crate) metrics: Metrics,
     /// Cancelled when running jobs are to be handed back.
     pub(crate) give_up: CancellationToken,
@@ -542,6 +546,8 @@ mod tests {
     use xvault::connectors::tool::ToolOptions;
     use xvault::core::{Identity, LeaseToken};
 
+    use crate::config::{DELETION_LIMIT, SWEEP_LIMIT};
+
     fn key(id: &str) -> SnapshotKey {
         SnapshotKey {
             tenant_id: TenantId::local(),
@@ -609,6 +615,8 @@ mod tests {
             scratch: ScratchServers::default(),
             upload_dir: dir.to_owned(),
             min_free: 0,
+            sweep_limit: SWEEP_LIMIT,
+            deletion_limit: DELETION_LIMIT,
             metrics: Metrics::new(),
             give_up: cancel.clone(),
         };

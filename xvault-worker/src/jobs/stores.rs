@@ -15,8 +15,6 @@ use super::place::{Place, beside};
 
 /// How long a test may take: somebody waits for it.
 const TEST: Duration = Duration::from_secs(60);
-/// How long a sweep may take: the server may be anybody's, and must not keep this worker for ever.
-const SWEEP: Duration = Duration::from_secs(3600);
 /// How long a server that does not answer is tried in a test.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -44,7 +42,7 @@ pub(super) async fn sweep(
     control: &Control,
 ) -> Result<TaskResult, Fault> {
     let store = bucket(tools.place(&task.store)?)?;
-    in_time(SWEEP, swept(&store, task, control)).await
+    in_time(tools.sweep_limit, swept(&store, task, control)).await
 }
 
 async fn swept(store: &S3Store, task: &SweepStoreTask, control: &Control) -> Result<TaskResult, Fault> {

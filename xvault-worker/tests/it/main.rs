@@ -6,6 +6,7 @@ mod buckets;
 mod copies;
 mod download_limits;
 mod downloads;
+mod endless;
 mod fake_hub;
 mod jobs;
 mod locks;

@@ -22,6 +22,9 @@ use crate::{Error, Network, Unreachable};
 const CONNECT: Duration = Duration::from_secs(10);
 /// What is sent at a time, to see that it is taken.
 const STEP: usize = 64 * 1024;
+/// Bytes per second below which an answer does not move: a server that sends one now and then would keep a job waiting for ever.
+const LEAST_RATE: u64 = 1024;
+
 /// A client for one server.
 #[derive(Debug, Clone)]
 pub(super) struct Http {
@@ -62,8 +65,8 @@ pub(super) enum Unanswered {
         /// One such key.
         key: String,
     },
-    /// Nothing moved for too long.
-    #[error("nothing came for {after:?}")]
+    /// Nothing moved for too long, or next to nothing.
+    #[error("nothing came for {after:?}, or less than 1 KiB a second")]
     Stalled {
         /// How long was waited.
         after: Duration,
@@ -121,18 +124,20 @@ impl Http {
         &self.server
     }
 
-    /// Sends `body` after `head` and reads the answer to its end, which takes as long as it takes while something moves.
+    /// Sends `body` after `head` and reads the answer to its end, which takes as long as it takes while something moves: while
+    /// no [`Http::stall`] goes by in which less came than [`LEAST_RATE`] makes of it.
     pub(super) async fn exchange(
         &self,
         head: http::request::Parts,
         body: &Body,
         longest: u64,
     ) -> Result<Answer, Unanswered> {
-        let progress = Progress::default();
+        let progress = Progress::within(self.stall);
         let exchanged = async {
             let request = request(head, Watched::new(body, &progress)).map_err(unanswered)?;
             check_literal(&self.network, request.url())?;
             let mut response = self.client.execute(request).await.map_err(unanswered)?;
+            progress.step();
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
             let body = collected(&mut response, longest, &progress).await?;
             Ok(Answer { status, headers, body })
@@ -147,7 +152,7 @@ impl Http {
         head: http::request::Parts,
         body: Bytes,
     ) -> Result<reqwest::Response, Unanswered> {
-        let progress = Progress::default();
+        let progress = Progress::within(self.stall);
         let body = Watched::of(body, &progress);
         let begun = async {
             let request = request(head, body).map_err(unanswered)?;
@@ -173,7 +178,7 @@ async fn collected(
     let expected = response.content_length().unwrap_or(0).min(longest);
     let mut body = BytesMut::with_capacity(usize::try_from(expected).unwrap_or(0));
     while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
-        progress.step();
+        progress.came(chunk.len());
         if (body.len() + chunk.len()) as u64 > longest {
             return Err(Unanswered::TooLong { longest });
         }
@@ -218,28 +223,48 @@ impl Unanswered {
     }
 }
 
-/// That something moves.
-#[derive(Debug, Clone, Default)]
-struct Progress(Arc<AtomicU64>);
+/// That enough moves.
+#[derive(Debug, Clone)]
+struct Progress {
+    bytes: Arc<AtomicU64>,
+    /// How many are enough for one span of time in which a stall is looked for.
+    least: u64,
+}
 
 impl Progress {
-    fn step(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    fn within(stall: Duration) -> Self {
+        let least = u128::from(LEAST_RATE) * stall.as_millis() / 1000;
+        Self { bytes: Arc::default(), least: u64::try_from(least).unwrap_or(u64::MAX).max(1) }
     }
 
-    fn steps(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    /// One that is enough by itself.
+    fn step(&self) {
+        self.bytes.fetch_add(self.least, Ordering::Relaxed);
+    }
+
+    /// So many bytes of an answer.
+    fn came(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Whether enough came since there were `before`.
+    fn is_enough_since(&self, before: u64) -> bool {
+        self.bytes().wrapping_sub(before) >= self.least
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 }
 
-/// Awaits `work`, unless no step was made for `stall`: `None` then.
+/// Awaits `work`, unless too little moved for `stall`: `None` then.
 async fn unless_stalled<T>(work: impl Future<Output = T>, progress: &Progress, stall: Duration) -> Option<T> {
     tokio::pin!(work);
     loop {
-        let before = progress.steps();
+        let before = progress.bytes();
         match tokio::time::timeout(stall, &mut work).await {
             Ok(done) => return Some(done),
-            Err(_) if progress.steps() != before => {}
+            Err(_) if progress.is_enough_since(before) => {}
             Err(_) => return None,
         }
     }
@@ -346,18 +371,25 @@ fn denial(error: &(dyn std::error::Error + 'static)) -> Option<Denied> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn slow_is_no_stall() {
-        let progress = Progress::default();
+    const STALL: Duration = Duration::from_millis(200);
+
+    /// Whether an answer comes to its end that moves ten times, each time after a good part of what a stall takes.
+    async fn comes(step: impl Fn(&Progress)) -> bool {
+        let progress = Progress::within(STALL);
         let slow = async {
             for _ in 0..10 {
-                tokio::time::sleep(Duration::from_millis(60)).await;
-                progress.step();
+                tokio::time::sleep(STALL * 3 / 10).await;
+                step(&progress);
             }
-            progress.steps()
         };
-        assert_eq!(unless_stalled(slow, &progress, Duration::from_millis(200)).await, Some(10));
-        let hangs = std::future::pending::<u64>();
-        assert_eq!(unless_stalled(hangs, &progress, Duration::from_millis(200)).await, None);
+        unless_stalled(slow, &progress, STALL).await.is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_is_no_stall_and_a_trickle_is() {
+        assert!(comes(Progress::step).await);
+        assert!(comes(|progress| progress.came(100)).await, "1.6 KiB/s");
+        assert!(!comes(|progress| progress.came(10)).await);
+        assert!(!comes(|_| {}).await);
     }
 }
