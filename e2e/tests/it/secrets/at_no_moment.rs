@@ -1,17 +1,18 @@
 //! While sources of every kind are backed up, in every way there is, their passwords are looked for all the time: in command lines and
-//! environments of all processes of this machine, which is worker, database server and SSH server in one, in logs, in Redis and in
-//! the hub's database.
+//! environments of all processes of this machine, which is worker, database server and SSH server in one, in files of memory that others may
+//! read, in logs, in Redis and in the hub's database. The password of a site's database, which nobody types, is looked for as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use xvault_testkit::databases::{MARIADB_SAMPLE, POSTGRES_SAMPLE};
-use xvault_testkit::{FtpKind, Ftpd, Mariadb, Postgres, tools, trees};
+use xvault_testkit::{FtpKind, Ftpd, Mariadb, Postgres, Wordpress, tools, trees};
 
 use super::{Secret, contains};
 use crate::fleet::{Fleet, Plan, text};
@@ -48,6 +49,7 @@ impl Sightings {
         self.tools.lock().unwrap().extend(new);
         self.look("command lines", secrets, &lines);
         self.look("environments", secrets, &environments);
+        self.look("files of memory", secrets, &in_memory(|mode| mode & 0o077 != 0));
     }
 
     fn look_at_what_is_kept(&self, fleet: &Fleet, secrets: &[Secret]) {
@@ -67,6 +69,14 @@ fn of_all_processes(file: &str) -> Vec<u8> {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let texts = processes.filter_map(|process| fs::read(process.path().join(file)).ok());
     texts.collect::<Vec<_>>().join(&b'\n')
+}
+
+/// What lies in `/dev/shm` in files whose permissions are such.
+fn in_memory(are: impl Fn(u32) -> bool) -> Vec<u8> {
+    let files = fs::read_dir("/dev/shm").unwrap().flatten();
+    let open = files
+        .filter(|file| file.metadata().is_ok_and(|meta| meta.is_file() && are(meta.permissions().mode())));
+    open.filter_map(|file| fs::read(file.path()).ok()).collect::<Vec<_>>().join(&b'\n')
 }
 
 /// Looks everywhere again and again while `act` runs.
@@ -96,10 +106,11 @@ struct Servers {
     ftpd: Ftpd,
     postgres: (&'static Postgres, String),
     mysql: (&'static Mariadb, String),
+    wordpress: Wordpress,
 }
 
 impl Servers {
-    fn start() -> Self {
+    fn start(fleet: &Fleet) -> Self {
         let ftpd = Ftpd::builder(FtpKind::Proftpd).self_signed().start();
         trees::small_files(&ftpd.home.join("www"), 100, 2000);
         ftpd.give(&ftpd.home.join("www"));
@@ -111,7 +122,9 @@ impl Servers {
             format!("CREATE USER planted IDENTIFIED BY '{MYSQL_PASSWORD}'; GRANT ALL ON *.* TO planted;");
         let _ = mysql.sql(&name, &format!("{account}\n{MARIADB_SAMPLE}"));
         let database = url.rsplit('/').next().unwrap().to_owned();
-        Self { ftpd, postgres: (postgres, database), mysql: (mysql, name) }
+        let wordpress = Wordpress::install(mysql, &fleet.site.sshd.home.join("html"));
+        wordpress.give_to(fleet.site.sshd.ids());
+        Self { ftpd, postgres: (postgres, database), mysql: (mysql, name), wordpress }
     }
 
     fn secrets(&self, fleet: &Fleet) -> Vec<Secret> {
@@ -119,6 +132,8 @@ impl Servers {
             Secret::new("the password of PostgreSQL", POSTGRES_PASSWORD),
             Secret::new("the password of MySQL", MYSQL_PASSWORD),
             Secret::new("the password of FTP", &self.ftpd.password),
+            // Without its quotes, which PHP escapes in a way of its own.
+            Secret::new("the password in wp-config.php", self.wordpress.password.rsplit(' ').next().unwrap()),
             Secret::new("the password of SSH", &fleet.site.sshd.password),
             Secret::new("canary", CANARY),
         ]
@@ -134,6 +149,12 @@ impl Servers {
         let mut sources = vec![("ftp", ftp, self.ftpd.password.clone())];
         for kind in ["sftp", "ssh"] {
             sources.push((kind, fleet.site.direct(&tree), sshd.password.clone()));
+        }
+        for mode in ["tunnel", "remote"] {
+            let mut config = fleet.site.direct(&self.wordpress.root);
+            config["ssh_mode"] = json!(mode);
+            config["excludes"] = json!(["/wp-admin/", "/wp-includes/", "/wp-content/themes/"]);
+            sources.push(("wordpress", config, sshd.password.clone()));
         }
         let (postgres, mysql) = (&self.postgres, &self.mysql);
         for (kind, port, database, password) in [
@@ -186,6 +207,10 @@ fn plant(fleet: &Fleet) -> Vec<(&'static str, String)> {
     let _ =
         Postgres::shared().psql(&fleet.database, &format!("CREATE TABLE canary AS SELECT '{CANARY}' AS a"));
     let _ = fleet.redis.cli(&["SET", "canary", CANARY]);
+    let shared =
+        tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o644)).tempfile_in("/dev/shm");
+    let mut shared = shared.unwrap();
+    write!(shared, "{CANARY}").unwrap();
     // For no longer than a tool takes that asks a server something.
     let shown = tools::command("sleep", ["0.1"]).env("CANARY", CANARY).status().unwrap();
     let said = tools::command("sh", ["-c", "sleep 0.1", CANARY]).status().unwrap();
@@ -194,6 +219,7 @@ fn plant(fleet: &Fleet) -> Vec<(&'static str, String)> {
         "Redis",
         "command lines",
         "environments",
+        "files of memory",
         "log of the hub",
         "log of the worker",
         "the hub's database",
@@ -204,12 +230,16 @@ fn plant(fleet: &Fleet) -> Vec<(&'static str, String)> {
 #[test]
 fn no_password_of_a_source_shows_at_any_moment_of_a_full_run() {
     let plan = Plan { concurrency: 3, log_filter: "debug", ..Plan::default() };
-    let (fleet, servers) = (Fleet::start(&plan), Servers::start());
+    let fleet = Fleet::start(&plan);
+    let servers = Servers::start(&fleet);
     let (secrets, sources) = (servers.secrets(&fleet), servers.sources(&fleet));
-    assert_eq!(sources.len(), 9);
+    assert_eq!(sources.len(), 11);
     watching(&fleet, &secrets, |sightings| {
         full_run(&fleet, &sources);
         assert_eq!(sightings.found(), []);
+        let left = in_memory(|_| true);
+        let own = &secrets.iter().find(|secret| secret.what.ends_with("wp-config.php")).unwrap();
+        assert!(!own.is_in(&left), "a file with a password was left in memory");
         let tools = sightings.tools.lock().unwrap().clone();
         assert_eq!(tools, BTreeSet::from(TOOLS));
         let looks = sightings.looks.lock().unwrap().clone();

@@ -103,7 +103,17 @@ fn what_the_api_takes_the_schema_takes_and_defaults_are_what_is_left_out() {
     let sftp = json!({ "host": "h", "port": 2222, "username": "u", "paths": ["a b", "/c"], "use_password": true, "excludes": ["*.tmp"], "host_key": pin });
     let hop = json!({ "use_ssh": true, "ssh_mode": "remote", "ssh_host": "h", "ssh_username": "u", "ssh_host_key": pin, "database": "d" });
     let ftp = json!({ "tls_mode": "implicit", "tls_fingerprint": vec!["AB"; 32].join(":"), "max_connections": 32, "port": null });
+    let hook = json!({ "command": "true", "timeout_seconds": 3600, "on_failure": "warn" });
+    let hooks = json!({ "hooks": { "before": hook, "after": { "command": "sync" } } });
+    let site =
+        with(&sftp, &json!({ "default_excludes": false, "dump_database": true, "ssh_mode": "tunnel" }));
     for (kind, config) in [
+        ("wordpress", with(&site, &hooks)),
+        ("wordpress", with(&site, &json!({ "ssh_mode": null }))),
+        ("sftp", with(&sftp, &hooks)),
+        ("ssh", with(&sftp, &json!({ "hooks": { "after": hook } }))),
+        ("postgres", with(&least(&form_of("postgres")), &with(&hop, &hooks))),
+        ("mysql", with(&least(&form_of("mysql")), &with(&hop, &hooks))),
         ("sftp", sftp.clone()),
         ("ssh", sftp),
         ("ftp", with(&least(&form_of("ftp")), &ftp)),
@@ -177,6 +187,17 @@ fn what_the_schema_refuses_the_api_refuses_and_common_mistakes_are_among_it() {
             ("ssh_mode", json!("both")),
             ("use_ssh", json!(true)),
             ("databases", json!("a")),
+            ("default_excludes", json!("no")),
+            ("dump_database", json!(1)),
+            ("hooks", json!({ "before": "true" })),
+            ("hooks", json!({ "before": {} })),
+            ("hooks", json!({ "before": { "command": "" } })),
+            ("hooks", json!({ "after": { "command": "c".repeat(4097) } })),
+            ("hooks", json!({ "after": { "command": "true", "timeout_seconds": 0 } })),
+            ("hooks", json!({ "after": { "command": "true", "timeout_seconds": 3601 } })),
+            ("hooks", json!({ "after": { "command": "true", "on_failure": "ignore" } })),
+            ("hooks", json!({ "after": { "command": "true", "more": 1 } })),
+            ("hooks", json!({ "during": { "command": "true" } })),
         ] {
             bad(field, value);
         }
