@@ -107,6 +107,7 @@ async fn what_the_hub_does_not_take_goes_or_is_marked_for_the_sweep() {
     bench.hub.set_fault(Fault::RejectsResults);
     let task = into(bench.local_backup(), access(&bench, &bucket, &bucket, None));
     let gone = key_of(&task);
+    bench.hub.state().superseded.push(gone.clone());
     let job = bench.submit(task);
     bench.reaches(&job, JobStatus::Failed).await;
     assert!(
@@ -117,6 +118,7 @@ async fn what_the_hub_does_not_take_goes_or_is_marked_for_the_sweep() {
     let (writer, reader) = (may(&bucket, &["s3:PutObject"]), may(&bucket, &["s3:GetObject"]));
     let task = into(bench.local_backup(), access(&bench, &bucket, &writer, Some(&reader)));
     let marked = key_of(&task);
+    bench.hub.state().superseded.push(marked.clone());
     let job = bench.submit(task);
     bench.reaches(&job, JobStatus::Failed).await;
     let is_marked = || names(&bucket, &marked).contains(&"withdrawn".to_owned());
