@@ -13,8 +13,7 @@ use tokio::process::ChildStdout;
 const CHUNK: usize = 256 << 10;
 /// What is passed on without waiting for more.
 const ENOUGH: usize = 64 << 10;
-/// How long more is waited for. The dumping tools write 4 KiB at a time: passed on one by one, these cost more than their
-/// compression.
+/// How long more is waited for. The dumping tools write 4 KiB at a time: passed on one by one, each wakes three threads.
 const REST: Duration = Duration::from_millis(1);
 /// What fits between the tool and us: the most that Linux gives to everyone. It must hold what comes during a rest.
 const PIPE: usize = 1 << 20;
