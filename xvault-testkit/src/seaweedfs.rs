@@ -20,6 +20,9 @@ const REGION: &str = "us-east-1";
 const BUCKET: &str = "xvault";
 const NEW_KEY: &str = "AKNEW";
 
+/// An object that is there only while the server starts.
+const PROBE: &str = "xvault-testkit-probe";
+
 /// Below it, buckets are host names: `https://BUCKET.s3.localhost:PORT`.
 const DOMAIN: &str = "s3.localhost";
 
@@ -138,10 +141,15 @@ impl SeaweedFs {
         self.numbered().flat_map(both).collect()
     }
 
-    /// Only our own server knows our key; and it answers before its bucket is there.
+    /// Only our own server knows our key. It answers before its bucket is there, and lists that before its volumes are:
+    /// until they are, an object cannot be stored, and one that was is an `InternalError`.
     fn answers(&self) -> bool {
+        let access = self.access();
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.port())).is_ok()
-            && self.access().in_bucket("GET", "", b"").status == 200
+            && access.in_bucket("GET", "", b"").status == 200
+            && access.in_bucket("PUT", PROBE, b"here").status == 200
+            && access.in_bucket("GET", PROBE, b"").body == b"here"
+            && access.in_bucket("DELETE", PROBE, b"").status == 204
     }
 
     /// The port on 127.0.0.1 for HTTP; the same after a restart.
