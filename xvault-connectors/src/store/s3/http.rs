@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures::Stream;
@@ -24,6 +24,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 const STEP: usize = 64 * 1024;
 /// Bytes per second below which an answer does not move: a server that sends one now and then would keep a job waiting for ever.
 const LEAST_RATE: u64 = 1024;
+/// For how long a server may say that it is still at work. Amazon and Ceph answer at once to whoever finishes an upload, and send a
+/// blank now and then until they have put thousands of parts together, "several minutes" by Amazon's word:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>.
+const AT_WORK: Duration = Duration::from_secs(15 * 60);
 
 /// A client for one server.
 #[derive(Debug, Clone)]
@@ -125,7 +129,7 @@ impl Http {
     }
 
     /// Sends `body` after `head` and reads the answer to its end, which takes as long as it takes while something moves: while
-    /// no [`Http::stall`] goes by in which less came than [`LEAST_RATE`] makes of it.
+    /// no [`Http::stall`] goes by in which less came than [`LEAST_RATE`] makes of it. Blanks do, for [`AT_WORK`].
     pub(super) async fn exchange(
         &self,
         head: http::request::Parts,
@@ -177,14 +181,24 @@ async fn collected(
 ) -> Result<Bytes, Unanswered> {
     let expected = response.content_length().unwrap_or(0).min(longest);
     let mut body = BytesMut::with_capacity(usize::try_from(expected).unwrap_or(0));
+    let begun = Instant::now();
     while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
-        progress.came(chunk.len());
+        match is_blank(&chunk) && begun.elapsed() < AT_WORK {
+            true => progress.step(),
+            false => progress.came(chunk.len()),
+        }
         if (body.len() + chunk.len()) as u64 > longest {
             return Err(Unanswered::TooLong { longest });
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+/// Whether it says only that more will come: blanks, or the line that every XML begins with.
+fn is_blank(chunk: &[u8]) -> bool {
+    let said = chunk.trim_ascii();
+    said.is_empty() || said.starts_with(b"<?xml") && said.ends_with(b"?>")
 }
 
 fn request(head: http::request::Parts, body: Watched) -> Result<reqwest::Request, reqwest::Error> {
@@ -369,6 +383,9 @@ fn denial(error: &(dyn std::error::Error + 'static)) -> Option<Denied> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
     use super::*;
 
     const STALL: Duration = Duration::from_millis(200);
@@ -391,5 +408,50 @@ mod tests {
         assert!(comes(|progress| progress.came(1000)).await);
         assert!(!comes(|progress| progress.came(10)).await);
         assert!(!comes(|_| {}).await);
+    }
+
+    /// What comes of an answer that takes ten times a good part of a stall, a `piece` each time.
+    async fn answered(piece: &'static [u8]) -> Result<Bytes, Unanswered> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = async move {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(client.read_u8().await?);
+            }
+            client.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n<?xml version='1.0'?>\n").await?;
+            for _ in 0..10 {
+                tokio::time::sleep(STALL * 3 / 10).await;
+                client.write_all(piece).await?;
+            }
+            client.write_all(b"<done/>").await
+        };
+        let server = tokio::spawn(server);
+        let http = Http::new("server", None, (STALL, Network::default())).unwrap();
+        let (head, ()) = http::Request::get(format!("http://{address}/")).body(()).unwrap().into_parts();
+        let answer = http.exchange(head, &Body::empty(), 1000).await;
+        server.abort();
+        answer.map(|answer| answer.body)
+    }
+
+    #[tokio::test]
+    async fn a_server_that_says_with_blanks_that_it_is_at_work_is_waited_for() {
+        let done = answered(b" \n").await.unwrap();
+        assert!(done.ends_with(b"<done/>"), "{done:?}");
+        let stalled = answered(b"x ").await.unwrap_err();
+        assert!(matches!(stalled, Unanswered::Stalled { after: STALL }), "{stalled}");
+    }
+
+    #[test]
+    fn only_what_says_nothing_is_blank() {
+        for (chunk, blank) in [
+            (&b" "[..], true),
+            (b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n \n", true),
+            (b"<?xml version=\"1.0\"?><Error", false),
+            (b"a", false),
+        ] {
+            assert_eq!(is_blank(chunk), blank, "{}", String::from_utf8_lossy(chunk));
+        }
     }
 }
