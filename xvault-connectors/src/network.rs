@@ -9,7 +9,10 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::net::TcpStream;
 use xvault_core::EgressPolicy;
 use xvault_core::egress::Denied;
@@ -17,6 +20,9 @@ use xvault_core::egress::Denied;
 use crate::Error;
 
 pub use resolve::{Resolve, SystemResolver};
+
+/// How long one address of a host has the line for itself: what RFC 8305 recommends (section 5).
+const DELAY: Duration = Duration::from_millis(250);
 
 /// What may be connected to, and how names are looked up. Clones are cheap. By default everything, by the system's resolver.
 #[derive(Clone)]
@@ -98,19 +104,12 @@ impl Network {
         Ok(found)
     }
 
-    /// Connects to the first address of a host that answers.
+    /// Connects to the address of a host that answers first.
     ///
     /// # Errors
     /// When none does, there is none, or one of them may not be connected to.
     pub async fn connect(&self, host: &str, port: u16) -> Result<TcpStream, Unreachable> {
-        let mut last = io::ErrorKind::NotFound.into();
-        for address in self.addresses(host).await? {
-            match TcpStream::connect((address, port)).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
-        }
-        Err(Unreachable::Silent(last))
+        race(&self.addresses(host).await?, port).await.map_err(Unreachable::Silent)
     }
 
     /// Connects to an address.
@@ -129,19 +128,11 @@ impl Network {
     pub(crate) async fn address(&self, host: &str, port: u16) -> Result<IpAddr, Unreachable> {
         match *self.addresses(host).await? {
             [only] => Ok(only),
-            ref several => self.answering(several, port).await,
-        }
-    }
-
-    async fn answering(&self, several: &[IpAddr], port: u16) -> Result<IpAddr, Unreachable> {
-        let mut last = io::ErrorKind::NotFound.into();
-        for address in several {
-            match TcpStream::connect((*address, port)).await {
-                Ok(_) => return Ok(*address),
-                Err(error) => last = error,
+            ref several => {
+                let answering = race(several, port).await.and_then(|stream| stream.peer_addr());
+                Ok(answering.map_err(Unreachable::Silent)?.ip())
             }
         }
-        Err(Unreachable::Silent(last))
     }
 
     /// Checks an address that somebody else has looked up and is about to connect to.
@@ -151,6 +142,40 @@ impl Network {
     pub fn check(&self, host: &str, address: IpAddr) -> Result<(), Denied> {
         self.policy.check(host, address)
     }
+}
+
+/// Connects to one of several addresses: begins with the first, and with a further one each time that one is refused or has said
+/// nothing for [`DELAY`]. Whichever answers first is taken, as by RFC 8305: many a host has an IPv6 address that leads nowhere.
+async fn race(addresses: &[IpAddr], port: u16) -> io::Result<TcpStream> {
+    let mut left = alternating(addresses).into_iter();
+    let mut begun = FuturesUnordered::new();
+    let mut last = io::ErrorKind::NotFound.into();
+    loop {
+        begun.extend(left.next().map(|address| TcpStream::connect((address, port))));
+        tokio::select! {
+            Some(connected) = begun.next() => match connected {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            },
+            () = tokio::time::sleep(DELAY), if left.len() > 0 => {}
+            else => return Err(last),
+        }
+    }
+}
+
+/// One of each family in turn, in the resolver's order.
+fn alternating(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let first = addresses.first().is_some_and(IpAddr::is_ipv4);
+    let (same, other): (Vec<IpAddr>, Vec<IpAddr>) =
+        addresses.iter().partition(|address| address.is_ipv4() == first);
+    let mut other = other.into_iter();
+    let mut turns = Vec::with_capacity(addresses.len());
+    for address in same {
+        turns.push(address);
+        turns.extend(other.next());
+    }
+    turns.extend(other);
+    turns
 }
 
 #[cfg(test)]

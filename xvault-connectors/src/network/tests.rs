@@ -173,3 +173,54 @@ fn nothing_else_of_this_crate_looks_up_or_connects() {
     }
     assert!(found.is_empty(), "{found:#?}");
 }
+
+/// A listener whose queue is full, so that it says nothing to whoever comes; and those in the queue.
+async fn black_hole(address: &str, port: u16) -> (TcpListener, Vec<TcpStream>) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(address.parse().unwrap(), port)).unwrap();
+    let (listener, mut queue) = (socket.listen(0).unwrap(), Vec::new());
+    let come = || tokio::time::timeout(Duration::from_millis(100), TcpStream::connect((address, port)));
+    while let Ok(came) = come().await {
+        queue.push(came.unwrap());
+    }
+    (listener, queue)
+}
+
+#[tokio::test]
+async fn an_address_that_says_nothing_keeps_nobody_from_the_one_that_answers() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let _hole = black_hole("127.0.0.3", port).await;
+    let dual = &["127.0.0.3", "127.0.0.4", "127.0.0.1"][..];
+    let network = Network::default().resolving_by(Answers::of(&[dual, dual]));
+    let both = async {
+        let stream = network.connect("dual.example", port).await.unwrap();
+        (stream.peer_addr().unwrap().ip(), network.address("dual.example", port).await.unwrap())
+    };
+    let reached = tokio::time::timeout(Duration::from_secs(5), both).await.unwrap();
+    assert_eq!(reached, (listener.local_addr().unwrap().ip(), listener.local_addr().unwrap().ip()));
+}
+
+#[tokio::test]
+async fn where_all_addresses_refuse_nobody_is_reached() {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
+    let network = Network::default().resolving_by(Answers::of(&[&["127.0.0.1", "127.0.0.2"]]));
+    let refused = network.connect("dual.example", port).await.unwrap_err();
+    assert!(
+        matches!(&refused, Unreachable::Silent(error) if error.kind() == io::ErrorKind::ConnectionRefused),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn families_take_turns_and_nobody_is_left_out() {
+    let read = |text: &str| text.split_whitespace().map(|one| one.parse().unwrap()).collect::<Vec<IpAddr>>();
+    for (given, turns) in [
+        ("", ""),
+        ("1.1.1.1", "1.1.1.1"),
+        ("::2 ::3 ::4 1.1.1.1", "::2 1.1.1.1 ::3 ::4"),
+        ("1.1.1.1 ::2 ::3 ::4 1.1.1.5", "1.1.1.1 ::2 1.1.1.5 ::3 ::4"),
+    ] {
+        assert_eq!(alternating(&read(given)), read(turns));
+    }
+}

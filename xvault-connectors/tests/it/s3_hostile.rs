@@ -12,7 +12,7 @@ use xvault_core::error::chain;
 use xvault_core::{Dispose, Disposition, SnapshotKey};
 use xvault_testkit::S3Access;
 
-use crate::s3_support::{SNAPSHOT, store};
+use crate::s3_support::{SNAPSHOT, credential, options, settings, store};
 
 /// Every test ends within this, although its server does not.
 const SOON: Duration = Duration::from_secs(60);
@@ -20,6 +20,9 @@ const SOON: Duration = Duration::from_secs(60);
 const ENOUGH: u64 = 10_000;
 const NOW: &str = "2099-01-01T00:00:00.000Z";
 const LONG_AGO: &str = "2020-01-01T00:00:00.000Z";
+
+/// An answer that means [`trickle`].
+const TRICKLE: &[u8] = b"trickle";
 
 /// What is answered to the request line, and to how manyth request.
 type Script = dyn Fn(&str, u64) -> Vec<u8> + Send + Sync;
@@ -46,14 +49,18 @@ impl Hostile {
     }
 
     fn store(&self) -> S3Store {
-        store(&S3Access {
+        store(&self.access())
+    }
+
+    fn access(&self) -> S3Access {
+        S3Access {
             endpoint: format!("http://127.0.0.1:{}", self.port),
             region: "us-east-1".into(),
             bucket: "bucket".into(),
             access_key: "AK".into(),
             secret_key: "secret".into(),
             session_token: None,
-        })
+        }
     }
 }
 
@@ -70,12 +77,22 @@ fn talk(line: TcpStream, script: &Script, asked: &AtomicU64, sent: &AtomicU64) {
             header.clear();
         }
         let answer = script(&request, asked.fetch_add(1, Ordering::Relaxed));
-        if answer.is_empty() {
-            return without_end(&mut line, sent);
+        match answer.as_slice() {
+            [] => return without_end(&mut line, sent),
+            TRICKLE => return trickle(&mut line),
+            _ => {}
         }
         if line.write_all(&answer).is_err() {
             return;
         }
+    }
+}
+
+/// A page of a listing of which a little comes now and then.
+fn trickle(line: &mut TcpStream) {
+    drop(line.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\n\r\n<ListBucketResult>"));
+    while line.write_all(b"  ").is_ok() {
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -311,4 +328,14 @@ async fn a_server_that_reads_all_where_a_part_is_asked_for_is_told() {
     let store = server.store();
     assert_eq!(soon(store.read("x", 0..4)).await.unwrap(), "0123");
     assert_odd(&soon(store.read("x", 4..8)).await.unwrap_err(), "it does not read in ranges");
+}
+
+#[tokio::test]
+async fn a_listing_that_trickles_is_given_up() {
+    let server = Hostile::start(|_, _| TRICKLE.to_vec());
+    let options = options().retry_for(Duration::ZERO).stall(Duration::from_millis(500));
+    let access = server.access();
+    let store = S3Store::new(&settings(&access), &credential(&access), options).unwrap();
+    let error = soon(store.stage(SNAPSHOT)).await.err().expect("it hangs");
+    assert!(matches!(error, Error::Timeout { .. }), "{}", chain(&error));
 }

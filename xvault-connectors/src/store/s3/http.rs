@@ -129,7 +129,7 @@ impl Http {
     }
 
     /// Sends `body` after `head` and reads the answer to its end, which takes as long as it takes while something moves: while
-    /// no [`Http::stall`] goes by in which less came than [`LEAST_RATE`] makes of it. Blanks do, for [`AT_WORK`].
+    /// no [`Http::stall`] goes by in which less came than [`LEAST_RATE`] makes of it. To a POST, blanks are an answer that moves, for [`AT_WORK`].
     pub(super) async fn exchange(
         &self,
         head: http::request::Parts,
@@ -137,53 +137,31 @@ impl Http {
         longest: u64,
     ) -> Result<Answer, Unanswered> {
         let progress = Progress::within(self.stall);
+        let at_work = if head.method == http::Method::POST { AT_WORK } else { Duration::ZERO };
         let exchanged = async {
             let request = request(head, Watched::new(body, &progress)).map_err(unanswered)?;
             check_literal(&self.network, request.url())?;
             let mut response = self.client.execute(request).await.map_err(unanswered)?;
             progress.step();
             let (status, headers) = (response.status().as_u16(), response.headers().clone());
-            let body = collected(&mut response, longest, &progress).await?;
+            let body = collected(&mut response, longest, (&progress, at_work)).await?;
             Ok(Answer { status, headers, body })
         };
         let answer = unless_stalled(exchanged, &progress, self.stall).await;
         answer.unwrap_or(Err(Unanswered::Stalled { after: self.stall }))
-    }
-
-    /// Begins an exchange whose answer may be long.
-    pub(super) async fn begin(
-        &self,
-        head: http::request::Parts,
-        body: Bytes,
-    ) -> Result<reqwest::Response, Unanswered> {
-        let progress = Progress::within(self.stall);
-        let body = Watched::of(body, &progress);
-        let begun = async {
-            let request = request(head, body).map_err(unanswered)?;
-            check_literal(&self.network, request.url())?;
-            self.client.execute(request).await.map_err(unanswered)
-        };
-        let begun = unless_stalled(begun, &progress, self.stall).await;
-        begun.unwrap_or(Err(Unanswered::Stalled { after: self.stall }))
-    }
-
-    /// The next piece of such an answer.
-    pub(super) async fn next(&self, response: &mut reqwest::Response) -> Result<Option<Bytes>, Unanswered> {
-        let chunk = tokio::time::timeout(self.stall, response.chunk()).await;
-        chunk.map_err(|_| Unanswered::Stalled { after: self.stall })?.map_err(unanswered)
     }
 }
 
 async fn collected(
     response: &mut reqwest::Response,
     longest: u64,
-    progress: &Progress,
+    (progress, at_work): (&Progress, Duration),
 ) -> Result<Bytes, Unanswered> {
     let expected = response.content_length().unwrap_or(0).min(longest);
     let mut body = BytesMut::with_capacity(usize::try_from(expected).unwrap_or(0));
     let begun = Instant::now();
     while let Some(chunk) = response.chunk().await.map_err(unanswered)? {
-        match is_blank(&chunk) && begun.elapsed() < AT_WORK {
+        match is_blank(&chunk) && begun.elapsed() < at_work {
             true => progress.step(),
             false => progress.came(chunk.len()),
         }
@@ -306,11 +284,6 @@ impl Watched {
         }
     }
 
-    fn of(bytes: Bytes, progress: &Progress) -> Self {
-        let left = bytes.len() as u64;
-        Self { chunks: [bytes].into(), pieces: None, left, progress: progress.clone() }
-    }
-
     /// Makes `chunks` begin with something that can be handed out, if there is any.
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.chunks.front().is_some_and(|front| !front.has_remaining()) {
@@ -411,7 +384,7 @@ mod tests {
     }
 
     /// What comes of an answer that takes ten times a good part of a stall, a `piece` each time.
-    async fn answered(piece: &'static [u8]) -> Result<Bytes, Unanswered> {
+    async fn answered(method: http::Method, piece: &'static [u8]) -> Result<Bytes, Unanswered> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = async move {
@@ -429,7 +402,8 @@ mod tests {
         };
         let server = tokio::spawn(server);
         let http = Http::new("server", None, (STALL, Network::default())).unwrap();
-        let (head, ()) = http::Request::get(format!("http://{address}/")).body(()).unwrap().into_parts();
+        let request = http::Request::builder().method(method).uri(format!("http://{address}/"));
+        let (head, ()) = request.body(()).unwrap().into_parts();
         let answer = http.exchange(head, &Body::empty(), 1000).await;
         server.abort();
         answer.map(|answer| answer.body)
@@ -437,10 +411,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_server_that_says_with_blanks_that_it_is_at_work_is_waited_for() {
-        let done = answered(b" \n").await.unwrap();
+        let done = answered(http::Method::POST, b" \n").await.unwrap();
         assert!(done.ends_with(b"<done/>"), "{done:?}");
-        let stalled = answered(b"x ").await.unwrap_err();
-        assert!(matches!(stalled, Unanswered::Stalled { after: STALL }), "{stalled}");
+        for (method, piece) in [(http::Method::POST, &b"x "[..]), (http::Method::GET, b" \n")] {
+            let stalled = answered(method, piece).await.unwrap_err();
+            assert!(matches!(stalled, Unanswered::Stalled { after: STALL }), "{stalled}");
+        }
     }
 
     #[test]
