@@ -4,11 +4,10 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use xvault::connectors::ssh::SshTimeouts;
-use xvault::connectors::{HostKeyPolicy, Network, SshCredential, SshOptions};
+use xvault::connectors::{HostKeyPolicy, SshCredential, SshOptions};
 use xvault::core::SshSettings;
 use xvault::core::secret::{ExposeSecret, SecretString};
-use xvault::core::source::SshHop;
+use xvault::core::source::{SshAccount, SshHop};
 
 use crate::args::LoginArgs;
 use crate::keys;
@@ -20,16 +19,21 @@ const DEFAULT_KEYS: [&str; 3] = [".ssh/id_ed25519", ".ssh/id_ecdsa", ".ssh/id_rs
 pub(crate) fn hop(args: &LoginArgs, hop: &SshHop) -> anyhow::Result<SshOptions> {
     let own = LoginArgs { password_file: args.ssh_password_file.clone(), ..args.clone() };
     let given = own.password_file.as_deref().map(keys::read_secret).transpose()?;
-    let credential = credential(&own, &hop.username, &hop.host, given)?;
-    Ok(SshOptions {
-        host: hop.host.clone(),
-        port: hop.port,
-        username: hop.username.clone(),
-        credential,
-        host_key: host_key_policy(args)?,
-        timeouts: SshTimeouts::default(),
-        network: Network::default(),
-    })
+    of_account(&own, hop.into(), given)
+}
+
+/// How to connect to the server of `settings`.
+pub(crate) fn options(args: &LoginArgs, settings: &SshSettings) -> anyhow::Result<SshOptions> {
+    of_account(args, settings.into(), given_password(args)?)
+}
+
+fn of_account(
+    args: &LoginArgs,
+    account: SshAccount,
+    given: Option<SecretString>,
+) -> anyhow::Result<SshOptions> {
+    let credential = credential(args, &account.username, &account.host, given)?;
+    Ok(SshOptions { host_key: host_key_policy(args)?, ..SshOptions::new(account, credential) })
 }
 
 /// How to log in: `--ssh-key`, else a password that was given, else the agent, else the user's own
@@ -94,15 +98,6 @@ pub(crate) fn ask(prompt: &str) -> anyhow::Result<Option<SecretString>> {
     let answer = rpassword::prompt_password(prompt).context("ask for the password")?;
     let answer = SecretString::from(answer);
     Ok(Some(answer).filter(|answer| !answer.expose_secret().is_empty()))
-}
-
-/// How to connect to the server of `settings`.
-pub(crate) fn options(args: &LoginArgs, settings: &SshSettings) -> anyhow::Result<SshOptions> {
-    let options = SshOptions::new(
-        settings,
-        credential(args, &settings.username, &settings.host, given_password(args)?)?,
-    );
-    Ok(SshOptions { host_key: host_key_policy(args)?, ..options })
 }
 
 /// How the server proves itself.

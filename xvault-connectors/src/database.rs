@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use xvault_core::secret::SecretString;
 use xvault_core::source::{DatabaseCredential, DatabaseServer, SshHop, SshMode, TlsMode, UnfitCredential};
 
-use crate::ssh::{HostKeyPolicy, Session, SshCredential, SshOptions, SshTimeouts};
+use crate::ssh::{Session, SshCredential, SshOptions};
 use crate::tool::{Call, Place, Running, ToolOptions, weakness};
 use crate::{Error, Network};
 use notary::Notary;
@@ -55,10 +55,11 @@ impl DatabaseLogin {
     /// From saved settings: the SSH server's pinned key is demanded; without one every key is refused, and named.
     #[must_use]
     pub fn new(server: &DatabaseServer, credential: DatabaseCredential) -> Self {
-        let ssh = server.ssh.as_ref().map(|hop| ssh_options(hop, credential.ssh));
+        let DatabaseCredential { password, ssh: secret } = credential;
+        let login = |hop: &SshHop| SshCredential::saved(hop.use_password, secret.unwrap_or_default());
         Self {
-            password: credential.password,
-            ssh,
+            password,
+            ssh: server.ssh.as_ref().map(|hop| SshOptions::new(hop, login(hop))),
             tools: ToolOptions::default(),
             network: Network::default(),
         }
@@ -69,23 +70,6 @@ impl DatabaseLogin {
     pub fn within(self, network: &Network) -> Self {
         let ssh = self.ssh.map(|ssh| SshOptions { network: network.clone(), ..ssh });
         Self { ssh, network: network.clone(), ..self }
-    }
-}
-
-fn ssh_options(hop: &SshHop, secret: Option<SecretString>) -> SshOptions {
-    let secret = secret.unwrap_or_default();
-    SshOptions {
-        host: hop.host.clone(),
-        port: hop.port,
-        username: hop.username.clone(),
-        credential: if hop.use_password {
-            SshCredential::Password(secret)
-        } else {
-            SshCredential::PrivateKey { pem: secret, passphrase: None }
-        },
-        host_key: hop.host_key.clone().map_or(HostKeyPolicy::Refuse, HostKeyPolicy::Pinned),
-        timeouts: SshTimeouts::default(),
-        network: Network::default(),
     }
 }
 

@@ -11,6 +11,7 @@ mod link;
 mod local;
 mod look;
 mod mysql;
+mod nested;
 mod postgres;
 mod sftp;
 mod ssh;

@@ -115,7 +115,8 @@ pub enum Evidence {
     },
     /// A remote `tar` closed its stream with two zero blocks and then exited.
     Tar {
-        /// 0: all well; 1: some files changed while they were read.
+        /// 0: all well; 1: some files changed while they were read; 2: some could not be read, which warnings tell of unless
+        /// they are excluded.
         exit_status: u32,
         /// Entries in the stream.
         entries: u64,

@@ -10,6 +10,7 @@ mod hooks;
 mod mysql;
 mod postgres;
 mod server;
+mod ssh;
 mod target;
 mod wordpress;
 
@@ -20,10 +21,12 @@ pub use hooks::{Hook, Hooks, OnFailure};
 pub use mysql::MysqlSettings;
 pub use postgres::{DumpFormat, PostgresSettings};
 pub use server::{DatabaseServer, SshHop, SshMode, TlsMode};
+pub use ssh::SshAccount;
 pub use target::{DatabaseTarget, MysqlTarget, PostgresTarget};
 pub use wordpress::WordpressSettings;
 
 use serde::{Deserialize, Serialize};
+use ssh::SshFields;
 
 /// The most paths of a source, and the most globs.
 pub const MAX_ITEMS: usize = 1000;
@@ -215,35 +218,11 @@ impl SshSettings {
     }
 
     fn validate(&self) -> Result<(), InvalidSettings> {
-        let invalid = |field, reason: &str| Err(InvalidSettings::new(field, reason.into()));
-        let plain = |text: &str| {
-            (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c.is_whitespace())
-        };
-        if !plain(&self.host) {
-            return invalid("host", "a host name or address of 1 to 255 bytes without spaces is needed");
-        }
-        if self.port == 0 {
-            return invalid("port", "it must be between 1 and 65535");
-        }
-        if !plain(&self.username) {
-            return invalid("username", "1 to 255 bytes without spaces are needed");
-        }
-        if self.host_key.as_deref().is_some_and(|key| !is_fingerprint(key)) {
-            return invalid(
-                "host_key",
-                "a fingerprint as `ssh-keygen -l` prints is needed: SHA256: and 43 characters",
-            );
-        }
+        SshAccount::from(self).validate(&SshFields::OWN)?;
         check_paths(&self.paths)?;
         self.hooks.validate(true)?;
         check_excludes(&self.paths, &self.excludes)
     }
-}
-
-fn is_fingerprint(text: &str) -> bool {
-    text.strip_prefix("SHA256:").is_some_and(|digest| {
-        digest.len() == 43 && digest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/')
-    })
 }
 
 fn check_paths(paths: &[String]) -> Result<(), InvalidSettings> {

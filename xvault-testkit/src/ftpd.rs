@@ -123,7 +123,7 @@ impl Ftpd {
         for path in [dir.path(), &home] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        let account = (builder.kind == FtpKind::Vsftpd).then(|| SystemUser::create(&home));
+        let account = (builder.kind == FtpKind::Vsftpd).then(|| SystemUser::create(&home, &tool("bash")));
         let (ca, fingerprint) = certificate(dir.path(), builder.self_signed);
         let mut ftpd = Self {
             port: 0,

@@ -52,6 +52,7 @@ pub struct SshdBuilder {
     matching: String,
     default_limits: bool,
     root: bool,
+    shell: Option<&'static str>,
 }
 
 impl SshdBuilder {
@@ -81,6 +82,13 @@ impl SshdBuilder {
     #[must_use]
     pub fn root(mut self) -> Self {
         self.root = true;
+        self
+    }
+
+    /// The account's login shell, which is bash otherwise.
+    #[must_use]
+    pub fn shell(mut self, name: &'static str) -> Self {
+        self.shell = Some(name);
         self
     }
 
@@ -131,7 +139,8 @@ impl Sshd {
         for path in [dir.path(), &home] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        let account = (!builder.root).then(|| SystemUser::create(&home));
+        let account =
+            (!builder.root).then(|| SystemUser::create(&home, &tool(builder.shell.unwrap_or("bash"))));
         let key_path = dir.path().join("client");
         keygen(&key_path, "ed25519", "");
         let host_key = HostKey::generate(&dir.path().join("hostkey"));

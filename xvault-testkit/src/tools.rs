@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Program and the Debian package that brings it.
-const PACKAGES: [(&str, &str); 40] = [
+const PACKAGES: [(&str, &str); 43] = [
     ("age", "age"),
     ("age-keygen", "age"),
     ("bash", "bash"),
+    ("busybox", "busybox"),
     ("chpasswd", "passwd"),
     ("cp", "coreutils"),
     ("curl", "curl"),
     ("faketime", "faketime"),
+    ("fish", "fish"),
     ("flock", "util-linux"),
     ("initdb", "postgresql"),
     ("ipcrm", "util-linux"),
@@ -43,6 +45,7 @@ const PACKAGES: [(&str, &str); 40] = [
     ("sshd", "openssh-server"),
     ("sshpass", "sshpass"),
     ("tar", "tar"),
+    ("tcsh", "tcsh"),
     ("umount", "mount"),
     ("useradd", "passwd"),
     ("userdel", "passwd"),

@@ -16,8 +16,8 @@ pub(crate) struct SystemUser {
 }
 
 impl SystemUser {
-    /// Adds a user whose home is `home`; the home is given to it.
-    pub(crate) fn create(home: &Path) -> Self {
+    /// Adds a user whose home is `home` and whose login shell is `shell`; the home is given to it.
+    pub(crate) fn create(home: &Path, shell: &Path) -> Self {
         remove_left_behind();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -25,7 +25,8 @@ impl SystemUser {
         let password = format!("pw {}'{number}\"$x of its own", std::process::id());
         let hash = hash(&password);
         let home_text = home.to_str().expect("temp dirs are UTF-8");
-        let args = ["-M", "-d", home_text, "-s", "/bin/bash", "-p", hash.trim(), &name];
+        let shell = shell.to_str().unwrap();
+        let args = ["-M", "-d", home_text, "-s", shell, "-p", hash.trim(), &name];
         retry(&format!("useradd {name}"), || succeeded("useradd", &args));
         let user = Self { name, password };
         let (uid, gid) = user.ids();

@@ -17,7 +17,7 @@ use crate::Error;
 use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities, found};
 
 pub(crate) use rights::Rights;
-pub(crate) use tables::UnsafeTable;
+pub(crate) use tables::{UnsafeTable, View};
 
 /// The first MariaDB and MySQL of each series whose tools guard against statements that a hostile server hides in a dump
 /// (CVE-2024-21096: MySQL up to 8.0.36 and 8.3.0 does not). Later series all do.
@@ -183,6 +183,7 @@ impl Mysql {
             None if remote => {}
             None => drop(call.arg("--no-defaults")),
         }
+        // Holds what any column does. What applications connect with (WordPress's `DB_CHARSET`) may hold less of it.
         call.arg(format!("--user={username}")).arg("--default-character-set=utf8mb4");
         match self.reach.endpoint() {
             None if host.starts_with('/') => call.arg(format!("--socket={host}")).arg("--protocol=socket"),

@@ -153,11 +153,11 @@ fn in_table(address: SocketAddr) -> Option<String> {
 mod tests {
     use std::io::{Read, Write};
 
+    use xvault_core::source::SshAccount;
     use xvault_testkit::Sshd;
 
     use super::*;
-    use crate::ssh::SshTimeouts;
-    use crate::{HostKeyPolicy, SshCredential, SshOptions};
+    use crate::{SshCredential, SshOptions};
 
     /// A port that greets everybody.
     fn greeter() -> u16 {
@@ -188,15 +188,14 @@ mod tests {
     #[tokio::test]
     async fn only_the_user_of_our_tools_gets_through() {
         let (sshd, far) = (Sshd::builder().start(), greeter());
-        let options = SshOptions {
+        let account = SshAccount {
             host: "127.0.0.1".to_owned(),
             port: sshd.port,
             username: sshd.user.clone(),
-            credential: SshCredential::Password(sshd.password.clone().into()),
-            host_key: HostKeyPolicy::Pinned(sshd.host_key.fingerprint.clone()),
-            timeouts: SshTimeouts::default(),
-            network: Network::default(),
+            use_password: true,
+            host_key: Some(sshd.host_key.fingerprint.clone()),
         };
+        let options = SshOptions::new(account, SshCredential::saved(true, sshd.password.clone().into()));
         let session = Arc::new(Session::connect(&options).await.unwrap());
         let own = rustix::process::geteuid().as_raw();
         assert_eq!(heard(&session, far, own).await, "hello");

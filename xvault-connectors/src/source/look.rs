@@ -17,8 +17,13 @@ const MAX_ANSWER: usize = 64 << 10;
 
 /// `$1`…: directories.
 const SIZES: &str = r#"LC_ALL=C du -sk -- "$@" 2>/dev/null; true"#;
-const UNREADABLE: &str = r#"find "$@" \( -type d ! \( -readable -executable \) -o -type f ! -readable \) -prune -print0 2>/dev/null |
+/// Its first name says that the server's `find` knows what it is asked: those of busybox and of most BSDs do not.
+const UNREADABLE: &str = r#"find / -prune -readable -executable >/dev/null 2>&1 && printf 'asked\0' &&
+    find "$@" \( -type d ! \( -readable -executable \) -o -type f ! -readable \) -prune -print0 2>/dev/null |
     head -c 60000; true"#;
+
+/// What it says first where it can be asked.
+const ASKED: &[u8] = b"asked\0";
 
 /// What is said where nothing can be asked.
 pub(super) fn unknown(protocol: &str) -> String {
@@ -39,19 +44,26 @@ pub(super) async fn look(session: &Session, roots: &[Vec<u8>], what: &str) -> Ve
         Some(None) => "how much there is, the server does not say: it has no shell, or no `du`".to_owned(),
         None => "how much there is could not be counted in time".to_owned(),
     });
-    let names: Vec<String> = unreadable
-        .iter()
-        .flat_map(|answer| answer.split(|byte| *byte == 0))
-        .filter(|name| !name.is_empty())
-        .map(display_name)
-        .collect();
-    if !names.is_empty() {
-        notes.push(format!(
+    notes.extend(unreadable_note(unreadable.as_deref()));
+    notes
+}
+
+fn unreadable_note(answer: Option<&[u8]>) -> Option<String> {
+    let unknown = |why: &str| {
+        Some(format!("what the account can't read is not known: {why}; a backup names it, and is partial"))
+    };
+    let Some(answer) = answer else { return unknown("it could not be looked for in time") };
+    let Some(names) = answer.strip_prefix(ASKED) else {
+        return unknown("the server has no shell, or no `find` that knows `-readable`");
+    };
+    let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let names: Vec<String> = names.map(display_name).collect();
+    (!names.is_empty()).then(|| {
+        format!(
             "the account can't read {}: let it (group or ACL), or exclude them; otherwise each snapshot is partial",
             some_of(&names)
-        ));
-    }
-    notes
+        )
+    })
 }
 
 /// What the server's shell answers: nothing where there is none. `None`: it takes too long.

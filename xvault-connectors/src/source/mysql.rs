@@ -1,6 +1,7 @@
 //! MySQL and MariaDB databases, as `mysqldump` or `mariadb-dump` writes them.
 
 mod gaps;
+mod site;
 
 use async_trait::async_trait;
 use xvault_core::snapshot::Evidence;
@@ -14,6 +15,8 @@ use crate::database::mysql::{Database, Flavor, Mysql, Rights, Tool, UnsafeTable}
 use crate::database::{DatabaseLogin, some_of};
 use crate::tool::Call;
 use crate::{Control, Error};
+
+pub(super) use site::Required;
 
 /// What every dump is made with: one moment of all InnoDB tables without locking them, everything that belongs to a
 /// database, and bytes that survive any client.
@@ -39,14 +42,6 @@ pub struct MysqlSource {
     required: Vec<Required>,
 }
 
-/// A table without which a database is not the one that is meant.
-pub(super) struct Required {
-    pub(super) table: String,
-    /// The file that names the database, and why it is none of its, for people.
-    pub(super) file: String,
-    pub(super) reason: String,
-}
-
 impl MysqlSource {
     /// From saved settings and how to log in.
     ///
@@ -55,11 +50,6 @@ impl MysqlSource {
     pub fn new(settings: &MysqlSettings, login: DatabaseLogin) -> Result<Self, Error> {
         SourceSettings::Mysql(settings.clone()).validate()?;
         Ok(Self { settings: settings.clone(), login, required: Vec::new() })
-    }
-
-    /// Takes no database that lacks this.
-    pub(super) fn require(&mut self, required: Required) {
-        self.required.push(required);
     }
 
     async fn connect(&self) -> Result<Mysql, Error> {
@@ -83,19 +73,6 @@ impl MysqlSource {
         let found = names.iter().map(find).collect::<Result<Vec<_>, _>>()?;
         self.check_required(mysql, &found).await?;
         Ok(found)
-    }
-
-    /// Whether a table is there: its case does not matter, as it may not to the server.
-    async fn check_required(&self, mysql: &Mysql, databases: &[Database]) -> Result<(), Error> {
-        for Required { table, file, reason } in &self.required {
-            let is_it = |name: &String| name.to_lowercase() == table.to_lowercase();
-            for database in databases {
-                if !mysql.tables_of(&database.name).await?.iter().any(is_it) {
-                    return Err(Error::SiteConfig { file: file.clone(), reason: reason.clone() });
-                }
-            }
-        }
-        Ok(())
     }
 
     fn dump_call(&self, mysql: &Mysql, tool: &Tool, database: &str) -> Call {
@@ -141,7 +118,7 @@ impl MysqlSource {
         emitter.warn(dump::place(database, "sql")?, WarningCode::Other, unsafe_note(&tables)).await
     }
 
-    /// Refuses what would be no backup of `database`; else gives a warning that the dump deserves.
+    /// Refuses what would be no backup of `database`; else gives the warnings that the dump deserves.
     async fn fit(
         &self,
         mysql: &Mysql,
@@ -149,13 +126,13 @@ impl MysqlSource {
         rights: &Rights,
         database: &str,
         control: &Control,
-    ) -> Result<Option<String>, Error> {
+    ) -> Result<Vec<String>, Error> {
         let gaps = self.gaps(mysql, tool, rights, database).await?;
         if let Some(reason) = gaps.refusal {
             return Err(Error::Tool { tool: tool.to_string(), reason });
         }
         gaps.notes.iter().for_each(|note| control.progress().note(note));
-        Ok(gaps.warning)
+        Ok(gaps.warnings)
     }
 
     /// Dumps what is asked for, into the folder that is there already.
@@ -170,13 +147,13 @@ impl MysqlSource {
         let unsafe_tables = control.run(mysql.unsafe_tables()).await?;
         let rights = control.run(mysql.rights()).await?;
         for database in &databases {
-            let warning = control.run(self.fit(mysql, &tool, &rights, &database.name, &control)).await?;
+            let warnings = control.run(self.fit(mysql, &tool, &rights, &database.name, &control)).await?;
             let call = self.dump_call(mysql, &tool, &database.name);
             let path = dump::place(&database.name, "sql")?;
             dump::dump(&mysql.reach, call, Shape::Mysql, path.clone(), emitter).await?;
             self.warn(&unsafe_tables, &database.name, emitter).await?;
-            if let Some(warning) = warning {
-                emitter.warn(path, WarningCode::Unreadable, warning).await?;
+            for warning in warnings {
+                emitter.warn(path.clone(), WarningCode::Unreadable, warning).await?;
             }
         }
         let (dumps, tool, server) = (databases.len() as u64, tool.to_string(), mysql.name.clone());
@@ -201,7 +178,7 @@ impl MysqlSource {
         let mut paths = Vec::new();
         for Database { name, .. } in databases {
             let gaps = self.gaps(&mysql, &tool, &rights, &name).await?;
-            notes.extend(gaps.notes.into_iter().chain(gaps.warning));
+            notes.extend(gaps.notes.into_iter().chain(gaps.warnings));
             paths.push(ProbedPath { path: name, kind: Some("database"), error: gaps.refusal });
         }
         let host_key = mysql.reach.host_key();

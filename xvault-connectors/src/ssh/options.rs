@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xvault_core::SshSettings;
 use xvault_core::secret::{ExposeSecret, SecretString};
+use xvault_core::source::SshAccount;
 
 use super::HostKeyPolicy;
 use crate::Network;
@@ -32,13 +32,14 @@ pub struct SshOptions {
 impl SshOptions {
     /// From saved settings: a pinned key is demanded; without one every key is refused, and named.
     #[must_use]
-    pub fn new(settings: &SshSettings, credential: SshCredential) -> Self {
+    pub fn new(account: impl Into<SshAccount>, credential: SshCredential) -> Self {
+        let SshAccount { host, port, username, host_key, .. } = account.into();
         Self {
-            host: settings.host.clone(),
-            port: settings.port,
-            username: settings.username.clone(),
+            host,
+            port,
+            username,
             credential,
-            host_key: settings.host_key.clone().map_or(HostKeyPolicy::Refuse, HostKeyPolicy::Pinned),
+            host_key: host_key.map_or(HostKeyPolicy::Refuse, HostKeyPolicy::Pinned),
             timeouts: SshTimeouts::default(),
             network: Network::default(),
         }
@@ -81,6 +82,15 @@ pub enum SshCredential {
 }
 
 impl SshCredential {
+    /// As it is saved beside settings that say whether it is a password; private keys have no passphrase then.
+    #[must_use]
+    pub fn saved(use_password: bool, secret: SecretString) -> Self {
+        match use_password {
+            true => Self::Password(secret),
+            false => Self::PrivateKey { pem: secret, passphrase: None },
+        }
+    }
+
     /// Whether a private key needs a passphrase, so that a program can ask for it before it connects.
     /// Text that is no key needs none: connecting says what is wrong with it.
     #[must_use]

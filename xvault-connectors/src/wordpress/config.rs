@@ -27,8 +27,6 @@ pub struct WpConfig {
     pub password: SecretString,
     /// `DB_HOST`.
     pub host: DbHost,
-    /// `DB_CHARSET`, where it is set.
-    pub charset: Option<String>,
     /// `$table_prefix`.
     pub table_prefix: String,
     /// Whether it is a network of sites, where that can be known.
@@ -109,7 +107,6 @@ impl Settings<'_> {
             user: self.required("DB_USER")?,
             password: self.required("DB_PASSWORD")?.into(),
             host,
-            charset: self.optional("DB_CHARSET").and_then(|value| text("DB_CHARSET", &value).ok()),
             table_prefix: self.table_prefix()?,
             multisite: self.multisite(),
             folders: self.folders(abspath),

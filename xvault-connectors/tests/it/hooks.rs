@@ -105,6 +105,22 @@ async fn one_runs_before_all_is_read_and_one_after() {
 }
 
 #[tokio::test]
+async fn they_are_run_by_sh_whatever_the_login_shell_is() {
+    for shell in ["tcsh", "fish"] {
+        let around = Around::on(Sshd::builder().shell(shell).start())
+            .before("x='it'\\''s !! made'\nprintf '%s\\n' \"$x\"")
+            .after("exec sleep 60")
+            .within(1)
+            .warns();
+        let (kept, pulled, notes) = around.pull(Kind::Ssh).await;
+        pulled.unwrap();
+        assert!(kept.body(&around.tree.join("file")).is_some());
+        assert!(told(&notes, "hook before: it's !! made"), "{shell}: {notes:?}");
+        assert!(told(&notes, "`after` was ended: it took longer than 1 s"), "{shell}: {notes:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_failure_fails_the_backup_or_is_told_and_the_one_after_runs_in_any_case() {
     let around = Around::new().before("echo broken >&2; exit 3").after("touch after");
     let (kept, pulled, _) = around.pull(Kind::Ssh).await;

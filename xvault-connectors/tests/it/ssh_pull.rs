@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use xvault_connectors::{Control, Error};
 use xvault_core::snapshot::Evidence;
-use xvault_core::{Dispose, Disposition, EntryKind, WarningCode};
+use xvault_core::{Dispose, Disposition, EntryKind, Warning, WarningCode};
 use xvault_testkit::trees::{oddities, random_file, small_files};
 use xvault_testkit::{MtimeMatch, Sshd, TreeOptions, assert_same_tree};
 
@@ -313,7 +313,8 @@ async fn no_shell_and_no_usable_tar_fall_back_to_sftp() {
         (format!("SetEnv PATH={}:/usr/bin:/bin", tools.path().display()), "bsdtar 3.6.2"),
     ];
     let sizes = ["the server does not say", "MiB of files"];
-    for ((config, reason), size) in cases.into_iter().zip(sizes) {
+    let unreadable = [true, false];
+    for (((config, reason), size), is_unknown) in cases.into_iter().zip(sizes).zip(unreadable) {
         let sshd = Sshd::builder().config(&config).start();
         let tree = sshd.home.join("tree");
         small_files(&tree, 20, 1000);
@@ -321,6 +322,8 @@ async fn no_shell_and_no_usable_tar_fall_back_to_sftp() {
         let probe = job.source().probe().await.unwrap();
         assert!(probe.notes.iter().any(|note| note.contains(reason)), "{:?}", probe.notes);
         assert!(probe.notes.iter().any(|note| note.contains(size)), "{:?}", probe.notes);
+        let unknown = probe.notes.iter().any(|note| note.contains("can't read is not known"));
+        assert_eq!(unknown, is_unknown, "{:?}", probe.notes);
         let (kept, summary) = job.pull().await;
         assert!(matches!(summary.evidence, Evidence::Walk { files: 20, .. }), "{summary:?}");
         assert!(job.noted(reason), "{:?}", job.seen.notes());
@@ -373,12 +376,15 @@ async fn a_tar_that_dies_or_stops_early_is_no_backup() {
 
 /// A server whose tar does `body`, and where that lies.
 fn with_fake_tar(body: &str) -> (Sshd, tempfile::TempDir) {
+    let version = "echo 'tar (GNU tar) 1.34'";
+    with_fake("tar", &format!("if [ \"$1\" = --version ]; then {version}; exit; fi\n{body}"))
+}
+
+fn with_fake(tool: &str, body: &str) -> (Sshd, tempfile::TempDir) {
     let tools = tempfile::tempdir().unwrap();
     fs::set_permissions(tools.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let fake = tools.path().join("tar");
-    let version = "echo 'tar (GNU tar) 1.34'";
-    let script = format!("#!/bin/sh\nif [ \"$1\" = --version ]; then {version}; exit; fi\n{body}\n");
-    fs::write(&fake, script).unwrap();
+    let fake = tools.path().join(tool);
+    fs::write(&fake, format!("#!/bin/sh\n{body}\n")).unwrap();
     fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("SetEnv PATH={}:/usr/bin:/bin", tools.path().display());
     (Sshd::builder().config(&path).start(), tools)
@@ -459,6 +465,41 @@ async fn a_probe_tells_how_much_there_is_and_what_of_it_can_not_be_read() {
     fs::remove_file(&secret).unwrap();
     let probe = Job::new(Kind::Ssh, &sshd, &[&tree]).source().probe().await.unwrap();
     assert!(!probe.notes.iter().any(|note| note.contains("can't read")), "{probe:?}");
+}
+
+#[tokio::test]
+async fn a_probe_says_when_what_can_not_be_read_could_not_be_looked_for() {
+    let (slow, quick) = ("exec sleep 60", "exec busybox find \"$@\"");
+    for (find, told) in [(quick, "no `find` that knows `-readable`"), (slow, "looked for in time")] {
+        let (sshd, _tools) = with_fake("find", find);
+        let secret = sshd.home.join("secret");
+        fs::write(&secret, "x").unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
+        let probe = Job::new(Kind::Ssh, &sshd, &[&sshd.home]).source().probe().await.unwrap();
+        let told = |note: &String| note.contains("can't read is not known") && note.contains(told);
+        assert!(probe.notes.iter().any(told), "{:?}", probe.notes);
+        assert!(probe.notes.iter().any(|note| note.contains("MiB of files")), "{:?}", probe.notes);
+    }
+}
+
+#[tokio::test]
+async fn the_login_shell_may_be_any() {
+    for shell in ["tcsh", "fish"] {
+        let sshd = Sshd::builder().shell(shell).start();
+        let tree = sshd.home.join("it's\n!! a \\ $tree");
+        small_files(&tree, 4, 1000);
+        let secret = tree.join("secret");
+        fs::write(&secret, "x").unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
+        let job = Job::new(Kind::Ssh, &sshd, &[&tree]);
+        let notes = job.source().probe().await.unwrap().notes.join("\n");
+        assert!(notes.contains("MiB of files") && notes.contains("/secret`"), "{shell}: {notes}");
+        let (kept, summary) = job.pull().await;
+        assert!(matches!(summary.evidence, Evidence::Tar { exit_status: 2, .. }), "{shell}: {summary:?}");
+        let told = |warning: &Warning| (warning.code, warning.path.as_bytes().ends_with(b"/secret"));
+        let told: Vec<_> = kept.warnings.iter().map(told).collect();
+        assert_eq!((told, summary.content.files), (vec![(WarningCode::Unreadable, true)], 4));
+    }
 }
 
 #[tokio::test]

@@ -134,6 +134,10 @@ async fn a_site_is_one_snapshot_with_its_tools_there_or_here() {
     let upload = site.write("wp-content/uploads/one.jpg");
     fs::hard_link(&upload, upload.with_file_name("two.jpg")).unwrap();
     let (server, name) = (Mariadb::shared(), &site.wordpress.database);
+    // What the site connects with holds less than what lies in its tables; old ones hold other text than they say.
+    site.configure("'DB_CHARSET', 'utf8mb4'", "'DB_CHARSET', 'latin1'");
+    let _ = server
+        .sql(name, "CREATE TABLE wp_old (a TEXT) CHARACTER SET latin1; INSERT wp_old VALUES (0xC3A9FF81)");
     let (expected, fresh) = (server.checksums(name), Mariadb::start());
     let mut seen = Vec::new();
     for (mode, place) in [(None, "remote"), (Some(SshMode::Tunnel), "tunnel")] {
@@ -360,6 +364,43 @@ async fn a_database_that_may_be_another_copy_of_the_site_is_dumped_with_a_warnin
         "define('WP_CACHE', getenv('CACHE') ?: 0); include 'local.php';\n$table_prefix =",
     );
     assert_eq!(site.pull().await.0.warnings, []);
+}
+
+#[tokio::test]
+async fn a_table_of_the_site_may_be_a_view_which_holds_no_rows_of_other_databases() {
+    let site = Site::new(Sshd::builder().start()).small();
+    let (own, other, server) = (&site.wordpress.database, fallback(&site), Mariadb::shared());
+    let _ = server.sql(
+        own,
+        "RENAME TABLE wp_options TO real_options; CREATE VIEW wp_options AS SELECT * FROM real_options",
+    );
+    let (kept, _) = site.pull().await;
+    assert_eq!(kept.warnings, []);
+    let dump = String::from_utf8_lossy(body(&kept, &site.dump()));
+    assert!(dump.contains("INSERT INTO `real_options`") && dump.contains("VIEW `wp_options`"));
+    let away = format!(
+        "RENAME TABLE real_options TO {other}.options; CREATE VIEW halfway AS SELECT o.* FROM (SELECT 1) x JOIN {other}.options o; \
+         CREATE OR REPLACE VIEW wp_options AS SELECT * FROM halfway"
+    );
+    let _ = server.sql(own, &away);
+    let (kept, _) = site.pull().await;
+    assert_eq!(kept.codes(), [(WarningCode::Unreadable, PathBuf::from(format!("/{}", site.dump())))]);
+    let told = |text: &str| text.contains("`halfway`") && !text.contains("`wp_options`");
+    assert!(told(&kept.warnings[0].message), "{:?}", kept.warnings);
+    let probe = site.probe().await;
+    assert!(probe.paths[1].error.is_none() && probe.notes.iter().any(|note| told(note)), "{probe:?}");
+}
+
+#[tokio::test]
+async fn the_tools_of_the_server_run_whatever_the_login_shell_is() {
+    for shell in ["tcsh", "fish"] {
+        let mut site = Site::new(Sshd::builder().shell(shell).start()).small();
+        site.settings.ssh_mode = Some(SshMode::Remote);
+        let (kept, summary) = site.pull().await;
+        assert!(kept.warnings.is_empty() && has(&kept, &site.dump()), "{shell}: {:?}", kept.warnings);
+        let Evidence::Site { files, .. } = summary.evidence else { panic!() };
+        assert!(matches!(*files, Evidence::Tar { exit_status: 0, .. }), "{shell}: {files:?}");
+    }
 }
 
 #[tokio::test]

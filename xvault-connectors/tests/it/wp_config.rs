@@ -323,9 +323,9 @@ fn a_configuration_knows_networks_folders_and_what_it_takes_for_granted() {
     assert_eq!((plain.multisite, plain.folders.len(), plain.notes.len()), (Some(false), 0, 0));
     let other = read(
         "define('MULTISITE', true); define('WP_CONTENT_DIR', dirname(ABSPATH) . '/app'); define('UPLOADS', 'media'); \
-         define('DB_CHARSET', 'utf8'); define('DB_NAME', getenv('WP_NAME') ?: 'x');",
+         define('DB_NAME', getenv('WP_NAME') ?: 'x');",
     );
-    assert_eq!((other.multisite, other.charset.as_deref()), (Some(true), Some("utf8")));
+    assert_eq!(other.multisite, Some(true));
     assert_eq!(other.folders, ["//app", "/w/media"]);
     assert!(other.notes.len() == 1 && other.notes[0].contains("`WP_NAME`"), "{:?}", other.notes);
     let unknown = read("define('WP_CONTENT_DIR', somewhere());");

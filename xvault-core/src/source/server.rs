@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{InvalidSettings, MAX_NAME, is_fingerprint};
+use super::ssh::{SshAccount, SshFields};
+use super::{InvalidSettings, MAX_NAME};
 
 /// The longest certificate authority that can be saved, in bytes of PEM.
 pub(super) const MAX_CA: usize = 64 << 10;
@@ -157,25 +158,7 @@ impl DatabaseServer {
 
 impl SshHop {
     fn validate(&self) -> Result<(), InvalidSettings> {
-        if !is_host(&self.host) {
-            return invalid(
-                "ssh_host",
-                "a host name or address of 1 to 255 bytes without spaces is needed with `use_ssh`",
-            );
-        }
-        if self.port == 0 {
-            return invalid("ssh_port", "it must be between 1 and 65535");
-        }
-        if !is_host(&self.username) {
-            return invalid("ssh_username", "1 to 255 bytes without spaces are needed with `use_ssh`");
-        }
-        if self.host_key.as_deref().is_some_and(|key| !is_fingerprint(key)) {
-            return invalid(
-                "ssh_host_key",
-                "a fingerprint as `ssh-keygen -l` prints is needed: SHA256: and 43 characters",
-            );
-        }
-        Ok(())
+        SshAccount::from(self).validate(&SshFields::HOP)
     }
 }
 

@@ -174,12 +174,7 @@ impl Doors {
     }
 
     fn credential(&self, settings: &SshSettings, sealed: &Sealed) -> Result<SshCredential, Fault> {
-        let secret = self.secret(sealed)?;
-        Ok(if settings.use_password {
-            SshCredential::Password(secret)
-        } else {
-            SshCredential::PrivateKey { pem: secret, passphrase: None }
-        })
+        Ok(SshCredential::saved(settings.use_password, self.secret(sealed)?))
     }
 }
 

@@ -18,7 +18,7 @@ fn proof(evidence: &Evidence, warnings: u64) -> Result<(), String> {
             Err("the evidence is of a walk that read nothing".to_owned())
         }
         Evidence::Tar { entries: 0, .. } => Err("the evidence is of a tar that held nothing".to_owned()),
-        Evidence::Tar { exit_status, .. } if *exit_status > 1 && warnings == 0 => {
+        Evidence::Tar { exit_status, .. } if *exit_status > 2 || *exit_status == 2 && warnings == 0 => {
             Err(format!("the evidence is of a tar that failed: it exited with {exit_status}"))
         }
         Evidence::Dump { tool, server, .. } if tool.is_empty() || server.is_empty() => {

@@ -278,7 +278,7 @@ async fn entries_that_break_the_grammar_are_rejected() {
 
 #[tokio::test]
 async fn what_is_told_of_a_pull_and_is_not_so_is_rejected() {
-    let cases: [(Change, &str); 16] = [
+    let cases: [(Change, &str); 17] = [
         (|s| s.kind = "Two Words", "kind `Two Words` is no word"),
         (|s| s.kind = "", "kind `` is no word"),
         (|s| s.content().files += 1, "the summary counts what the sink got"),
@@ -326,6 +326,10 @@ async fn what_is_told_of_a_pull_and_is_not_so_is_rejected() {
                 s.summary.evidence = Evidence::Tar { exit_status: 2, entries: 5 };
             },
             "the evidence is of a tar that failed: it exited with 2",
+        ),
+        (
+            |s| s.summary.evidence = Evidence::Tar { exit_status: 3, entries: 5 },
+            "the evidence is of a tar that failed: it exited with 3",
         ),
         (|s| s.summary.evidence = dump(0, "pg_dump 15.18"), "the evidence is of 0 bodies"),
         (|s| s.summary.evidence = dump(2, ""), "the evidence names no tool, or no server"),

@@ -12,6 +12,14 @@ pub(crate) struct UnsafeTable {
     pub(crate) engine: String,
 }
 
+/// A view, as far as the user may see how it is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    pub(crate) name: String,
+    /// A SELECT, in which each table has its database in front.
+    pub(crate) definition: String,
+}
+
 impl Mysql {
     /// Tables that a transaction does not hold still, by database.
     pub(crate) async fn unsafe_tables(&self) -> Result<Vec<UnsafeTable>, Error> {
@@ -36,6 +44,20 @@ impl Mysql {
             hex(database)
         ))
         .await
+    }
+
+    pub(crate) async fn views_of(&self, database: &str) -> Result<Vec<View>, Error> {
+        let sql = format!(
+            "SELECT HEX(TABLE_NAME), HEX(VIEW_DEFINITION) FROM information_schema.VIEWS WHERE HEX(TABLE_SCHEMA) = '{}' ORDER BY 1",
+            hex(database)
+        );
+        let rows = self.query(&sql).await?;
+        let field = |row: &Vec<String>, at: usize| row.get(at).and_then(|text| unhex(text));
+        let view = |row: &Vec<String>| {
+            Some(View { name: field(row, 0)?, definition: field(row, 1).unwrap_or_default() })
+        };
+        let views: Option<Vec<View>> = rows.iter().map(view).collect();
+        views.ok_or_else(|| self.nonsense("the name of a view is not UTF-8"))
     }
 
     /// The tables of `database` that have generated columns.

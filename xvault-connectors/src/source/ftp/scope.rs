@@ -6,6 +6,7 @@ use xvault_core::{EntryPath, WarningCode};
 use crate::Error;
 use crate::ftp::{Kind, Listed, Reply, Session};
 use crate::source::excludes::Excludes;
+use crate::source::nested;
 use crate::source::sftp::scope::{entry_path, invalid_path, remote_path, told_at};
 
 /// A configured path as found on the server.
@@ -22,14 +23,6 @@ impl Root {
     pub(super) fn told_at(&self) -> Option<EntryPath> {
         told_at(self.path.as_ref())
     }
-
-    fn is_within(&self, outer: &Self) -> bool {
-        match (&self.path, &outer.path) {
-            (_, None) => true,
-            (None, Some(_)) => false,
-            (Some(inner), Some(outer)) => inner.is_within(outer),
-        }
-    }
 }
 
 /// What belongs to a walk.
@@ -43,14 +36,11 @@ pub(super) struct Scope {
 impl Scope {
     pub(super) fn new(found: &[Root], excludes: Excludes) -> Self {
         let (mut roots, mut nested): (Vec<Root>, Vec<EntryPath>) = (Vec::new(), Vec::new());
+        let paths: Vec<_> = found.iter().map(|root| root.path.as_ref()).collect();
         for (number, root) in found.iter().enumerate() {
-            let outer = found.iter().enumerate().any(|(other, outer)| {
-                other != number && root.is_within(outer) && (!outer.is_within(root) || other < number)
-            });
-            match (outer, &root.path) {
-                (true, Some(path)) => nested.push(path.clone()),
-                (true, None) => {}
-                (false, _) => roots.push(root.clone()),
+            match nested::outer(&paths, number) {
+                Some(_) => nested.extend(root.path.clone()),
+                None => roots.push(root.clone()),
             }
         }
         Self { roots, nested, excludes }

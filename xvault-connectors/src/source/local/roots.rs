@@ -14,7 +14,7 @@ use xvault_core::entry::display_name;
 use xvault_core::source::InvalidSettings;
 
 use crate::Error;
-use crate::source::ProbedPath;
+use crate::source::{ProbedPath, nested};
 
 /// A configured path.
 #[derive(Debug, Clone)]
@@ -76,14 +76,6 @@ impl Root {
         }
         Err(Error::NotAllowed(format!("path `{shown}`")))
     }
-
-    fn is_within(&self, outer: &Self) -> bool {
-        match (&self.path, &outer.path) {
-            (_, None) => true,
-            (None, Some(_)) => false,
-            (Some(inner), Some(outer)) => inner.is_within(outer),
-        }
-    }
 }
 
 fn open(path: &str) -> io::Result<File> {
@@ -107,14 +99,12 @@ fn invalid(configured: &str, reason: &str) -> Error {
 pub(super) fn resolve(paths: &[String], allowed: &Allowed) -> Result<Vec<Root>, Error> {
     let roots = paths.iter().map(|path| Root::new(path, allowed)).collect::<Result<Vec<_>, _>>()?;
     let mut kept = Vec::new();
+    let all: Vec<_> = roots.iter().map(|root| root.path.as_ref()).collect();
     for (number, root) in roots.iter().enumerate() {
         root.open()?;
-        let outer = roots.iter().enumerate().find(|(other, outer)| {
-            *other != number && root.is_within(outer) && (!outer.is_within(root) || *other < number)
-        });
-        match outer {
+        match nested::outer(&all, number).and_then(|outer| roots.get(outer)) {
             None => kept.push(root.clone()),
-            Some((_, outer)) => check_nested(root, outer)?,
+            Some(outer) => check_nested(root, outer)?,
         }
     }
     Ok(kept)

@@ -10,8 +10,8 @@ use crate::database::some_of;
 pub(super) struct Gaps {
     /// Why it would be no backup.
     pub(super) refusal: Option<String>,
-    /// What may not be in it: tables.
-    pub(super) warning: Option<String>,
+    /// What may not be in it: tables, or rows.
+    pub(super) warnings: Vec<String>,
     /// What may not be in it: less.
     pub(super) notes: Vec<String>,
 }
@@ -26,6 +26,7 @@ impl MysqlSource {
         database: &str,
     ) -> Result<Gaps, Error> {
         let mut gaps = Gaps { notes: unseen(rights, database), ..Gaps::default() };
+        gaps.warnings.extend(self.rows_elsewhere(mysql, database).await?);
         if !rights.reads_all_of(database) {
             self.look_at_tables(mysql, rights, database, &mut gaps).await?;
         }
@@ -57,7 +58,7 @@ impl MysqlSource {
             format!("SELECT is denied on {tables} of `{shown}`: grant it on the whole database, or leave these tables out")
         });
         if self.settings.tables.is_empty() {
-            gaps.warning = Some(format!(
+            gaps.warnings.push(format!(
                 "this user has no SELECT on the whole of `{shown}`, but on single tables: others are not seen, and are not in \
                  this dump; grant SELECT on the database, or name the tables in `tables`"
             ));

@@ -7,6 +7,7 @@ use xvault_core::{EntryPath, Mtime, WarningCode};
 use super::order::{Place, Standing};
 use crate::Error;
 use crate::source::excludes::Excludes;
+use crate::source::nested;
 use crate::ssh::sftp::{Attrs, FileType, Reply, Request, Sftp, StatusCode};
 
 /// A configured path as found on the server.
@@ -177,24 +178,14 @@ async fn stat_root(
 /// met by the walk, nor could it be kept below that link, so it must be named by its real path.
 async fn drop_nested(sftp: &mut Sftp, paths: &[String], roots: Vec<Root>) -> Result<Vec<Root>, Error> {
     let mut kept: Vec<Root> = Vec::new();
+    let all: Vec<_> = roots.iter().map(|root| root.path.as_ref()).collect();
     for (number, root) in roots.iter().enumerate() {
-        let outer = roots.iter().enumerate().find(|(other, outer)| {
-            *other != number && is_within(root, outer) && (!is_within(outer, root) || *other < number)
-        });
-        match outer {
+        match nested::outer(&all, number).and_then(|outer| roots.get(outer)) {
             None => kept.push(root.clone()),
-            Some((_, outer)) => check_nested(sftp, paths.get(number), root, outer).await?,
+            Some(outer) => check_nested(sftp, paths.get(number), root, outer).await?,
         }
     }
     Ok(kept)
-}
-
-fn is_within(inner: &Root, outer: &Root) -> bool {
-    match (&inner.path, &outer.path) {
-        (_, None) => true,
-        (None, Some(_)) => false,
-        (Some(inner), Some(outer)) => inner.is_within(outer),
-    }
 }
 
 async fn check_nested(
