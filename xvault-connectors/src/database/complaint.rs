@@ -142,6 +142,9 @@ fn kind(reason: &str) -> Option<Kind> {
 }
 
 #[cfg(test)]
+mod sentences;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

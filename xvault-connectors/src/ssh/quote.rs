@@ -108,8 +108,11 @@ mod tests {
     #[test]
     fn every_byte_survives_also_by_itself() {
         let all: Vec<u8> = (1..=255).collect();
-        let alone: Vec<Vec<u8>> =
-            all.iter().map(|byte| vec![*byte]).chain([all.clone(), Vec::new()]).collect();
+        let alone: Vec<Vec<u8>> = all
+            .iter()
+            .map(|byte| vec![*byte])
+            .chain([all.clone(), Vec::new(), b"!! it's".to_vec()])
+            .collect();
         for shell in SHELLS {
             assert_eq!(seen_by(shell, &alone), as_they_are(&alone), "{shell}");
         }
