@@ -12,11 +12,18 @@ use crate::db_support::{Db, WAYS, Way};
 use crate::db_trouble::{fake, folder, mysql, postgres};
 use crate::ssh_support::Kept;
 
-/// All processes for which it is so.
+/// All processes for which it is so. One that has ended stays in the list until somebody asks how, who may never come.
 fn processes(so: impl Fn(u32) -> bool) -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| *pid != std::process::id() && so(*pid)).collect()
+    pids.filter(|pid| *pid != std::process::id() && lives(*pid) && so(*pid)).collect()
+}
+
+/// By the letter behind the program's name, which may hold anything.
+fn lives(pid: u32) -> bool {
+    let stat = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = String::from_utf8_lossy(&stat).rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
 }
 
 /// Those whose command line holds `word`.
@@ -33,8 +40,13 @@ fn of_account(sshd: &Sshd) -> Vec<u32> {
     processes(|pid| fs::metadata(format!("/proc/{pid}")).is_ok_and(|process| process.uid() == uid))
 }
 
+/// That nothing of the account is left but `before`: its number may have been another's, who left something.
+async fn account_ends(sshd: &Sshd, before: &[u32]) {
+    soon("a process of the account lives", || of_account(sshd).iter().all(|pid| before.contains(pid))).await;
+}
+
 async fn soon(what: &str, mut so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !so() {
         assert!(Instant::now() < deadline, "{what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -83,11 +95,12 @@ async fn cancelling_a_dump_of_postgresql_that_waits_ends_it_on_both_ends() {
     );
     for way in WAYS {
         let sshd = Sshd::builder().start();
+        let before = of_account(&sshd);
         let db = Db::postgres(server, &url).by(way, &sshd);
         let is_waiting = || server.psql(&url, waits) != "0\n";
         let ask = || server.psql("postgres", &sessions);
         cancelled(db, &format!("dbname='{name}'"), Kept::default(), is_waiting, ask).await;
-        soon("a process of the account lives", || of_account(&sshd).is_empty()).await;
+        account_ends(&sshd, &before).await;
     }
     let _ = holder.kill();
     let _ = holder.wait();
@@ -106,6 +119,7 @@ async fn cancelling_a_dump_in_the_middle_of_its_data_ends_it_on_both_ends() {
     let database = url.rsplit('/').next().unwrap();
     for way in [Way::Direct, Way::Tunnel, Way::Remote] {
         let sshd = Sshd::builder().start();
+        let before = of_account(&sshd);
         let sessions = format!(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'xvault' AND query LIKE 'COPY%large%'"
         );
@@ -119,7 +133,7 @@ async fn cancelling_a_dump_in_the_middle_of_its_data_ends_it_on_both_ends() {
         let ask = || Mariadb::shared().sql("", &sessions);
         let db = Db::mysql(mysql, &name).by(way, &sshd);
         cancelled(db, &format!("--\0{name}"), slow(), || ask() != "0\n", ask).await;
-        soon("a process of the account lives", || of_account(&sshd).is_empty()).await;
+        account_ends(&sshd, &before).await;
     }
 }
 
