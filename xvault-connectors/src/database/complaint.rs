@@ -9,6 +9,7 @@ const WORDS: &[(&str, Kind)] = &[
     ("password authentication failed", Kind::Login),
     ("no password supplied", Kind::Login),
     ("no pg_hba.conf entry", Kind::Login),
+    ("pg_hba.conf rejects", Kind::Login),
     ("authentication failed for user", Kind::Login),
     ("FATAL:  role \"", Kind::Login),
     ("Access denied for user", Kind::Login),
@@ -40,6 +41,9 @@ const WORDS: &[(&str, Kind)] = &[
     ("terminating connection", Kind::Network),
     ("the database system is", Kind::Network),
 ];
+
+/// What MySQL's and MariaDB's clients say of a plugin that they lack.
+const PLUGIN: [&str; 2] = ["cannot be loaded", "could not be loaded"];
 
 /// What servers say to who was let in and may not have something: its name may hold any of the [`WORDS`].
 const FORBIDDEN: [&str; 3] = ["permission denied for", "permission denied to", "command denied to user"];
@@ -100,10 +104,24 @@ pub(crate) fn understood(error: Error, reach: &Reach) -> Error {
     }
 }
 
-/// `pg_dump` lets PostgreSQL end a lock that takes too long as a statement that does.
+/// What the tool's own words leave out. `pg_dump` lets PostgreSQL end a lock that takes too long as a statement that does; a client
+/// without the plugin that a password takes says which file is missing, and no more.
 fn explained(reason: String) -> String {
     if reason.contains("statement timeout") && reason.contains("LOCK TABLE") {
         return format!("somebody holds a lock on a table for longer than `lock_timeout_seconds`: {reason}");
+    }
+    if reason.contains("lugin ") && PLUGIN.iter().any(|words| reason.contains(words)) {
+        return format!(
+            "this client can't log in as this user's password asks: MySQL's clients since 9 have no mysql_native_password, which \
+             MariaDB's users have (install mariadb-client), and some of MySQL's (install mariadb-client, or ALTER USER … \
+             IDENTIFIED WITH caching_sha2_password): {reason}"
+        );
+    }
+    if reason.contains("requires secure connection") {
+        return format!(
+            "without TLS this client sends such a password only where nobody can be in between: use TLS (`tls_mode`), or SSH: \
+             {reason}"
+        );
     }
     reason
 }
@@ -180,6 +198,19 @@ mod tests {
         let reason = "ERROR:  canceling statement due to statement timeout; LOCK TABLE public.held IN ACCESS SHARE MODE";
         assert!(explained(reason.into()).starts_with("somebody holds a lock"));
         assert_eq!(explained("statement timeout".into()), "statement timeout");
+    }
+
+    #[test]
+    fn a_client_that_can_not_log_in_as_the_password_asks_says_what_to_install() {
+        for reason in [
+            "Got error: 2059: Authentication plugin 'mysql_native_password' cannot be loaded: /usr/lib/x.so: cannot open shared object file",
+            "ERROR 1156 (HY000): Plugin caching_sha2_password could not be loaded: no such file",
+        ] {
+            assert!(explained(reason.into()).contains("install mariadb-client"), "{reason}");
+        }
+        let insecure = "ERROR 2061 (HY000): Authentication plugin 'caching_sha2_password' reported error: Authentication requires secure connection.";
+        assert!(explained(insecure.into()).contains("use TLS (`tls_mode`), or SSH"));
+        assert!(explained("cannot be loaded".into()) == "cannot be loaded");
     }
 
     #[test]

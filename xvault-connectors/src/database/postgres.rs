@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use xvault_core::error::chain;
 use xvault_core::secret::{ExposeSecret, SecretString};
 use xvault_core::source::{DatabaseServer, TlsMode};
 use zeroize::Zeroizing;
@@ -100,6 +101,15 @@ impl Postgres {
         Ok(Database { name, size: row.get(1).and_then(|size| size.parse().ok()) })
     }
 
+    /// Why `database` is [closed](is_closed) to this user. `None`: it is open.
+    pub(crate) async fn closed(&self, database: &str) -> Result<Option<String>, Error> {
+        match self.query(database, "SELECT 1").await {
+            Ok(_) => Ok(None),
+            Err(error) if is_closed(&error) => Ok(Some(chain(&error))),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Runs `sql` in `database`: rows of fields. Neither line breaks nor `|` may be in a field.
     pub(crate) async fn query(&self, database: &str, sql: &str) -> Result<Vec<Vec<String>>, Error> {
         let mut call = self.call(&self.psql, database);
@@ -162,6 +172,16 @@ impl Postgres {
         }
         let check = Check { name, server: self.version, any: takes_any(&self.reach) };
         check.choose(versions)
+    }
+}
+
+/// Whether this is what is said of a database to a user who is in another already: he may not connect, `pg_hba.conf` does not let him,
+/// or it is gone.
+pub(crate) fn is_closed(error: &Error) -> bool {
+    match error {
+        Error::Auth { .. } | Error::NotFound(_) => true,
+        Error::Tool { reason, .. } => reason.contains("permission denied for database"),
+        _ => false,
     }
 }
 

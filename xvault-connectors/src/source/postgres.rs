@@ -5,11 +5,11 @@ use std::path::Path;
 use async_trait::async_trait;
 use xvault_core::snapshot::Evidence;
 use xvault_core::source::{DumpFormat, PostgresSettings};
-use xvault_core::{EntrySink, SourceSettings};
+use xvault_core::{EntrySink, SourceSettings, WarningCode};
 
 use super::dump::{self, Shape};
 use super::{Emitter, Probe, ProbedPath, PullSummary, Source, probe_in_time};
-use crate::database::postgres::{Database, Postgres};
+use crate::database::postgres::{Database, Postgres, is_closed};
 use crate::database::{DatabaseLogin, Reach, some_of, unhex};
 use crate::tool::{Call, Version};
 use crate::{Control, Error};
@@ -68,6 +68,30 @@ impl PostgresSource {
             found.ok_or_else(|| Error::NotFound(format!("database `{}`", name.escape_debug())))
         };
         names.iter().map(find).collect()
+    }
+
+    /// Those of `databases` that are open to the user. Where all were asked for, each of the others is warned of.
+    async fn open_ones(
+        &self,
+        postgres: &Postgres,
+        databases: Vec<Database>,
+        emitter: &mut Emitter<'_>,
+    ) -> Result<Vec<Database>, Error> {
+        if !self.settings.names().is_empty() {
+            return Ok(databases);
+        }
+        let control = emitter.control().clone();
+        let (mut open, (_, extension)) = (Vec::new(), self.shape());
+        for database in databases {
+            let Some(reason) = control.run(postgres.closed(&database.name)).await? else {
+                open.push(database);
+                continue;
+            };
+            let path = dump::place(&database.name, extension)?;
+            emitter.warn(path, WarningCode::Unreadable, closed(&database.name, &reason)).await?;
+        }
+        let none = "a database that is open to this user";
+        if open.is_empty() { Err(Error::NotFound(none.into())) } else { Ok(open) }
     }
 
     fn dump_call(&self, postgres: &Postgres, tool: &Path, database: &str) -> Call {
@@ -129,8 +153,9 @@ impl PostgresSource {
         let control = emitter.control().clone();
         let databases = control.run(self.databases(postgres)).await?;
         let (tool, version) = control.run(postgres.tool("pg_dump")).await?;
-        let mut dumps = databases.len() as u64;
         dump::folder(emitter).await?;
+        let databases = self.open_ones(postgres, databases, emitter).await?;
+        let mut dumps = databases.len() as u64;
         let (shape, extension) = self.shape();
         for database in &databases {
             let call = self.dump_call(postgres, &tool, &database.name);
@@ -172,7 +197,13 @@ impl PostgresSource {
                 }
                 ProbedPath { path, kind: Some("database"), error: shortage(&names, objects) }
             }
-            Err(error) => ProbedPath { path, kind: None, error: Some(xvault_core::error::chain(&error)) },
+            Err(error) => {
+                let reason = xvault_core::error::chain(&error);
+                if self.settings.names().is_empty() && is_closed(&error) {
+                    notes.push(closed(&path, &reason));
+                }
+                ProbedPath { path, kind: None, error: Some(reason) }
+            }
         }
     }
 
@@ -201,6 +232,15 @@ fn shortage(names: &[String], objects: u64) -> Option<String> {
 
 fn objects_text(count: u64) -> String {
     if count == 1 { "1 large object".to_owned() } else { format!("{count} large objects") }
+}
+
+/// A database that is left out where all are asked for.
+fn closed(database: &str, reason: &str) -> String {
+    format!(
+        "database `{}` is closed to this user, so a backup of all is one without it: GRANT CONNECT ON DATABASE … (and a line of \
+         pg_hba.conf), or name those to dump ({reason})",
+        database.escape_debug()
+    )
 }
 
 fn unreadable_objects(database: &str, count: u64) -> String {

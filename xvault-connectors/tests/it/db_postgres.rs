@@ -1,6 +1,7 @@
 //! PostgreSQL databases as sources, by every way.
 
 use xvault_connectors::Error;
+use xvault_core::WarningCode;
 use xvault_core::snapshot::Evidence;
 use xvault_testkit::databases::POSTGRES_SAMPLE;
 use xvault_testkit::{Postgres, Sshd};
@@ -185,7 +186,51 @@ async fn all_databases_are_found_where_the_usual_one_is_closed() {
     assert!(probe.paths.iter().any(|path| path.path == name && path.error.is_none()), "{probe:?}");
     let closed = probe.paths.iter().find(|path| path.path == "postgres").and_then(|path| path.error.clone());
     assert!(closed.is_some_and(|error| error.contains("permission denied for database")), "{probe:?}");
+    assert!(probe.notes.iter().any(|note| note.contains("`postgres` is closed to this user")), "{probe:?}");
     let _ = postgres.psql(&url, "REVOKE CONNECT ON DATABASE template1 FROM PUBLIC");
     let error = db.error().await;
     assert!(error.to_string().contains("permission denied for database"), "{error}");
+}
+
+/// One that the user can't get into is left out with a warning, as a file that can't be read is: unless it was named.
+#[tokio::test]
+async fn a_database_that_is_closed_to_the_user_makes_a_backup_of_all_partial() {
+    let postgres = Postgres::start();
+    let url = postgres.create_database();
+    let name = url.rsplit('/').next().unwrap();
+    // By a right that is missing, and by pg_hba.conf, as managed servers close their own.
+    let _ = postgres.psql(
+        &url,
+        "CREATE TABLE t AS SELECT 7 AS a; CREATE ROLE u LOGIN PASSWORD 'pw'; GRANT SELECT ON t TO u",
+    );
+    let _ = postgres.psql(&url, "CREATE DATABASE aa_closed");
+    let _ = postgres.psql(&url, "REVOKE CONNECT ON DATABASE aa_closed FROM PUBLIC");
+    let _ = postgres.psql(&url, "CREATE DATABASE zz_rejected");
+    let line = "COPY (SELECT 1) TO PROGRAM 'sed -i \"1i host zz_rejected u all reject\" pg_hba.conf'; SELECT pg_reload_conf()";
+    let _ = postgres.psql(&url, line);
+    let mut db = Db::postgres(&postgres, &url).set("username", "u").set("globals", true);
+    db.password = "pw".into();
+    let named = |of: &[&str]| serde_json::json!(of);
+    let _ = db.config.as_object_mut().unwrap().remove("database");
+    let (kept, summary) = db.pull().await;
+    let warned: Vec<_> =
+        kept.warnings.iter().map(|warning| (warning.path.to_string(), warning.code)).collect();
+    let expected = ["database/aa_closed.dump", "database/zz_rejected.dump"];
+    assert_eq!(warned, expected.map(|path| (path.to_owned(), WarningCode::Unreadable)));
+    assert!(kept.warnings[0].message.contains("permission denied for database"), "{:?}", kept.warnings);
+    assert!(kept.warnings[1].message.contains("pg_hba.conf rejects"), "{:?}", kept.warnings);
+    // Those that are open, and the roles.
+    assert!(matches!(summary.evidence, Evidence::Dump { dumps: 3, .. }), "{summary:?}");
+    let copy = postgres.create_database();
+    pg_restore(&postgres, &copy, body(&kept, &format!("database/{name}.dump")));
+    assert_eq!(postgres.psql(&copy, "SELECT a FROM t"), "7\n");
+    assert!(String::from_utf8_lossy(body(&kept, "globals.sql")).contains("CREATE ROLE u"));
+    let probe = db.source().unwrap().probe().await.unwrap();
+    for closed in ["`aa_closed` is closed to this user", "`zz_rejected` is closed to this user"] {
+        assert!(probe.notes.iter().any(|note| note.contains(closed)), "{closed}: {probe:?}");
+    }
+    for closed in ["aa_closed", "zz_rejected"] {
+        let failed = db.clone().set("databases", named(&[name, closed])).error().await;
+        assert!(failed.to_string().contains(closed), "{failed}");
+    }
 }

@@ -26,6 +26,7 @@ pub(crate) enum Way {
 pub(crate) const WAYS: [Way; 3] = [Way::Direct, Way::Tunnel, Way::Remote];
 
 /// A source to be: settings, and what one logs in with.
+#[derive(Clone)]
 pub(crate) struct Db {
     pub(crate) kind: &'static str,
     pub(crate) config: Value,
