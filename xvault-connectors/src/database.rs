@@ -159,6 +159,11 @@ impl Reach {
         direct && self.server.tls == TlsMode::VerifyFull
     }
 
+    /// Whether nobody is on the way to the server but who runs SSH, or this machine.
+    pub(crate) fn is_private(&self) -> bool {
+        self.session.is_some() || self.endpoint().is_some_and(|(address, _)| address.is_loopback())
+    }
+
     /// Where tools of this machine connect to. None: they run elsewhere. The name is not theirs to look up again: it may lead to
     /// somewhere else by then.
     pub(crate) fn endpoint(&self) -> Option<(IpAddr, u16)> {

@@ -33,8 +33,10 @@ const MAX_COMPLAINT: usize = 16 << 10;
 /// Which tools of this machine are used, and how they are held.
 #[derive(Debug, Clone)]
 pub struct ToolOptions {
-    /// Where to look, before the usual places and the `PATH`.
+    /// Where to look first.
     pub folders: Vec<PathBuf>,
+    /// Whether to look in the system's usual places, too.
+    pub usual_places: bool,
     /// Uses tools with known holes, which a hostile server can use against this machine.
     pub allow_outdated: bool,
     /// Without a byte for so long, a tool is given up.
@@ -52,6 +54,7 @@ impl Default for ToolOptions {
         const NOBODY: u32 = 65_534;
         Self {
             folders: Vec::new(),
+            usual_places: true,
             allow_outdated: false,
             idle: Duration::from_secs(30 * 60),
             run_as: (NOBODY, NOBODY),

@@ -2,9 +2,7 @@
 
 mod rights;
 mod tables;
-
-use std::fmt;
-use std::path::{Path, PathBuf};
+mod tool;
 
 use xvault_core::secret::{ExposeSecret, SecretString};
 use xvault_core::source::{DatabaseServer, TlsMode};
@@ -12,80 +10,20 @@ use zeroize::Zeroizing;
 
 use super::complaint::understood;
 use super::notary::Notary;
-use super::{ALLOW, CONNECT_TIMEOUT, DatabaseLogin, MAX_ANSWER, Reach, unhex};
+use super::{CONNECT_TIMEOUT, DatabaseLogin, MAX_ANSWER, Reach, unhex};
 use crate::Error;
-use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities, found};
+use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities};
 
 pub(crate) use rights::Rights;
 pub(crate) use tables::{UnsafeTable, View};
-
-/// The first MariaDB and MySQL of each series whose tools guard against statements that a hostile server hides in a dump
-/// (CVE-2024-21096: MySQL up to 8.0.36 and 8.3.0 does not). Later series all do.
-const MENDED_MARIADB: [(u32, u32, u32); 4] = [(10, 5, 25), (10, 6, 18), (10, 11, 8), (11, 4, 2)];
-const MENDED_MYSQL: [(u32, u32, u32); 2] = [(8, 0, 37), (8, 4, 0)];
-
-/// Two lines of descent, with options of their own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Flavor {
-    Mysql,
-    Mariadb,
-}
-
-impl Flavor {
-    fn of(text: &str) -> Self {
-        if text.contains("MariaDB") { Self::Mariadb } else { Self::Mysql }
-    }
-
-    /// The release that a program of this line says it is of: `Ver 10.19 Distrib 10.11.19-MariaDB`,
-    /// `from 11.4.2-MariaDB, client 10.19`, `Ver 10.13 Distrib 5.7.44`, `Ver 9.7.4`.
-    fn version(self, text: &str) -> Option<Version> {
-        match self {
-            Self::Mariadb => {
-                text.split_whitespace().find(|word| word.contains("-MariaDB")).and_then(Version::parse)
-            }
-            Self::Mysql => Version::find(text.split_once("Distrib ").map_or(text, |(_, release)| release)),
-        }
-    }
-}
-
-impl fmt::Display for Flavor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Mysql => "MySQL",
-            Self::Mariadb => "MariaDB",
-        })
-    }
-}
-
-/// A program, and what it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tool {
-    pub(crate) path: PathBuf,
-    pub(crate) flavor: Flavor,
-    pub(crate) version: Version,
-}
-
-impl Tool {
-    /// Whether it can be told to take no commands from its input: MariaDB's clients since they are mended.
-    pub(crate) fn knows_sandbox(&self) -> bool {
-        self.flavor == Flavor::Mariadb && is_mended(self)
-    }
-}
-
-impl fmt::Display for Tool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        write!(f, "{name} {} ({})", self.version, self.flavor)
-    }
-}
+use tool::Wanted;
+pub(crate) use tool::{Flavor, Product, Tool};
 
 /// A server that was reached.
 pub(crate) struct Mysql {
     pub(crate) reach: Reach,
     client: Tool,
-    pub(crate) flavor: Flavor,
-    /// `MariaDB 10.11.19`.
-    pub(crate) name: String,
+    pub(crate) product: Product,
 }
 
 /// A database of a server.
@@ -100,21 +38,23 @@ impl Mysql {
     /// Connects, and asks what the server is.
     pub(crate) async fn connect(server: &DatabaseServer, login: &DatabaseLogin) -> Result<Self, Error> {
         let reach = Reach::connect(server, login, notary(server, login)?).await?;
-        let client = pick(&reach, ["mariadb", "mysql"], Flavor::Mariadb).await?;
-        let mut mysql = Self { reach, client, flavor: Flavor::Mysql, name: String::new() };
+        // MariaDB's logs in at both kinds of server; MySQL's can't since 9.
+        let wanted = Wanted { names: ["mariadb", "mysql"], flavor: Flavor::Mariadb, server: None };
+        let client = wanted.pick(&reach).await?;
+        let product = Product { flavor: Flavor::Mysql, version: Version::default() };
+        let mut mysql = Self { reach, client, product };
         let rows = mysql.query("SELECT HEX(CONCAT(VERSION(), ' ', @@version_comment))").await?;
         let text = rows.first().and_then(|row| row.first()).and_then(|text| unhex(text)).unwrap_or_default();
-        mysql.flavor = Flavor::of(&text);
         let number = text.split(['-', ' ']).next().unwrap_or_default();
         let version = Version::parse(number).ok_or_else(|| mysql.nonsense("its version is no number"))?;
-        mysql.name = format!("{} {version}", mysql.flavor);
+        mysql.product = Product { flavor: Flavor::of(&text), version };
         mysql.check_encryption().await?;
         Ok(mysql)
     }
 
     /// MariaDB's clients take plain text where TLS is demanded and the server offers none.
     async fn check_encryption(&self) -> Result<(), Error> {
-        if matches!(self.reach.server.tls, TlsMode::Disable | TlsMode::Prefer) {
+        if !is_demanded(self.reach.server.tls) {
             return Ok(());
         }
         let rows = self.query("SHOW STATUS LIKE 'Ssl_cipher'").await?;
@@ -200,16 +140,22 @@ impl Mysql {
         if tls.verifies() && !remote {
             call.ca = tls_ca.clone();
         }
+        if tool.flavor == Flavor::Mysql && !is_demanded(tls) && self.reach.is_private() {
+            // Without TLS a password is encrypted to a key that the server shows, which only nobody in between can change. 5.7.22
+            // has no such option, and no need of it.
+            call.arg("--loose-get-server-public-key");
+        }
         call
     }
 
     /// The tool that dumps this server.
     pub(crate) async fn dump_tool(&self) -> Result<Tool, Error> {
-        let names = match self.flavor {
+        let names = match self.product.flavor {
             Flavor::Mariadb => ["mariadb-dump", "mysqldump"],
             Flavor::Mysql => ["mysqldump", "mariadb-dump"],
         };
-        pick(&self.reach, names, self.flavor).await
+        let wanted = Wanted { names, flavor: self.product.flavor, server: Some(self.product) };
+        wanted.pick(&self.reach).await
     }
 }
 
@@ -218,6 +164,11 @@ fn notary(server: &DatabaseServer, login: &DatabaseLogin) -> Result<Option<Notar
     let by_address = server.ssh.is_some() || login.network.is_limited();
     let wanted = server.tls == TlsMode::VerifyFull && !server.is_remote() && by_address;
     wanted.then(|| Notary::new(server)).transpose()
+}
+
+/// Whether nothing goes without TLS.
+fn is_demanded(tls: TlsMode) -> bool {
+    !matches!(tls, TlsMode::Disable | TlsMode::Prefer)
 }
 
 fn certificates(tls: TlsMode, own: bool, remote: bool) -> Option<String> {
@@ -251,59 +202,6 @@ fn mysql_word(tls: TlsMode) -> &'static str {
     }
 }
 
-/// The first of `names` that is there; of `wanted`'s line of descent, if one is.
-async fn pick(reach: &Reach, names: [&str; 2], wanted: Flavor) -> Result<Tool, Error> {
-    let mut tools = Vec::new();
-    for name in names {
-        let places =
-            if reach.is_remote() { vec![PathBuf::from(name)] } else { found(name, &reach.login.tools) };
-        for path in places {
-            tools.extend(look_at(reach, &path).await?);
-        }
-    }
-    let any = reach.is_remote() || reach.login.tools.allow_outdated;
-    let fits = |tool: &&Tool| any || is_mended(tool);
-    let best = tools.iter().filter(fits).find(|tool| tool.flavor == wanted);
-    let best = best.or_else(|| tools.iter().find(fits)).cloned();
-    best.ok_or_else(|| refusal(names, tools.first()))
-}
-
-/// On an SSH server a program may be missing, which is no failure while there is another.
-async fn look_at(reach: &Reach, path: &Path) -> Result<Option<Tool>, Error> {
-    let text = match reach.version_text(path).await {
-        Ok(text) => text,
-        Err(Error::Tool { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let flavor = Flavor::of(&text);
-    let version = flavor.version(&text);
-    Ok(version.map(|version| Tool { path: path.to_owned(), flavor, version }))
-}
-
-fn refusal(names: [&str; 2], outdated: Option<&Tool>) -> Error {
-    let tool = names.join(" or ");
-    let reason = match outdated {
-        None => "none of them is there: install mariadb-client or mysql-client".to_owned(),
-        Some(tool) => format!(
-            "version {} of {} does not guard against what a hostile server hides in a dump (CVE-2024-21096): update \
-             it, or allow outdated tools ({ALLOW})",
-            tool.version, tool.flavor
-        ),
-    };
-    Error::Tool { tool, reason }
-}
-
-fn is_mended(tool: &Tool) -> bool {
-    let Version { major, minor, patch } = tool.version;
-    let series: &[_] = match tool.flavor {
-        Flavor::Mysql => &MENDED_MYSQL,
-        Flavor::Mariadb => &MENDED_MARIADB,
-    };
-    let newest = series.last().map_or((0, 0), |(major, minor, _)| (*major, *minor));
-    let mended = |first: &(u32, u32, u32)| (first.0, first.1) == (major, minor) && patch >= first.2;
-    (major, minor) > newest || series.iter().any(mended)
-}
-
 /// An option file with the password alone.
 fn password_file(password: &SecretString) -> Secret {
     let mut content = Zeroizing::new(b"[client]\npassword=\"".to_vec());
@@ -320,54 +218,6 @@ fn password_file(password: &SecretString) -> Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn tool(flavor: Flavor, version: &str) -> Tool {
-        Tool { path: "x".into(), flavor, version: Version::parse(version).unwrap() }
-    }
-
-    #[test]
-    fn tools_with_known_holes_are_told() {
-        for good in ["10.11.8", "10.11.19", "10.6.18", "11.4.2", "11.8.1", "12.0.1"] {
-            assert!(is_mended(&tool(Flavor::Mariadb, good)), "{good}");
-        }
-        for bad in ["10.11.7", "10.4.34", "11.3.2", "10.6.17", "5.5.68"] {
-            assert!(!is_mended(&tool(Flavor::Mariadb, bad)), "{bad}");
-        }
-        for good in ["8.0.37", "8.0.44", "8.4.0", "9.7.4"] {
-            assert!(is_mended(&tool(Flavor::Mysql, good)), "{good}");
-        }
-        for bad in ["5.7.44", "8.0.36", "8.1.0", "8.3.0"] {
-            assert!(!is_mended(&tool(Flavor::Mysql, bad)), "{bad}");
-        }
-        let old = refusal(["mariadb-dump", "mysqldump"], Some(&tool(Flavor::Mariadb, "10.11.7")));
-        assert!(old.to_string().contains("10.11.7 of MariaDB"), "{old}");
-    }
-
-    #[test]
-    fn the_version_is_that_of_the_release_and_not_of_the_program() {
-        for (text, flavor, expected) in [
-            (
-                "mariadb-dump  Ver 10.19 Distrib 10.11.19-MariaDB, for debian-linux-gnu",
-                Flavor::Mariadb,
-                "10.11.19",
-            ),
-            ("mariadb-dump from 11.4.2-MariaDB, client 10.19 for Linux", Flavor::Mariadb, "11.4.2"),
-            ("mysqldump  Ver 10.13 Distrib 5.7.44, for Linux (x86_64)", Flavor::Mysql, "5.7.44"),
-            (
-                "mysql  Ver 14.14 Distrib 5.6.51, for Linux (x86_64) using  EditLine wrapper",
-                Flavor::Mysql,
-                "5.6.51",
-            ),
-            (
-                "mysqldump  Ver 9.7.4 for Linux on x86_64 (MySQL Community Server - GPL)",
-                Flavor::Mysql,
-                "9.7.4",
-            ),
-        ] {
-            assert_eq!(Flavor::of(text), flavor, "{text}");
-            assert_eq!(flavor.version(text), Version::parse(expected), "{text}");
-        }
-    }
 
     #[test]
     fn passwords_are_escaped() {

@@ -144,8 +144,9 @@ impl MysqlSource {
         }
         let databases = control.run(self.databases(mysql)).await?;
         let tool = control.run(mysql.dump_tool()).await?;
-        let unsafe_tables = control.run(mysql.unsafe_tables()).await?;
         let rights = control.run(mysql.rights()).await?;
+        self.doubts(mysql, &tool, &rights).iter().for_each(|doubt| control.progress().note(doubt));
+        let unsafe_tables = control.run(mysql.unsafe_tables()).await?;
         for database in &databases {
             let warnings = control.run(self.fit(mysql, &tool, &rights, &database.name, &control)).await?;
             let call = self.dump_call(mysql, &tool, &database.name);
@@ -156,7 +157,7 @@ impl MysqlSource {
                 emitter.warn(path.clone(), WarningCode::Unreadable, warning).await?;
             }
         }
-        let (dumps, tool, server) = (databases.len() as u64, tool.to_string(), mysql.name.clone());
+        let (dumps, tool, server) = (databases.len() as u64, tool.to_string(), mysql.product.to_string());
         Ok(Evidence::Dump { dumps, tool, server })
     }
 
@@ -175,6 +176,7 @@ impl MysqlSource {
             }
         }
         let rights = mysql.rights().await?;
+        notes.extend(self.doubts(&mysql, &tool, &rights));
         let mut paths = Vec::new();
         for Database { name, .. } in databases {
             let gaps = self.gaps(&mysql, &tool, &rights, &name).await?;
@@ -182,7 +184,7 @@ impl MysqlSource {
             paths.push(ProbedPath { path: name, kind: Some("database"), error: gaps.refusal });
         }
         let host_key = mysql.reach.host_key();
-        Ok(Probe { server: Some(mysql.name), host_key, paths, notes })
+        Ok(Probe { server: Some(mysql.product.to_string()), host_key, paths, notes })
     }
 }
 

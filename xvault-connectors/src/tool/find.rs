@@ -28,8 +28,9 @@ pub(crate) fn authorities() -> Option<PathBuf> {
 /// All programs of that name, those of `options` first, then the newest PostgreSQL's. Debian's scripts of the same names,
 /// which choose among them, come last.
 pub(crate) fn found(name: &str, options: &ToolOptions) -> Vec<PathBuf> {
-    let folders = options.folders.iter().cloned().chain(postgres_folders());
-    let folders = folders.chain(SYSTEM.iter().map(PathBuf::from));
+    let usual = || postgres_folders().into_iter().chain(SYSTEM.iter().map(PathBuf::from));
+    let usual = options.usual_places.then(usual).into_iter().flatten();
+    let folders = options.folders.iter().cloned().chain(usual);
     let mut found: Vec<PathBuf> = Vec::new();
     for path in folders.map(|folder| folder.join(name)).filter(|path| path.is_file()) {
         if !found.contains(&path) {

@@ -234,7 +234,7 @@ async fn a_missing_remote_tool_and_a_forbidden_tunnel_are_named() {
 }
 
 /// A key and a certificate of `name` for itself.
-fn certificate(dir: &Path, file: &str, name: &str) -> String {
+pub(crate) fn certificate(dir: &Path, file: &str, name: &str) -> String {
     let (key, cert) = (dir.join(format!("{file}.key")), dir.join(format!("{file}.pem")));
     let (key_text, cert_text) = (key.to_str().unwrap(), cert.to_str().unwrap());
     let subject = format!("/CN={name}");
@@ -245,7 +245,17 @@ fn certificate(dir: &Path, file: &str, name: &str) -> String {
     fs::read_to_string(cert).unwrap()
 }
 
-async fn check_certificates(db: impl Fn() -> Db, own: &str, other: &str) {
+/// The path of a copy of that key which is this user's alone: servers take no other.
+pub(crate) fn given_to(dir: &Path, file: &str, user: &str) -> String {
+    let path = |name: String| dir.join(name).display().to_string();
+    let (key, copy) = (path(format!("{file}.key")), path(format!("{user}.key")));
+    let _ = run(&mut command("cp", [&key, &copy]));
+    let _ = run(&mut command("chown", [user, &copy]));
+    let _ = run(&mut command("chmod", ["600", &copy]));
+    copy
+}
+
+pub(crate) async fn check_certificates(db: impl Fn() -> Db, own: &str, other: &str) {
     let reach = |db: Db| async move { db.source().unwrap().probe().await };
     let refused = |outcome: Result<xvault_connectors::Probe, Error>, what: &str| {
         let error = outcome.unwrap_err();
@@ -268,20 +278,15 @@ async fn certificates_are_checked_as_the_mode_says() {
     let own = certificate(dir.path(), "own", "localhost");
     let other = certificate(dir.path(), "other", "elsewhere");
     let path = |name: &str| dir.path().join(name).display().to_string();
-    for user in ["postgres", "mysql"] {
-        let _ = run(&mut command("cp", [path("own.key"), path(&format!("{user}.key"))]));
-        let _ = run(&mut command("chown", [user.to_owned(), path(&format!("{user}.key"))]));
-        let _ = run(&mut command("chmod", ["600".to_owned(), path(&format!("{user}.key"))]));
-    }
     let postgres = Postgres::builder()
         .setting("ssl=on")
         .setting(&format!("ssl_cert_file={}", path("own.pem")))
-        .setting(&format!("ssl_key_file={}", path("postgres.key")))
+        .setting(&format!("ssl_key_file={}", given_to(dir.path(), "own", "postgres")))
         .start();
     check_certificates(|| Db::postgres(&postgres, "postgres"), &own, &other).await;
     let mysql = Mariadb::start_with(&[
         &format!("--ssl-cert={}", path("own.pem")),
-        &format!("--ssl-key={}", path("mysql.key")),
+        &format!("--ssl-key={}", given_to(dir.path(), "own", "mysql")),
     ]);
     let name = mysql.create_database();
     check_certificates(|| Db::mysql(&mysql, &name), &own, &other).await;

@@ -4,6 +4,7 @@
 mod accounts;
 mod conforming;
 mod db_cancel;
+mod db_clients;
 mod db_genuine_mysql;
 mod db_limits;
 mod db_load;

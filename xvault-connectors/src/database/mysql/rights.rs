@@ -66,6 +66,14 @@ impl Rights {
         self.covers("SELECT", database)
     }
 
+    /// Whether the user sees that databases are there which it may not read.
+    pub(crate) fn sees_all_databases(&self) -> bool {
+        let seeing = ["SHOW DATABASES", "SELECT"];
+        self.any(|grant| {
+            grant.scope == Scope::Server && seeing.iter().any(|privilege| grant.gives(privilege))
+        })
+    }
+
     /// Whether the user may read every column of this table.
     pub(crate) fn reads_table(&self, database: &str, table: &str) -> bool {
         self.reads_all_of(database)

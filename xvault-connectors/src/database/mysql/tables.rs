@@ -71,12 +71,54 @@ impl Mysql {
         .await
     }
 
+    /// The tables of `database` that keep what their rows were before.
+    pub(crate) async fn tables_with_history(&self, database: &str) -> Result<Vec<String>, Error> {
+        self.names(&format!(
+            "SELECT HEX(TABLE_NAME) FROM information_schema.TABLES WHERE HEX(TABLE_SCHEMA) = '{}' AND TABLE_TYPE = \
+             'SYSTEM VERSIONED' ORDER BY 1",
+            hex(database)
+        ))
+        .await
+    }
+
+    /// The tables of `database` that have vectors.
+    pub(crate) async fn tables_with_vectors(&self, database: &str) -> Result<Vec<String>, Error> {
+        self.names(&format!(
+            "SELECT DISTINCT HEX(TABLE_NAME) FROM information_schema.COLUMNS WHERE HEX(TABLE_SCHEMA) = '{}' AND DATA_TYPE \
+             = 'vector' ORDER BY 1",
+            hex(database)
+        ))
+        .await
+    }
+
+    /// Packages of routines, which MariaDB has.
+    pub(crate) async fn packages_of(&self, database: &str) -> Result<Vec<String>, Error> {
+        self.names(&format!(
+            "SELECT DISTINCT HEX(ROUTINE_NAME) FROM information_schema.ROUTINES WHERE HEX(ROUTINE_SCHEMA) = '{}' AND \
+             ROUTINE_TYPE LIKE 'PACKAGE%' ORDER BY 1",
+            hex(database)
+        ))
+        .await
+    }
+
+    /// Libraries of routines, which MySQL has since 9.2.
+    pub(crate) async fn libraries_of(&self, database: &str) -> Result<Vec<String>, Error> {
+        if !self.product.is_mysql_since(9, 2) {
+            return Ok(Vec::new());
+        }
+        self.names(&format!(
+            "SELECT HEX(LIBRARY_NAME) FROM information_schema.LIBRARIES WHERE HEX(LIBRARY_SCHEMA) = '{}' ORDER BY 1",
+            hex(database)
+        ))
+        .await
+    }
+
     /// A name in each row.
     async fn names(&self, sql: &str) -> Result<Vec<String>, Error> {
         let rows = self.query(sql).await?;
         let name = |row: &Vec<String>| row.first().and_then(|name| unhex(name));
         let names: Option<Vec<String>> = rows.iter().map(name).collect();
-        names.ok_or_else(|| self.nonsense("the name of a table is not UTF-8"))
+        names.ok_or_else(|| self.nonsense("a name in it is not UTF-8"))
     }
 }
 

@@ -30,16 +30,73 @@ impl MysqlSource {
         if !rights.reads_all_of(database) {
             self.look_at_tables(mysql, rights, database, &mut gaps).await?;
         }
-        if (tool.flavor, mysql.flavor) == (Flavor::Mariadb, Flavor::Mysql) && gaps.refusal.is_none() {
-            let tables = mysql.tables_with_generated_columns(database).await?;
-            gaps.refusal = self.dumped(tables).map(|tables| {
-                format!(
-                    "it writes values for generated columns, which MySQL does not take back, as of {tables}: install MySQL's \
-                     own tools (mysql-client), or leave these tables out"
-                )
-            });
+        if gaps.refusal.is_none() {
+            gaps.refusal = self.beyond(mysql, tool, database).await?;
         }
+        gaps.warnings.extend(self.lost_history(mysql, database).await?);
         Ok(gaps)
+    }
+
+    /// What `tool` would leave out, or write so that the server does not take it back, and say nothing.
+    async fn beyond(&self, mysql: &Mysql, tool: &Tool, database: &str) -> Result<Option<String>, Error> {
+        if mysql.product.flavor == Flavor::Mariadb {
+            let packages =
+                if tool.flavor == Flavor::Mysql { mysql.packages_of(database).await? } else { Vec::new() };
+            return Ok(left_out("packages", &packages, "MariaDB's own tools (mariadb-client)"));
+        }
+        if !tool.product().is_mysql_since(9, 2) {
+            let libraries = mysql.libraries_of(database).await?;
+            if let Some(refusal) =
+                left_out("libraries", &libraries, "MySQL's own tools (mysql-client) of 9.2 or newer")
+            {
+                return Ok(Some(refusal));
+            }
+        }
+        if !tool.product().is_mysql_since(9, 0) {
+            let tables = mysql.tables_with_vectors(database).await?;
+            if let Some(refusal) = self.not_taken_back("vectors", tables, " of 9.0 or newer") {
+                return Ok(Some(refusal));
+            }
+        }
+        if tool.flavor == Flavor::Mysql {
+            return Ok(None);
+        }
+        let tables = mysql.tables_with_generated_columns(database).await?;
+        Ok(self.not_taken_back("values for generated columns", tables, ""))
+    }
+
+    fn not_taken_back(&self, what: &str, tables: Vec<String>, version: &str) -> Option<String> {
+        self.dumped(tables).map(|tables| {
+            format!(
+                "it writes {what} as MySQL does not take them back, as of {tables}: install MySQL's own tools \
+                 (mysql-client){version}, or leave these tables out"
+            )
+        })
+    }
+
+    /// Rows of the past: a dump that holds them shows no row at all once it is in a server that ends time later (MariaDB 11.5).
+    async fn lost_history(&self, mysql: &Mysql, database: &str) -> Result<Option<String>, Error> {
+        if mysql.product.flavor == Flavor::Mysql {
+            return Ok(None);
+        }
+        let tables = self.dumped(mysql.tables_with_history(database).await?);
+        Ok(tables.map(|tables| {
+            format!(
+                "system-versioned tables are dumped as they are, without what their rows were before: {tables}; \
+                 `mariadb-dump --dump-history` keeps that"
+            )
+        }))
+    }
+
+    /// What is to be told whatever the database.
+    pub(super) fn doubts(&self, mysql: &Mysql, tool: &Tool, rights: &Rights) -> Vec<String> {
+        let hidden = self.settings.names().is_empty() && !rights.sees_all_databases();
+        let hidden = hidden.then(|| {
+            "this user does not see databases that it has no privilege on, so none of those is dumped: grant SHOW DATABASES, or \
+             name those to dump"
+                .to_owned()
+        });
+        tool.doubt(mysql.product).into_iter().chain(hidden).collect()
     }
 
     /// For a user who may not read everything.
@@ -71,6 +128,11 @@ impl MysqlSource {
         tables.retain(|table| self.is_dumped(table));
         (!tables.is_empty()).then(|| some_of(&tables))
     }
+}
+
+fn left_out(what: &str, names: &[String], cure: &str) -> Option<String> {
+    (!names.is_empty())
+        .then(|| format!("it leaves out {what} ({}) without a word: install {cure}", some_of(names)))
 }
 
 /// What a server leaves out for users who may not see it.
