@@ -2,11 +2,12 @@
 
 use super::{FORBIDDEN, Kind, LACKS, WORDS, is_about_the_server, kind};
 
-const SENTENCES: [(&str, Option<Kind>); 36] = [
+const SENTENCES: [(&str, Option<Kind>); 37] = [
     ("FATAL:  password authentication failed for user \"u\"", Some(Kind::Login)),
     ("FATAL:  Peer authentication failed for user \"u\"", Some(Kind::Login)),
     ("fe_sendauth: no password supplied", Some(Kind::Login)),
     ("FATAL:  no pg_hba.conf entry for host \"10.0.0.7\", user \"u\"", Some(Kind::Login)),
+    ("FATAL:  pg_hba.conf rejects connection for host \"10.0.0.7\", user \"u\"", Some(Kind::Login)),
     ("FATAL:  role \"u\" is not permitted to log in", Some(Kind::Login)),
     ("ERROR 1045 (28000): Access denied for user 'u'@'h' (using password: YES)", Some(Kind::Login)),
     ("ERROR 1130 (HY000): Host 'h' is not allowed to connect to this MariaDB server", Some(Kind::Login)),
