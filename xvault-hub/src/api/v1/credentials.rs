@@ -40,7 +40,8 @@ struct CreateCredential {
     /// For people.
     #[schema(value_type = Option<Name>)]
     name: Option<String>,
-    /// The password or the private key itself, UTF-8 text in base64. One line end at its end is dropped.
+    /// The password or the private key itself, UTF-8 text in base64; of a database behind an SSH server with a password of its own,
+    /// the JSON object `{"password": "…", "ssh": "…"}`. One line end at its end is dropped.
     #[schema(value_type = String, format = Byte, min_length = 4, max_length = 87384)]
     plaintext: SecretString,
 }
@@ -48,7 +49,7 @@ struct CreateCredential {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RotateCredential {
-    /// The new password or private key, UTF-8 text in base64. One line end at its end is dropped.
+    /// The new password, private key or JSON object of both, UTF-8 text in base64. One line end at its end is dropped.
     #[schema(value_type = String, format = Byte, min_length = 4, max_length = 87384)]
     plaintext: SecretString,
 }

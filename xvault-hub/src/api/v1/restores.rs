@@ -52,8 +52,8 @@ enum Target {
     },
     /// A directory of a server, over SFTP. A job that breaks off is tried again, and goes on where it was.
     Server {
-        /// The source whose server and credential are used, of type `ssh` or `sftp`; that of the snapshot when absent. Another one
-        /// needs an admin.
+        /// The source whose server and credential are used, of type `ssh`, `sftp` or `wordpress`; that of the snapshot when absent.
+        /// Another one needs an admin.
         source_id: Option<SourceId>,
         /// The directory that everything goes below, absolute; made when it is missing.
         path: String,
@@ -63,8 +63,8 @@ enum Target {
     },
     /// A database that a dump is loaded into. It is not tried again.
     Database {
-        /// The source whose server and credential are used, of type `postgres` or `mysql`; that of the snapshot when absent.
-        /// Another one needs an admin.
+        /// The source whose server and credential are used, of type `postgres` or `mysql`; that of the snapshot when absent, whose
+        /// user may only read in most cases. Another one needs an admin.
         source_id: Option<SourceId>,
         /// The dump's path in the snapshot.
         entry: String,
