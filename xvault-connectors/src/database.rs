@@ -45,7 +45,8 @@ pub struct DatabaseLogin {
     pub password: Option<SecretString>,
     /// The SSH server, where the settings name one.
     pub ssh: Option<SshOptions>,
-    /// The tools of this machine.
+    /// The tools of this machine. Versions with known holes, which distributions ship, are refused unless
+    /// [`ToolOptions::allow_outdated`] is set.
     pub tools: ToolOptions,
     /// What may be connected to from this machine. What lies behind the SSH server is for that to say.
     pub network: Network,

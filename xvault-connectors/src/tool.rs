@@ -243,10 +243,7 @@ impl Running {
 
     /// The end of what it said on standard error.
     pub(crate) fn complaint(&self) -> String {
-        let text = String::from_utf8_lossy(&self.complaint);
-        let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-        let from = lines.len().saturating_sub(6);
-        lines.get(from..).unwrap_or_default().join("; ").chars().filter(|c| !c.is_control()).collect()
+        last_lines(&String::from_utf8_lossy(&self.complaint))
     }
 
     /// The program's name.
@@ -284,5 +281,30 @@ impl Running {
         }
         self.check_exit()?;
         Ok(stdout)
+    }
+}
+
+/// The last lines, as one. `psql: error: …` that failed with TLS and without says the same twice, the second time without its name.
+fn last_lines(text: &str) -> String {
+    let mut lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let is_named = |name: &str| name.is_empty() || name.ends_with(": ");
+    lines.dedup_by(|line, before| before.strip_suffix(*line).is_some_and(is_named));
+    let from = lines.len().saturating_sub(6);
+    lines.get(from..).unwrap_or_default().join("; ").chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::last_lines;
+
+    #[test]
+    fn what_a_tool_says_twice_is_told_once() {
+        let failed = "connection to server at \"127.0.0.1\", port 5432 failed: FATAL:  password authentication failed for user \"u\"";
+        assert_eq!(
+            last_lines(&format!("psql: error: {failed}\n{failed}\n")),
+            format!("psql: error: {failed}")
+        );
+        assert_eq!(last_lines("one: two\nowt\ntwo\n\u{1b}two\r\n\nt"), "one: two; owt; two; two; t");
+        assert_eq!(last_lines("1\n2\n3\n4\n5\n6\n7"), "2; 3; 4; 5; 6; 7");
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! `docs/format.md` is the norm; this module is its JSON half.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -47,6 +49,13 @@ impl SnapshotKey {
     pub fn prefix(&self) -> String {
         let Self { tenant_id, source_id, snapshot_id } = self;
         format!("tenants/{tenant_id}/sources/{source_id}/snapshots/{snapshot_id}")
+    }
+}
+
+/// The [prefix](SnapshotKey::prefix).
+impl fmt::Display for SnapshotKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.prefix())
     }
 }
 

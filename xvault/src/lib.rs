@@ -5,8 +5,9 @@
 //! - [`backup()`]: pulls a [`Source`] into a [`Store`], for the recipients in [`BackupOptions`], and reads back what was stored;
 //! - [`list`] and [`find`]: which snapshots there are, and the one that is meant (an id, its beginning, or [`LATEST`]);
 //! - [`Snapshot::open`]: then [`Snapshot::entries`], [`Snapshot::list`], [`Snapshot::search`], [`Snapshot::diff`], [`Snapshot::cat`], [`Snapshot::read_to_vec`] and [`Snapshot::restore`], or [`Snapshot::restore_to`] a [`Target`] elsewhere;
+//! - [`Snapshot::dumps`]: those of databases; [`Snapshot::load`] one into a database ([`DatabaseLoad`]), or [`Snapshot::try_load`] it into one that is dropped again ([`Scratch`]);
 //! - [`Snapshot::export`]: a tar, tar.zst or zip of it; [`Snapshot::export_stream`] and [`Snapshot::file_stream`]: for an HTTP response;
-//! - [`verify()`]: sizes and hashes without a key, every byte and every content hash with one;
+//! - [`verify()`]: sizes and hashes without a key, every byte and every content hash with one; [`restore_test()`]: all of it restored, to nowhere;
 //! - [`copy()`]: the same snapshot in a second store, without a key;
 //! - [`forget`]: what a retention policy ([`retention`]) keeps of them, and the removal of the others;
 //! - [`Control`]: cancellation, progress and bandwidth of all of these; [`Error`]: what went wrong, and what to do about it.
@@ -107,8 +108,9 @@ pub use verify::{Depth, VerifyOptions, VerifyReport, verify};
 pub use xvault_archive::{ArchiveEntry, Exported, ExtractStats, Overwrite};
 pub use xvault_connectors::snapshot::{Filter, Listed};
 pub use xvault_connectors::{
-    Control, FsStore, FtpOptions, FtpSource, LocalSource, MemoryStore, SftpSource, SftpTarget,
-    SftpTargetOptions, Source, SshSource, Store, Target,
+    Control, DatabaseLoad, DatabaseLogin, FsStore, FtpOptions, FtpSource, Hooked, HostKeyPolicy, LocalSource,
+    MemoryStore, MysqlSource, Network, PostgresSource, S3Options, S3Store, Scratch, SftpSource, SftpTarget,
+    SftpTargetOptions, Source, SshCredential, SshOptions, SshSource, Store, Target, WordpressSource,
 };
 pub use xvault_core::{ExportFormat, ReadBack};
 
