@@ -33,6 +33,7 @@
 //! let options = BackupOptions::to(vec![identity.recipient()], SourceId::derive("my documents"))?;
 //! let manifest = xvault::backup(&mut source, &store, &options).await?;
 //! assert_eq!(manifest.content_summary.files, 1);
+//! assert!(backups.join(manifest.key().to_string()).join("manifest.json").is_file());
 //!
 //! // Find it again, read one file out of it, and get everything back.
 //! let latest = xvault::find(&store, xvault::LATEST, &Filter::default()).await?;
