@@ -37,6 +37,7 @@ mod agent;
 mod compare;
 pub mod databases;
 pub mod forge;
+mod ftp_front;
 mod ftpd;
 mod garage;
 mod keeper;
@@ -58,6 +59,7 @@ mod wordpress;
 
 pub use agent::SshAgent;
 pub use compare::{MtimeMatch, TreeOptions, assert_same_tree};
+pub use ftp_front::FtpFront;
 pub use ftpd::{FtpKind, Ftpd, FtpdBuilder};
 pub use garage::Garage;
 pub use mariadb::Mariadb;

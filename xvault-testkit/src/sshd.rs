@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::server::{Process, descendants, kill, on_free_port};
+use crate::server::{Process, descendants, has_ended, kill, on_free_port};
 use crate::tools::{command, run, tool};
 use crate::user::SystemUser;
 
@@ -244,6 +244,16 @@ impl Sshd {
     #[must_use]
     pub fn ids(&self) -> (u32, u32) {
         self._account.as_ref().map_or((0, 0), SystemUser::ids)
+    }
+
+    /// The account's processes that have not ended: its sessions, and what they run.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let (uid, _) = self.ids();
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        let of_account = entries.filter(|entry| entry.metadata().is_ok_and(|process| process.uid() == uid));
+        let pids = of_account.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| !has_ended(*pid)).collect()
     }
 
     /// A `known_hosts` file that names this server at another port, such as that of a [`crate::FaultProxy`].

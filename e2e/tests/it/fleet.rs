@@ -229,6 +229,14 @@ impl Fleet {
         text(&self.api.post("/api/v1/sources", &body)["id"])
     }
 
+    /// Saves a source of any kind, with what one logs in with; gives its id.
+    pub(crate) fn source_of(&self, kind: &str, secret: &str, config: &Value) -> String {
+        let body = json!({
+            "tenant_id": self.tenant, "type": kind, "name": kind, "credential_id": self.new_credential(secret), "config": config,
+        });
+        text(&self.api.post("/api/v1/sources", &body)["id"])
+    }
+
     /// A new database of `server` with a small table, and a source of it; gives the names of both.
     pub(crate) fn shop_source(&self, server: &Postgres) -> (String, String) {
         let address = server.create_database();

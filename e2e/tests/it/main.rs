@@ -9,7 +9,8 @@
 //! - `ftp`: files of an FTP server backed up, and restored by hand and by xvault;
 //! - `databases`: PostgreSQL and MySQL backed up directly and through SSH, and restored with their own tools, and by jobs;
 //! - `wordpress`: a site backed up, and restored by hand and by xvault, until its front page answers;
-//! - `database_trouble`: databases that break off, or whose backups are called off;
+//! - `cut`: lines that break in mid-dump, on every way to a database, a site or files;
+//! - `database_trouble`: databases whose backups are called off;
 //! - `database_put_back`: an older copy of the database costs no snapshot that was on record since;
 //! - `retention_story`: a year of backups, and what is left of it;
 //! - `proof`: a byte rots on a disk; it is found, told, and nothing relies on it;
@@ -36,6 +37,7 @@ mod api;
 mod browse;
 mod copies;
 mod curl;
+mod cut;
 mod database;
 mod database_put_back;
 mod database_trouble;

@@ -42,8 +42,16 @@ impl Secret {
             let text = STANDARD.encode([&b"xxx"[..shift], value.as_bytes()].concat());
             text[4..text.len() - 4].to_owned()
         });
-        let url_safe = URL_SAFE_NO_PAD.encode(value);
-        let forms = plain.into_iter().chain(encoded).chain([url_safe]).collect();
+        let percent = |byte: u8| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            byte => format!("%{byte:02X}"),
+        };
+        let in_url: String = value.bytes().map(percent).collect();
+        let in_shell = value.replace('\'', "'\\''");
+        let others = [URL_SAFE_NO_PAD.encode(value), in_url.replace("%20", "+"), in_url, in_shell];
+        let forms = plain.into_iter().chain(encoded).chain(others).collect();
         Self { what: what.to_owned(), forms }
     }
 
@@ -336,6 +344,8 @@ fn the_search_finds_what_is_there() {
         STANDARD.encode("user:correct horse \"battery\" staple and more"),
         STANDARD.encode("u:correct horse \"battery\" staple"),
         STANDARD.encode("us:correct horse \"battery\" staple."),
+        "ftp://u:correct%20horse%20%22battery%22%20staple@h/".to_owned(),
+        "password=correct+horse+%22battery%22+staple&x=".to_owned(),
     ] {
         assert!(secret.is_in(hay.as_bytes()), "{hay}");
     }

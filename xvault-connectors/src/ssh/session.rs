@@ -312,6 +312,9 @@ impl Failure {
             Self::Refused(error) => error.to_string(),
             Self::Russh(russh::Error::KeepaliveTimeout) => "it answers no keep-alive messages".to_owned(),
             Self::Russh(russh::Error::HUP) => "the server closed it".to_owned(),
+            Self::Russh(russh::Error::IO(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                "it broke off".to_owned()
+            }
             Self::Russh(error) => error.to_string(),
         }
     }

@@ -15,10 +15,10 @@ use xvault_connectors::{MysqlSource, PostgresSource, WordpressSource};
 use xvault_core::{
     FtpSettings, LocalSettings, MysqlSettings, PostgresSettings, SshSettings, WordpressSettings,
 };
-use xvault_testkit::{FaultProxy, Ftpd, Mariadb, Postgres, Sshd, trees};
+use xvault_testkit::{FaultProxy, FtpFront, Ftpd, Mariadb, Postgres, Sshd, trees};
 
 use crate::db_support::{Db, WAYS};
-use crate::ftp_support::{self, Front};
+use crate::ftp_support;
 use crate::ssh_support::{Job, Kind};
 
 /// What servers may send that the sink has not taken, and a file that is longer than that.
@@ -99,7 +99,7 @@ async fn ftp_conforms() {
         ftpd.give(&ftpd.home);
         // Its servers follow links, or tell nothing of them.
         fs::remove_file(ftpd.home.join("tree/link")).unwrap();
-        let front = Front::of(&ftpd);
+        let front = FtpFront::of(&ftpd);
         let impatient = |options: &mut FtpOptions| {
             options.timeouts.reconnects = 0;
             options.timeouts.connect = Duration::from_secs(5);

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use xvault_connectors::Error;
 use xvault_core::{Dispose, Disposition, WarningCode};
 use xvault_testkit::trees::{random_file, small_files};
-use xvault_testkit::{FaultProxy, FtpKind, Ftpd, MtimeMatch, TreeOptions, assert_same_tree};
+use xvault_testkit::{FaultProxy, FtpFront, FtpKind, Ftpd, MtimeMatch, TreeOptions, assert_same_tree};
 
-use crate::ftp_support::{BOTH, FRONT, Front, Job, body, fill};
+use crate::ftp_support::{BOTH, Job, body, fill};
 use crate::ssh_support::Kept;
 
 const SIZE: u64 = 24 << 20;
@@ -26,7 +26,7 @@ fn serving_a_big_file(kind: FtpKind) -> Ftpd {
 async fn a_file_goes_on_where_its_data_connection_dropped() {
     for kind in BOTH {
         let ftpd = serving_a_big_file(kind);
-        let front = Front::of(&ftpd);
+        let front = FtpFront::of(&ftpd);
         for proxy in &front.data {
             proxy.cut_each_after(10 << 20);
         }
@@ -46,7 +46,7 @@ async fn where_a_server_can_not_go_on_in_the_middle_it_begins_again() {
     let ftpd = Ftpd::builder(FtpKind::Proftpd).passive_ports(12).config(config).start();
     random_file(&ftpd.home.join("big"), SIZE, 1);
     ftpd.give(&ftpd.home);
-    let front = Front::of(&ftpd);
+    let front = FtpFront::of(&ftpd);
     for proxy in &front.data {
         proxy.cut_once_after(10 << 20);
     }
@@ -109,13 +109,17 @@ async fn a_server_that_allows_fewer_connections_gets_fewer() {
 async fn ports_for_data_that_a_firewall_keeps_are_told() {
     for kind in BOTH {
         let ftpd = serving_a_big_file(kind);
-        let proxy = FaultProxy::start_at(FRONT, 0, ftpd.port);
-        let job = Job::new(&ftpd, &["/big"])
-            .set(|settings| (settings.host, settings.port) = (FRONT.to_string(), Some(proxy.port)));
+        let proxy = FaultProxy::start_at(FtpFront::ADDRESS, 0, ftpd.port);
+        let job = Job::new(&ftpd, &["/big"]).set(|settings| {
+            (settings.host, settings.port) = (FtpFront::ADDRESS.to_string(), Some(proxy.port))
+        });
         for error in [job.error().await, job.probe().await.unwrap_err()] {
             assert_eq!(error.disposition(), Disposition::Transient);
             let text = error.to_string();
-            assert!(text.contains("passive ports") && text.contains(&FRONT.to_string()), "{text}");
+            assert!(
+                text.contains("passive ports") && text.contains(&FtpFront::ADDRESS.to_string()),
+                "{text}"
+            );
         }
     }
 }
@@ -124,7 +128,7 @@ async fn ports_for_data_that_a_firewall_keeps_are_told() {
 async fn data_connections_that_are_always_dropped_fail_the_job() {
     for kind in BOTH {
         let ftpd = serving_a_big_file(kind);
-        let front = Front::of(&ftpd);
+        let front = FtpFront::of(&ftpd);
         for proxy in &front.data {
             proxy.cut_each_after(0);
         }
@@ -196,7 +200,7 @@ async fn a_file_that_vanishes_before_it_is_read_is_told() {
 #[tokio::test]
 async fn a_file_that_changed_while_the_connection_was_lost_is_told() {
     let ftpd = serving_a_big_file(FtpKind::Proftpd);
-    let front = Front::of(&ftpd);
+    let front = FtpFront::of(&ftpd);
     for proxy in &front.data {
         proxy.cut_once_after(10 << 20);
     }
@@ -236,7 +240,7 @@ async fn what_nobody_takes_is_let_go_and_goes_on_later() {
 #[tokio::test]
 async fn a_server_that_goes_silent_is_given_up_in_time() {
     let ftpd = serving_a_big_file(FtpKind::Vsftpd);
-    let front = Front::of(&ftpd);
+    let front = FtpFront::of(&ftpd);
     for proxy in &front.data {
         proxy.stall_after(5 << 20);
     }
@@ -259,7 +263,7 @@ async fn a_server_that_goes_silent_is_given_up_in_time() {
 #[tokio::test]
 async fn a_server_that_is_gone_for_good_fails_the_job() {
     let ftpd = serving_a_big_file(FtpKind::Proftpd);
-    let front = Front::of(&ftpd);
+    let front = FtpFront::of(&ftpd);
     let job = Job::new(&ftpd, &["/big"]).through(&front).with(|options| options.timeouts.reconnects = 2);
     let mut cut = Some((front.control, front.data));
     let on_data = move |bytes| {
@@ -281,7 +285,7 @@ async fn an_encrypted_listing_that_was_cut_is_not_believed() {
         for number in 0..300 {
             fill_one(&ftpd, number);
         }
-        let front = Front::of(&ftpd);
+        let front = FtpFront::of(&ftpd);
         for proxy in &front.data {
             proxy.cut_each_after(9_000);
         }

@@ -1,7 +1,6 @@
 //! What the FTP tests share.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,16 +9,13 @@ use xvault_connectors::{Error, FtpOptions, Probe};
 use xvault_core::secret::SecretString;
 use xvault_core::source::FtpTls;
 use xvault_core::{EntryKind, FtpSettings};
-use xvault_testkit::{FaultProxy, FtpKind, Ftpd};
+use xvault_testkit::{FtpFront, FtpKind, Ftpd};
 
 use crate::job::Sourced;
 use crate::ssh_support::Kept;
 
 /// For what must work with MLSD and without.
 pub(crate) const BOTH: [FtpKind; 2] = [FtpKind::Proftpd, FtpKind::Vsftpd];
-
-/// Where proxies stand before a server on 127.0.0.1: data connections then lead there, too.
-pub(crate) const FRONT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// A pull over FTP.
 pub(crate) type Job = crate::job::Job<(), FtpSettings, FtpOptions>;
@@ -60,31 +56,13 @@ impl Job {
     }
 
     /// Through proxies before the control port and each data port.
-    pub(crate) fn through(self, front: &Front) -> Self {
+    pub(crate) fn through(self, front: &FtpFront) -> Self {
         let port = front.control.port;
-        self.set(|settings| (settings.host, settings.port) = (FRONT.to_string(), Some(port)))
+        self.set(|settings| (settings.host, settings.port) = (FtpFront::ADDRESS.to_string(), Some(port)))
     }
 
     pub(crate) async fn probe(&self) -> Result<Probe, Error> {
         self.source().probe().await
-    }
-}
-
-/// Proxies before all ports of a server.
-pub(crate) struct Front {
-    pub(crate) control: FaultProxy,
-    pub(crate) data: Vec<FaultProxy>,
-}
-
-impl Front {
-    pub(crate) fn of(ftpd: &Ftpd) -> Self {
-        let data = ftpd.passive.clone().map(|port| FaultProxy::start_at(FRONT, port, port)).collect();
-        Self { control: FaultProxy::start_at(FRONT, 0, ftpd.port), data }
-    }
-
-    /// Bytes that data connections have brought.
-    pub(crate) fn data_bytes(&self) -> u64 {
-        self.data.iter().map(FaultProxy::bytes_to_client).sum()
     }
 }
 

@@ -5,9 +5,9 @@ use std::fs;
 use xvault_connectors::Error;
 use xvault_core::source::FtpTls;
 use xvault_core::{Dispose, Disposition};
-use xvault_testkit::{FaultProxy, FtpKind, Ftpd, unused_port};
+use xvault_testkit::{FaultProxy, FtpFront, FtpKind, Ftpd, unused_port};
 
-use crate::ftp_support::{BOTH, Front, Job, fill};
+use crate::ftp_support::{BOTH, Job, fill};
 
 fn serving(kind: FtpKind) -> Ftpd {
     let ftpd = Ftpd::builder(kind).start();
@@ -74,7 +74,7 @@ async fn a_server_without_tls_is_not_logged_in_to_unless_the_settings_say_so() {
     ];
     for ftpd in plain {
         fill(&ftpd, &[("t/a", "a")]);
-        let front = Front::of(&ftpd);
+        let front = FtpFront::of(&ftpd);
         let error = Job::new(&ftpd, &["/t"]).through(&front).error().await;
         assert!(matches!(&error, Error::Tls { reason, .. } if reason.contains("no encryption")), "{error}");
         assert_eq!(error.disposition(), Disposition::Permanent);

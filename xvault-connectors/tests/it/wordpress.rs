@@ -465,6 +465,22 @@ async fn without_the_tools_there_a_tunnel_is_used_and_without_a_shell_sftp() {
 }
 
 #[tokio::test]
+async fn a_server_that_forbids_tunnels_says_so_and_dumps_with_its_own_tools() {
+    let mut site = Site::new(Sshd::builder().config("AllowTcpForwarding no").start()).small();
+    site.settings.ssh_mode = Some(SshMode::Tunnel);
+    let error = site.error().await;
+    assert!(error.to_string().contains("forbids tunnels"), "{error}");
+    let probe = site.probe().await;
+    assert!(
+        probe.paths[1].error.as_ref().is_some_and(|error| error.contains("forbids tunnels")),
+        "{probe:?}"
+    );
+    site.settings.ssh_mode = None;
+    let (kept, _) = site.pull().await;
+    assert!(has(&kept, &site.dump()));
+}
+
+#[tokio::test]
 async fn a_server_that_keeps_no_password_says_what_it_lacks() {
     let (sshd, bin) =
         poor(&["sh", "tar", "find", "du", "head", "env", "dd", "rm", "mariadb", "mariadb-dump"]);
