@@ -30,28 +30,31 @@ pub(super) struct Looks<'a> {
     found: Mutex<BTreeSet<(&'static str, String)>>,
     looks: Mutex<BTreeMap<&'static str, u32>>,
     tools: Mutex<BTreeSet<&'static str>>,
+    /// Processes, with what they have been called.
+    known: Mutex<BTreeSet<(PathBuf, Vec<u8>)>>,
 }
 
 impl<'a> Looks<'a> {
     pub(super) fn new(fleet: &'a Fleet, secrets: &'a [Secret]) -> Self {
         let since = SystemTime::now();
-        let (found, looks, tools) = Default::default();
-        Self { fleet, secrets, since, found, looks, tools }
+        let (found, looks, tools, known) = Default::default();
+        Self { fleet, secrets, since, found, looks, tools, known }
     }
 
     /// Looks everywhere again and again while `act` runs.
     pub(super) fn while_doing<T>(&self, act: impl FnOnce(&Self) -> T) -> T {
         let stop = AtomicBool::new(false);
-        let again = |look: &dyn Fn()| {
+        let again = |pause: u64, look: &dyn Fn()| {
             while !stop.load(Ordering::Relaxed) {
                 look();
-                std::thread::sleep(Duration::from_millis(1));
+                std::thread::sleep(Duration::from_millis(pause));
             }
         };
+        // Processes and files come and go; what is kept stays.
         let done = std::thread::scope(|scope| {
-            scope.spawn(|| again(&|| self.look_at_processes()));
-            scope.spawn(|| again(&|| self.look_at_files()));
-            scope.spawn(|| again(&|| self.look_at_what_is_kept()));
+            scope.spawn(|| again(1, &|| self.look_at_processes()));
+            scope.spawn(|| again(10, &|| self.look_at_files()));
+            scope.spawn(|| again(200, &|| self.look_at_what_is_kept()));
             let done = catch_unwind(AssertUnwindSafe(|| act(self)));
             stop.store(true, Ordering::Relaxed);
             done
@@ -67,12 +70,18 @@ impl<'a> Looks<'a> {
         }
     }
 
+    /// A program has one environment: who has been looked at is passed over, and the looks come often enough for those that live shortly.
     fn look_at_processes(&self) {
-        let [lines, environments] = ["cmdline", "environ"].map(of_all_processes);
-        let new = TOOLS.iter().filter(|tool| contains(&lines, tool.as_bytes()));
-        self.tools.lock().unwrap().extend(new);
-        self.look("command lines", &lines);
-        self.look("environments", &environments);
+        for process in files_in(Path::new("/proc")) {
+            let Ok(line) = fs::read(process.join("cmdline")) else { continue };
+            if line.is_empty() || !self.known.lock().unwrap().insert((process.clone(), line.clone())) {
+                continue;
+            }
+            self.look("command lines", &line);
+            self.look("environments", &fs::read(process.join("environ")).unwrap_or_default());
+            let new = TOOLS.iter().filter(|tool| contains(&line, tool.as_bytes()));
+            self.tools.lock().unwrap().extend(new);
+        }
     }
 
     /// Who runs a tool elsewhere keeps the password in a file in memory for an instant, which nobody else may read. Other files never have it.
@@ -120,11 +129,6 @@ impl<'a> Looks<'a> {
         assert!(looks["command lines"] >= 40 && looks["files on disks"] >= 40, "{looks:?}");
         assert!(looks["the hub's database"] >= 5, "{looks:?}");
     }
-}
-
-/// That file of all processes, one after the other.
-fn of_all_processes(file: &str) -> Vec<u8> {
-    contents(files_in(Path::new("/proc")).into_iter().map(|process| process.join(file)))
 }
 
 /// What lies in `/dev/shm` in files whose permissions are such.
