@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use xvault_core::egress::Denied;
-use xvault_core::source::InvalidSettings;
+use xvault_core::source::{FtpTls, InvalidSettings};
 use xvault_core::{Dispose, Disposition, SinkError};
+
+use crate::TlsFault;
 
 /// An error of a source or a store. No variant holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -47,14 +49,23 @@ pub enum Error {
         reason: String,
     },
 
-    /// The server does not prove itself by its certificate, or offers no encryption where that is demanded.
-    #[error(
-        "TLS with {server}: {reason}; save the certificate of the server or of its authority as `tls_ca`, or change `tls_mode`"
-    )]
+    /// The server does not prove itself by its certificate, or the two can't agree on TLS. [`TlsFault::of`] the reason tells what helps.
+    #[error("TLS with {server}: {reason}{}", TlsFault::of(reason).cure())]
     Tls {
         /// `host:port`.
         server: String,
         /// What the client said.
+        reason: String,
+    },
+
+    /// An FTP server does not encrypt in the way that the settings demand.
+    #[error("{server} {}", unencrypted(*demanded, reason))]
+    NoEncryption {
+        /// `host:port`.
+        server: String,
+        /// What the settings demand.
+        demanded: FtpTls,
+        /// What it said instead.
         reason: String,
     },
 
@@ -89,14 +100,11 @@ pub enum Error {
     Credential(String),
 
     /// A site's configuration can't be understood, or does not say what is needed.
-    #[error(
-        "{file}: {reason} (strings, constants, `.`, `getenv()` with a default and conditions on them are understood; otherwise \
-         back the site up with a source of type `mysql` beside one of type `ssh`)"
-    )]
+    #[error("{file}: {reason}")]
     SiteConfig {
         /// Its path.
         file: String,
-        /// The line and the construct.
+        /// The line and the construct, and what helps.
         reason: String,
     },
 
@@ -112,6 +120,10 @@ pub enum Error {
     /// Something that was asked for by name is not there.
     #[error("{0} does not exist")]
     NotFound(String),
+
+    /// A configured path can't be read, so there is no backup of it.
+    #[error("{0}")]
+    Unreadable(String),
 
     /// A path that this program may not read on behalf of others: see [`LocalSource::only_below`](crate::LocalSource::only_below).
     #[error("{0} does not lie below a directory that may be backed up")]
@@ -240,6 +252,24 @@ pub enum Error {
         reason: String,
     },
 
+    /// There is no database of the name that a dump is to be loaded into.
+    #[error("database `{name}` does not exist: make it, or let it be created")]
+    NoDatabase {
+        /// Without control characters.
+        name: String,
+    },
+
+    /// The database that a dump is to be loaded into holds something.
+    #[error(
+        "database `{name}` is not empty, it holds {count} tables and views: take another one, or allow that what the dump has too is replaced"
+    )]
+    NotEmpty {
+        /// Without control characters.
+        name: String,
+        /// How many tables and views.
+        count: u64,
+    },
+
     /// A file of a snapshot is damaged or is not what it should be.
     #[error("{file}: {reason}")]
     Damaged {
@@ -258,6 +288,18 @@ pub enum Error {
     Cancelled,
 }
 
+/// What an FTP server does not do, and what to do about it.
+fn unencrypted(demanded: FtpTls, reason: &str) -> String {
+    match demanded {
+        FtpTls::Implicit => format!(
+            "does not speak TLS from the first byte: {reason}; `tls_mode` `explicit` begins it behind the greeting, at port 21 mostly"
+        ),
+        FtpTls::Explicit | FtpTls::Disable => format!(
+            "offers no encryption: {reason}; without any (`tls_mode` `disable`), whoever is in between reads the password and all files"
+        ),
+    }
+}
+
 impl Error {
     /// Wraps an I/O error with what was being done.
     pub fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
@@ -274,12 +316,14 @@ impl Dispose for Error {
             | Self::ChangedHostKey { .. }
             | Self::Auth { .. }
             | Self::Tls { .. }
+            | Self::NoEncryption { .. }
             | Self::UnknownCertificate { .. }
             | Self::ChangedCertificate { .. }
             | Self::Credential(_)
             | Self::SiteConfig { .. }
             | Self::Hook { .. }
             | Self::NotFound(_)
+            | Self::Unreadable(_)
             | Self::NotAllowed(_)
             | Self::Egress(_)
             | Self::Protocol { .. }
@@ -289,6 +333,8 @@ impl Dispose for Error {
             | Self::Tool { .. }
             | Self::DumpRefused { .. }
             | Self::Target(_)
+            | Self::NoDatabase { .. }
+            | Self::NotEmpty { .. }
             | Self::Damaged { .. } => Disposition::Permanent,
             Self::Connection { .. } | Self::Timeout { .. } | Self::Incomplete(_) => Disposition::Transient,
             Self::Io { source, .. } => source.disposition(),

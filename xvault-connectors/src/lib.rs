@@ -56,6 +56,7 @@ pub mod ssh;
 pub mod store;
 pub mod target;
 mod tls;
+mod tls_fault;
 pub mod tool;
 pub mod wordpress;
 
@@ -71,3 +72,4 @@ pub use source::{
 pub use ssh::{HostKeyPolicy, SshCredential, SshOptions};
 pub use store::{FsStore, MemoryStore, S3Options, S3Store, Staging, Store, StoreWriter, Swept};
 pub use target::{SftpTarget, SftpTargetOptions, Target};
+pub use tls_fault::TlsFault;

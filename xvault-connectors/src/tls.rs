@@ -24,6 +24,9 @@ use crate::tool::authorities;
 /// Sessions kept for one control connection. A server may send two with each connection.
 const SESSIONS: usize = 8;
 
+/// How the reason begins when something else than TLS came.
+pub(crate) const NO_TLS: &str = "what it says is no TLS";
+
 /// Whom to believe.
 #[derive(Debug)]
 pub(crate) struct Trust<'a> {
@@ -92,6 +95,9 @@ impl Tls {
         let server = self.server.clone();
         match cause {
             Some(rustls::Error::InvalidCertificate(refusal)) => self.unbelieved(server, refusal),
+            Some(cause @ rustls::Error::InvalidMessage(_)) => {
+                Error::Tls { server, reason: format!("{NO_TLS} ({cause})") }
+            }
             Some(cause) if is_refusal(cause) => Error::Tls { server, reason: cause.to_string() },
             _ => {
                 let reason = "it was lost while TLS was agreed on".to_owned();
@@ -115,7 +121,6 @@ fn is_refusal(error: &rustls::Error) -> bool {
         error,
         rustls::Error::PeerIncompatible(_)
             | rustls::Error::PeerMisbehaved(_)
-            | rustls::Error::InvalidMessage(_)
             | rustls::Error::AlertReceived(_)
     )
 }

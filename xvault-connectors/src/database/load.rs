@@ -93,16 +93,11 @@ enum Found {
 impl Found {
     /// Whether it must be made.
     fn permits(self, name: &str, create: bool, overwrite: bool) -> Result<bool, Error> {
-        let name = name.escape_debug();
+        let name = || name.escape_debug().to_string();
         match self {
             Self::Missing if create => Ok(true),
-            Self::Missing => {
-                Err(Error::Target(format!("database `{name}` does not exist: make it, or let it be created")))
-            }
-            Self::Tables(count) if count > 0 && !overwrite => Err(Error::Target(format!(
-                "database `{name}` is not empty, it holds {count} tables and views: take another one, or allow that what the \
-                 dump has too is replaced"
-            ))),
+            Self::Missing => Err(Error::NoDatabase { name: name() }),
+            Self::Tables(count) if count > 0 && !overwrite => Err(Error::NotEmpty { name: name(), count }),
             Self::Tables(_) => Ok(false),
         }
     }

@@ -69,7 +69,7 @@ pub(super) fn extended_port(text: &[u8]) -> Option<u16> {
     let delimiter = *inner.first()?;
     let inner = inner.strip_prefix(&[delimiter; 3])?;
     let end = inner.iter().position(|byte| *byte == delimiter)?;
-    number(inner.get(..end)?)
+    number(inner.get(..end)?).filter(|port| *port > 0)
 }
 
 /// The port in the answer to PASV: `227 Entering Passive Mode (192,0,2,1,25,46)`. The address before it is not looked at:
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_no_port_is_none() {
-        for bad in ["", "(", "(|||", "(||||)", "(|||70000|)", "(|||-1|)", "(|1|2|3|)"] {
+        for bad in ["", "(", "(|||", "(||||)", "(|||70000|)", "(|||-1|)", "(|||0|)", "(|1|2|3|)"] {
             assert_eq!(extended_port(bad.as_bytes()), None, "{bad}");
         }
         for bad in

@@ -27,8 +27,10 @@ pub(crate) enum Kind {
 /// An entry as the server tells of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed {
+    /// Of a link in LIST, where it leads stands behind it: an arrow may be part of either.
     pub(crate) name: Box<[u8]>,
     pub(crate) kind: Kind,
+    /// Of a link, how long its target is.
     pub(crate) size: Option<u64>,
     pub(crate) mtime: Option<Mtime>,
     /// Whether the time is to the second, and in UTC. LIST has minutes, or days, of the server's own time zone.

@@ -17,7 +17,7 @@ use super::data::{extended_port, lost, passive_port};
 use super::features::Features;
 use super::listing::{Listed, mlsd, modified};
 use super::{Data, FtpOptions, Reply, Shared};
-use crate::tls::Tls;
+use crate::tls::{NO_TLS, Tls};
 use crate::{Error, Unreachable};
 
 /// What anonymous logins give for a password: who they are, by custom.
@@ -36,14 +36,14 @@ pub(crate) struct Session {
     pub(crate) features: Features,
     /// Where the login led.
     home: Option<Vec<u8>>,
+    /// How a transfer ended that was never announced, until [`Session::finish`] is asked.
+    ended: Option<Reply>,
 }
 
 /// How a transfer begins.
 pub(crate) enum Begun {
     /// Its data comes here, and [`Session::finish`] tells how it ended.
     Data(Data),
-    /// It is done already, and nothing came.
-    Nothing,
     /// It does not.
     Refused(Reply),
     /// The server can't go on in the middle.
@@ -70,7 +70,7 @@ impl Session {
         let (mut control, greeting) = greet(options, stream, tls.as_ref()).await?;
         log_in(&mut control, options).await?;
         let (shared, features) = (Arc::clone(shared), Features::default());
-        let mut session = Self { control, tls, shared, peer, greeting, features, home: None };
+        let mut session = Self { control, tls, shared, peer, greeting, features, home: None, ended: None };
         session.settle().await?;
         Ok(session)
     }
@@ -81,8 +81,8 @@ impl Session {
             self.control.call("PBSZ", Some(b"0")).await?;
             let protected = self.control.call("PROT", Some(b"P")).await?;
             if !protected.is_done() {
-                let reason = format!("it does not encrypt data connections: {}", protected.shown());
-                return Err(Error::Tls { server: self.server(), reason });
+                let said = format!("{} (PROT P)", protected.shown());
+                return Err(unencrypted(&self.shared.options, said));
             }
         }
         let reply = self.control.call("FEAT", None).await?;
@@ -202,10 +202,9 @@ impl Session {
         }
         self.control.send(verb, arg).await?;
         let (first, stream) = self.begun(stream).await?;
-        if first.is_done() {
-            return Ok(Begun::Nothing);
-        }
-        if !first.is_begun() {
+        // Some say only that it is done: what they sent is to be read all the same.
+        self.ended = first.is_done().then(|| first.clone());
+        if !has_data(&first) {
             return if matches!(first.code, 425 | 426 | 522) {
                 Err(self.no_data(&first.shown(), None))
             } else {
@@ -235,7 +234,7 @@ impl Session {
                 }
             }
         };
-        if !first.is_begun() {
+        if !has_data(&first) {
             return Ok((first, None));
         }
         let idle = self.shared.options.timeouts.idle;
@@ -267,27 +266,46 @@ impl Session {
 
     /// How a transfer ended, once its data connection is closed.
     pub(crate) async fn finish(&mut self) -> Result<Reply, Error> {
-        self.control.reply().await
+        match self.ended.take() {
+            Some(ended) => Ok(ended),
+            None => self.control.reply().await,
+        }
     }
 
+    /// By EPSV, or by PASV where that leads nowhere: some routers and servers know the old command alone, which IPv6 does not have.
     async fn open_data(&mut self) -> Result<TcpStream, Error> {
-        if !self.shared.uses_old_passive() {
-            let reply = self.control.call("EPSV", None).await?;
-            if reply.is_done() {
-                let port = extended_port(reply.text());
-                let port = port.ok_or_else(|| self.protocol("EPSV was answered without a port"))?;
-                match self.connect_data(port).await {
-                    // Some routers know the old command alone.
-                    Err(_) if self.peer.is_ipv4() => {}
-                    connected => return connected,
-                }
-            } else if self.peer.is_ipv6() {
-                return Err(self.protocol(format!("it refuses EPSV, which IPv6 needs: {}", reply.shown())));
+        if self.shared.uses_old_passive() {
+            return self.open_by_pasv(None).await;
+        }
+        match self.open_by_epsv().await? {
+            Err(error) if self.peer.is_ipv4() => self.open_by_pasv(error).await,
+            connected => {
+                connected.map_err(|error| error.unwrap_or_else(|| self.protocol("EPSV led nowhere")))
             }
         }
+    }
+
+    /// Without a connection there may be an error that says more than that of a second try.
+    async fn open_by_epsv(&mut self) -> Result<Result<TcpStream, Option<Error>>, Error> {
+        let reply = self.control.call("EPSV", None).await?;
+        if !reply.is_done() && self.peer.is_ipv6() {
+            return Err(self.protocol(format!("it refuses EPSV, which IPv6 needs: {}", reply.shown())));
+        }
+        if !reply.is_done() {
+            return Ok(Err(None));
+        }
+        let Some(port) = extended_port(reply.text()) else {
+            return Ok(Err(Some(self.protocol("EPSV was answered without a port"))));
+        };
+        Ok(self.connect_data(port).await.map_err(Some))
+    }
+
+    /// `before`: what went wrong with EPSV.
+    async fn open_by_pasv(&mut self, before: Option<Error>) -> Result<TcpStream, Error> {
         let reply = self.control.call("PASV", None).await?;
         if !reply.is_done() {
-            return Err(self.no_data(&format!("it refuses passive mode: {}", reply.shown()), None));
+            let refused = || self.no_data(&format!("it refuses passive mode: {}", reply.shown()), None);
+            return Err(before.unwrap_or_else(refused));
         }
         let port = passive_port(reply.text());
         let port = port.ok_or_else(|| self.protocol("PASV was answered without a port"))?;
@@ -326,6 +344,11 @@ impl Session {
     }
 }
 
+/// Whether a transfer that is answered so first has something on its data connection.
+fn has_data(first: &Reply) -> bool {
+    first.is_begun() || first.is_done()
+}
+
 /// The first address of the host that answers.
 async fn reach(options: &FtpOptions) -> Result<(TcpStream, SocketAddr), Error> {
     let stream = options.network.connect(&options.host, options.port).await;
@@ -350,7 +373,7 @@ async fn greet(
         Some(tls) if !implicit => tls,
         tls => {
             let stream: Box<dyn Wire> = match tls {
-                Some(tls) => Box::new(tls.connect(stream).await?),
+                Some(tls) => Box::new(tls.connect(stream).await.map_err(|error| at_once(options, error))?),
                 None => Box::new(stream),
             };
             let mut control = Control::new(stream, options.server(), idle);
@@ -362,11 +385,22 @@ async fn greet(
     let greeting = welcome(&mut control).await?;
     let reply = control.call("AUTH", Some(b"TLS")).await?;
     if !reply.is_done() {
-        let reason = format!("it offers no encryption: {}", reply.shown());
-        return Err(Error::Tls { server: options.server(), reason });
+        return Err(unencrypted(options, reply.shown()));
     }
     let stream: Box<dyn Wire> = Box::new(tls.connect(control.into_stream()?).await?);
     Ok((Control::new(stream, options.server(), idle), greeting))
+}
+
+fn unencrypted(options: &FtpOptions, reason: String) -> Error {
+    Error::NoEncryption { server: options.server(), demanded: options.tls, reason }
+}
+
+/// What came was no TLS: the port is one for plain text, which TLS may begin behind.
+fn at_once(options: &FtpOptions, error: Error) -> Error {
+    match error {
+        Error::Tls { reason, .. } if reason.starts_with(NO_TLS) => unencrypted(options, reason),
+        error => error,
+    }
 }
 
 async fn welcome<S: Wire>(control: &mut Control<S>) -> Result<String, Error> {

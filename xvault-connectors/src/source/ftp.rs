@@ -3,6 +3,7 @@
 mod fetch;
 mod lane;
 mod line;
+mod links;
 mod list;
 mod pool;
 mod probe;

@@ -111,7 +111,7 @@ async fn probe_path(sftp: &mut Sftp, configured: &str) -> Result<ProbedPath, Err
 async fn look_at(sftp: &mut Sftp, configured: &str) -> Result<Result<&'static str, String>, Error> {
     let path = match scope::absolute(sftp, configured).await {
         Ok(path) => remote_path(path.as_ref()),
-        Err(error @ (Error::Settings(_) | Error::Remote { .. })) => return Ok(Err(error.to_string())),
+        Err(error @ (Error::Settings(_) | Error::Unreadable(_))) => return Ok(Err(error.to_string())),
         Err(error) => return Err(error),
     };
     let attrs = match sftp.call(&Request::Stat(&path)).await? {

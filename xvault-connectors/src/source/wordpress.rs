@@ -65,7 +65,8 @@ impl WordpressSource {
         self.pin().await?;
         let mut sites = Vec::new();
         for path in &self.settings.paths {
-            sites.push(locate::site(&mut sftp, &self.link.server(), path).await?);
+            sites
+                .push(locate::site(&mut sftp, &self.link.server(), path, self.settings.dump_database).await?);
         }
         let databases = self.databases(&sites).await?;
         let files = self.files(&sites)?;
@@ -93,7 +94,7 @@ impl WordpressSource {
         self.pin().await?;
         let (mut sites, mut paths) = (Vec::new(), Vec::new());
         for path in &self.settings.paths {
-            match locate::site(&mut sftp, &self.link.server(), path).await {
+            match locate::site(&mut sftp, &self.link.server(), path, self.settings.dump_database).await {
                 Ok(site) => {
                     paths.push(ProbedPath { path: path.clone(), kind: Some("directory"), error: None });
                     sites.push(site);
@@ -125,6 +126,7 @@ impl WordpressSource {
 fn unfound(path: &str, error: Error) -> Result<ProbedPath, Error> {
     match error {
         Error::NotFound(_)
+        | Error::Unreadable(_)
         | Error::Remote { .. }
         | Error::SiteConfig { .. }
         | Error::Settings(InvalidSettings { .. }) => {

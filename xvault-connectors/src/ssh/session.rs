@@ -158,7 +158,8 @@ async fn connect(options: &SshOptions) -> Result<Session, Error> {
 fn tunnel_refusal(reason: &russh::ChannelOpenFailure) -> &'static str {
     match reason {
         russh::ChannelOpenFailure::AdministrativelyProhibited => {
-            "the SSH server forbids tunnels for this account (AllowTcpForwarding)"
+            "the SSH server forbids tunnels for this account, or to there (AllowTcpForwarding and PermitOpen of its settings; \
+             `restrict` and `permitopen` of the account's authorized_keys, to which `localhost` and `127.0.0.1` are two hosts)"
         }
         russh::ChannelOpenFailure::ConnectFailed => "the SSH server does not reach the database there",
         _ => "the SSH server opens no tunnel",

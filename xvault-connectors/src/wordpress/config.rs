@@ -84,14 +84,30 @@ impl WpConfig {
     /// # Errors
     /// Names the line and the construct that can't be followed, or what is missing.
     pub fn read(source: &[u8], path: &[u8], root: &[u8]) -> Result<Self, ConfigFault> {
-        if source.len() > MAX_CONFIG_LEN {
-            return Err(ConfigFault::whole(format!("it is longer than {MAX_CONFIG_LEN} bytes")));
-        }
-        let abspath = [root.strip_suffix(b"/").unwrap_or(root), b"/"].concat();
-        let constants = [(&b"ABSPATH"[..], abspath.as_slice())];
-        let state = php::follow(source, Surroundings { path, constants: &constants }, LAST)?;
-        Settings(&state).read(&abspath)
+        let abspath = abspath(root);
+        Settings(&follow(source, path, &abspath)?).read(&abspath)
     }
+
+    /// [`Self::folders`] alone, of a file that need not tell where the database is.
+    ///
+    /// # Errors
+    /// Names the line that can't be followed.
+    pub fn folders_of(source: &[u8], path: &[u8], root: &[u8]) -> Result<Vec<String>, ConfigFault> {
+        let abspath = abspath(root);
+        Ok(Settings(&follow(source, path, &abspath)?).folders(&abspath))
+    }
+}
+
+fn abspath(root: &[u8]) -> Vec<u8> {
+    [root.strip_suffix(b"/").unwrap_or(root), b"/"].concat()
+}
+
+fn follow(source: &[u8], path: &[u8], abspath: &[u8]) -> Result<State, ConfigFault> {
+    if source.len() > MAX_CONFIG_LEN {
+        return Err(ConfigFault::whole(format!("it is longer than {MAX_CONFIG_LEN} bytes")));
+    }
+    let constants = [(&b"ABSPATH"[..], abspath)];
+    Ok(php::follow(source, Surroundings { path, constants: &constants }, LAST)?)
 }
 
 /// The state at the end of the file.

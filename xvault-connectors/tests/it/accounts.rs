@@ -68,6 +68,24 @@ fn may(sshd: &Sshd, program: &str, more: &[&str]) -> bool {
     output.status.success()
 }
 
+/// Debian has an account of the name `backup`, for one: there the command fails, and what follows it is for the wrong one.
+#[test]
+fn no_page_tells_to_make_an_account_that_systems_have() {
+    let pages = fs::read_dir(format!("{}/../docs/sources", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let mut made = 0;
+    for page in pages {
+        let page = page.unwrap().path();
+        let text = fs::read_to_string(&page).unwrap();
+        for (at, word) in text.match_indices("useradd ") {
+            let end = if text[..at].ends_with('`') { '`' } else { '\n' };
+            let command = text[at + word.len()..].split(end).next().unwrap();
+            assert_eq!(command.split_whitespace().last(), Some(ACCOUNT), "{}: {command}", page.display());
+            made += 1;
+        }
+    }
+    assert!(made >= 4, "{made}");
+}
+
 /// One after the other: they make the same account.
 #[tokio::test]
 async fn the_accounts_of_the_manual_read_and_do_nothing_else() {
@@ -109,7 +127,9 @@ async fn with_a_shell() {
     let mut db =
         Db::postgres(server, &server.create_database()).by(Way::Tunnel, &sshd).set("ssh_username", ACCOUNT);
     let refused = db.error().await;
-    assert!(refused.to_string().contains("forbids tunnels"), "{refused}");
+    for part in ["forbids tunnels", "authorized_keys", "`permitopen`"] {
+        assert!(refused.to_string().contains(part), "{refused}");
+    }
     // With what the page says to be given back, it gets to the database, and to no other port.
     let home = format!("/home/{ACCOUNT}/.ssh/authorized_keys");
     let line = fs::read_to_string(&home).unwrap();

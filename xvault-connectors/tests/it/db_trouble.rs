@@ -266,7 +266,8 @@ pub(crate) async fn check_certificates(db: impl Fn() -> Db, own: &str, other: &s
     refused(reach(full()).await, "self-signed, unknown");
     refused(reach(full().set("tls_ca", other)).await, "another authority");
     reach(full().set("tls_ca", own)).await.expect("pinned");
-    refused(reach(db().set("tls_mode", "verify-full").set("tls_ca", own)).await, "another name");
+    let named = reach(db().set("tls_mode", "verify-full").set("tls_ca", own)).await.unwrap_err();
+    assert!(matches!(named, Error::Tls { .. }) && named.to_string().contains("`verify-ca`"), "{named:?}");
     reach(db().set("tls_mode", "verify-ca").set("tls_ca", own)).await.expect("the name does not matter");
     refused(reach(db().set("tls_mode", "verify-ca").set("tls_ca", other)).await, "another authority");
     reach(db().set("tls_mode", "require")).await.expect("unchecked");

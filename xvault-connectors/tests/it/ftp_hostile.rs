@@ -1,140 +1,10 @@
-//! A scripted FTP server: odd ones, broken ones, and ones that mean harm.
-
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+//! Scripted FTP servers: odd ones, broken ones, and ones that mean harm.
 
 use xvault_connectors::Error;
 use xvault_core::{Dispose, Disposition, WarningCode};
 
-use crate::ftp_support::{Job, body, found};
-
-/// What the server says to a command, instead of what is usual.
-type Quirk = dyn Fn(&str) -> Option<&'static str> + Send + Sync;
-
-/// What is listed and sent, by path.
-#[derive(Default)]
-struct Content {
-    lists: BTreeMap<&'static str, Vec<u8>>,
-    files: BTreeMap<&'static str, Vec<u8>>,
-}
-
-/// Runs until the test ends.
-struct Script {
-    port: u16,
-    heard: Arc<Mutex<Vec<String>>>,
-}
-
-impl Script {
-    fn start(content: Content, quirk: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let (content, quirk, ears): (_, Arc<Quirk>, _) = (Arc::new(content), Arc::new(quirk), heard.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let (content, quirk, ears) = (content.clone(), quirk.clone(), ears.clone());
-                // A client that goes away is no reason to fail.
-                std::thread::spawn(move || drop(serve(&stream, &content, &*quirk, &ears)));
-            }
-        });
-        Self { port, heard }
-    }
-
-    fn job(&self, paths: &[&str]) -> Job {
-        Job::at(self.port, "u", "p", paths).plain().set(|settings| settings.max_connections = 2)
-    }
-
-    fn heard(&self, command: &str) -> usize {
-        self.heard.lock().unwrap().iter().filter(|line| line.starts_with(command)).count()
-    }
-}
-
-fn serve(
-    stream: &TcpStream,
-    content: &Content,
-    quirk: &Quirk,
-    heard: &Mutex<Vec<String>>,
-) -> std::io::Result<()> {
-    let mut out = stream.try_clone()?;
-    let mut lines = BufReader::new(stream);
-    let (mut cwd, mut offset, mut passive) = (String::from("/"), 0, None);
-    out.write_all(quirk("HELLO").unwrap_or("220 odd server\r\n").as_bytes())?;
-    loop {
-        let mut line = Vec::new();
-        if lines.read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
-        let line = String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
-        heard.lock().unwrap().push(line.clone());
-        let (verb, arg) = line.split_once(' ').unwrap_or((&line, ""));
-        let told = quirk(&line);
-        if let Some(reply) = told.filter(|reply| !reply.starts_with("150")) {
-            out.write_all(reply.as_bytes())?;
-            continue;
-        }
-        let reply = match verb {
-            "USER" => "331 password\r\n".to_owned(),
-            "PASS" => "230 in\r\n".to_owned(),
-            "TYPE" | "NOOP" | "OPTS" => "200 ok\r\n".to_owned(),
-            "PWD" => "257 \"/\" here\r\n".to_owned(),
-            "CWD" if content.lists.contains_key(arg) => {
-                arg.clone_into(&mut cwd);
-                "250 ok\r\n".to_owned()
-            }
-            "MLST" | "MLSD" if quirk("FEAT").is_none() => "500 what?\r\n".to_owned(),
-            "MLST" => "550 not told\r\n".to_owned(),
-            "CWD" => "550 no such directory\r\n".to_owned(),
-            "SIZE" => match content.files.get(arg) {
-                Some(file) => format!("213 {}\r\n", file.len()),
-                None => "550 no such file\r\n".to_owned(),
-            },
-            "EPSV" => {
-                let listener = TcpListener::bind(("127.0.0.1", 0))?;
-                let reply = format!("229 ok (|||{}|)\r\n", listener.local_addr()?.port());
-                passive = Some(listener);
-                reply
-            }
-            "REST" => {
-                offset = arg.parse().unwrap();
-                "350 ok\r\n".to_owned()
-            }
-            "LIST" | "MLSD" | "RETR" => {
-                let bytes = match verb {
-                    "LIST" => content.lists.get(cwd.as_str()),
-                    "MLSD" => content.lists.get(arg),
-                    _ => content.files.get(arg),
-                };
-                let Some(bytes) = bytes else {
-                    out.write_all(b"550 no such file\r\n")?;
-                    continue;
-                };
-                out.write_all(b"150 here it comes\r\n")?;
-                let (mut data, _) = passive.take().unwrap().accept()?;
-                let _ = data.write_all(bytes.get(std::mem::take(&mut offset)..).unwrap_or_default());
-                drop(data);
-                told.map_or("226 done\r\n", |told| &told[4..]).to_owned()
-            }
-            "QUIT" => return Ok(()),
-            _ => "500 what?\r\n".to_owned(),
-        };
-        out.write_all(reply.as_bytes())?;
-    }
-}
-
-fn listing(lists: &[(&'static str, &str)], files: &[(&'static str, &str)]) -> Content {
-    Content {
-        lists: lists.iter().map(|(path, text)| (*path, text.replace('\n', "\r\n").into_bytes())).collect(),
-        files: files.iter().map(|(path, text)| (*path, text.as_bytes().to_vec())).collect(),
-    }
-}
-
-const MLSD: &str = "211-\r\n MLST type*;size*;modify*;unique*;\r\n SIZE\r\n REST STREAM\r\n211 end\r\n";
-
-fn with_mlsd(line: &str) -> Option<&'static str> {
-    (line == "FEAT").then_some(MLSD)
-}
+use crate::ftp_script::{Script, listing, with_mlsd};
+use crate::ftp_support::{body, found};
 
 #[tokio::test]
 async fn a_server_that_lists_as_dos_does_is_backed_up() {
@@ -279,7 +149,10 @@ async fn answers_that_break_the_protocol_fail_the_job_with_a_sentence() {
     ];
     for (command, answer) in cases {
         let content = listing(&[("/t", "-rw-r--r-- 1 u g 0 Jan 12 2020 x\n")], &[]);
-        let script = Script::start(content, move |line| (line == command).then_some(answer));
+        let script = Script::start(content, move |line| match line {
+            "PASV" => Some("502 what?\r\n"),
+            line => (line == command).then_some(answer),
+        });
         let path = if command == "PWD" { "t" } else { "/t" };
         let error = script.job(&[path]).error().await;
         assert!(matches!(error, Error::Protocol { .. }), "{command}: {error}");
@@ -297,4 +170,37 @@ async fn files_are_never_asked_for_as_text_nor_with_a_line_break() {
         script.heard.lock().unwrap().iter().filter(|line| line.starts_with("TYPE")).cloned().collect();
     assert!(!types.is_empty() && types.iter().all(|line| line == "TYPE I"), "{types:?}");
     assert_eq!(script.heard("RETR"), 0);
+}
+
+/// What it sends is read all the same.
+#[tokio::test]
+async fn a_server_that_announces_no_transfer_is_read_to_its_end() {
+    for (verb, features) in [("LIST", None), ("MLSD", Some(())), ("RETR", Some(()))] {
+        let facts = "type=file;size=2;modify=20200101000000; x\n";
+        let line = "-rw-r--r-- 1 u g 2 Jan 12 2020 x\n";
+        let content = listing(&[("/t", if features.is_some() { facts } else { line })], &[("/t/x", "ab")]);
+        let script = Script::start(content, move |line| match line {
+            "LIST -a" | "LIST" if features.is_some() => Some("550 no\r\n"),
+            line if line.starts_with(verb) => Some("150-226 done\r\n"),
+            line => features.and_then(|()| with_mlsd(line)),
+        });
+        let (kept, _) = script.job(&["/t"]).pull().await;
+        assert_eq!((body(&kept, "/t/x"), kept.warnings.len()), (&b"ab"[..], 0), "{verb}");
+        let probe = script.job(&["/t"]).probe().await.unwrap();
+        assert_eq!(probe.paths[0].kind, Some("directory"), "{verb}: {probe:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_names_no_port_to_epsv_is_asked_the_old_way() {
+    for answer in ["229 Entering Extended Passive Mode\r\n", "229 ok (|||0|)\r\n"] {
+        let content = listing(&[("/t", "type=file;size=2; x\n")], &[("/t/x", "ab")]);
+        let script = Script::start(content, move |line| match line {
+            "EPSV" => Some(answer),
+            line => with_mlsd(line),
+        });
+        let (kept, _) = script.job(&["/t"]).pull().await;
+        assert_eq!((body(&kept, "/t/x"), kept.warnings.len()), (&b"ab"[..], 0), "{answer}");
+        assert!(script.heard("EPSV") <= 2, "each of two connections asks once");
+    }
 }

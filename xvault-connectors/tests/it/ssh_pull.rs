@@ -180,6 +180,7 @@ async fn a_configured_path_that_can_not_be_read_is_no_backup() {
             let text = error.to_string();
             assert!(text.contains(&format!("`{}`", closed.display())), "{kind:?}: {text}");
             assert!(text.contains("permission denied"), "{kind:?}: {text}");
+            assert!(!text.contains("command"), "none was run: {kind:?}: {text}");
         }
     }
 }

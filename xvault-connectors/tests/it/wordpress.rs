@@ -189,6 +189,24 @@ async fn what_is_left_out_by_default_can_be_kept() {
 }
 
 #[tokio::test]
+async fn files_alone_need_no_database_that_is_known() {
+    let mut site = Site::new(Sshd::builder().start()).small();
+    let define = format!("define( 'DB_NAME', '{}' );", site.wordpress.database);
+    site.configure(&define, "define('DB_NAME', env('X'));");
+    let error = site.error().await.to_string();
+    assert!(error.contains("DB_NAME is not known") && error.contains("(strings, constants,"), "{error}");
+    site.settings.dump_database = false;
+    let (kept, summary) = site.pull().await;
+    assert!(has(&kept, &site.place("wp-config.php")) && summary.evidence.dumps().is_none(), "{summary:?}");
+    let probe = site.probe().await;
+    assert!(probe.paths.iter().all(|path| path.error.is_none()), "{probe:?}");
+    assert!(probe.notes[0].contains("where its database is, is not known: line 3"), "{probe:?}");
+    // What can't be followed at all may hide where content lies.
+    site.wordpress.write_config("<?php\ndefine('DB_NAME', 'x'");
+    assert!(site.error().await.to_string().contains("line "));
+}
+
+#[tokio::test]
 async fn a_network_is_one_database_and_its_uploads_are_files() {
     let site = Site::of(Sshd::builder().start(), Wordpress::install_network).small();
     let (kept, _) = site.pull().await;
@@ -329,6 +347,7 @@ async fn a_database_without_the_tables_of_the_site_is_not_taken_for_its_own() {
         for told in [&format!("`{fallback}`"), "`wp_options`", "line 3: ", why] {
             assert!(reason.contains(told), "{told}: {reason}");
         }
+        assert!(!error.to_string().contains("constants"), "nothing is wrong with what PHP says: {error}");
         let probe = site.probe().await;
         assert!(probe.paths[1].error.as_ref().unwrap().contains("`wp_options`"), "{probe:?}");
     }

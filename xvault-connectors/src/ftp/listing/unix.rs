@@ -21,11 +21,8 @@ pub(super) fn unix(line: &[u8], now: i64) -> Option<Listed> {
     let mut listed = Listed::new(name, or_itself(kind, name));
     listed.mode = Some(mode);
     listed.mtime = Some(stamp.mtime);
-    if kind == Kind::File {
+    if matches!(kind, Kind::File | Kind::Symlink) {
         listed.size = words.get(at - 1)?.text.parse_number();
-    }
-    if kind == Kind::Symlink {
-        split_target(&mut listed);
     }
     note_owners(&mut listed, words.get(1..at - 1)?);
     Some(listed)
@@ -43,16 +40,6 @@ fn note_owners(listed: &mut Listed, words: &[Word<'_>]) {
     match group.text.parse_number() {
         Some(gid) => listed.gid = Some(gid),
         None => listed.group = Some(group.text.into()),
-    }
-}
-
-fn split_target(listed: &mut Listed) {
-    const ARROW: &[u8] = b" -> ";
-    let Some(at) = listed.name.windows(ARROW.len()).position(|part| part == ARROW) else { return };
-    let (name, target) = listed.name.split_at(at);
-    let target = target.get(ARROW.len()..).unwrap_or_default();
-    if !name.is_empty() && !target.is_empty() {
-        (listed.target, listed.name) = (Some(target.into()), name.into());
     }
 }
 
@@ -217,11 +204,9 @@ mod tests {
 
     #[test]
     fn links_and_special_files_are_told() {
-        let link = read("lrwxrwxrwx 1 0 0 7 Jan 12 2020 a b -> c -> d");
-        assert_eq!((&*link.name, link.target.as_deref()), (&b"a b"[..], Some(&b"c -> d"[..])));
-        assert_eq!((link.kind, link.mode, link.size), (Kind::Symlink, Some(0o777), None));
-        let blind = read("lrwxrwxrwx 1 0 0 7 Jan 12 2020 ab");
-        assert_eq!((&*blind.name, blind.target), (&b"ab"[..], None));
+        let link = read("lrwxrwxrwx 1 0 0 6 Jan 12 2020 a b -> c -> d");
+        assert_eq!((&*link.name, link.target), (&b"a b -> c -> d"[..], None));
+        assert_eq!((link.kind, link.mode, link.size), (Kind::Symlink, Some(0o777), Some(6)));
         assert_eq!(read("crw-rw---- 1 root tty 4, 64 Jan 12 2020 tty").kind, Kind::Special);
         assert_eq!(read("prw-r--r-- 1 u g 0 Jan 12 2020 pipe").kind, Kind::Special);
     }

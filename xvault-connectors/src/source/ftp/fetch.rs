@@ -136,8 +136,7 @@ impl FileJob {
             mtime = session.modified(&self.path).await?.or(mtime);
         }
         let mut data = match session.begin("RETR", Some(&self.path), 0).await? {
-            Begun::Data(data) => Some(data),
-            Begun::Nothing => None,
+            Begun::Data(data) => data,
             Begun::Refused(reply) | Begun::NoRestart(reply) => {
                 self.refused(session, &reply).await?;
                 return Ok(true);
@@ -145,8 +144,8 @@ impl FileJob {
         };
         let mut pieces = Vec::new();
         let mut len = 0;
-        while let Some(data) = &mut data {
-            let piece = next_piece(data, self.listed.size.saturating_sub(len)).await?;
+        loop {
+            let piece = next_piece(&mut data, self.listed.size.saturating_sub(len)).await?;
             len += piece.len() as u64;
             if piece.is_empty() {
                 break;
@@ -156,14 +155,12 @@ impl FileJob {
             }
             pieces.push(piece);
         }
-        if let Some(data) = data {
-            data.close().await;
-            let reply = session.finish().await?;
-            if let Some(ending) = ending_of(session, &reply)? {
-                // Nothing of it was begun yet: it is as one that can't be opened.
-                self.send(Piece::End(ending)).await?;
-                return Ok(true);
-            }
+        data.close().await;
+        let reply = session.finish().await?;
+        if let Some(ending) = ending_of(session, &reply)? {
+            // Nothing of it was begun yet: it is as one that can't be opened.
+            self.send(Piece::End(ending)).await?;
+            return Ok(true);
         }
         let mut size = len;
         if self.listed_size != Some(len) {
@@ -204,20 +201,15 @@ impl FileJob {
             self.send(Piece::Start { size: found.size, mtime: found.mtime }).await?;
         }
         let promised = if is_begun { promise.size } else { found.size };
-        if let Some(data) = &mut data
-            && !self.hand_on(data, skip, promised).await?
-        {
+        if !self.hand_on(&mut data, skip, promised).await? {
             // It grows while it is read: what the server still sends is left to it.
             self.send(Piece::End(self.at_end())).await?;
             self.is_over = true;
             return Err(Trouble::LetGo);
         }
-        let mut ending = None;
-        if let Some(data) = data {
-            data.close().await;
-            let reply = session.finish().await?;
-            ending = ending_of(session, &reply)?;
-        }
+        data.close().await;
+        let reply = session.finish().await?;
+        let ending = ending_of(session, &reply)?;
         if ending.is_none() && self.delivered < promised {
             let size = session.size(&self.path).await?.unwrap_or(promised);
             if self.delivered < size && self.short_tries < SHORT_TRIES {
@@ -243,7 +235,7 @@ impl FileJob {
     }
 
     /// The transfer, and how many of its bytes the archive has already. `None` when it was refused, which is told.
-    async fn begin(&mut self, session: &mut Session) -> Result<Option<(Option<Data>, u64)>, Trouble> {
+    async fn begin(&mut self, session: &mut Session) -> Result<Option<(Data, u64)>, Trouble> {
         let mut skip = 0;
         let mut begun = session.begin("RETR", Some(&self.path), self.delivered).await?;
         if let Begun::NoRestart(_) = begun {
@@ -251,8 +243,7 @@ impl FileJob {
             begun = session.begin("RETR", Some(&self.path), 0).await?;
         }
         match begun {
-            Begun::Data(data) => Ok(Some((Some(data), skip))),
-            Begun::Nothing => Ok(Some((None, 0))),
+            Begun::Data(data) => Ok(Some((data, skip))),
             Begun::Refused(reply) | Begun::NoRestart(reply) => {
                 self.refused(session, &reply).await?;
                 Ok(None)

@@ -1,6 +1,5 @@
 //! Lists one directory: MLSD, with what LIST knows better; or LIST alone where there is no MLSD.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -8,6 +7,7 @@ use bytes::{Buf, BytesMut};
 use xvault_core::entry::{InvalidPath, display_name};
 use xvault_core::{EntryPath, WarningCode};
 
+use super::links::{PlainNames, correct, settle};
 use super::scope::{refusal, shown};
 use crate::Error;
 use crate::ftp::listing::{self, Line};
@@ -55,6 +55,14 @@ impl Dir {
         Place::new(self.root, self.path.as_ref())
     }
 
+    /// Why a name can be none of an entry here.
+    pub(super) fn unfit(&self, name: &[u8]) -> Option<String> {
+        if name.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
+            return Some(format!("`{}` has a line break in it, which FTP can't say", display_name(name)));
+        }
+        self.child(name).err().map(|error| error.to_string())
+    }
+
     /// The path of one of its entries.
     pub(super) fn child(&self, name: &[u8]) -> Result<EntryPath, InvalidPath> {
         match &self.path {
@@ -89,15 +97,19 @@ pub(super) enum Outcome {
 pub(super) struct Listing {
     pub(super) children: Vec<Listed>,
     pub(super) bad_names: BadNames,
-    /// Lines that the server may have cut.
-    suspects: BadNames,
+    /// Lines that may not be what they seem: the server may have cut them, or they contradict others.
+    pub(super) suspects: BadNames,
+    /// Of LIST, the names of files and directories.
+    pub(super) plain: PlainNames,
     pub(super) weight: Weight,
     /// Whether the server said nothing at all, not even that the directory contains itself.
     is_silent: bool,
+    /// Whether lines were not understood.
+    pub(super) has_nonsense: bool,
     /// What the server tells of the directory itself.
     pub(super) itself: Option<Box<Listed>>,
     /// What tells the directory above from all others.
-    above: Option<Box<[u8]>>,
+    pub(super) above: Option<Box<[u8]>>,
 }
 
 impl Listing {
@@ -107,8 +119,10 @@ impl Listing {
             children,
             bad_names,
             suspects,
+            plain: PlainNames::default(),
             weight: Weight::new(held),
             is_silent: true,
+            has_nonsense: false,
             itself: None,
             above: None,
         }
@@ -143,7 +157,7 @@ impl Weight {
     }
 
     /// Takes over what another one weighs.
-    fn join(&mut self, mut other: Self) {
+    pub(super) fn join(&mut self, mut other: Self) {
         self.own += std::mem::take(&mut other.own);
     }
 }
@@ -177,62 +191,24 @@ pub(super) async fn list(
     match outcome {
         None => {
             let outcome = list_traditionally(session, reading(What::Lines), &path).await?;
-            Ok(if let Outcome::Listed(listing) = outcome {
-                Outcome::Listed(listing.sorted())
-            } else {
-                outcome
+            Ok(match outcome {
+                Outcome::Listed(mut listing) => {
+                    settle(dir, &mut listing, |_| false);
+                    Outcome::Listed(listing.sorted())
+                }
+                refused => refused,
             })
         }
         Some(Outcome::Listed(mut listing)) => {
             if !session.shared().tells_no_kinds() {
                 let told = list_traditionally(session, reading(What::OddLines), &path).await?;
-                correct(&mut listing, told);
+                if let Outcome::Listed(told) = told {
+                    correct(dir, &mut listing, told);
+                }
             }
             Ok(Outcome::Listed(listing.sorted()))
         }
         Some(refused) => Ok(refused),
-    }
-}
-
-/// What MLSD of common servers gets wrong: links that lead nowhere are left out, others are shown as what they lead to, or without
-/// that, and pipes as files, which nobody comes back from reading. LIST shows them as they are.
-fn correct(listing: &mut Listing, told: Outcome) {
-    let Outcome::Listed(told) = told else { return };
-    listing.suspects = told.suspects;
-    let mut odd: HashMap<Box<[u8]>, Listed> =
-        told.children.into_iter().map(|child| (child.name.clone(), child)).collect();
-    for child in &mut listing.children {
-        if let Some(told) = odd.remove(&child.name) {
-            child.kind = told.kind;
-            child.target = told.target.or(child.target.take());
-        }
-    }
-    for mut alone in odd.into_values() {
-        // LIST tells owners by name, MLSD by number too.
-        if let Some(itself) = &listing.itself {
-            alone.uid =
-                alone.uid.or(itself.uid.filter(|_| alone.user.is_some() && alone.user == itself.user));
-            alone.gid =
-                alone.gid.or(itself.gid.filter(|_| alone.group.is_some() && alone.group == itself.group));
-        }
-        listing.children.push(alone);
-    }
-    listing.weight.join(told.weight);
-    let itself = listing.itself.as_ref().and_then(|itself| itself.unique.as_deref());
-    for link in
-        listing.children.iter_mut().filter(|child| child.kind == Kind::Symlink && child.target.is_none())
-    {
-        link.target = own_target(link, itself, listing.above.as_deref());
-    }
-}
-
-/// ProFTPD leaves links to `.` and `..` out of LIST. MLSD tells the length of what they say, and that it is this directory, or the one above.
-fn own_target(link: &Listed, itself: Option<&[u8]>, above: Option<&[u8]>) -> Option<Box<[u8]>> {
-    let unique = link.unique.as_deref()?;
-    match link.size? {
-        1 if itself == Some(unique) => Some((*b".").into()),
-        2 if above == Some(unique) => Some((*b"..").into()),
-        _ => None,
     }
 }
 
@@ -306,7 +282,6 @@ impl Reading<'_> {
                 let reply = session.finish().await?;
                 self.judge(session, &reply, ended_well)
             }
-            Begun::Nothing => Ok(Outcome::Listed(self.listing)),
             Begun::Refused(reply) if reply.says(&["no files"]) => Ok(Outcome::Listed(self.listing)),
             Begun::Refused(reply) | Begun::NoRestart(reply) => {
                 let (code, message) = refusal(&reply, "could not be listed");
@@ -342,7 +317,7 @@ impl Reading<'_> {
             return Err(session.protocol(detail));
         }
         let is_silent = !self.understood && !self.puzzled;
-        Ok(Outcome::Listed(Listing { is_silent, ..self.listing }))
+        Ok(Outcome::Listed(Listing { is_silent, has_nonsense: self.puzzled, ..self.listing }))
     }
 
     async fn read(&mut self, session: &Session, data: &mut Data) -> Result<(), Error> {
@@ -421,13 +396,18 @@ impl Reading<'_> {
         if listed.mode.is_none() {
             session.shared().learn_no_kinds();
         }
-        if matches!(listed.kind, Kind::Symlink | Kind::Special) { self.keep(listed) } else { 0 }
+        if matches!(listed.kind, Kind::Symlink | Kind::Special) {
+            return self.keep(listed);
+        }
+        self.listing.plain.add(&listed.name);
+        PlainNames::WEIGHT
     }
 
     /// Returns what it weighs: also what is not kept does, so that no name comes for nothing.
     fn keep(&mut self, listed: Listed) -> usize {
         self.understood = true;
-        let weight = size_of::<Listed>() + listed.weight() + self.weight_as_directory(&listed);
+        let weight =
+            size_of::<Listed>() + listed.weight() + PlainNames::WEIGHT + self.weight_as_directory(&listed);
         match listed.kind {
             Kind::Itself => {
                 self.listing.itself = Some(Box::new(listed));
@@ -439,13 +419,14 @@ impl Reading<'_> {
             }
             _ => {}
         }
-        if listed.name.iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
-            let name = display_name(&listed.name);
-            self.listing.bad_names.add(|| format!("`{name}` has a line break in it, which FTP can't say"));
-        } else if let Err(error) = self.dir.child(&listed.name) {
-            self.listing.bad_names.add(|| error.to_string());
-        } else {
-            self.listing.children.push(listed);
+        let is_link = listed.kind == Kind::Symlink;
+        if self.what == What::Lines && matches!(listed.kind, Kind::File | Kind::Directory) {
+            self.listing.plain.add(&listed.name);
+        }
+        // What of a link's line is its name is settled once all lines are there.
+        match self.dir.unfit(&listed.name) {
+            Some(why) if self.what == What::Facts || !is_link => self.listing.bad_names.add(|| why),
+            _ => self.listing.children.push(listed),
         }
         weight
     }

@@ -66,7 +66,6 @@ async fn probe_path(mut session: Session, configured: &str) -> Result<(ProbedPat
         _ => ("directory", list(&mut session, &path).await?),
     };
     match begun {
-        Begun::Nothing => Ok((probed(Some(kind), None), Some(session))),
         Begun::Refused(reply) | Begun::NoRestart(reply) => {
             let error = format!("can't be read: {}", reply.shown());
             Ok((probed(None, Some(error)), Some(session)))

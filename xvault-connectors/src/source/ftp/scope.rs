@@ -101,8 +101,7 @@ pub(super) async fn absolute(session: &mut Session, configured: &str) -> Result<
 fn missing(session: &Session, configured: &str, reply: &Reply) -> Error {
     let path = configured.escape_debug();
     if is_denied(reply) {
-        let reason = format!("look at `{path}`: {}", reply.shown());
-        return Error::Remote { command: "CWD".into(), reason };
+        return Error::Unreadable(format!("path `{path}` could not be looked at: {}", reply.shown()));
     }
     Error::NotFound(format!("path `{path}` on {}", session.server()))
 }

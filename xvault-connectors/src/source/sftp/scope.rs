@@ -88,7 +88,7 @@ pub(crate) fn closed_root(path: Option<&EntryPath>, code: WarningCode, message: 
     let shown = format!("path `{}`", display_name(&remote_path(path)));
     match code {
         WarningCode::Vanished => Error::NotFound(shown),
-        _ => Error::Remote { command: "open".into(), reason: format!("{shown} {message}") },
+        _ => Error::Unreadable(format!("{shown} {message}")),
     }
 }
 
@@ -147,7 +147,10 @@ pub(crate) async fn real_path(sftp: &mut Sftp, path: &[u8]) -> Result<Vec<u8>, E
             Some(first) => Ok(first.name.to_vec()),
             None => Err(sftp.protocol("REALPATH was answered without a name")),
         },
-        Reply::Status(status) => Err(Error::Remote { command: "realpath".into(), reason: status.message }),
+        Reply::Status(status) => {
+            let (path, said) = (display_name(path), status.message);
+            Err(Error::Unreadable(format!("path `{path}` can't be followed: {said}")))
+        }
         _ => Err(sftp.protocol("REALPATH was answered with something else")),
     }
 }
@@ -167,8 +170,8 @@ async fn stat_root(
             Err(Error::NotFound(format!("path `{}` on {server}", configured.escape_debug())))
         }
         Reply::Status(status) => {
-            let reason = format!("look at `{}`: {}", configured.escape_debug(), status.message);
-            Err(Error::Remote { command: "stat".into(), reason })
+            let (path, said) = (configured.escape_debug(), status.message);
+            Err(Error::Unreadable(format!("path `{path}` on {server} could not be looked at: {said}")))
         }
         _ => Err(sftp.protocol("STAT was answered with something else")),
     }

@@ -59,13 +59,13 @@ impl Databases {
         };
         let mut all: Vec<One> = Vec::new();
         for site in sites {
-            let config = &site.config;
+            let config = site.config()?;
             let server = server(config, settings, &around)?;
             let same_place =
                 |one: &&mut One| (&one.settings.host, one.settings.port) == (&server.host, server.port);
             match all.iter_mut().find(|one| one.name == config.name) {
                 Some(other) if same_place(&other) => {
-                    other.belongs_to(site);
+                    other.belongs_to(site, config);
                     continue;
                 }
                 Some(_) => return Err(ambiguous(&config.name)),
@@ -79,7 +79,7 @@ impl Databases {
             };
             let source = MysqlSource::new(&server, login)?;
             let mut one = One { name: config.name.clone(), settings: server, source, doubts: Vec::new() };
-            one.belongs_to(site);
+            one.belongs_to(site, config);
             all.push(one);
         }
         Ok(Self(all))
@@ -126,8 +126,8 @@ impl Databases {
 
 impl One {
     /// A database without the site's tables is not the site's, and would be an empty backup of it.
-    fn belongs_to(&mut self, site: &Site) {
-        let WpConfig { name, user, host, table_prefix, doubt, .. } = &site.config;
+    fn belongs_to(&mut self, site: &Site, config: &WpConfig) {
+        let WpConfig { name, user, host, table_prefix, doubt, .. } = config;
         let table = format!("{table_prefix}options");
         let why = doubt.as_ref().map(|doubt| format!("; {doubt}")).unwrap_or_default();
         let place = host.to_string();

@@ -20,7 +20,8 @@ pub(super) struct Site {
     configured: String,
     /// The document root, without links.
     pub(super) root: Vec<u8>,
-    pub(super) config: WpConfig,
+    /// What its configuration says; or why that does not tell where the database is, which is no matter when files alone are wanted.
+    config: Result<WpConfig, ConfigFault>,
     /// Where that was read, for people.
     pub(super) config_file: String,
     version: Option<String>,
@@ -29,42 +30,72 @@ pub(super) struct Site {
 }
 
 impl Site {
+    /// What its configuration says.
+    ///
+    /// # Errors
+    /// When that does not tell where the database is.
+    pub(super) fn config(&self) -> Result<&WpConfig, Error> {
+        self.config.as_ref().map_err(|fault| broken(&self.config_file, fault))
+    }
+
     /// What there is to know about it, a sentence each.
     pub(super) fn notes(&self) -> Vec<String> {
-        let WpConfig { name, user, host, table_prefix, multisite, notes, .. } = &self.config;
+        let (database, notes) = match &self.config {
+            Ok(config) => (place_of(config), config.notes.clone()),
+            Err(fault) => (format!("; where its database is, is not known: {fault}"), Vec::new()),
+        };
         let version = self.version.as_deref().unwrap_or("of an unknown version");
-        let sites = if *multisite == Some(true) { ", a network of sites" } else { "" };
-        let first = format!(
-            "`{}`: WordPress {version}{sites}; its tables `{}…` are in the database `{}` on {} as `{}`",
-            self.configured.escape_debug(),
-            table_prefix.escape_debug(),
-            name.escape_debug(),
-            host.to_string().escape_debug(),
-            user.escape_debug()
-        );
+        let first = format!("`{}`: WordPress {version}{database}", self.configured.escape_debug());
         let elsewhere = self.elsewhere.iter().map(|path| {
             format!(
                 "`{}` belongs to it and lies outside of it: it is in the backup, too",
                 path.escape_debug()
             )
         });
-        std::iter::once(first).chain(notes.iter().cloned()).chain(elsewhere).collect()
+        std::iter::once(first).chain(notes).chain(elsewhere).collect()
     }
 }
 
-/// Looks the site in the directory `configured` up.
-pub(super) async fn site(sftp: &mut Sftp, server: &str, configured: &str) -> Result<Site, Error> {
+/// Behind the version of a site: whether it is several, and where its tables are.
+fn place_of(config: &WpConfig) -> String {
+    let WpConfig { name, user, host, table_prefix, multisite, .. } = config;
+    let sites = if *multisite == Some(true) { ", a network of sites" } else { "" };
+    let host = host.to_string();
+    let [table_prefix, name, host, user] = [table_prefix, name, &host, user].map(|text| text.escape_debug());
+    format!("{sites}; its tables `{table_prefix}…` are in the database `{name}` on {host} as `{user}`")
+}
+
+/// Looks the site in the directory `configured` up. Where its database is may be unknown when it is not wanted.
+pub(super) async fn site(
+    sftp: &mut Sftp,
+    server: &str,
+    configured: &str,
+    with_database: bool,
+) -> Result<Site, Error> {
     let root = absolute(sftp, configured).await?;
     let root = root_of(sftp, server, configured, &remote_path(root.as_ref())).await?;
     let path = config_path(sftp, server, &root).await?;
     let source = Zeroizing::new(read(sftp, &path, MAX_CONFIG_LEN).await?);
     let config_file = display_name(&path);
-    let broken =
-        |error: ConfigFault| Error::SiteConfig { file: config_file.clone(), reason: error.to_string() };
-    let config = WpConfig::read(&source, &path, &root).map_err(broken)?;
+    let config = WpConfig::read(&source, &path, &root);
+    let folders = match &config {
+        Err(fault) if with_database => return Err(broken(&config_file, fault)),
+        Err(_) => {
+            WpConfig::folders_of(&source, &path, &root).map_err(|fault| broken(&config_file, &fault))?
+        }
+        Ok(config) => config.folders.clone(),
+    };
     let version = version_of(sftp, &root).await?;
-    let elsewhere = elsewhere(sftp, &root, &path, &config).await?;
+    let elsewhere = elsewhere(sftp, &root, &path, &folders).await?;
     Ok(Site { configured: configured.to_owned(), root, config, config_file, version, elsewhere })
+}
+
+fn broken(file: &str, fault: &ConfigFault) -> Error {
+    let reason = format!(
+        "{fault} (strings, constants, `.`, `getenv()` with a default and conditions on them are understood; otherwise leave the \
+         database out, and back it up with a source of type `mysql`)"
+    );
+    Error::SiteConfig { file: file.to_owned(), reason }
 }
 
 /// The directory's path as PHP has it: without links.
@@ -97,7 +128,7 @@ async fn version_of(sftp: &mut Sftp, root: &[u8]) -> Result<Option<String>, Erro
     let path = joined(root, b"wp-includes/version.php");
     match read(sftp, &path, MAX_VERSION_LEN).await {
         Ok(source) => Ok(version(&source)),
-        Err(Error::Remote { .. } | Error::SiteConfig { .. }) => Ok(None),
+        Err(Error::Unreadable(_) | Error::SiteConfig { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -107,10 +138,10 @@ async fn elsewhere(
     sftp: &mut Sftp,
     root: &[u8],
     config: &[u8],
-    found: &WpConfig,
+    folders: &[String],
 ) -> Result<Vec<String>, Error> {
     let content = joined(root, b"wp-content");
-    let bases = std::iter::once(content).chain(found.folders.iter().map(|folder| folder.as_bytes().to_vec()));
+    let bases = std::iter::once(content).chain(folders.iter().map(|folder| folder.as_bytes().to_vec()));
     let mut candidates = vec![config.to_vec()];
     candidates.extend(bases.flat_map(|base| FOLDERS.map(|folder| [&base, folder.as_bytes()].concat())));
     let mut outside: Vec<Vec<u8>> = Vec::new();
@@ -149,22 +180,21 @@ async fn stat(sftp: &mut Sftp, path: &[u8]) -> Result<Option<Attrs>, Error> {
     match sftp.call(&Request::Stat(path)).await? {
         Reply::Attrs(attrs) => Ok(Some(attrs)),
         Reply::Status(status) if status.code == StatusCode::NoSuchFile => Ok(None),
-        Reply::Status(status) => Err(refused("stat", path, &status.message)),
+        Reply::Status(status) => Err(refused(path, &status.message)),
         _ => Err(sftp.protocol("STAT was answered with something else")),
     }
 }
 
-fn refused(command: &str, path: &[u8], message: &str) -> Error {
+fn refused(path: &[u8], message: &str) -> Error {
     let path = display_name(path);
-    let reason = format!("`{path}` can't be read: {message}; the account must be allowed to");
-    Error::Remote { command: command.to_owned(), reason }
+    Error::Unreadable(format!("`{path}` can't be read: {message}; the account must be allowed to"))
 }
 
 /// All of a file that has at most `limit` bytes.
 async fn read(sftp: &mut Sftp, path: &[u8], limit: usize) -> Result<Vec<u8>, Error> {
     let handle = match sftp.call(&Request::Open(path)).await? {
         Reply::Handle(handle) => handle,
-        Reply::Status(status) => return Err(refused("open", path, &status.message)),
+        Reply::Status(status) => return Err(refused(path, &status.message)),
         _ => return Err(sftp.protocol("OPEN was answered with something else")),
     };
     let text = read_open(sftp, &handle, path, limit).await;
@@ -178,7 +208,7 @@ async fn read_open(sftp: &mut Sftp, handle: &[u8], path: &[u8], limit: usize) ->
         match sftp.call(&Request::Read { handle, offset: text.len() as u64, len }).await? {
             Reply::Data(pieces) => pieces.iter().for_each(|piece| text.extend_from_slice(piece)),
             Reply::Status(status) if status.code == StatusCode::Eof => return Ok(text),
-            Reply::Status(status) => return Err(refused("read", path, &status.message)),
+            Reply::Status(status) => return Err(refused(path, &status.message)),
             _ => return Err(sftp.protocol("READ was answered with something else")),
         }
         if text.len() > limit {

@@ -106,17 +106,14 @@ impl Root {
 
     /// `action` failed: what the server says.
     pub(super) fn complaint(&self, action: &str, status: &Status) -> Error {
-        let reason = match status.code {
-            StatusCode::PermissionDenied => "permission denied".to_owned(),
-            StatusCode::NoSuchFile => "no such file or directory".to_owned(),
-            _ if status.message.is_empty() => "the server refuses".to_owned(),
-            _ => format!("the server says `{}`", status.message),
-        };
-        Error::Push {
-            action: format!("{action} in {}", self.describe()),
-            reason,
-            disposition: Disposition::Permanent,
-        }
+        let action = format!("{action} in {}", self.describe());
+        Error::Push { action, reason: said(status), disposition: Disposition::Permanent }
+    }
+
+    /// The directory itself, or one above it, can't be made: what the server says.
+    pub(super) fn unmade(&self, path: &[u8], status: &Status) -> Error {
+        let action = format!("make the directory {} on {}", display_name(path), self.server);
+        Error::Push { action, reason: said(status), disposition: Disposition::Permanent }
     }
 
     /// Something else stands where an entry belongs.
@@ -134,6 +131,16 @@ impl Root {
 
     fn describe(&self) -> String {
         format!("{} on {}", display_name(&self.path), self.server)
+    }
+}
+
+/// For messages.
+fn said(status: &Status) -> String {
+    match status.code {
+        StatusCode::PermissionDenied => "permission denied".to_owned(),
+        StatusCode::NoSuchFile => "no such file or directory".to_owned(),
+        _ if status.message.is_empty() => "the server refuses".to_owned(),
+        _ => format!("the server says `{}`", status.message),
     }
 }
 

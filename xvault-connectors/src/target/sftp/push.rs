@@ -336,20 +336,19 @@ async fn root(sftp: &mut Sftp, server: String, directory: &str) -> Result<Root, 
 }
 
 async fn make(sftp: &mut Sftp, root: &Root, path: &[u8]) -> Result<(), Error> {
-    let action = || format!("make the directory {}", xvault_core::entry::display_name(path));
     match sftp.call(&Request::Stat(path)).await? {
         Reply::Attrs(attrs) if attrs.file_type() == Some(crate::ssh::sftp::FileType::Directory) => Ok(()),
         Reply::Status(Status { code: StatusCode::NoSuchFile, .. }) => {
             match sftp.call(&Request::MkDir(path, 0o777)).await? {
                 Reply::Status(Status { code: StatusCode::Ok, .. }) => Ok(()),
-                Reply::Status(status) => Err(root.complaint(&action(), &status)),
+                Reply::Status(status) => Err(root.unmade(path, &status)),
                 _ => Err(sftp.protocol("MKDIR got another answer")),
             }
         }
-        Reply::Status(status) => Err(root.complaint(&action(), &status)),
+        Reply::Status(status) => Err(root.unmade(path, &status)),
         _ => {
             let message = "something else stands there".to_owned();
-            Err(root.complaint(&action(), &Status { code: StatusCode::Other(4), message }))
+            Err(root.unmade(path, &Status { code: StatusCode::Other(4), message }))
         }
     }
 }
