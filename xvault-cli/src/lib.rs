@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod database;
 mod ftp;
+mod hints;
 mod hooks;
 mod keys;
 mod known_certificates;
@@ -18,7 +19,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
-use xvault::connectors::Error as ConnectorError;
 use xvault::core::{Dispose, Disposition};
 
 use args::Cli;
@@ -127,17 +127,11 @@ fn disposition(error: &anyhow::Error) -> Disposition {
 
 /// What the user can do about it with a flag, or with patience.
 fn hint(error: &anyhow::Error) -> Option<String> {
-    match error.downcast_ref::<xvault::Error>()? {
-        xvault::Error::Source(ConnectorError::UnknownHostKey { fingerprint, .. })
-        | xvault::Error::Target(ConnectorError::UnknownHostKey { fingerprint, .. }) => Some(format!(
-            "once you have compared it, run again with --host-key {fingerprint}, or with --accept-new-host-key"
-        )),
-        xvault::Error::Source(ConnectorError::UnknownCertificate { fingerprint, .. }) => Some(format!(
-            "once you have compared it, run again with --certificate {fingerprint}, with --accept-new-certificate, or with --tls-ca FILE"
-        )),
-        error if error.disposition() == Disposition::Transient => {
-            Some("this may work when it is tried again".to_owned())
-        }
+    let error = error.downcast_ref::<xvault::Error>()?;
+    let flags = match error {
+        xvault::Error::Source(error) | xvault::Error::Target(error) => hints::flags(error),
         _ => None,
-    }
+    };
+    let patience = || "this may work when it is tried again".to_owned();
+    flags.or_else(|| (error.disposition() == Disposition::Transient).then(patience))
 }

@@ -60,12 +60,12 @@ fn there_and_back(admin: &Admin, server: &str, name: &str, dump: &str) {
     let listed = admin.world.ok(&["ls", "latest"]);
     assert!(listed.stdout.contains(dump), "{listed:?}");
     let to = format!("{server}/copy_of_{name}");
-    admin.refused(&to, &[], &["does not exist", "create"]);
+    admin.refused(&to, &[], &["does not exist", "--create"]);
     let done = admin.restore(&to, &["--create", "--json"]);
     assert_eq!(done.code, 0, "{done:?}");
     let told: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!((&told["created"], &told["path"]), (&true.into(), &dump.into()), "{told}");
-    admin.refused(&to, &[], &["not empty", "replaced"]);
+    admin.refused(&to, &[], &["not empty", "--overwrite always"]);
 }
 
 #[test]
@@ -142,6 +142,8 @@ fn a_wrong_password_a_missing_database_and_a_dead_server_leave_no_snapshot() {
     refused(&backup(&wrong, &format!("mysql://{user}@127.0.0.1:{}/mysql", mysql.port)), &["password"]);
     refused(&backup(&good, &postgres("no_such")), &["no_such"]);
     refused(&backup(&good, "postgres://postgres@127.0.0.1:1/x"), &["127.0.0.1:1"]);
+    let plain = good.run(&["probe", &postgres("postgres"), "--tls", "require"]);
+    refused(&plain, &["TLS with 127.0.0.1:", "--tls disable"]);
 }
 
 #[test]

@@ -282,6 +282,21 @@ fn a_snapshot_goes_back_to_a_server_and_is_completed_by_the_next_run() {
 }
 
 #[test]
+fn a_server_that_encrypts_in_another_way_is_refused_with_the_flag_that_helps() {
+    let plain = Ftpd::builder(FtpKind::Proftpd).config("TLSEngine off").start();
+    let explicit = Ftpd::builder(FtpKind::Proftpd).start();
+    let world = World::new();
+    for (scheme, ftpd, part) in [("ftp", &plain, "--plain-ftp"), ("ftps", &explicit, "write ftp://")] {
+        let (source, password) =
+            (format!("{scheme}://{}@127.0.0.1:{}/", ftpd.user, ftpd.port), world.path("password"));
+        fs::write(&password, &ftpd.password).unwrap();
+        let ran = world.run(&["probe", &source, "--password-file", text(&password)]);
+        assert!(ran.code == 1 && ran.stderr.contains(part), "{scheme}: {ran:?}");
+        assert!(!ran.stderr.contains("tls_ca"), "no certificate helps: {ran:?}");
+    }
+}
+
+#[test]
 fn a_certificate_nobody_vouches_for_is_accepted_once_and_remembered() {
     let ftpd = Ftpd::builder(FtpKind::Proftpd).self_signed().start();
     trees::small_files(&ftpd.home.join("www"), 3, 100);

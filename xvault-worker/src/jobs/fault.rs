@@ -87,6 +87,7 @@ pub(crate) fn source_code(error: &ConnectorError) -> &'static str {
         ConnectorError::SiteConfig { .. } => "site_config",
         ConnectorError::Hook { .. } => "hook_failed",
         ConnectorError::NotFound(_) => "path_missing",
+        ConnectorError::Unreadable(_) => "path_unreadable",
         ConnectorError::NotAllowed(_) => "path_not_allowed",
         ConnectorError::Egress(_) => "address_not_allowed",
         ConnectorError::Connection { .. } => "unreachable",
@@ -94,7 +95,7 @@ pub(crate) fn source_code(error: &ConnectorError) -> &'static str {
         ConnectorError::Protocol { .. } => "protocol",
         ConnectorError::Incomplete(_) => "incomplete",
         ConnectorError::Remote { .. } => "remote_command",
-        ConnectorError::Tls { .. } => "tls",
+        ConnectorError::Tls { .. } | ConnectorError::NoEncryption { .. } => "tls",
         ConnectorError::Tool { .. } => "tool",
         ConnectorError::Sink(_) => "archive",
         ConnectorError::Cancelled => "cancelled",
@@ -176,6 +177,15 @@ mod tests {
                 ("certificate_mismatch", Disposition::Permanent),
             ),
             (ConnectorError::NotFound("path".into()), ("path_missing", Disposition::Permanent)),
+            (ConnectorError::Unreadable("path".into()), ("path_unreadable", Disposition::Permanent)),
+            (
+                ConnectorError::NoEncryption {
+                    server: server(),
+                    demanded: xvault::core::source::FtpTls::Explicit,
+                    reason: "no".into(),
+                },
+                ("tls", Disposition::Permanent),
+            ),
             (
                 ConnectorError::SiteConfig { file: "wp-config.php".into(), reason: "line 3: no".into() },
                 ("site_config", Disposition::Permanent),
