@@ -50,7 +50,7 @@ impl LocalTool {
         let mut child = inside(&call.program, call.port, options, spawn).map_err(failed)?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-        let stdout = child.stdout.take().map(Output::new);
+        let stdout = child.stdout.take().map(Output::new).transpose().map_err(failed)?;
         Ok(Self { child, group, stdin, stdout, stderr, exit: None, options: options.clone(), name })
     }
 
