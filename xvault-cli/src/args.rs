@@ -13,6 +13,7 @@ use xvault::retention::{Count, Rules, Within};
 use xvault::{ExportFormat, Overwrite, ReadBack};
 
 use crate::database::{DatabaseArgs, DumpArgs};
+use crate::flags::{DATABASES, FILES, Flag, POSTGRES, SERVERS, SSH};
 use crate::ftp::FtpArgs;
 use crate::hooks::HookArgs;
 use crate::units::parse_bytes;
@@ -218,6 +219,16 @@ pub(crate) struct SourceArgs {
     pub(crate) hooks: HookArgs,
 }
 
+impl SourceArgs {
+    /// The flags that are for some types of sources only.
+    pub(crate) fn flags(&self) -> impl Iterator<Item = Flag> {
+        let excludes = Flag::new("--exclude", FILES, !self.excludes.is_empty());
+        let shared = self.login.flags().into_iter().chain(self.database.flags());
+        let own = self.ftp.flags().into_iter().chain(self.wordpress.flags());
+        shared.chain(self.dump.flags()).chain(own).chain([excludes])
+    }
+}
+
 /// How to log in, and how the server proves itself.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LoginArgs {
@@ -228,7 +239,7 @@ pub(crate) struct LoginArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) password_file: Option<PathBuf>,
     /// File that holds the password of the --via server's account, when it takes no key
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "via")]
     pub(crate) ssh_password_file: Option<PathBuf>,
     /// Accept exactly this server key, as `ssh-keygen -l` prints it
     #[arg(long, value_name = "SHA256:…", conflicts_with_all = ["known_hosts", "accept_new_host_key"])]
@@ -239,6 +250,22 @@ pub(crate) struct LoginArgs {
     /// Accept the key of a server that is not known yet, and add it to the file of known keys
     #[arg(long)]
     pub(crate) accept_new_host_key: bool,
+}
+
+impl LoginArgs {
+    /// Its flags, and what each is for.
+    pub(crate) fn flags(&self) -> [Flag; 6] {
+        let Self { ssh_key, password_file, ssh_password_file, host_key, known_hosts, accept_new_host_key } =
+            self;
+        [
+            Flag::new("--ssh-key", SSH, ssh_key.is_some()),
+            Flag::new("--password-file", SERVERS, password_file.is_some()),
+            Flag::new("--ssh-password-file", DATABASES, ssh_password_file.is_some()),
+            Flag::new("--host-key", SSH, host_key.is_some()),
+            Flag::new("--known-hosts", SSH, known_hosts.is_some()),
+            Flag::new("--accept-new-host-key", SSH, *accept_new_host_key),
+        ]
+    }
 }
 
 #[derive(Debug, Args)]
@@ -361,6 +388,17 @@ pub(crate) struct RestoreArgs {
     /// What happens to files that are there already
     #[arg(long, value_name = "WHEN", default_value = "never")]
     pub(crate) overwrite: OverwriteArg,
+}
+
+impl RestoreArgs {
+    /// The flags that are for some targets only.
+    pub(crate) fn flags(&self) -> impl Iterator<Item = Flag> {
+        let own = [
+            Flag::new("--create", DATABASES, self.create),
+            Flag::new("--keep-owner", POSTGRES, self.keep_owner),
+        ];
+        self.login.flags().into_iter().chain(self.database.flags()).chain(own)
+    }
 }
 
 /// `--overwrite`.

@@ -10,6 +10,7 @@ use xvault::core::source::{DatabaseServer, DumpFormat, MysqlTarget, PostgresTarg
 use xvault::core::{DatabaseTarget, MysqlSettings, PostgresSettings, SourceSettings, SshSettings};
 
 use crate::args::{LoginArgs, SourceArgs};
+use crate::flags::{DATABASES, Flag, POSTGRES, TLS, TOOLS};
 use crate::source_url::{decode, host_and_port};
 use crate::{keys, login};
 
@@ -32,6 +33,20 @@ pub(crate) struct DatabaseArgs {
     /// Use database tools with known holes, which a hostile server can use against this machine
     #[arg(long, help_heading = "Databases")]
     pub(crate) allow_outdated_tools: bool,
+}
+
+impl DatabaseArgs {
+    /// Its flags, and what each is for.
+    pub(crate) fn flags(&self) -> [Flag; 5] {
+        let Self { via, remote_tools, tls, tls_ca, allow_outdated_tools } = self;
+        [
+            Flag::new("--via", DATABASES, via.is_some()),
+            Flag::new("--remote-tools", DATABASES, *remote_tools),
+            Flag::new("--tls", DATABASES, tls.is_some()),
+            Flag::new("--tls-ca", TLS, tls_ca.is_some()),
+            Flag::new("--allow-outdated-tools", TOOLS, *allow_outdated_tools),
+        ]
+    }
 }
 
 /// What of a database is dumped, and how.
@@ -58,6 +73,23 @@ pub(crate) struct DumpArgs {
     /// PostgreSQL: keep roles and tablespaces, too
     #[arg(long, help_heading = "Databases")]
     pub(crate) globals: bool,
+}
+
+impl DumpArgs {
+    /// Its flags, and what each is for.
+    pub(crate) fn flags(&self) -> [Flag; 7] {
+        let Self { tables, exclude_tables, schemas, exclude_schemas, lock_timeout, plain_sql, globals } =
+            self;
+        [
+            Flag::new("--table", DATABASES, !tables.is_empty()),
+            Flag::new("--exclude-table", DATABASES, !exclude_tables.is_empty()),
+            Flag::new("--schema", POSTGRES, !schemas.is_empty()),
+            Flag::new("--exclude-schema", POSTGRES, !exclude_schemas.is_empty()),
+            Flag::new("--lock-timeout", POSTGRES, lock_timeout.is_some()),
+            Flag::new("--plain-sql", POSTGRES, *plain_sql),
+            Flag::new("--globals", POSTGRES, *globals),
+        ]
+    }
 }
 
 /// `--tls`.
@@ -96,6 +128,11 @@ struct Named {
 }
 
 fn named(url: &str, rest: &str) -> anyhow::Result<Named> {
+    if rest.contains('?') {
+        bail!(
+            "nothing is read behind a `?`: say how the connection is encrypted with --tls and --tls-ca (a `?` in a name is written %3F)"
+        )
+    }
     let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
     let scheme = url.split("://").next().unwrap_or_default();
     let Some((username, server)) = authority.rsplit_once('@') else {
@@ -116,6 +153,9 @@ fn hop(args: &DatabaseArgs) -> anyhow::Result<Option<(String, u16, String)>> {
     let Some(url) = &args.via else { return Ok(None) };
     let Some(rest) = url.strip_prefix("ssh://") else { bail!("--via takes ssh://user@host:port") };
     let hop = named(url, rest)?;
+    if hop.database.is_some() {
+        bail!("--via takes ssh://user@host:port, and nothing behind it")
+    }
     Ok(Some((hop.host, hop.port.unwrap_or_else(SshSettings::default_port), hop.username)))
 }
 
@@ -140,9 +180,6 @@ pub(crate) fn source(args: &SourceArgs, scheme: &str, rest: &str) -> anyhow::Res
     let named = named(&args.source, rest)?;
     let (database, dump, login) = (&args.database, &args.dump, &args.login);
     let names: Vec<String> = named.database.iter().chain(&args.paths).cloned().collect();
-    if !args.excludes.is_empty() {
-        bail!("--exclude is for files: leave out tables with --exclude-table")
-    }
     Ok(if scheme == "mysql" {
         let mut settings = MysqlSettings::new(named.host, named.username);
         fill!(settings, named, database, login);
@@ -150,10 +187,6 @@ pub(crate) fn source(args: &SourceArgs, scheme: &str, rest: &str) -> anyhow::Res
         settings.hooks = args.hooks.hooks();
         settings.tables.clone_from(&dump.tables);
         settings.exclude_tables.clone_from(&dump.exclude_tables);
-        let schemas = dump.schemas.len() + dump.exclude_schemas.len();
-        if schemas > 0 || dump.plain_sql || dump.globals || dump.lock_timeout.is_some() {
-            bail!("--schema, --exclude-schema, --lock-timeout, --plain-sql and --globals are for PostgreSQL")
-        }
         SourceSettings::Mysql(settings)
     } else {
         let mut settings = PostgresSettings::new(named.host, named.username);

@@ -9,6 +9,7 @@ use xvault::core::FtpSettings;
 use xvault::core::source::FtpTls;
 
 use crate::args::{LoginArgs, SourceArgs};
+use crate::flags::{FTP, Flag};
 use crate::known_certificates::KnownCertificates;
 use crate::output::Output;
 use crate::source_url::account;
@@ -35,6 +36,20 @@ pub(crate) struct FtpArgs {
     /// How many connections to make at most, 1 to 32 [default: 8]
     #[arg(long, value_name = "N", help_heading = "FTP", value_parser = clap::value_parser!(u8).range(1..=32))]
     pub(crate) connections: Option<u8>,
+}
+
+impl FtpArgs {
+    /// Its flags, and what each is for.
+    pub(crate) fn flags(&self) -> [Flag; 5] {
+        let Self { certificate, accept_new_certificate, known_certificates, plain_ftp, connections } = self;
+        [
+            Flag::new("--certificate", FTP, certificate.is_some()),
+            Flag::new("--accept-new-certificate", FTP, *accept_new_certificate),
+            Flag::new("--known-certificates", FTP, known_certificates.is_some()),
+            Flag::new("--plain-ftp", FTP, *plain_ftp),
+            Flag::new("--connections", FTP, connections.is_some()),
+        ]
+    }
 }
 
 /// A source of that scheme.

@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod database;
+mod flags;
 mod ftp;
 mod hints;
 mod hooks;

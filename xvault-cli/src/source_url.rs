@@ -8,6 +8,7 @@ use xvault::core::source::Hooks;
 use xvault::core::{LocalSettings, SourceSettings, SshSettings};
 
 use crate::args::{LoginArgs, SourceArgs};
+use crate::flags::refuse_foreign;
 use crate::{database, ftp, wordpress};
 
 /// The settings that `args` describe, validated.
@@ -34,6 +35,7 @@ pub(crate) fn settings(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<
             )
         }
     };
+    refuse_foreign(settings.kind(), args.database.via.as_deref(), args.flags())?;
     if settings.hooks().is_none() && !args.hooks.hooks().is_empty() {
         bail!("--before and --after are run on an SSH server: {} has none", args.source)
     }
@@ -42,6 +44,9 @@ pub(crate) fn settings(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<
 }
 
 fn local(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<SourceSettings> {
+    if !current_dir.join(&args.source).exists() {
+        refuse_scp(&args.source, "ssh")?;
+    }
     let absolute = |path: &String| {
         let path = current_dir.join(path);
         let text = path.to_str().with_context(|| format!("the path {} is not UTF-8", path.display()))?;
@@ -50,6 +55,26 @@ fn local(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<SourceSettings
     let paths =
         std::iter::once(&args.source).chain(&args.paths).map(absolute).collect::<anyhow::Result<_>>()?;
     Ok(SourceSettings::Local(LocalSettings { paths, excludes: args.excludes.clone() }))
+}
+
+/// Refuses what `scp` would take for a place on a server.
+fn refuse_scp(typed: &str, scheme: &str) -> anyhow::Result<()> {
+    let Some(url) = url_of_scp(typed, scheme) else { return Ok(()) };
+    bail!("{typed} is not here: for a server write {url}, for a new directory of this machine ./{typed}")
+}
+
+/// The URL of `user@host:path`, if it is that: it has an `@`, or ends with `:`, before the first `/`.
+fn url_of_scp(typed: &str, scheme: &str) -> Option<String> {
+    let colon = typed.find("]:").map(|bracket| bracket + 1).or_else(|| typed.find(':'));
+    let (server, path) = typed.split_at(colon.or_else(|| typed.find('/'))?);
+    let path = path.strip_prefix(':').unwrap_or(path);
+    let ends_with_colon = colon.is_some() && (path.is_empty() || path.starts_with('/'));
+    if server.contains('/') || !(server.contains('@') || ends_with_colon) {
+        return None;
+    }
+    let user = if server.contains('@') { "" } else { "user@" };
+    let home = if path.starts_with('/') { "" } else { "/~/" };
+    Some(format!("{scheme}://{user}{server}{home}{path}"))
 }
 
 /// Drops `.`, doubled and trailing slashes; `..` takes the component before it along, as a shell's `cd` does.
@@ -79,7 +104,8 @@ fn source(args: &SourceArgs, rest: &str) -> anyhow::Result<SshSettings> {
 /// The server and directory of a restore, where `url` is one: `sftp://user@host:port/dir`.
 pub(crate) fn target(url: &str, login: &LoginArgs) -> anyhow::Result<Option<SshSettings>> {
     let settings = match url.split_once("://") {
-        None => return Ok(None),
+        None if Path::new(url).exists() => return Ok(None),
+        None => return refuse_scp(url, "sftp").map(|()| None),
         Some(("sftp", rest)) => ssh(url, rest, login)?,
         Some((scheme, _)) => {
             bail!("{scheme}:// is no place to restore to: use a directory, sftp://, postgres:// or mysql://")
@@ -150,6 +176,9 @@ pub(crate) fn host_and_port(server: &str) -> anyhow::Result<(String, Option<u16>
         None => None,
         Some(port) => Some(port.parse().with_context(|| format!("`{port}` is no port"))?),
     };
+    if host.is_empty() {
+        bail!("the URL names no host")
+    }
     Ok((host.to_owned(), port))
 }
 
@@ -197,6 +226,14 @@ mod tests {
             panic!()
         };
         assert_eq!(settings.paths, ["/home/you/docs", "/home/me/x"]);
+        for path in ["./web@shop:/srv", "missing/web@shop:/srv", "12:30", "me@home", "docs/missing"] {
+            let SourceSettings::Local(settings) = read(&[path]).unwrap() else { panic!() };
+            assert!(settings.paths[0].ends_with(path.trim_start_matches("./")), "{settings:?}");
+        }
+        let here = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(here.path().join("web@shop:/srv")).unwrap();
+        let line = Line::try_parse_from(["xvault", "web@shop:/srv"]).unwrap();
+        assert!(super::settings(&line.source, here.path()).is_ok(), "what is here is meant");
     }
 
     #[test]
@@ -278,6 +315,50 @@ mod tests {
     }
 
     #[test]
+    fn a_flag_that_would_do_nothing_is_refused() {
+        let all = ["local", "ssh", "sftp", "wordpress+ssh", "ftp", "ftps", "postgres", "mysql"];
+        for (flag, words, takers) in [
+            ("--via ssh://u@s", "--via is for databases", "postgres mysql"),
+            ("--tls disable", "--tls is for databases", "postgres mysql"),
+            ("--tls-ca /dev/null", "is for databases and FTP", "ftp ftps postgres mysql"),
+            ("--allow-outdated-tools", "databases and WordPress", "wordpress+ssh postgres mysql"),
+            ("--table t", "is for databases", "postgres mysql"),
+            ("--exclude-table t", "is for databases", "postgres mysql"),
+            ("--schema s", "is for PostgreSQL", "postgres"),
+            ("--exclude-schema s", "is for PostgreSQL", "postgres"),
+            ("--lock-timeout 3", "is for PostgreSQL", "postgres"),
+            ("--plain-sql", "is for PostgreSQL", "postgres"),
+            ("--globals", "is for PostgreSQL", "postgres"),
+            ("--certificate x", "is for FTP", "ftp ftps"),
+            ("--accept-new-certificate", "is for FTP", "ftp ftps"),
+            ("--known-certificates f", "is for FTP", "ftp ftps"),
+            ("--plain-ftp", "is for FTP", "ftp ftps"),
+            ("--connections 2", "is for FTP", "ftp ftps"),
+            ("--files-only", "is for WordPress", "wordpress+ssh"),
+            ("--no-default-excludes", "is for WordPress", "wordpress+ssh"),
+            ("--database-tools remote", "is for WordPress", "wordpress+ssh"),
+            ("--ssh-key k", "is for SSH servers", "ssh sftp wordpress+ssh"),
+            ("--host-key x", "is for SSH servers", "ssh sftp wordpress+ssh"),
+            ("--known-hosts f", "is for SSH servers", "ssh sftp wordpress+ssh"),
+            ("--accept-new-host-key", "is for SSH servers", "ssh sftp wordpress+ssh"),
+            ("--password-file p", "is for servers", "ssh sftp wordpress+ssh ftp ftps postgres mysql"),
+            ("--exclude x", "is for files", "local ssh sftp wordpress+ssh ftp ftps"),
+        ] {
+            for scheme in all {
+                let url = if scheme == "local" { "/etc".to_owned() } else { format!("{scheme}://u@h/x") };
+                let line: Vec<&str> = std::iter::once(url.as_str()).chain(flag.split(' ')).collect();
+                let refused = read(&line).err().filter(|error| error.is::<crate::WrongUsage>());
+                let takes = takers.split(' ').any(|taker| taker == scheme);
+                assert_eq!(refused.is_none(), takes, "{scheme} {flag}: {refused:?}");
+                assert!(refused.is_none_or(|error| error.to_string().contains(words)), "{scheme} {flag}");
+            }
+        }
+        let through =
+            ["--via", "ssh://u@s", "--ssh-key", "k", "--ssh-password-file", "p", "--known-hosts", "f"];
+        assert!(read(&[&["mysql://u@h"], &through[..]].concat()).is_ok());
+    }
+
+    #[test]
     fn each_bad_url_is_told_what_is_wrong() {
         let cases = [
             ("sftp://host/path", "no account"),
@@ -286,7 +367,17 @@ mod tests {
             ("wordpress+ssh://user:hunter2@host/path", "password"),
             ("sftp://user:hunter2@host/path", "password"),
             ("sftp://user@host:abc/path", "`abc` is no port"),
-            ("sftp://user@/path", "host"),
+            ("sftp://user@/path", "names no host"),
+            ("ftp://user@:21/path", "names no host"),
+            ("postgres://user@/db", "names no host"),
+            ("postgres://user@host/db?sslmode=disable", "--tls"),
+            ("mysql://user@host?ssl=1", "--tls"),
+            ("web@shop.example:/srv/www", "write ssh://web@shop.example/srv/www,"),
+            ("web@shop.example:www", "write ssh://web@shop.example/~/www,"),
+            ("web@shop.example/srv", "write ssh://web@shop.example/srv,"),
+            ("shop.example:/srv", "write ssh://user@shop.example/srv,"),
+            ("shop.example:", "write ssh://user@shop.example/~/,"),
+            ("web@[::1]:/srv", "write ssh://web@[::1]/srv,"),
             ("gopher://user@host/path", "gopher://"),
             ("ftp://host/path", "no account"),
             ("ftp://user@host", "no path"),

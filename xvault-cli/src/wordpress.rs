@@ -7,6 +7,7 @@ use xvault::core::source::SshMode;
 use xvault::core::{SshSettings, WordpressSettings};
 
 use crate::args::SourceArgs;
+use crate::flags::{Flag, WORDPRESS};
 use crate::login;
 
 /// What of a site is backed up, and how.
@@ -21,6 +22,18 @@ pub(crate) struct WordpressArgs {
     /// Leave the database out
     #[arg(long, help_heading = "WordPress")]
     pub(crate) files_only: bool,
+}
+
+impl WordpressArgs {
+    /// Its flags, and what each is for.
+    pub(crate) fn flags(&self) -> [Flag; 3] {
+        let Self { database_tools, no_default_excludes, files_only } = self;
+        [
+            Flag::new("--database-tools", WORDPRESS, database_tools.is_some()),
+            Flag::new("--no-default-excludes", WORDPRESS, *no_default_excludes),
+            Flag::new("--files-only", WORDPRESS, *files_only),
+        ]
+    }
 }
 
 /// `--database-tools`.

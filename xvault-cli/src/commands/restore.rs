@@ -9,9 +9,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
-use xvault::core::EntryPath;
+use xvault::core::{DatabaseTarget, EntryPath, SshSettings};
 
 use crate::args::RestoreArgs;
+use crate::flags::refuse_foreign;
 use crate::output::Output;
 use crate::{Outcome, WrongUsage, keys, store};
 
@@ -23,6 +24,7 @@ pub(super) async fn run(
     let destination = export::destination(args)?;
     let database = database::target(args)?;
     let server = if database.is_some() { None } else { server::settings(args)? };
+    refuse_foreign(kind(database.as_ref(), server.as_ref()), args.database.via.as_deref(), args.flags())?;
     let paths = paths(&args.paths)?;
     let identities = keys::identities(args.snapshot.identity.identity.as_deref())?;
     let store = store::open(&args.snapshot.store, false)?;
@@ -44,6 +46,12 @@ pub(super) async fn run(
         (None, None, None) => return Err(WrongUsage("say where to: --to DIR or -o FILE".into()).into()),
     }
     Ok(Outcome::Done)
+}
+
+/// The type of the target, with the words of sources.
+fn kind(database: Option<&DatabaseTarget>, server: Option<&SshSettings>) -> &'static str {
+    let files = if server.is_some() { "sftp" } else { "local" };
+    database.map_or(files, DatabaseTarget::kind)
 }
 
 /// No paths stand for everything, and so does `/`.

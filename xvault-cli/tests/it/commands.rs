@@ -32,6 +32,33 @@ fn every_command_has_help_that_teaches() {
 }
 
 #[test]
+fn flags_of_another_type_of_source_or_target_are_wrong_usage() {
+    let world = World::new();
+    let tree = world.tree(|dir| fs::write(dir.join("file"), "x").unwrap());
+    world.backup(text(&tree), &[]);
+    let (from, to) = (["probe"], ["restore", "latest", "--to"]);
+    for (command, args, part) in [
+        (&from[..], &["ftp://u@127.0.0.1:1/x", "--via", "ssh://u@127.0.0.1:1"][..], "--via is for databases"),
+        (&from, &["sftp://u@127.0.0.1:1/x", "--plain-ftp"], "--plain-ftp is for FTP"),
+        (&to, &["out", "--create"], "--create is for databases"),
+        (&to, &["out", "--keep-owner"], "--keep-owner is for PostgreSQL"),
+        (&to, &["mysql://u@127.0.0.1:1/x", "--keep-owner"], "--keep-owner is for PostgreSQL"),
+        (&to, &["sftp://u@127.0.0.1:1/x", "--tls", "require"], "--tls is for databases"),
+        (&to, &["out", "--accept-new-host-key"], "--accept-new-host-key is for SSH servers"),
+        (&["restore", "latest", "-o"], &["out.zip", "--create"], "--create is for databases"),
+        (&to, &["out", "--ssh-password-file", "p"], "--via"),
+    ] {
+        let ran = world.run(&[command, args].concat());
+        assert!(ran.code == 2 && ran.stderr.contains(part), "{args:?}: {ran:?}");
+    }
+    let ran = world.run(&["restore", "latest", "--to", "web@shop.example:/srv"]);
+    assert!(ran.code == 1 && ran.stderr.contains("write sftp://web@shop.example/srv,"), "{ran:?}");
+    assert!(!world.path("out").exists() && !world.path("web@shop.example:").exists());
+    world.ok(&["restore", "latest", "--to", "./web@shop.example:/srv"]);
+    assert!(world.path("web@shop.example:/srv").exists());
+}
+
+#[test]
 fn completions_are_scripts() {
     let world = World::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

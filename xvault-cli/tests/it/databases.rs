@@ -104,7 +104,7 @@ fn a_mysql_database_comes_back_into_one_that_is_made() {
 fn what_can_not_be_a_source_is_told_by_its_name() {
     let world = World::new();
     let ca = world.path("no-such.pem");
-    let cases: [(&[&str], &[&str]); 13] = [
+    let cases: [(&[&str], &[&str]); 15] = [
         (&["postgres://u:secret@h/db"], &["a password does not belong into the URL", "--password-file"]),
         (&["mysql://127.0.0.1/db"], &["names no user", "mysql://user@host/database"]),
         (&["postgres://u@h:port/db"], &["`port` is no port"]),
@@ -117,6 +117,8 @@ fn what_can_not_be_a_source_is_told_by_its_name() {
         (&["postgres://u@h/db", "--lock-timeout", "0"], &["lock_timeout_seconds", "between 1 and 86400"]),
         (&["mysql://u@h/db", "--remote-tools"], &["--via"]),
         (&["mysql://u@h/db", "--via", "sftp://u@h"], &["ssh://user@host:port"]),
+        (&["mysql://u@h/db", "--via", "ssh://u@h/x"], &["ssh://user@host:port"]),
+        (&["postgres://u@h/db?sslmode=disable"], &["--tls"]),
         (&["mysql://u@h/db", "--tls-ca", text(&ca)], &["no-such.pem"]),
     ];
     for (args, parts) in cases {
