@@ -36,7 +36,7 @@ pub(crate) const APPLICATION: &str = "xvault";
 pub(crate) const MAX_ANSWER: usize = 16 << 20;
 
 /// How whoever runs tools with known holes says that it may.
-pub(crate) const ALLOW: &str = "`--allow-outdated-tools`, `WORKER_ALLOW_OUTDATED_TOOLS=true`";
+pub(crate) const ALLOW: &str = "`--allow-outdated-tools`, `WORKER_ALLOW_OUTDATED_TOOLS=true`, in the library `ToolOptions::allow_outdated`";
 
 /// How to log in at a database server, and at the SSH server in between.
 #[derive(Debug, Clone, Default)]
