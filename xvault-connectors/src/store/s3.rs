@@ -61,6 +61,7 @@ pub(super) use answer::explained;
 pub struct S3Options {
     retry_for: Duration,
     stall: Duration,
+    for_an_entry: Duration,
     in_memory: u64,
     scratch_dir: Option<PathBuf>,
     network: Network,
@@ -71,6 +72,7 @@ impl Default for S3Options {
         Self {
             retry_for: Duration::from_secs(120),
             stall: Duration::from_secs(60),
+            for_an_entry: Duration::from_secs(300),
             in_memory: parts::SHORT,
             scratch_dir: None,
             network: Network::default(),
@@ -116,6 +118,13 @@ impl S3Options {
     pub fn stall(self, stall: Duration) -> Self {
         Self { stall, ..self }
     }
+
+    /// How long a listing may take to come to its next entry, while the server answers: 5 minutes. A page may hold none that is
+    /// wanted, and the server be slow. [`S3Options::retry_for`] says how long it is begun again then.
+    #[must_use]
+    pub fn for_an_entry(self, for_an_entry: Duration) -> Self {
+        Self { for_an_entry, ..self }
+    }
 }
 
 /// A store in a bucket.
@@ -148,7 +157,7 @@ impl S3Store {
         settings.validate()?;
         let bounds = (options.stall, options.network.clone());
         let http = Http::new(&client::server(settings), settings.ca_certificate.as_deref(), bounds)?;
-        let patience = Patience::new(options.retry_for);
+        let patience = Patience::new(options.retry_for, options.for_an_entry);
         let reader = Reader::new(settings, credential, &http, patience.clone())?;
         Ok(Self {
             client: Client::new(settings, credential, http.clone(), patience),

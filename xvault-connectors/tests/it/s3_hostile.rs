@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures::TryStreamExt as _;
 use xvault_connectors::{Error, S3Store, Store, snapshot};
 use xvault_core::error::chain;
 use xvault_core::{Dispose, Disposition, SnapshotKey};
@@ -61,6 +62,13 @@ impl Hostile {
             secret_key: "secret".into(),
             session_token: None,
         }
+    }
+
+    /// One whose listings are given up soon that come to no entry.
+    fn impatient(&self) -> S3Store {
+        let options = options().for_an_entry(Duration::from_millis(300)).retry_for(Duration::ZERO);
+        let access = self.access();
+        S3Store::new(&settings(&access), &credential(&access), options).unwrap()
     }
 }
 
@@ -119,8 +127,8 @@ fn object(key: &str, written: &str) -> String {
 }
 
 /// A page of a listing of objects, which promises another one.
-fn objects(page: u64, key: impl Fn(u64) -> String) -> Vec<u8> {
-    let entries: String = (0..1000).map(|n| object(&key(page * 1000 + n), NOW)).collect();
+fn objects(page: u64, count: u64, key: impl Fn(u64) -> String) -> Vec<u8> {
+    let entries: String = (0..count).map(|n| object(&key(page * 1000 + n), NOW)).collect();
     answer(
         "200 OK",
         &format!(
@@ -195,7 +203,7 @@ async fn of_uploads_without_end_a_sweep_takes_what_is_enough() {
 async fn of_objects_without_end_a_sweep_takes_what_is_enough() {
     let server = Hostile::start(|request, page| match is_upload_listing(request) {
         true => answer("200 OK", "<ListMultipartUploadsResult></ListMultipartUploadsResult>"),
-        false => objects(page, of_snapshot),
+        false => objects(page, 1000, of_snapshot),
     });
     let swept = soon(server.store().sweep(Duration::ZERO)).await.unwrap();
     assert_eq!((swept.in_use, swept.removed), (ENOUGH, 0));
@@ -221,7 +229,7 @@ async fn an_upload_of_parts_without_end_is_given_up() {
 #[tokio::test]
 async fn a_snapshot_of_objects_without_end_is_not_deleted_for_ever() {
     let server = Hostile::start(|request, page| match request.starts_with("GET") {
-        true => objects(page, |n| format!("{SNAPSHOT}/o{n:09}")),
+        true => objects(page, 1000, |n| format!("{SNAPSHOT}/o{n:09}")),
         false => answer("204 No Content", ""),
     });
     let error = soon(snapshot::delete(&server.store(), &key())).await.unwrap_err();
@@ -250,6 +258,29 @@ async fn versions_that_do_not_get_on_are_given_up() {
     });
     let store = server.store().deleting_all_versions();
     assert_odd(&soon(store.delete("a/b")).await.unwrap_err(), "there are more than a snapshot can have");
+}
+
+/// Each page comes at once, holds nothing, and promises the next one.
+#[tokio::test]
+async fn pages_without_entries_are_not_asked_for_for_ever() {
+    let begin = Instant::now();
+    let server = Hostile::start(|_, page| objects(page, 0, of_snapshot));
+    let store = server.impatient();
+    let assert_late = |error: Error| {
+        assert!(matches!(&error, Error::Timeout { what, .. } if what.starts_with("list ")), "{error:?}");
+        assert_eq!(error.disposition(), Disposition::Transient);
+    };
+    assert_late(soon(store.stage(SNAPSHOT)).await.map(drop).unwrap_err());
+    let listed = soon(store.list("tenants")).await.unwrap();
+    assert_late(soon(listed.try_collect::<Vec<_>>()).await.unwrap_err());
+    // The same behind entries that were told.
+    let server = Hostile::start(|_, page| objects(page, if page == 0 { 1000 } else { 0 }, of_snapshot));
+    let mut listed = soon(server.impatient().list("tenants")).await.unwrap();
+    for number in 0..1000 {
+        assert!(soon(listed.try_next()).await.unwrap().is_some(), "{number}");
+    }
+    assert_late(soon(listed.try_next()).await.unwrap_err());
+    assert!(begin.elapsed() < SOON / 6, "{:?}", begin.elapsed());
 }
 
 /// No part of it is of use before its end, so all of it would have to be kept.
@@ -289,7 +320,7 @@ async fn a_key_that_was_not_asked_for_is_no_object_of_ours() {
         let store = server.store();
         assert_odd(&soon(store.stage(SNAPSHOT)).await.map(drop).unwrap_err(), &told);
         let listed = soon(store.list("tenants")).await.unwrap();
-        let listed: Result<Vec<_>, _> = soon(futures::TryStreamExt::try_collect(listed)).await;
+        let listed: Result<Vec<_>, _> = soon(listed.try_collect()).await;
         assert_odd(&listed.unwrap_err(), &told);
         assert_odd(&soon(store.delete_all(SNAPSHOT)).await.unwrap_err(), &told);
     }

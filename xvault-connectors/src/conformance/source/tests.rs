@@ -276,6 +276,18 @@ async fn entries_that_break_the_grammar_are_rejected() {
     assert_rejected(cases.map(|(change, sentence)| (change, nothing as Change, sentence))).await;
 }
 
+/// Warns of nothing.
+fn silent(sample: &mut Sample) {
+    sample.deeds.remove(sample.at(|deed| matches!(deed, Deed::Warn(_))));
+    sample.content().warnings = 0;
+}
+
+/// Warns of what can be read, too.
+fn warning_twice(sample: &mut Sample) {
+    sample.deeds.push(warning("another"));
+    sample.content().warnings = 2;
+}
+
 #[tokio::test]
 async fn what_is_told_of_a_pull_and_is_not_so_is_rejected() {
     let cases: [(Change, &str); 17] = [
@@ -284,20 +296,8 @@ async fn what_is_told_of_a_pull_and_is_not_so_is_rejected() {
         (|s| s.content().files += 1, "the summary counts what the sink got"),
         (|s| s.content().bytes -= 1, "the summary counts what the sink got"),
         (|s| s.content().warnings = 0, "the summary counts what the sink got"),
-        (
-            |s| {
-                s.deeds.remove(s.at(|deed| matches!(deed, Deed::Warn(_))));
-                s.content().warnings = 0;
-            },
-            "exactly what can't be read is warned of",
-        ),
-        (
-            |s| {
-                s.deeds.push(warning("twice"));
-                s.content().warnings = 2;
-            },
-            "exactly what can't be read is warned of",
-        ),
+        (silent, "exactly what can't be read is warned of"),
+        (warning_twice, "exactly what can't be read is warned of"),
         (|s| s.deeds.push(warning("")), "a warning says what is wrong"),
         (
             |s| {
@@ -321,8 +321,7 @@ async fn what_is_told_of_a_pull_and_is_not_so_is_rejected() {
         ),
         (
             |s| {
-                s.deeds.remove(s.at(|deed| matches!(deed, Deed::Warn(_))));
-                s.content().warnings = 0;
+                silent(s);
                 s.summary.evidence = Evidence::Tar { exit_status: 2, entries: 5 };
             },
             "the evidence is of a tar that failed: it exited with 2",
@@ -365,13 +364,7 @@ async fn two_pulls_that_differ_are_rejected() {
             },
             "entries of two pulls",
         ),
-        (
-            |s| {
-                s.deeds.push(warning("another"));
-                s.content().warnings = 2;
-            },
-            "warnings of two pulls",
-        ),
+        (warning_twice, "warnings of two pulls"),
     ];
     assert_rejected(cases.map(|(later, sentence)| (nothing as Change, later, sentence))).await;
 }

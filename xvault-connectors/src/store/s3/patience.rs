@@ -18,12 +18,24 @@ const LONGEST_DELAY: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(super) struct Patience {
     retry_for: Duration,
+    for_an_entry: Duration,
     answered: Arc<AtomicBool>,
 }
 
 impl Patience {
-    pub(super) fn new(retry_for: Duration) -> Self {
-        Self { retry_for, answered: Arc::default() }
+    pub(super) fn new(retry_for: Duration, for_an_entry: Duration) -> Self {
+        Self { retry_for, for_an_entry, answered: Arc::default() }
+    }
+
+    /// Awaits the next entry of a listing: a server can answer with pages that hold nothing and promise more, for ever.
+    pub(super) async fn awaiting<T>(
+        &self,
+        prefix: &str,
+        entry: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let after = self.for_an_entry;
+        let timed = tokio::time::timeout(after, entry).await;
+        timed.unwrap_or_else(|_| Err(Error::Timeout { what: format!("list {prefix}"), after }))
     }
 
     /// Calls `attempt` with 0, 1, 2… until it succeeds, or fails for good, or too much time has gone by. Whatever it does must
@@ -76,6 +88,10 @@ mod tests {
         Error::Store { action: "write x".into(), disposition, source: "no".into() }
     }
 
+    fn patience(retry_for: Duration) -> Patience {
+        Patience::new(retry_for, Duration::MAX)
+    }
+
     async fn attempts(patience: &Patience, disposition: Disposition) -> (u32, Duration) {
         let (begin, mut attempts) = (Instant::now(), 0);
         let outcome: Result<(), _> = patience
@@ -91,7 +107,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_outage_is_waited_out_and_a_wrong_address_is_told_soon() {
-        let patience = Patience::new(Duration::from_secs(60));
+        let patience = patience(Duration::from_secs(60));
         let (count, took) = attempts(&patience, Disposition::Transient).await;
         assert!(count == 4 && took < FIRST_CONTACT, "{count} {took:?}");
         patience.retrying(|_| async { Ok(()) }).await.unwrap();
@@ -101,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_took_longer_than_the_limit_before_it_failed_is_tried_again() {
-        let patience = Patience::new(Duration::from_millis(300));
+        let patience = patience(Duration::from_millis(300));
         patience.retrying(|_| async { Ok(()) }).await.unwrap();
         let slow = |count| async move {
             tokio::time::sleep(Duration::from_millis(400)).await;
@@ -114,7 +130,7 @@ mod tests {
     async fn what_heals_goes_on() {
         let healed =
             |count| async move { if count < 2 { Err(failed(Disposition::Transient)) } else { Ok(count) } };
-        assert_eq!(Patience::new(Duration::from_secs(60)).retrying(healed).await.unwrap(), 2);
+        assert_eq!(patience(Duration::from_secs(60)).retrying(healed).await.unwrap(), 2);
     }
 
     #[test]

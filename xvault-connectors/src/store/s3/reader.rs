@@ -22,9 +22,6 @@ use super::transport::Transport;
 use crate::Error;
 use crate::store::objects::{Objects, failed};
 
-/// How long a listing may take to come to its next entry: a page may hold none that is wanted, and the server be slow.
-const FOR_AN_ENTRY: Duration = Duration::from_secs(300);
-
 /// One bucket, for one credential.
 #[derive(Debug, Clone)]
 pub(super) struct Reader {
@@ -81,7 +78,8 @@ impl Reader {
     pub(super) async fn is_taken(&self, prefix: &str) -> Result<bool, Error> {
         self.patience
             .retrying(|_| {
-                in_time(prefix, async { Ok(self.objects.list(prefix).await?.try_next().await?.is_some()) })
+                let first = async { Ok(self.objects.list(prefix).await?.try_next().await?.is_some()) };
+                self.patience.awaiting(prefix, first)
             })
             .await
     }
@@ -134,13 +132,14 @@ struct Listing {
 impl Listing {
     async fn next(&mut self) -> Result<Option<Entry>, Error> {
         if let Some(page) = &mut self.page
-            && let Ok(entry) = in_time(&self.prefix, page.try_next()).await
+            && let Ok(entry) = self.reader.patience.awaiting(&self.prefix, page.try_next()).await
         {
             return Ok(self.passed(entry));
         }
         let (Reader { objects, patience, .. }, prefix, last) =
             (&self.reader, &self.prefix, self.last.as_deref());
-        let (page, entry) = patience.retrying(|_| begin(objects, prefix, last)).await?;
+        let begun = |_| patience.awaiting(prefix, begin(objects, prefix, last));
+        let (page, entry) = patience.retrying(begun).await?;
         self.page = Some(page);
         Ok(self.passed(entry))
     }
@@ -158,18 +157,9 @@ async fn begin(
     prefix: &str,
     last: Option<&str>,
 ) -> Result<(BoxStream<'static, Result<Entry, Error>>, Option<Entry>), Error> {
-    let begun = async {
-        let mut page = objects.entries(prefix, last).await?;
-        let first = page.try_next().await?;
-        Ok((page, first))
-    };
-    in_time(prefix, begun).await
-}
-
-/// A server can answer with pages that hold nothing and promise more, for ever.
-async fn in_time<T>(prefix: &str, entry: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    let timed = tokio::time::timeout(FOR_AN_ENTRY, entry).await;
-    timed.unwrap_or_else(|_| Err(Error::Timeout { what: format!("list {prefix}"), after: FOR_AN_ENTRY }))
+    let mut page = objects.entries(prefix, last).await?;
+    let first = page.try_next().await?;
+    Ok((page, first))
 }
 
 fn service(settings: &S3Settings, credential: &S3Credential) -> services::S3 {
