@@ -216,26 +216,33 @@ async fn a_copy_into_a_store_that_never_answers_can_be_stopped() {
     }
 }
 
-/// Where objects lie in place, what a killed run leaves is in the way of nobody.
+/// Where objects lie in place, what a killed run leaves is in the way of nobody. It dies between two chunks of the artifact.
 #[tokio::test]
 async fn what_a_killed_copy_left_is_written_over() {
     let (dir, identity) = (tempfile::tempdir().unwrap(), Identity::generate());
-    let (store, manifest) = original(&dir.path().join("from"), &identity).await;
-    let second = MemoryStore::new().unwrap();
-    let killed = tripwire(Call::Open, ARTIFACT_NAME, Fate::Hang);
-    let key = manifest.key();
-    let control = Control::default();
-    let hung =
-        tokio::time::timeout(Duration::from_millis(300), xvault::copy(&store, &killed, &key, &control));
-    hung.await.unwrap_err();
-    assert_eq!(keys(&killed).await.len(), 2, "index and meta file");
-    for object in keys(&killed).await {
+    let (store, manifest) = original(dir.path(), &identity).await;
+    let second = tripwire(Call::Write, ARTIFACT_NAME, Fate::HangAfter(1));
+    let (key, recorder) = (manifest.key(), Arc::new(Recorder::default()));
+    let control = Control::default().with_progress(recorder.clone());
+    let until_dead = async {
+        while recorder.byte_count() <= manifest.index.size_bytes {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        done = xvault::copy(&store, &second, &key, &control) => panic!("it did not hang: {done:?}"),
+        () = timely(until_dead) => {}
+    }
+    assert!(recorder.byte_count() < manifest.index.size_bytes + manifest.artifact.size_bytes);
+    let left = keys(&second).await;
+    assert_eq!(left.len(), 2, "index and meta file: {left:?}");
+    for object in left {
         let staging = second.stage_again(&key.prefix()).await.unwrap();
         let mut writer = staging.writer(object.rsplit('/').next().unwrap()).await.unwrap();
         writer.write("junk".into()).await.unwrap();
         writer.close().await.unwrap();
     }
-    copy(&store, &second, &manifest).await.unwrap();
+    assert!(!copy(&store, &second, &manifest).await.unwrap().was_there);
     xvault::verify(&second, &key, &VerifyOptions::default()).await.unwrap();
 }
 

@@ -1,5 +1,7 @@
 //! A store that fails, or never answers, at one kind of call for one object.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use async_trait::async_trait;
 use xvault::connectors::Error;
 use xvault::connectors::store::hooked::{Call, Hook, HookedStore};
@@ -11,6 +13,8 @@ pub(crate) enum Fate {
     /// It is not made; a commit fails after the fact, which is the worst moment.
     Fail,
     Hang,
+    /// So many of them work, and the next one hangs; those that follow it work.
+    HangAfter(usize),
     /// It works, and the object is gone right after.
     Lose,
 }
@@ -21,6 +25,7 @@ pub(crate) struct Trap {
     call: Call,
     object: &'static str,
     fate: Fate,
+    met: AtomicUsize,
     store: MemoryStore,
 }
 
@@ -29,7 +34,7 @@ pub(crate) type Tripwire = HookedStore<Trap>;
 /// A store in memory with such a trap.
 pub(crate) fn tripwire(call: Call, object: &'static str, fate: Fate) -> Tripwire {
     let store = MemoryStore::new().unwrap();
-    Tripwire::with_hook(store.clone(), Trap { call, object, fate, store })
+    Tripwire::with_hook(store.clone(), Trap { call, object, fate, met: AtomicUsize::new(0), store })
 }
 
 impl Trap {
@@ -40,7 +45,8 @@ impl Trap {
     async fn strike(&self, call: Call, object: &str) -> Result<(), Error> {
         match self.fate {
             Fate::Fail => Err(Error::Incomplete(format!("{call:?} {object} went wrong"))),
-            Fate::Hang => std::future::pending().await,
+            Fate::HangAfter(count) if self.met.fetch_add(1, Ordering::Relaxed) != count => Ok(()),
+            Fate::Hang | Fate::HangAfter(_) => std::future::pending().await,
             Fate::Lose => Ok(()),
         }
     }
