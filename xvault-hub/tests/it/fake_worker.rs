@@ -1,7 +1,7 @@
 //! A worker that says whatever a test wants.
 
 use serde_json::{Value, json};
-use xvault_core::protocol::{Assignment, ClaimAnswer};
+use xvault_core::protocol::{Assignment, ClaimAnswer, Task};
 use xvault_core::{Identity, Manifest, SnapshotKey};
 use xvault_testkit::samples;
 
@@ -73,6 +73,17 @@ impl FakeWorker {
         self.say(job, "complete", json!({ "outcome": outcome })).await.expect(200);
     }
 
+    /// What it would write for a backup that it has claimed.
+    pub(crate) fn manifest(&self, job: &Assignment) -> Manifest {
+        let Task::Backup(task) = &job.task else { panic!("{job:?}") };
+        Manifest {
+            job_id: job.job_id.clone(),
+            worker_id: self.id.parse().unwrap(),
+            encryption_recipient: task.recipients[0].clone(),
+            ..samples::manifest(&key(job))
+        }
+    }
+
     /// Claims a backup and reports a snapshot. Gives its id.
     pub(crate) async fn back_up(&self, job_id: &str) -> String {
         self.back_up_as(job_id, |_| {}).await
@@ -81,17 +92,9 @@ impl FakeWorker {
     /// As [`FakeWorker::back_up`], with a manifest that is changed before.
     pub(crate) async fn back_up_as(&self, job_id: &str, change: impl FnOnce(&mut Manifest)) -> String {
         let job = self.claim(job_id).await;
-        let task = serde_json::to_value(&job.task).unwrap();
-        let key = SnapshotKey {
-            tenant_id: job.tenant_id.clone(),
-            source_id: text(&task["source_id"]).parse().unwrap(),
-            snapshot_id: text(&task["snapshot_id"]).parse().unwrap(),
-        };
-        let mut manifest = samples::manifest(&key);
-        manifest.job_id = job.job_id.clone();
-        manifest.worker_id = self.id.parse().unwrap();
-        manifest.encryption_recipient = text(&task["recipients"][0]).parse().unwrap();
+        let mut manifest = self.manifest(&job);
         change(&mut manifest);
+        let key = manifest.key();
         let locator = json!({
             "storage_backend": "local_fs",
             "worker_id": self.id,
@@ -100,6 +103,16 @@ impl FakeWorker {
         let result = json!({ "type": "backup", "manifest": manifest, "locator": locator });
         self.complete(&job, result).await;
         key.snapshot_id.to_string()
+    }
+}
+
+/// The snapshot that a backup is to make.
+pub(crate) fn key(job: &Assignment) -> SnapshotKey {
+    let Task::Backup(task) = &job.task else { panic!("{job:?}") };
+    SnapshotKey {
+        tenant_id: job.tenant_id.clone(),
+        source_id: task.source_id.clone(),
+        snapshot_id: task.snapshot_id.clone(),
     }
 }
 

@@ -10,10 +10,10 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use xvault_core::protocol::{Assignment, StoreAccess, Task};
-use xvault_testkit::{Garage, S3Access, samples};
+use xvault_testkit::{Garage, S3Access};
 
-use crate::fake_worker::FakeWorker;
-use crate::scoped::{backup, key, with};
+use crate::fake_worker::{FakeWorker, key};
+use crate::scoped::{backup, with};
 use crate::world::{Answer, Caller, Dialect, Tenant, World, text};
 
 const TOKEN: &str = "administration-t0ken";
@@ -125,8 +125,7 @@ fn access(job: &Assignment) -> (String, &xvault_core::protocol::Sealed) {
 /// Reports the snapshot of a backup as lying in that bucket.
 async fn report(worker: &FakeWorker, job: &Assignment, bucket: &str) -> Answer {
     let key = key(job);
-    let mut manifest = samples::manifest(&key);
-    (manifest.job_id, manifest.worker_id) = (job.job_id.clone(), worker.id.parse().unwrap());
+    let manifest = worker.manifest(job);
     let object_key = format!("platform/{}", key.prefix());
     let locator = json!({ "storage_backend": "s3", "bucket": bucket, "object_key": object_key });
     let result = json!({ "type": "backup", "manifest": manifest, "locator": locator });

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+use xvault_core::LeaseToken;
 use xvault_core::protocol::{Assignment, ClaimAnswer, Task};
 use xvault_core::secret::ExposeSecret as _;
-use xvault_core::{LeaseToken, SnapshotKey};
-use xvault_testkit::samples;
 
 use crate::deadlocks::somebody_waits;
 use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
@@ -83,15 +82,7 @@ async fn all_calls(worker: &FakeWorker, job: &Assignment) -> Vec<Answer> {
 
 /// A backup's result as the hub wants it.
 fn completed(worker: &FakeWorker, job: &Assignment) -> Value {
-    let Task::Backup(task) = &job.task else { panic!("{job:?}") };
-    let key = SnapshotKey {
-        tenant_id: job.tenant_id.clone(),
-        source_id: task.source_id.clone(),
-        snapshot_id: task.snapshot_id.clone(),
-    };
-    let mut manifest = samples::manifest(&key);
-    manifest.job_id = job.job_id.clone();
-    manifest.worker_id = worker.id.parse().unwrap();
+    let manifest = worker.manifest(job);
     let locator = json!({ "storage_backend": "local_fs", "worker_id": worker.id, "local_path": "/v/s" });
     json!({ "status": "completed", "result": { "type": "backup", "manifest": manifest, "locator": locator } })
 }

@@ -7,11 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
 use xvault_core::protocol::{Assignment, StoreAccess, Task};
-use xvault_core::{LockMode, ObjectLock, SnapshotKey};
+use xvault_core::{LockMode, ObjectLock};
 use xvault_hub::Settings;
-use xvault_testkit::samples;
 
-use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
+use crate::fake_worker::{FakeWorker, enqueue, key, ssh_source};
 use crate::stores::new_store;
 use crate::world::{Answer, Caller, Dialect, Tenant, World, text};
 
@@ -117,14 +116,7 @@ impl Scene {
     }
 
     async fn report(&self, job: &Assignment, locked_until: Value) -> Answer {
-        let Task::Backup(task) = &job.task else { panic!("{job:?}") };
-        let key = SnapshotKey {
-            tenant_id: job.tenant_id.clone(),
-            source_id: task.source_id.clone(),
-            snapshot_id: task.snapshot_id.clone(),
-        };
-        let mut manifest = samples::manifest(&key);
-        (manifest.job_id, manifest.worker_id) = (job.job_id.clone(), self.worker.id.parse().unwrap());
+        let (key, mut manifest) = (key(job), self.worker.manifest(job));
         (manifest.started_at, manifest.finished_at) = (self.now(), self.now());
         let object_key = format!("x/y/{}", key.prefix());
         let locator = json!({ "storage_backend": "s3", "bucket": "first", "object_key": object_key });
@@ -464,6 +456,20 @@ async fn a_second_store_is_tested_when_it_is_named_and_keeps_its_copies_where_no
     assert_eq!(status, "kept");
 }
 
+/// Its policy counts from the backup on, however late the copy is made.
+async fn a_copy_is_locked_for_no_longer_than_its_snapshot_is_promised(scene: Scene) {
+    let policy = json!({ "retention_policy": { "keep_within": "7d", "keep_last_n": 1 } });
+    scene.acme.admin.put(&format!("/api/v1/sources/{}/retention", scene.source), policy).await.expect(200);
+    let second = saved(&scene.acme.admin, "second").await;
+    let span = json!({ "kind": "policy", "at_least_days": 1, "at_most_days": 30 });
+    scene.locked(&second, json!({ "mode": "governance", "span": span })).await;
+    let path = scene.backed_up().await;
+    let promised = after(scene.now(), 7);
+    scene.world.clock.advance(Duration::from_secs(2 * 24 * 3600));
+    let (_, lock) = scene.copying(&path, &second).await;
+    assert_eq!(lock.unwrap().until, promised);
+}
+
 /// It was made when the store locked for longer, by a run that nobody was told of.
 async fn a_copy_that_was_there_may_be_locked_for_longer_than_asked(scene: Scene) {
     let second = saved(&scene.acme.admin, "second").await;
@@ -556,6 +562,7 @@ on_both_engines!(
     a_worker_must_have_locked_what_it_was_told_to,
     a_deletion_waits_for_the_lock_of_a_copy,
     a_second_store_is_tested_when_it_is_named_and_keeps_its_copies_where_nobody_may_delete,
+    a_copy_is_locked_for_no_longer_than_its_snapshot_is_promised,
     a_copy_that_was_there_may_be_locked_for_longer_than_asked,
     a_locked_copy_that_nobody_may_delete_holds_nothing_up,
     the_stores_that_stores_name_and_rotated_credentials_are_tested_too,

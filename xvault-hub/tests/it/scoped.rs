@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 use xvault_core::protocol::{Assignment, Sealed, StoreAccess, Task};
 use xvault_core::secret::ExposeSecret as _;
 use xvault_core::{S3Credential, SnapshotKey};
-use xvault_testkit::{S3Access, SeaweedFs, samples};
+use xvault_testkit::{S3Access, SeaweedFs};
 
-use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
+use crate::fake_worker::{FakeWorker, enqueue, key, ssh_source};
 use crate::world::{Tenant, World, text};
 
 /// The platform's store in a bucket of its own, whose jobs get what `change` makes of its role.
@@ -54,15 +54,6 @@ pub(crate) fn with(bucket: &S3Access, worker: &FakeWorker, sealed: &Sealed) -> S
     }
 }
 
-pub(crate) fn key(job: &Assignment) -> SnapshotKey {
-    let Task::Backup(task) = &job.task else { panic!("{job:?}") };
-    SnapshotKey {
-        tenant_id: job.tenant_id.clone(),
-        source_id: task.source_id.clone(),
-        snapshot_id: task.snapshot_id.clone(),
-    }
-}
-
 async fn scoped_credential_generation(world: World) {
     let worker = FakeWorker::join(&world, "w1", &["ssh", "s3"]).await;
     let (acme, bucket) = (world.tenant("acme").await, SeaweedFs::shared().new_bucket());
@@ -102,9 +93,7 @@ async fn scoped_credential_generation(world: World) {
     assert_eq!(begun.status, 200, "uploads in parts are puts: {}", String::from_utf8_lossy(&begun.body));
     assert_eq!(reader.in_bucket("GET", &object, b"").body, b"hello");
     assert_eq!(reader.in_bucket("PUT", &object, b"x").status, 403);
-    let mut manifest = samples::manifest(&key);
-    (manifest.job_id, manifest.worker_id) = (job.job_id.clone(), worker.id.parse().unwrap());
-    manifest.encryption_recipient = acme.public_key.parse().unwrap();
+    let manifest = worker.manifest(&job);
     let locator = json!({ "storage_backend": "s3", "bucket": bucket.bucket, "object_key": own });
     worker.complete(&job, json!({ "type": "backup", "manifest": manifest, "locator": locator })).await;
     links_read_one_object(&acme, (&bucket, &key)).await;

@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 use xvault_core::S3Credential;
 use xvault_core::protocol::{StoreAccess, Task};
 use xvault_core::secret::ExposeSecret as _;
-use xvault_testkit::samples;
 
-use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
+use crate::fake_worker::{FakeWorker, enqueue, key, ssh_source};
 use crate::world::{Answer, Caller, World, text};
 
 /// A store as it is asked for.
@@ -48,14 +47,7 @@ async fn report(
     job: &xvault_core::protocol::Assignment,
     change: impl FnOnce(&mut Value),
 ) -> Answer {
-    let Task::Backup(task) = &job.task else { panic!("{job:?}") };
-    let key = xvault_core::SnapshotKey {
-        tenant_id: job.tenant_id.clone(),
-        source_id: task.source_id.clone(),
-        snapshot_id: task.snapshot_id.clone(),
-    };
-    let mut manifest = samples::manifest(&key);
-    (manifest.job_id, manifest.worker_id) = (job.job_id.clone(), worker.id.parse().unwrap());
+    let (key, manifest) = (key(job), worker.manifest(job));
     let mut locator = json!({
         "storage_backend": "s3",
         "bucket": "backups",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use xvault::core::protocol::{Outcome, StoreAccess, Task, TaskResult};
+use xvault::core::protocol::{CopyAccess, Outcome, StoreAccess, Task, TaskResult};
 use xvault::core::{Disposition, JobId, JobStatus, LockMode, ObjectLock, SnapshotKey};
 use xvault_testkit::{S3Access, SeaweedFs};
 
@@ -49,6 +49,45 @@ async fn is_refused(bench: &Bench, job: &JobId) {
     assert_eq!((error.code.as_str(), disposition), ("store_locked", Disposition::Transient), "{error:?}");
 }
 
+/// A snapshot on the worker's disk, and a bucket that locks, where it is copied to.
+struct Copying {
+    bucket: S3Access,
+    bench: Bench,
+    key: SnapshotKey,
+}
+
+impl Copying {
+    async fn set() -> Self {
+        let (bucket, bench) = (SeaweedFs::shared().new_locking_bucket(), Bench::start().await);
+        std::fs::write(bench.data().join("a.txt"), "hello").unwrap();
+        let task = bench.local_backup();
+        let key = key_of(&task);
+        let job = bench.submit(task);
+        bench.reaches(&job, JobStatus::Completed).await;
+        Self { bucket, bench, key }
+    }
+
+    fn there(&self, with: Option<ObjectLock>) -> StoreAccess {
+        locking(access(&self.bench, &self.bucket, &self.bucket, None), with)
+    }
+
+    /// Begins to copy it, with this lock.
+    fn begun(&self, with: Option<ObjectLock>) -> JobId {
+        let (snapshot, to) = (self.key.clone(), self.there(with));
+        self.bench.submit(Task::Replicate { snapshot, from: StoreAccess::LocalFs, to })
+    }
+
+    /// Copies it with this lock; until when it is told to be locked.
+    async fn done(&self, with: Option<ObjectLock>) -> Option<Timestamp> {
+        let job = self.begun(with);
+        self.bench.reaches(&job, JobStatus::Completed).await;
+        match outcome(&self.bench, &job) {
+            Outcome::Completed { result: TaskResult::Replicate { locked_until, .. } } => locked_until,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 /// Backs up with a credential that may put and lock, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_locks_all_of_its_snapshot_which_goes_when_that_is_over() {
@@ -90,72 +129,41 @@ async fn a_backup_locks_all_of_its_snapshot_which_goes_when_that_is_over() {
 /// A lock that some may take off is not told as one that nobody may, however long it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_weaker_lock_does_not_count_for_ending_later() {
-    let bucket = SeaweedFs::shared().new_locking_bucket();
-    let bench = Bench::start().await;
-    std::fs::write(bench.data().join("a.txt"), "hello").unwrap();
-    let task = bench.local_backup();
-    let key = key_of(&task);
-    let job = bench.submit(task);
-    bench.reaches(&job, JobStatus::Completed).await;
-    let copying = |with| {
-        let to = locking(access(&bench, &bucket, &bucket, None), Some(with));
-        bench.submit(Task::Replicate { snapshot: key.clone(), from: StoreAccess::LocalFs, to })
-    };
-    let weak = ObjectLock { mode: LockMode::Governance, ..lock(40) };
-    let job = copying(weak);
-    bench.reaches(&job, JobStatus::Completed).await;
-    let again = copying(ObjectLock { mode: LockMode::Governance, ..lock(20) });
-    bench.reaches(&again, JobStatus::Completed).await;
-    let Outcome::Completed { result: TaskResult::Replicate { locked_until, .. } } = outcome(&bench, &again)
-    else {
-        panic!()
-    };
-    assert_eq!(locked_until, Some(weak.until), "the longer one of the same kind stays");
-    let strict = copying(lock(20));
+    let copying = Copying::set().await;
+    let weak = |seconds| ObjectLock { mode: LockMode::Governance, ..lock(seconds) };
+    let longer = weak(40);
+    assert_eq!(copying.done(Some(longer)).await, Some(longer.until));
+    let shorter = copying.done(Some(weak(20))).await;
+    assert_eq!(shorter, Some(longer.until), "the longer one of the same kind stays");
+    let (strict, bench) = (copying.begun(Some(lock(20))), &copying.bench);
     assert!(eventually(|| bench.hub.job(&strict, |job| job.outcome.is_some())).await);
-    let told = outcome(&bench, &strict);
+    let told = outcome(bench, &strict);
     assert!(matches!(told, Outcome::Failed { .. }), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_locked_also_when_it_was_there() {
-    let bucket = SeaweedFs::shared().new_locking_bucket();
-    let bench = Bench::start().await;
-    std::fs::write(bench.data().join("a.txt"), "hello").unwrap();
-    let task = bench.local_backup();
-    let key = key_of(&task);
-    let job = bench.submit(task);
-    bench.reaches(&job, JobStatus::Completed).await;
+    let copying = Copying::set().await;
     // Made when its store locked nothing, by a run that died before it told; by one that lived; by one that was too early; and when
     // the span was shortened meanwhile: nobody can shorten the lock.
     let [short, long, longest] = [15, 20, 25].map(lock);
     for (with, expected) in
         [(None, None), (Some(long), Some(long)), (Some(longest), Some(longest)), (Some(short), Some(longest))]
     {
-        let to = locking(access(&bench, &bucket, &bucket, None), with);
-        let job = bench.submit(Task::Replicate { snapshot: key.clone(), from: StoreAccess::LocalFs, to });
-        bench.reaches(&job, JobStatus::Completed).await;
-        let Outcome::Completed { result: TaskResult::Replicate { locked_until, .. } } = outcome(&bench, &job)
-        else {
-            panic!()
-        };
-        assert_eq!(locked_until, expected.map(|lock| lock.until));
+        assert_eq!(copying.done(with).await, expected.map(|lock| lock.until));
         // The mark is written anew each time, with the lock of then; one of before is another version.
         let all = if with == expected { WHOLE.as_slice() } else { &WHOLE[..4] };
         if let Some(lock) = expected {
-            assert_locked(&bucket, &key, all, lock);
+            assert_locked(&copying.bucket, &copying.key, all, lock);
         }
     }
-    let copies = vec![xvault::core::protocol::CopyAccess {
-        store_id: "second".parse().unwrap(),
-        access: locking(access(&bench, &bucket, &bucket, None), None),
-    }];
-    let deletion = bench.submit(Task::DeleteSnapshot {
-        snapshot: key.clone(),
+    let copies = vec![CopyAccess { store_id: "second".parse().unwrap(), access: copying.there(None) }];
+    let deletion = copying.bench.submit(Task::DeleteSnapshot {
+        snapshot: copying.key.clone(),
         store: StoreAccess::LocalFs,
         copies,
         copies_kept: Vec::new(),
     });
     // A lock is no credential that may not delete: the copy is not given up.
-    is_refused(&bench, &deletion).await;
+    is_refused(&copying.bench, &deletion).await;
 }

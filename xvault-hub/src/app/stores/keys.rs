@@ -148,3 +148,64 @@ pub(crate) fn end(hub: &Hub, seconds: u32) -> Timestamp {
     let span = SignedDuration::from_secs(i64::from(seconds));
     hub.clock().now().saturating_add(span).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::http::{StatusCode, Uri};
+    use serde_json::json;
+
+    use super::*;
+    use crate::app::bench::{Bench, on_both_engines};
+
+    /// Garage's administration on a free port, which answers everything with this status, and the keys it was asked about.
+    async fn administration(status: StatusCode) -> (String, Arc<Mutex<Vec<String>>>) {
+        let asked = Arc::<Mutex<Vec<String>>>::default();
+        let noted = asked.clone();
+        let answer = async move |uri: Uri| {
+            noted
+                .lock()
+                .unwrap()
+                .extend(uri.query().and_then(|text| text.strip_prefix("id=")).map(str::to_owned));
+            (status, axum::Json(json!(null)))
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(answer)).await });
+        (address, asked)
+    }
+
+    /// A store in such a Garage, with keys of links that are over.
+    async fn store(bench: &Bench, name: &str, admin_endpoint: String, keys: &[&str]) {
+        let (id, hub, now) = (bench.store(name).await, &bench.hub, bench.hub.clock().now());
+        let scoping = serde_json::to_string(&Scoping::Garage { admin_endpoint, key_seconds: 3600 }).unwrap();
+        let mut conn = hub.db().conn().await.unwrap();
+        sqlx::query("UPDATE stores SET scoping = $2, ciphertext = $3 WHERE id = $1")
+            .bind(id.as_str())
+            .bind(scoping)
+            .bind(hub.keys().seal(b"token").unwrap())
+            .execute(&mut *conn)
+            .await
+            .unwrap();
+        for key in keys {
+            let row = StoreKey { store_id: id.clone(), access_key_id: (*key).to_owned() };
+            store_keys::insert(&mut conn, &row, None, now - SignedDuration::from_secs(1)).await.unwrap();
+        }
+    }
+
+    async fn a_server_that_does_not_answer_is_asked_once_and_holds_up_no_other(bench: Bench) {
+        let (down, asked_in_vain) = administration(StatusCode::SERVICE_UNAVAILABLE).await;
+        let (up, asked) = administration(StatusCode::OK).await;
+        store(&bench, "down", down, &["a", "b"]).await;
+        store(&bench, "well", up, &["c"]).await;
+        remove_useless(&bench.hub, 10).await.unwrap_err();
+        assert_eq!(*asked_in_vain.lock().unwrap(), ["a"]);
+        assert_eq!(*asked.lock().unwrap(), ["c"]);
+        let (now, mut conn) = (bench.hub.clock().now(), bench.hub.db().conn().await.unwrap());
+        let left = store_keys::useless(&mut conn, (now, now), 10).await.unwrap();
+        assert_eq!(left.into_iter().map(|key| key.access_key_id).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    on_both_engines!(a_server_that_does_not_answer_is_asked_once_and_holds_up_no_other);
+}

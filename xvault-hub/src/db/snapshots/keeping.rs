@@ -226,5 +226,23 @@ mod tests {
         assert!(!begin_deletion(&mut tx, &id, false, now).await.unwrap(), "it is held");
     }
 
-    on_both_engines!(what_a_job_reads_keeps_its_bytes);
+    async fn a_deletion_that_broke_off_waits_for_as_long_as_its_tenant_is_disabled(bench: Bench) {
+        let (worker, backup, now) = (bench.worker("w").await, bench.backup().await, bench.hub.clock().now());
+        bench.back_up(&worker, &backup, 0).await;
+        let mut conn = bench.hub.db().conn().await.unwrap();
+        let id = jobs::get(&mut conn, &Scope::All, &backup).await.unwrap().snapshot_id.unwrap();
+        assert!(begin_deletion(&mut conn, &id, false, now).await.unwrap());
+        for (status, found) in
+            [("active", vec![id.clone()]), ("disabled", vec![]), ("active", vec![id.clone()])]
+        {
+            sqlx::query("UPDATE tenants SET status = $1").bind(status).execute(&mut *conn).await.unwrap();
+            assert_eq!(half_deleted(&mut conn, None, 10).await.unwrap(), found, "{status}");
+        }
+        assert_eq!(half_deleted(&mut conn, Some(&id), 10).await.unwrap(), [], "it is behind the page's end");
+    }
+
+    on_both_engines!(
+        what_a_job_reads_keeps_its_bytes,
+        a_deletion_that_broke_off_waits_for_as_long_as_its_tenant_is_disabled,
+    );
 }
