@@ -14,7 +14,7 @@ use sqlx::AnyConnection;
 use xvault_core::job::{JobError, Life};
 use xvault_core::{JobKind, SnapshotId, StoreId};
 
-pub(crate) use place::{copied, place, place_for, reachable};
+pub(crate) use place::{copied, place, place_for, reachable, sound_stores};
 
 use super::jobs::{Reading, lock_readable, reading};
 use super::stores::is_same_place;

@@ -36,8 +36,8 @@ pub(crate) use reading::{Reading, lock_readable, reading};
 pub(crate) use reconcile::reconcile;
 pub(crate) use report::{add_logs, renew, report};
 pub(crate) use restore::{
-    DatabaseOrder, NewRestore, RestoreOrder, RestoreWish, ServerOrder, chosen_store, directory, entry_paths,
-    made_by, off_the_disk, reroute, restore, unchosen,
+    DatabaseOrder, FROM_STORE, NewRestore, RestoreOrder, RestoreWish, ServerOrder, chosen_store, directory,
+    entry_paths, made_by, off_the_disk, reroute, restore, unchosen,
 };
 pub(crate) use stores::{
     sweep_due, test as test_store, test_seconds, test_seconds_soon, until_next as until_next_sweep,

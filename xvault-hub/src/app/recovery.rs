@@ -10,7 +10,7 @@ mod rebuild;
 mod stores;
 pub(crate) mod tenant_keys;
 
-pub use forget::{Forgotten, forget_copy, forget_record};
+pub use forget::{Forgotten, forget_copy, forget_record, move_damaged};
 pub use listing::{Found, Listing, ListingError, Place};
 pub use orphans::{Orphans, orphans};
 pub(crate) use placeholder::settings_are_lost;

@@ -1,8 +1,8 @@
 //! Rows that are made of manifests, after the rows themselves were lost: what is there stays as it is.
 
 use jiff::Timestamp;
-use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
 use xvault_core::{JobId, Manifest, SnapshotId, StoreId, WorkerId};
 
 use super::snapshots::SnapshotStatus;
@@ -55,6 +55,8 @@ pub(crate) struct Recorded {
     pub(crate) is_deleting: bool,
     /// Since when it is on record.
     pub(crate) created_at: Timestamp,
+    /// What a verification found of it that is not as it was written.
+    pub(crate) damage: Option<String>,
 }
 
 fn recorded(row: &AnyRow) -> Result<Recorded> {
@@ -62,6 +64,7 @@ fn recorded(row: &AnyRow) -> Result<Recorded> {
         id: parsed(row, "id")?,
         is_deleting: parsed::<SnapshotStatus>(row, "status")? == SnapshotStatus::Deleting,
         created_at: instant(row, "created_at")?,
+        damage: row.try_get("damage")?,
     })
 }
 
@@ -72,7 +75,7 @@ pub(crate) async fn on_disk(
     top: &str,
 ) -> Result<Vec<Recorded>> {
     let query = sqlx::query(
-        "SELECT id, status, created_at FROM snapshots WHERE worker_id = $1 AND substr(local_path, 1, length($2)) = $2 ORDER BY id",
+        "SELECT id, status, created_at, damage FROM snapshots WHERE worker_id = $1 AND substr(local_path, 1, length($2)) = $2 ORDER BY id",
     );
     query.bind(worker_id.as_str()).bind(top).fetch_all(conn).await?.iter().map(recorded).collect()
 }
@@ -84,7 +87,7 @@ pub(crate) async fn in_store(
     bucket: &str,
 ) -> Result<Vec<Recorded>> {
     let query = sqlx::query(
-        "SELECT id, status, created_at FROM snapshots WHERE store_id = $1 AND bucket = $2 ORDER BY id",
+        "SELECT id, status, created_at, damage FROM snapshots WHERE store_id = $1 AND bucket = $2 ORDER BY id",
     );
     query.bind(store_id.as_str()).bind(bucket).fetch_all(conn).await?.iter().map(recorded).collect()
 }

@@ -6,6 +6,7 @@ use sqlx::{AnyConnection, Row as _};
 use xvault_core::snapshot::Locator;
 use xvault_core::{JobId, SnapshotId, SnapshotKey, StoreId, TenantId};
 
+use super::snapshots::Soundness;
 use super::{Result, instant, instant_opt, parsed};
 
 /// What is the matter with a copy.
@@ -41,6 +42,8 @@ pub(crate) struct Copy {
     /// Whether its store lets the hub delete it, as far as is known.
     pub(crate) may_delete: Option<bool>,
     pub(crate) copied_at: Timestamp,
+    /// What verifications of the copy itself found.
+    pub(crate) soundness: Soundness,
 }
 
 fn from_row(row: &AnyRow) -> Result<Copy> {
@@ -56,6 +59,7 @@ fn from_row(row: &AnyRow) -> Result<Copy> {
         locked_until: instant_opt(row, "locked_until")?,
         may_delete: row.try_get::<Option<i64>, _>("may_delete")?.map(|may| may != 0),
         copied_at: instant(row, "copied_at")?,
+        soundness: Soundness::read(row)?,
     })
 }
 

@@ -23,7 +23,7 @@ pub(crate) use keeping::{
     tenant_is_disabled, unmark_deleting,
 };
 pub(crate) use moving::move_to;
-pub(crate) use soundness::{Soundness, count_damaged, set_soundness};
+pub(crate) use soundness::{Soundness, count_damaged, set_soundness, set_soundness_of_copy};
 
 /// Where a snapshot stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema)]

@@ -16,8 +16,9 @@ use xvault_core::{Identity, Recipient, SnapshotId, StoreId, WorkerId, clock, sea
 use zeroize::Zeroizing;
 
 use super::commands::{FEW, print, say};
+use crate::Db;
 use crate::config;
-use crate::recovery::{self, Forgotten, Found, Listing, Place, listing};
+use crate::recovery::{self, Forgotten, Found, Listing, Orphans, Place, listing};
 
 /// The longest export that is read, in bytes: some 200,000 tenants.
 const MAX_EXPORT: u64 = 64 << 20;
@@ -94,6 +95,9 @@ pub(super) struct ReconcileArgs {
     /// Delete this one of those that are found: its bytes where it has no record, its record where it has no bytes; repeatable
     #[arg(long, value_name = "SNAPSHOT")]
     delete: Vec<SnapshotId>,
+    /// This one is damaged there: its record moves to its copy, once that was verified, and the damaged bytes are removed; repeatable
+    #[arg(long = "move", value_name = "SNAPSHOT")]
+    moved: Vec<SnapshotId>,
 }
 
 pub(super) async fn keys(command: &KeysCommand, environment: &Environment) -> anyhow::Result<()> {
@@ -240,8 +244,13 @@ pub(super) async fn reconcile(args: &ReconcileArgs, environment: &Environment) -
             "{id}  no bytes of its copy: `--delete {id}` removes the copy's record, and it is made anew"
         ))?;
     }
-    for (id, reason) in &orphans.damaged {
-        print(&format!("{id}  damaged: {reason}"))?;
+    for (id, reason) in orphans.damaged.iter().chain(&orphans.known_damaged) {
+        print(&format!(
+            "{id}  damaged: {reason}; `--move {id}` moves its record to a copy that was verified"
+        ))?;
+    }
+    for id in &args.moved {
+        move_damaged(&db, args, id, &orphans).await?;
     }
     for id in &args.delete {
         if orphans.without_record.contains(id) {
@@ -259,6 +268,28 @@ pub(super) async fn reconcile(args: &ReconcileArgs, environment: &Environment) -
         print(&format!("{id}  deleted"))?;
     }
     Ok(())
+}
+
+/// The record first: bytes that stay behind are on no record, and harm nobody.
+async fn move_damaged(
+    db: &Db,
+    args: &ReconcileArgs,
+    id: &SnapshotId,
+    orphans: &Orphans,
+) -> anyhow::Result<()> {
+    let is_in = |list: &[(SnapshotId, String)]| list.iter().any(|(damaged, _)| damaged == id);
+    let seen = is_in(&orphans.damaged);
+    if !seen && !is_in(&orphans.known_damaged) {
+        bail!("{id} is none of those that are damaged there: nothing more was moved");
+    }
+    let store = recovery::move_damaged(db, id, &args.store.place(), seen).await?;
+    print(&format!("{id}  lies in store {store} from now on"))?;
+    let by_hand = format!("xvault forget {id} --store {}", args.store.store);
+    if args.store.from.is_some() {
+        return print(&format!("{id}  remove what is damaged where it was listed: `{by_hand}`"));
+    }
+    forget(&args.store, id).with_context(|| format!("its damaged bytes are still there: try `{by_hand}`"))?;
+    print(&format!("{id}  what was damaged is deleted"))
 }
 
 fn forget(store: &StoreArgs, id: &SnapshotId) -> anyhow::Result<()> {

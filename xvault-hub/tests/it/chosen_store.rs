@@ -10,7 +10,7 @@ use xvault_core::protocol::{BrowseTask, JobMessage, QueueName, StoreAccess, Task
 
 use crate::downloads::{Stage, token};
 use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
-use crate::stores::bucket;
+use crate::stores::{bucket, new_store};
 use crate::world::{Dialect, text};
 
 /// A copy of every snapshot in the only store.
@@ -76,6 +76,21 @@ impl Copied {
             Task::Restore(task) => task.store,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Does a verification of the copy, which turns out so.
+    async fn verified(&self, id: &str, finding: Value) {
+        let assignment = self.other.claim(id).await;
+        let Task::Verify(task) = &assignment.task else { panic!("{assignment:?}") };
+        self.is_the_copy(&task.store);
+        let result = json!({ "type": "verify", "depth": task.depth, "finding": finding });
+        self.other.complete(&assignment, result).await;
+    }
+
+    /// The details of the last such event.
+    async fn audited(&self, action: &str) -> Value {
+        let path = format!("/api/v1/audit-events?action={action}");
+        self.stage.acme.admin.get(&path).await.expect(200)["audit_events"][0]["details"].clone()
     }
 
     /// That it reads the copy, with a credential that it can open.
@@ -206,7 +221,68 @@ async fn a_copy_of_a_damaged_snapshot_is_restored_by_who_names_it(scene: Copied)
     let path = scene.path("restore");
     let refused = scene.stage.acme.member.post(&path, json!({})).await.refused(409, "damaged");
     assert!(text(&refused["error"]).contains("from_store"), "{refused}");
+    assert_eq!(refused["details"]["stores"], json!([scene.store]));
     scene.restore(json!({ "from_store": scene.store })).await;
+}
+
+async fn of_two_copies_the_one_that_is_not_known_to_be_damaged_is_read(scene: Copied) {
+    let (damaged, sound) = (&scene.store, new_store("third"));
+    let sound = text(&scene.stage.acme.admin.post("/api/v1/stores", sound).await.expect(201)["id"]);
+    let sql = scene.stage.world.database.sql().await;
+    let torn = "UPDATE snapshot_copies SET damaged_at = 1, damage = 'torn', damage_depth = 'deep'";
+    sqlx::query(torn).execute(&sql).await.unwrap();
+    let copy = format!("{COPY} WHERE s.id = '{sound}'").replace("n.job_id, 1, 1", "n.job_id, 2, 2");
+    sqlx::query(sqlx::AssertSqlSafe(copy)).execute(&sql).await.unwrap();
+    scene.stage.world.execute("UPDATE workers SET status = 'offline' WHERE id = 'w1'").await;
+    let id = text(&scene.restore(json!({})).await["id"]);
+    let query = sqlx::query_scalar("SELECT store_id FROM jobs WHERE id = $1").bind(id);
+    let read: String = query.fetch_one(&sql).await.unwrap();
+    assert_eq!((&read, &read == damaged), (&sound, false));
+}
+
+async fn what_is_found_of_a_copy_is_said_of_the_copy_alone(scene: Copied) {
+    let verify = scene.path("verify");
+    let wish = json!({ "depth": "deep", "from_store": scene.store });
+    let nowhere = json!({ "from_store": "nowhere" });
+    scene.stage.acme.member.post(&verify, nowhere).await.refused(409, "no_copy");
+    let asked = async |wish: &Value| scene.stage.acme.member.post(&verify, wish.clone()).await;
+    let id = text(&asked(&wish).await.expect(202)["id"]);
+    assert_eq!(asked(&wish).await.expect(202)["id"], json!(id), "it is that one");
+    let refused = asked(&json!({ "depth": "deep" })).await.refused(409, "verify_running");
+    assert!(text(&refused["error"]).contains("another of its places"), "{refused}");
+
+    // Damaged there: the snapshot is as good as before, and no restore reads the copy unasked.
+    scene.verified(&id, json!({ "result": "damaged", "damage": "it is torn" })).await;
+    let shown = scene.stage.acme.member.get(scene.path("").trim_end_matches('/')).await.expect(200);
+    assert_eq!((&shown["verify_result"], &shown["damage"]), (&Value::Null, &Value::Null), "{shown}");
+    let [first, copy] = [0, 1].map(|place| shown["locators"][place].clone());
+    assert_eq!((&first["verify_result"], &first["damage"]), (&Value::Null, &Value::Null), "{first}");
+    assert_eq!(
+        (&copy["verify_result"], &copy["damage"]),
+        (&json!("damaged"), &json!("it is torn")),
+        "{copy}"
+    );
+    let event = scene.audited("snapshot.copy_damaged").await;
+    assert_eq!((&event["store_id"], &event["damage"]), (&json!(scene.store), &json!("it is torn")));
+    scene.restore(json!({})).await;
+    let there = json!({ "from_store": scene.store });
+    let path = scene.path("restore");
+    let refused = scene.stage.acme.member.post(&path, there.clone()).await.refused(409, "damaged");
+    assert_eq!(refused["details"]["stores"], json!([]), "{refused}");
+    scene.restore(json!({ "from_store": scene.store, "accept_damaged": true })).await;
+    scene.stage.world.execute("UPDATE workers SET status = 'offline' WHERE id = 'w1'").await;
+    scene.stage.acme.member.post(&path, json!({})).await.refused(409, "damaged");
+
+    // Put right.
+    let id = text(&asked(&wish).await.expect(202)["id"]);
+    scene.verified(&id, json!({ "result": "ok", "entries": 3, "bytes": 100 })).await;
+    let shown = scene.stage.acme.member.get(scene.path("").trim_end_matches('/')).await.expect(200);
+    let copy = &shown["locators"][1];
+    assert_eq!((&copy["verify_result"], &copy["verified_depth"]), (&json!("ok"), &json!("deep")), "{copy}");
+    assert_eq!(shown["verified_at"], shown["locators"][0]["verified_at"]);
+    assert_ne!(shown["verified_at"], copy["verified_at"], "{shown}");
+    assert_eq!(scene.audited("snapshot.copy_sound").await["store_id"], json!(scene.store));
+    scene.restore(there).await;
 }
 
 on_both_engines!(crate::chosen_store::Copied::set =>
@@ -219,4 +295,6 @@ on_both_engines!(crate::chosen_store::Copied::set =>
     a_link_that_leads_to_a_copy_outlives_the_return_of_its_worker,
     the_link_of_a_job_leads_to_a_copy_once_its_worker_is_gone,
     a_copy_of_a_damaged_snapshot_is_restored_by_who_names_it,
+    of_two_copies_the_one_that_is_not_known_to_be_damaged_is_read,
+    what_is_found_of_a_copy_is_said_of_the_copy_alone,
 );

@@ -179,6 +179,28 @@ fn the_committed_description_is_fresh() {
     );
 }
 
+/// It may be null, and not be absent.
+#[test]
+fn a_field_that_must_be_there_is_described_so() {
+    let document = serde_json::to_value(xvault_hub::api::openapi()).unwrap();
+    let required = &document["components"]["schemas"]["NewPolicy"]["required"];
+    assert_eq!(*required, json!(["retention_policy"]));
+}
+
+/// The settings of an `ssh` source may be those of an `ftp` source, too: a description that allows one of them refuses both.
+#[test]
+fn the_settings_of_a_source_are_described_as_any_of_the_types() {
+    let document = serde_json::to_value(xvault_hub::api::openapi()).unwrap();
+    let schemas = &document["components"]["schemas"];
+    assert_eq!(schemas["SourceConfig"]["oneOf"], Value::Null);
+    let types = schemas["SourceConfig"]["anyOf"].as_array().unwrap();
+    assert_eq!(types.len(), 6);
+    for one in types {
+        let name = one["$ref"].as_str().unwrap().rsplit('/').next().unwrap();
+        assert!(schemas[name].is_object(), "{name} is described nowhere");
+    }
+}
+
 /// Every operation has an id of its own, says who may call it, and tells all its failures in one form.
 #[test]
 fn the_description_is_complete() {

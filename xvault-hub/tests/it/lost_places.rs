@@ -1,10 +1,11 @@
 //! A place is lost, and the database is not: what has a copy lies there from then on, and whose worker is gone is done with.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Row as _;
 use xvault_core::protocol::Task;
 use xvault_core::{Manifest, SnapshotId};
-use xvault_hub::recovery::{Orphans, Place, RecoveryError, forget_record};
+use xvault_hub::recovery::{Orphans, Place, RecoveryError, forget_record, move_damaged};
 
 use crate::fake_worker::{FakeWorker, enqueue, ssh_source};
 use crate::recovery::{bucket, manifest, orphans, rebuild, second, sound};
@@ -42,6 +43,16 @@ impl Scene {
         let done = rebuild(&self.world.db, &self.world.keys, &[sound(&manifest)], &second()).await.unwrap();
         assert_eq!(done.copies, 1);
         manifest
+    }
+
+    /// Every snapshot has another copy, in the store `s3`.
+    async fn copied_into_a_third_place(&self) -> sqlx::AnyPool {
+        let sql = self.world.database.sql().await;
+        let copy = "INSERT INTO snapshot_copies
+                (snapshot_id, store_id, tenant_id, source_id, bucket, object_key, job_id, copied_at, updated_at)
+            SELECT id, 's3', tenant_id, source_id, 'third', 'copies/x', job_id, 0, 0 FROM snapshots";
+        sqlx::query(copy).execute(&sql).await.unwrap();
+        sql
     }
 
     /// A worker began to copy what is there.
@@ -125,6 +136,90 @@ async fn what_lies_in_its_copy_is_neither_damaged_nor_proven_by_what_lay_elsewhe
     scene.acme.member.post(&format!("{path}/restore"), json!({})).await.expect(201);
 }
 
+/// Once it is known to be sound as far as the damage goes, the copy is the snapshot.
+async fn what_is_damaged_where_it_lies_moves_to_a_copy_that_was_verified(world: World) {
+    let scene = Scene::set(world).await;
+    let alone = scene.backed_up().await.snapshot_id;
+    let manifest = scene.copied().await;
+    let id = &manifest.snapshot_id;
+    let other = FakeWorker::join(&scene.world, "w2", &["ssh", "s3"]).await;
+    let key = json!({ "credential": { "access_key_id": "AK", "secret_access_key": "s" } });
+    scene.world.operator.send(Method::PATCH, "/api/v1/stores/s2", Some(key)).await.expect(200);
+    let db = &scene.world.db;
+    let stays = async |id: &SnapshotId, place: &Place, told: &str| {
+        let refused = move_damaged(db, id, place, false).await.unwrap_err();
+        assert!(matches!(refused, RecoveryError::Kept { .. }), "{refused:?}");
+        assert!(refused.to_string().contains(told), "{refused}");
+    };
+    let verified = async |by: &FakeWorker, id: &SnapshotId, body: Value, finding: Value| {
+        let path = format!("/api/v1/snapshots/{id}/verify");
+        let job = by.claim(&text(&scene.acme.admin.post(&path, body).await.expect(202)["id"])).await;
+        stays(id, &lost_disk(), "works on it").await;
+        let Task::Verify(task) = &job.task else { panic!("{job:?}") };
+        by.complete(&job, json!({ "type": "verify", "depth": task.depth, "finding": finding })).await;
+    };
+    let (cut, sound_there) = (
+        json!({ "result": "damaged", "damage": "it is cut" }),
+        json!({ "result": "ok", "entries": 3, "bytes": 100 }),
+    );
+    stays(id, &lost_disk(), "no verification has found it damaged").await;
+    for id in [id, &alone] {
+        verified(&scene.worker, id, json!({ "depth": "deep" }), cut.clone()).await;
+    }
+    stays(&alone, &lost_disk(), "it has no copy").await;
+    stays(id, &Place::of_store("/srv/elsewhere", Some("w1".parse().unwrap())), "elsewhere").await;
+    stays(id, &Place::of_store("/var/lib/xvault/backups", Some("w2".parse().unwrap())), "elsewhere").await;
+    stays(id, &second(), "elsewhere").await;
+    stays(id, &lost_disk(), r#"{"depth": "deep", "from_store": "s2"}"#).await;
+    verified(&other, id, json!({ "from_store": "s2" }), sound_there.clone()).await;
+    stays(id, &lost_disk(), "no copy of it was verified").await;
+    verified(&other, id, json!({ "depth": "deep", "from_store": "s2" }), cut).await;
+    stays(id, &lost_disk(), "no copy of it was verified").await;
+    verified(&other, id, json!({ "depth": "deep", "from_store": "s2" }), sound_there).await;
+
+    let told = orphans(db, &[sound(&manifest)], &lost_disk()).await.unwrap();
+    assert_eq!(told.known_damaged, [(id.clone(), "it is cut".to_owned())]);
+    assert_eq!((told.matching, &told.without_bytes), (1, &vec![alone]));
+    assert_eq!(move_damaged(db, id, &lost_disk(), false).await.unwrap().as_str(), "s2");
+    let shown = scene.acme.member.get(&path(&manifest)).await.expect(200);
+    assert_eq!((&shown["store_id"], &shown["damaged_at"]), (&json!("s2"), &Value::Null), "{shown}");
+    assert_eq!((&shown["verify_result"], &shown["verified_depth"]), (&json!("ok"), &json!("deep")));
+    assert_eq!(shown["locators"].as_array().unwrap().len(), 1, "{shown}");
+    let events = scene.acme.admin.get("/api/v1/audit-events?action=snapshot.move_record").await.expect(200);
+    assert_eq!(events["audit_events"][0]["details"]["why"], json!("it is damaged there"), "{events}");
+    let restore = format!("{}/restore", path(&manifest));
+    scene.acme.member.post(&restore, json!({})).await.expect(201);
+    stays(id, &lost_disk(), "elsewhere").await;
+}
+
+async fn of_two_copies_the_one_that_is_not_known_to_be_damaged_becomes_the_snapshot(world: World) {
+    let scene = Scene::set(world).await;
+    let manifest = scene.copied().await;
+    bucket(&scene.world, "s3", None).await;
+    let sql = scene.copied_into_a_third_place().await;
+    sqlx::query("UPDATE snapshot_copies SET damaged_at = 1, damage = 'torn', damage_depth = 'deep' WHERE store_id = 's3'")
+        .execute(&sql)
+        .await
+        .unwrap();
+    scene.forget(&manifest.snapshot_id).await;
+    let shown = scene.acme.member.get(&path(&manifest)).await.expect(200);
+    assert_eq!((&shown["store_id"], &shown["damaged_at"]), (&json!("s2"), &Value::Null), "{shown}");
+}
+
+/// Nothing needs to have looked at it when its manifest can't be read.
+async fn what_a_listing_shows_to_be_damaged_moves_to_a_verified_copy(world: World) {
+    let scene = Scene::set(world).await;
+    let manifest = scene.copied().await;
+    let sql = scene.world.database.sql().await;
+    sqlx::query("UPDATE snapshot_copies SET checked_at = 1, checked_depth = 'quick'")
+        .execute(&sql)
+        .await
+        .unwrap();
+    let (db, id) = (&scene.world.db, &manifest.snapshot_id);
+    move_damaged(db, id, &lost_disk(), false).await.unwrap_err();
+    assert_eq!(move_damaged(db, id, &lost_disk(), true).await.unwrap().as_str(), "s2");
+}
+
 /// Its tools are needed wherever it reads, and the store that somebody chose is another one, or is lost.
 async fn a_restore_that_waits_for_a_lost_place_goes_on_in_the_copy_with_the_same_tools(world: World) {
     let scene = Scene::set(world).await;
@@ -154,11 +249,7 @@ async fn a_restore_that_waits_for_a_lost_place_goes_on_in_the_copy_with_the_same
     assert_eq!(scene.needs(&download).await, needs("s3"));
     assert_eq!(scene.needs(&chosen).await, before, "it reads the copy as it did");
     // The bucket is lost, too, and there is another one.
-    let sql = scene.world.database.sql().await;
-    let copy = "INSERT INTO snapshot_copies
-            (snapshot_id, store_id, tenant_id, source_id, bucket, object_key, job_id, copied_at, updated_at)
-        SELECT id, 's3', tenant_id, source_id, 'third', object_key, job_id, 0, 0 FROM snapshots";
-    sqlx::query(copy).execute(&sql).await.unwrap();
+    let sql = scene.copied_into_a_third_place().await;
     scene.forget(&manifest.snapshot_id).await;
     for (id, tools) in [(&server, "ssh+s3"), (&download, "s3"), (&chosen, "ssh+s3")] {
         let moved = (Some(tools.to_owned()), Some("s3".to_owned()), None);
@@ -285,6 +376,9 @@ async fn what_is_lost_takes_no_copy_with_it_that_nobody_told_of(world: World) {
 
 on_both_engines!(
     what_has_a_copy_lies_there_once_its_disk_is_lost,
+    what_is_damaged_where_it_lies_moves_to_a_copy_that_was_verified,
+    of_two_copies_the_one_that_is_not_known_to_be_damaged_becomes_the_snapshot,
+    what_a_listing_shows_to_be_damaged_moves_to_a_verified_copy,
     what_lies_in_its_copy_is_neither_damaged_nor_proven_by_what_lay_elsewhere,
     a_restore_that_waits_for_a_lost_place_goes_on_in_the_copy_with_the_same_tools,
     what_was_under_way_on_the_lost_disk_goes_on_in_the_copy,

@@ -1,7 +1,6 @@
 //! After the database is lost: what an export, the manifests of a store and a comparison bring back.
 
 use serde_json::{Value, json};
-use xvault_core::protocol::Assignment;
 use xvault_core::secret::{ExposeSecret as _, SecretString};
 use xvault_core::{Identity, Manifest, SnapshotKey};
 use xvault_hub::Db;
@@ -394,6 +393,7 @@ async fn bytes_without_record_and_records_without_bytes_are_told_apart(world: Wo
         elsewhere: Vec::new(),
         copies_without_bytes: Vec::new(),
         damaged: vec![("cut".parse().unwrap(), "cut".into())],
+        known_damaged: Vec::new(),
         matching: 1,
     };
     assert_eq!(told, expected);
@@ -425,7 +425,7 @@ async fn what_a_job_under_way_has_made_comes_on_record_by_its_worker_alone(world
     assert!(*left_out == made.snapshot_id && reason.contains(&id) && reason.contains("again"), "{reason}");
     let running = worker.claim(&id).await;
     assert_eq!(again().await.snapshots, 0);
-    let of_this = manifest_of(&running);
+    let of_this = worker.manifest(&running);
     let found = [sound(&of_this)];
     let done = rebuild(&world.db, &world.keys, &found, &directory()).await.unwrap();
     assert_eq!((done.snapshots, done.left_out.len()), (0, 1));
@@ -435,20 +435,6 @@ async fn what_a_job_under_way_has_made_comes_on_record_by_its_worker_alone(world
     assert_eq!((done.snapshots, done.known), (0, 1));
     // The job has ended: what an older attempt left is somebody's snapshot all the same.
     assert_eq!(again().await.snapshots, 1);
-}
-
-/// What the worker of a claimed backup would write.
-fn manifest_of(job: &Assignment) -> Manifest {
-    let task = serde_json::to_value(&job.task).unwrap();
-    let key = SnapshotKey {
-        tenant_id: job.tenant_id.clone(),
-        source_id: text(&task["source_id"]).parse().unwrap(),
-        snapshot_id: text(&task["snapshot_id"]).parse().unwrap(),
-    };
-    let mut manifest = samples::manifest(&key);
-    (manifest.job_id, manifest.worker_id) = (job.job_id.clone(), "w1".parse().unwrap());
-    manifest.encryption_recipient = text(&task["recipients"][0]).parse().unwrap();
-    manifest
 }
 
 /// A listing takes its time, or was made on another machine before.

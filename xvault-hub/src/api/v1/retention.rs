@@ -31,7 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
 #[serde(deny_unknown_fields)]
 struct NewPolicy {
     /// The rules; null for none: then nothing is deleted by itself.
-    #[schema(value_type = Option<Policy>)]
+    #[schema(value_type = Option<Policy>, required = true)]
     retention_policy: Value,
 }
 

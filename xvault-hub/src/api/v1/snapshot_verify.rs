@@ -5,8 +5,8 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use xvault_core::SnapshotId;
 use xvault_core::protocol::VerifyDepth;
+use xvault_core::{SnapshotId, StoreId};
 
 use super::jobs::Job;
 use crate::Hub;
@@ -24,12 +24,14 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
 struct VerifySnapshot {
     /// How far to go; `quick` when absent.
     depth: Option<VerifyDepth>,
+    /// The store to look into, one of the snapshot's `locators`; the place where it lies first of all when absent.
+    from_store: Option<StoreId>,
 }
 
 /// Verify a snapshot
 ///
-/// The answer is the job that does it, where the snapshot lies. What it finds is in the job and in the snapshot; damage is a
-/// finding, not a failure: the job is completed, and the snapshot is marked. A store that can't be asked fails the job and marks nothing.
+/// The answer is the job that does it, where the snapshot lies. What it finds is in the job and in the snapshot, of a copy in its entry
+/// in `locators`; damage is a finding, not a failure: the job is completed, and the snapshot, or that copy, is marked. A store that can't be asked fails the job and marks nothing.
 /// While a verification that goes as far is under way, it is that one.
 #[utoipa::path(
     post, path = "/snapshots/{id}/verify", tag = "snapshots",
@@ -40,7 +42,8 @@ struct VerifySnapshot {
         (status = 202, body = Job),
         (status = 409, body = ErrorBody, description = "It is being deleted (`deleting`), its tenant is disabled (`tenant_disabled`) or \
             keeps its identity itself, so that only `quick` is possible here (`no_identity`, with the command that does more), \
-            or a verification is under way that goes less far (`verify_running`)."),
+            does not lie in `from_store` (`no_copy`), or a verification is under way that goes less far or looks elsewhere \
+            (`verify_running`)."),
     ),
 )]
 async fn verify_snapshot(
@@ -50,7 +53,8 @@ async fn verify_snapshot(
     Json(body): Json<VerifySnapshot>,
 ) -> Result<(StatusCode, Json<Job>)> {
     who.require(Role::Member)?;
-    let wish = verify::Wish { snapshot_id: id, depth: body.depth.unwrap_or(VerifyDepth::Quick) };
+    let VerifySnapshot { depth, from_store } = body;
+    let wish = verify::Wish { snapshot_id: id, depth: depth.unwrap_or(VerifyDepth::Quick), from_store };
     let job = verify::verify(&hub, &who, &who.scope(None)?, &wish).await?;
     Ok((StatusCode::ACCEPTED, Json(job.into())))
 }

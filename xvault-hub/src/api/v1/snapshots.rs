@@ -19,7 +19,8 @@ use crate::api::paging::{Paging, cut, page};
 use crate::api::principal::{Principal, Role};
 use crate::app::{copies, holds, jobs, snapshots};
 use crate::db;
-use crate::db::snapshots::{Filter, SnapshotStatus};
+use crate::db::snapshot_copies::Copy;
+use crate::db::snapshots::{Filter, SnapshotStatus, Soundness};
 use crate::db::{Page, Scope};
 
 pub(super) fn routes() -> OpenApiRouter<Hub> {
@@ -78,7 +79,7 @@ enum VerifyResult {
 }
 
 impl VerifyResult {
-    fn of(known: &db::snapshots::Soundness) -> Option<Self> {
+    fn of(known: &Soundness) -> Option<Self> {
         match (&known.damage, known.checked_at) {
             (Some(_), _) => Some(Self::Damaged),
             (None, Some(_)) => Some(Self::Ok),
@@ -168,26 +169,67 @@ struct Lies {
     locked_until: Option<Timestamp>,
     /// False: the store's credential may not delete, so it stays there when the snapshot goes. Absent: nobody has tried.
     may_delete: Option<bool>,
+    /// When it was last proven sound there: read back when it was made, or verified.
+    verified_at: Option<Timestamp>,
+    /// When a verification that looked there last ended with a finding.
+    last_verified_at: Option<Timestamp>,
+    /// How far that went.
+    verified_depth: Option<VerifyDepth>,
+    /// What is known of the bytes there by verifications. Absent: there was none.
+    verify_result: Option<VerifyResult>,
+    /// What was found where they are damaged.
+    damage: Option<String>,
     #[serde(flatten)]
     locator: Locator,
+}
+
+impl Lies {
+    fn known_as(self, known: Soundness) -> Self {
+        Self {
+            verified_at: known.verified_at,
+            last_verified_at: known.checked_at,
+            verified_depth: known.checked_depth,
+            verify_result: VerifyResult::of(&known),
+            damage: known.damage.map(|damage| damage.what),
+            ..self
+        }
+    }
+
+    fn at(locator: Locator) -> Self {
+        Self {
+            store_id: None,
+            copied_at: None,
+            locked_until: None,
+            may_delete: None,
+            verified_at: None,
+            last_verified_at: None,
+            verified_depth: None,
+            verify_result: None,
+            damage: None,
+            locator,
+        }
+    }
 }
 
 async fn locators(hub: &Hub, row: &db::snapshots::Snapshot) -> Result<Vec<Lies>> {
     let first = Lies {
         store_id: row.store_id.clone(),
-        copied_at: None,
         locked_until: row.place_locked_until,
         may_delete: copies::may_delete(hub, row.store_id.as_ref()).await?,
-        locator: row.locator.clone(),
+        ..Lies::at(row.locator.clone())
     };
-    let copies = copies::of(hub, &row.id).await?.into_iter().map(|copy| Lies {
-        store_id: Some(copy.store_id),
-        copied_at: Some(copy.copied_at),
-        locked_until: copy.locked_until,
-        may_delete: copy.may_delete,
-        locator: copy.locator,
-    });
-    Ok(std::iter::once(first).chain(copies).collect())
+    let copy = |copy: Copy| {
+        let lies = Lies {
+            store_id: Some(copy.store_id),
+            copied_at: Some(copy.copied_at),
+            locked_until: copy.locked_until,
+            may_delete: copy.may_delete,
+            ..Lies::at(copy.locator)
+        };
+        lies.known_as(copy.soundness)
+    };
+    let copies = copies::of(hub, &row.id).await?.into_iter().map(copy);
+    Ok(std::iter::once(first.known_as(row.soundness.clone())).chain(copies).collect())
 }
 
 /// The fields of a locator, side by side.

@@ -5,6 +5,9 @@ use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{AnyOfBuilder, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use xvault_core::{
@@ -32,11 +35,30 @@ pub(super) fn routes() -> OpenApiRouter<Hub> {
         .routes(routes!(enable))
 }
 
+/// Stands for the schema of a JSON value that is parsed by the source's type.
+pub(super) struct SourceConfig;
+
+impl PartialSchema for SourceConfig {
+    /// Any of them, and not one: what is right for one type may be right for another, too.
+    fn schema() -> RefOr<Schema> {
+        let schema = ConfigOfType::schema();
+        let RefOr::T(Schema::OneOf(types)) = schema else { return schema };
+        let any = AnyOfBuilder::new().description(types.description);
+        types.items.into_iter().fold(any, AnyOfBuilder::item).into()
+    }
+}
+
+impl ToSchema for SourceConfig {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        ConfigOfType::schemas(schemas);
+    }
+}
+
 /// The settings of a source, by its type.
 #[derive(utoipa::ToSchema)]
 #[serde(untagged)]
-#[expect(dead_code, reason = "it stands for the schema of a JSON value that is parsed by the source's type")]
-pub(super) enum SourceConfig {
+#[expect(dead_code, reason = "its schema is all that is used of it")]
+enum ConfigOfType {
     /// `local`
     Local(LocalSettings),
     /// `sftp` and `ssh`

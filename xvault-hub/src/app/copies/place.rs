@@ -45,10 +45,17 @@ pub(crate) async fn reachable(conn: &mut AnyConnection, snapshot: Snapshot) -> R
     Ok(copied(conn, &snapshot).await?.unwrap_or(snapshot))
 }
 
-/// The snapshot as it lies in a second store. None: it has no copy.
+/// The snapshot as it lies in a second store, rather in one where it is not known to be damaged. None: it has no copy.
 pub(crate) async fn copied(conn: &mut AnyConnection, snapshot: &Snapshot) -> Result<Option<Snapshot>> {
-    let copy = copies(conn, snapshot).await?.into_iter().next();
+    let copies = copies(conn, snapshot).await?.into_iter();
+    let copy = copies.min_by_key(|copy| copy.soundness.damage.is_some());
     Ok(copy.map(|copy| read_from(copy, snapshot.clone())))
+}
+
+/// The second stores in which the snapshot is not known to be damaged.
+pub(crate) async fn sound_stores(conn: &mut AnyConnection, snapshot: &Snapshot) -> Result<Vec<StoreId>> {
+    let copies = copies(conn, snapshot).await?.into_iter();
+    Ok(copies.filter(|copy| copy.soundness.damage.is_none()).map(|copy| copy.store_id).collect())
 }
 
 async fn in_store(conn: &mut AnyConnection, snapshot: Snapshot, store: &StoreId) -> Result<Snapshot> {
@@ -70,8 +77,8 @@ async fn copies(conn: &mut AnyConnection, snapshot: &Snapshot) -> Result<Vec<Cop
     Ok(copies.into_iter().filter(|copy| copy.status == CopyStatus::Copied).collect())
 }
 
-fn read_from(Copy { store_id, locator, .. }: Copy, snapshot: Snapshot) -> Snapshot {
-    Snapshot { worker_id: None, store_id: Some(store_id), locator, ..snapshot }
+fn read_from(Copy { store_id, locator, soundness, .. }: Copy, snapshot: Snapshot) -> Snapshot {
+    Snapshot { worker_id: None, store_id: Some(store_id), locator, soundness, ..snapshot }
 }
 
 async fn is_out_of_reach(conn: &mut AnyConnection, snapshot: &Snapshot) -> Result<bool> {

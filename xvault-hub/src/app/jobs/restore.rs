@@ -141,12 +141,12 @@ impl RestoreWish {
 }
 
 /// Where a job's payload says that somebody chose the store.
-const FROM_STORE: &str = "from_store";
+pub(crate) const FROM_STORE: &str = "from_store";
 
 /// Where it says that a snapshot was asked for although it is damaged.
 const ACCEPT_DAMAGED: &str = "accept_damaged";
 
-/// The store that whoever asked for a restore chose. None: wherever it can be reached.
+/// The store that whoever asked for a restore or a verification chose. None: wherever it can be reached.
 pub(crate) fn chosen_store(job: &JobRow) -> Option<StoreId> {
     job.payload.get(FROM_STORE)?.as_str()?.parse().ok()
 }
@@ -191,9 +191,9 @@ async fn add(
     let mut tx = hub.db().begin().await?;
     let seen = lock_readable(&mut tx, scope, id).await?;
     check_readable(&mut tx, &seen).await?;
-    let snapshot = copies::place(&mut tx, seen.clone(), wish.from_store.as_ref()).await?;
+    let snapshot = copies::place(&mut tx, seen, wish.from_store.as_ref()).await?;
     if !wish.accept_damaged {
-        check_sound(&seen, &snapshot)?;
+        check_sound(&mut tx, &snapshot).await?;
     }
     let tools = check_target(&mut tx, who, &snapshot, &wish.order).await?;
     let snapshot = match tools {
@@ -243,7 +243,7 @@ pub(super) async fn check_again(
         None => snapshot.clone(),
     };
     if job.payload.get(ACCEPT_DAMAGED).is_none() {
-        check_sound(snapshot, &read_from)?;
+        check_sound(conn, &read_from).await?;
     }
     check_target(conn, who, &read_from, &order).await.map(drop)
 }
@@ -263,18 +263,17 @@ fn deed<'a>(job: &'a JobRow, id: &'a SnapshotId, wish: &RestoreWish) -> Deed<'a>
     }
 }
 
-/// 409 `damaged` when a verification found the snapshot not to be what was written. That was said of its first place: a copy
-/// elsewhere was compared with the manifest when it was made.
-fn check_sound(seen: &Snapshot, read_from: &Snapshot) -> Result<()> {
-    let Some(damage) = seen.soundness.damage.as_ref().filter(|_| seen.locator == read_from.locator) else {
-        return Ok(());
-    };
+/// 409 `damaged` when a verification found that it is not what was written where it is read from. The stores with a copy of which
+/// nobody knows that are in the details: each was compared with the manifest when it was made.
+async fn check_sound(conn: &mut AnyConnection, read_from: &Snapshot) -> Result<()> {
+    let Some(damage) = &read_from.soundness.damage else { return Ok(()) };
+    let stores = copies::sound_stores(conn, read_from).await?;
+    let elsewhere = if stores.is_empty() { "" } else { " its copy in a second store with `from_store`," };
     let text = format!(
-        "the snapshot is known to be damaged ({}): restore another one, its copy in a second store with `from_store`, or what of it \
-         is whole with `accept_damaged`",
+        "the snapshot is known to be damaged ({}): restore another one,{elsewhere} or what of it is whole with `accept_damaged`",
         damage.what
     );
-    Err(Error::conflict("damaged", text))
+    Err(Error::conflict("damaged", text).details(json!({ "stores": stores })))
 }
 
 /// The snapshot that a backup job made. 409 `no_snapshot` when it made none.

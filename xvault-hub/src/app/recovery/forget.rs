@@ -1,9 +1,14 @@
-//! Records of what is lost: a snapshot that lies nowhere any more goes, and one with a copy lies where that is.
+//! Records of what is lost: a snapshot that lies nowhere any more goes, and one with a copy lies where that is. And of what is
+//! damaged where it lies, and sound elsewhere.
+
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::AnyConnection;
 use xvault_core::job::{JobError, Life};
+use xvault_core::protocol::VerifyDepth;
+use xvault_core::snapshot::Locator;
 use xvault_core::{JobKind, SnapshotId, StoreId};
 
 use super::RecoveryError;
@@ -18,6 +23,9 @@ use crate::db::snapshots::{self, Snapshot};
 use crate::db::workers::S3;
 use crate::db::{Scope, copy_attempts, sources};
 use crate::{Db, DbError};
+
+/// Why a record goes, for the audit log.
+const LOST: &str = "its bytes are gone";
 
 /// What became of the record of a snapshot whose bytes are gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,12 +47,10 @@ pub async fn forget_record(db: &Db, id: &SnapshotId) -> Result<Forgotten, Recove
     let Some(snapshot) = locked(&mut tx, id).await? else { return Ok(Forgotten::Nothing) };
     let now = xvault_core::clock::now();
     let waiting = waiting(&mut tx, id).await?;
-    let (done, action, details) = match copy(&mut tx, id).await? {
+    let done = match copy(&mut tx, id).await? {
         Some(copy) => {
-            follow(&mut tx, &snapshot, &copy, &waiting, now).await?;
-            snapshots::move_to(&mut tx, &copy, now).await?;
-            let details = json!({ "source_id": snapshot.source_id, "store_id": copy.store_id });
-            (Forgotten::Moved(copy.store_id), "snapshot.move_record", details)
+            move_to(&mut tx, &snapshot, &copy, (&waiting, LOST), now).await?;
+            Forgotten::Moved(copy.store_id)
         }
         None => {
             refuse_held(&snapshot)?;
@@ -53,13 +59,94 @@ pub async fn forget_record(db: &Db, id: &SnapshotId) -> Result<Forgotten, Recove
             }
             copy_attempts::spare(&mut tx, id).await?;
             snapshots::delete(&mut tx, id).await?;
-            let details = json!({ "source_id": snapshot.source_id, "why": "its bytes are gone" });
-            (Forgotten::Gone, "snapshot.forget_record", details)
+            let details = json!({ "source_id": snapshot.source_id, "why": LOST });
+            note(&mut tx, "snapshot.forget_record", &snapshot, details, now).await?;
+            Forgotten::Gone
         }
     };
-    note(&mut tx, action, &snapshot, details, now).await?;
     tx.commit().await.map_err(DbError::from)?;
     Ok(done)
+}
+
+/// A snapshot that is damaged at this place lies from now on in the store where a copy of it was verified and is sound, with the
+/// jobs that wait for it. Gives that store. What is damaged stays where it is, on no record. Audited.
+///
+/// # Errors
+/// [`RecoveryError::Kept`] where it does not lie at this place first of all, where nothing says that it is damaged there (`seen`: the
+/// listing does), where no copy was verified as far as the damage was found by, and while a worker works on it; or when the
+/// database refuses.
+pub async fn move_damaged(
+    db: &Db,
+    id: &SnapshotId,
+    place: &Place,
+    seen: bool,
+) -> Result<StoreId, RecoveryError> {
+    let mut tx = db.begin().await?;
+    let kept = |reason: &str| RecoveryError::Kept { id: id.clone(), reason: reason.to_owned() };
+    let snapshot = locked(&mut tx, id).await?.ok_or_else(|| kept("there is none"))?;
+    if !lies_at(&mut tx, &snapshot, place).await? {
+        return Err(kept("it is on record as lying elsewhere first of all"));
+    }
+    let waiting = waiting(&mut tx, id).await?;
+    let depth = match &snapshot.soundness.damage {
+        Some(damage) => damage.depth,
+        None if seen => VerifyDepth::Quick,
+        None => return Err(kept("no verification has found it damaged: ask for one first")),
+    };
+    let copy = proven(&mut tx, id, depth).await?;
+    let now = xvault_core::clock::now();
+    move_to(&mut tx, &snapshot, &copy, (&waiting, "it is damaged there"), now).await?;
+    tx.commit().await.map_err(DbError::from)?;
+    Ok(copy.store_id)
+}
+
+/// Whether it is on record as lying at this place first of all.
+async fn lies_at(
+    conn: &mut AnyConnection,
+    snapshot: &Snapshot,
+    place: &Place,
+) -> Result<bool, RecoveryError> {
+    Ok(match (store_of(conn, place).await?, place, &snapshot.locator) {
+        (Some(store), _, _) => snapshot.store_id.as_ref() == Some(&store.id),
+        (None, Place::Directory { path, worker_id }, Locator::LocalFs { worker_id: owner, local_path }) => {
+            let top = Path::new(path).join("tenants");
+            Path::new(local_path).starts_with(top) && worker_id.as_ref().is_none_or(|named| named == owner)
+        }
+        _ => false,
+    })
+}
+
+/// A copy that a verification has found sound, which went at least as far as that; rather one that can be deleted some day.
+async fn proven(
+    conn: &mut AnyConnection,
+    id: &SnapshotId,
+    depth: VerifyDepth,
+) -> Result<Copy, RecoveryError> {
+    let (mut copies, kept) =
+        (copies(conn, id).await?, |reason| RecoveryError::Kept { id: id.clone(), reason });
+    let Some(Copy { store_id, .. }) = copies.first() else {
+        return Err(kept("it has no copy: restore from it what can be saved".to_owned()));
+    };
+    let reason = format!(
+        "no copy of it was verified and is sound: ask for it first, POST /api/v1/snapshots/{id}/verify \
+         {{\"depth\": \"{depth}\", \"from_store\": \"{store_id}\"}}"
+    );
+    copies.retain(|copy| copy.soundness.is_proven(depth));
+    copies.into_iter().min_by_key(|copy| copy.may_delete == Some(false)).ok_or_else(|| kept(reason))
+}
+
+/// The record says from now on that the snapshot lies where its copy is.
+async fn move_to(
+    conn: &mut AnyConnection,
+    snapshot: &Snapshot,
+    copy: &Copy,
+    (waiting, why): (&[JobRow], &str),
+    now: Timestamp,
+) -> Result<(), RecoveryError> {
+    follow(conn, snapshot, copy, waiting, now).await?;
+    snapshots::move_to(conn, copy, now).await?;
+    let details = json!({ "source_id": snapshot.source_id, "store_id": copy.store_id, "why": why });
+    note(conn, "snapshot.move_record", snapshot, details, now).await
 }
 
 /// The snapshot, which nobody begins to read or delete before the transaction ends.
@@ -91,11 +178,16 @@ fn refuse_held(snapshot: &Snapshot) -> Result<(), RecoveryError> {
     Err(RecoveryError::Kept { id: snapshot.id.clone(), reason })
 }
 
-/// The oldest copy, and rather one that can be deleted some day.
+/// The oldest copy, and rather one that is not known to be damaged, and can be deleted some day.
 async fn copy(conn: &mut AnyConnection, id: &SnapshotId) -> Result<Option<Copy>, DbError> {
+    let copies = copies(conn, id).await?.into_iter();
+    Ok(copies.min_by_key(|copy| (copy.soundness.damage.is_some(), copy.may_delete == Some(false))))
+}
+
+/// The oldest first.
+async fn copies(conn: &mut AnyConnection, id: &SnapshotId) -> Result<Vec<Copy>, DbError> {
     let copies = snapshot_copies::of(conn, id).await?;
-    let there = copies.into_iter().filter(|copy| copy.status == CopyStatus::Copied);
-    Ok(there.min_by_key(|copy| copy.may_delete == Some(false)))
+    Ok(copies.into_iter().filter(|copy| copy.status == CopyStatus::Copied).collect())
 }
 
 /// What was to be done where the snapshot lay is done where it lies now.

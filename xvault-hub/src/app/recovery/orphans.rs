@@ -29,6 +29,8 @@ pub struct Orphans {
     pub copies_without_bytes: Vec<SnapshotId>,
     /// What lies there damaged, whether on record or not.
     pub damaged: Vec<(SnapshotId, String)>,
+    /// What lies there with a sound manifest, and was found damaged by a verification.
+    pub known_damaged: Vec<(SnapshotId, String)>,
     /// Snapshots that lie there and are on record as lying there.
     pub matching: u64,
 }
@@ -50,10 +52,11 @@ pub async fn orphans(db: &Db, listing: &Listing, place: &Place) -> Result<Orphan
                 (snapshot_id, None)
             }
         };
-        let is_on_record = records.take(id);
+        let on_record = records.take(id);
         let Some(manifest) = manifest else { continue };
-        if is_on_record {
+        if let Some(damage) = on_record {
             orphans.matching += 1;
+            orphans.known_damaged.extend(damage.map(|damage| (id.clone(), damage)));
         } else {
             unrecorded(&mut conn, &mut orphans, (manifest, listing.begun_at), store.as_ref()).await?;
         }
@@ -106,10 +109,10 @@ impl Records {
         Ok(Self { snapshots, copies: copies.into_iter().collect() })
     }
 
-    /// Whether it was among them, as a copy or as one that is not being deleted; it is not among them any more.
-    fn take(&mut self, id: &SnapshotId) -> bool {
+    /// One that was among them, as a copy or as one that is not being deleted, with what is damaged of it; it is not among them any more.
+    fn take(&mut self, id: &SnapshotId) -> Option<Option<String>> {
         let (snapshot, copy) = (self.snapshots.remove(id), self.copies.remove(id));
-        snapshot.is_some_and(|one| !one.is_deleting) || copy.is_some()
+        snapshot.filter(|one| !one.is_deleting).map(|one| one.damage).or(copy.map(|_| None))
     }
 
     /// Tells those that were not found, unless they came on record after somebody began to look.

@@ -62,7 +62,7 @@ async fn of_tenant(hub: &Hub, habit: &Habit) -> Result<usize> {
         }
         // Where nobody here can look inside, the hashes can still be compared.
         let depth = if inside { depth } else { VerifyDepth::Quick };
-        made += u32::from(add(hub, &due, &Wish { snapshot_id, depth }).await?);
+        made += u32::from(add(hub, &due, &Wish { snapshot_id, depth, from_store: None }).await?);
     }
     Ok(usize::try_from(made).unwrap_or(usize::MAX))
 }

@@ -4,15 +4,15 @@ use serde_json::{Value, json};
 use sqlx::AnyConnection;
 use xvault_core::error::chain;
 use xvault_core::protocol::{Finding, TaskResult, VerifyDepth};
-use xvault_core::{SnapshotId, SourceId, WorkerId};
+use xvault_core::{SnapshotId, SourceId, StoreId, WorkerId};
 
 use super::request::depth;
 use crate::api::error::{Error, Result};
 use crate::app::audit::{Deed, record_by_worker};
-use crate::app::jobs::cleaned;
+use crate::app::jobs::{chosen_store, cleaned};
 use crate::app::retention;
-use crate::db::snapshots::{self, Snapshot};
-use crate::db::{self, Scope, jobs::JobRow, sources};
+use crate::db::snapshots::{self, Snapshot, Soundness};
+use crate::db::{self, Scope, jobs::JobRow, snapshot_copies, sources};
 use crate::{DbError, Hub};
 
 /// The longest description of damage that is kept, in bytes.
@@ -34,7 +34,29 @@ fn printable(finding: &Finding) -> Finding {
     }
 }
 
-/// Writes down what is known of a snapshot now, in the transaction that completes the job.
+/// What was known of the bytes that a verification has looked at, and which of the places they lie in.
+struct Seen {
+    snapshot: Snapshot,
+    before: Soundness,
+    /// None: the first one.
+    copy_in: Option<StoreId>,
+}
+
+/// None: the snapshot is gone, or its copy.
+async fn seen(conn: &mut AnyConnection, job: &JobRow, id: &SnapshotId) -> db::Result<Option<Seen>> {
+    let snapshot = match snapshots::get(conn, &Scope::All, id).await {
+        Err(DbError::NotFound) => return Ok(None),
+        snapshot => snapshot?,
+    };
+    let Some(store) = chosen_store(job).filter(|store| snapshot.store_id.as_ref() != Some(store)) else {
+        let before = snapshot.soundness.clone();
+        return Ok(Some(Seen { snapshot, before, copy_in: None }));
+    };
+    let copy = snapshot_copies::of(conn, id).await?.into_iter().find(|copy| copy.store_id == store);
+    Ok(copy.map(|copy| Seen { snapshot, before: copy.soundness, copy_in: Some(store) }))
+}
+
+/// Writes down what is known of a snapshot or its copy now, in the transaction that completes the job.
 pub(crate) async fn settle(
     hub: &Hub,
     conn: &mut AnyConnection,
@@ -43,19 +65,22 @@ pub(crate) async fn settle(
     (depth, finding): (VerifyDepth, &Finding),
 ) -> db::Result<()> {
     let now = hub.clock().now();
-    let snapshot = match snapshots::get(conn, &Scope::All, id).await {
-        Err(DbError::NotFound) => return Ok(()),
-        snapshot => snapshot?,
+    let Some(Seen { snapshot, before, copy_in }) = seen(conn, job, id).await? else { return Ok(()) };
+    let after = before.after(&job.id, depth, &printable(finding), now);
+    match &copy_in {
+        Some(store) => snapshots::set_soundness_of_copy(conn, (id, store), &after, now).await?,
+        None => snapshots::set_soundness(conn, id, &after, now).await?,
     };
-    let after = snapshot.soundness.after(&job.id, depth, &printable(finding), now);
-    snapshots::set_soundness(conn, id, &after, now).await?;
-    let action = match (&snapshot.soundness.damage, &after.damage) {
-        (_, Some(_)) if matches!(finding, Finding::Damaged { .. }) => "snapshot.damaged",
-        (Some(_), None) => "snapshot.sound",
+    let action = match (&before.damage, &after.damage, &copy_in) {
+        (_, Some(_), None) if matches!(finding, Finding::Damaged { .. }) => "snapshot.damaged",
+        (_, Some(_), Some(_)) if matches!(finding, Finding::Damaged { .. }) => "snapshot.copy_damaged",
+        (Some(_), None, None) => "snapshot.sound",
+        (Some(_), None, Some(_)) => "snapshot.copy_sound",
         _ => return Ok(()),
     };
-    let damage = after.damage.or(snapshot.soundness.damage.clone()).map(|damage| damage.what);
-    note(conn, hub, job, &snapshot, (action, json!({ "depth": depth, "damage": damage }))).await
+    let damage = after.damage.or(before.damage).map(|damage| damage.what);
+    let details = json!({ "depth": depth, "damage": damage, "store_id": copy_in });
+    note(conn, hub, job, &snapshot, (action, details)).await
 }
 
 async fn note(
@@ -81,8 +106,9 @@ pub(crate) async fn tell(hub: &Hub, job: &JobRow, result: &TaskResult) {
     let TaskResult::Verify { depth, finding: Finding::Damaged { damage } } = result else { return };
     let worker = job.worker_id.as_ref().map(WorkerId::as_str).unwrap_or_default();
     let snapshot = job.snapshot_id.as_ref().map(SnapshotId::as_str).unwrap_or_default();
-    let damage = cleaned(damage, MAX_DAMAGE);
-    tracing::error!(snapshot_id = snapshot, tenant_id = %job.tenant_id, worker_id = worker, %depth, damage, "a snapshot is damaged");
+    let (damage, store) = (cleaned(damage, MAX_DAMAGE), chosen_store(job));
+    let store = store.as_ref().map(StoreId::as_str).unwrap_or_default();
+    tracing::error!(snapshot_id = snapshot, tenant_id = %job.tenant_id, worker_id = worker, store_id = store, %depth, damage, "a snapshot is damaged");
     hub.metrics().damage_found();
     let Some(source) = &job.source_id else { return };
     if let Err(error) = spare(hub, source).await {

@@ -254,7 +254,7 @@ async fn how_far_a_look_goes_depends_on_the_key_of_that_snapshot(bench: Bench) {
     forget_read_back(&bench).await;
     want(&bench, json!({ "verify_interval_days": 7, "verify_depth": "deep" })).await;
     clock.advance(8 * DAY);
-    let wish = super::Wish { snapshot_id: new.clone(), depth: VerifyDepth::Deep };
+    let wish = super::Wish { snapshot_id: new.clone(), depth: VerifyDepth::Deep, from_store: None };
     let refused = super::verify(&bench.hub, &bench.who, &Scope::All, &wish).await.unwrap_err();
     assert!(refused.is("no_identity"), "{refused:?}");
     assert_eq!(run_due(&bench.hub).await.unwrap(), 2);
@@ -312,7 +312,7 @@ async fn cancel_all(bench: &Bench) {
 async fn damage_stands_in_the_log_as_an_error(bench: Bench) {
     let worker = bench.worker("worker-1").await;
     let id = snapshot(&bench, &worker).await;
-    let wish = super::Wish { snapshot_id: id.clone(), depth: VerifyDepth::Quick };
+    let wish = super::Wish { snapshot_id: id.clone(), depth: VerifyDepth::Quick, from_store: None };
     let job = super::verify(&bench.hub, &bench.who, &Scope::All, &wish).await.unwrap();
     let finding = Finding::Damaged { damage: "index.zst.enc: it is missing".to_owned() };
     let logged = Logged::default();

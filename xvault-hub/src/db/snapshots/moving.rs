@@ -4,18 +4,17 @@ use jiff::Timestamp;
 use sqlx::AnyConnection;
 
 use super::place;
+use super::soundness::set_soundness;
 use crate::db::Result;
 use crate::db::snapshot_copies::{self, Copy};
 
-/// The copy is the snapshot from now on, and no copy any more. Nothing is deleted before the copy's lock is over. What was known of the
-/// bytes that are lost, damage and proofs, says nothing of those of the copy.
+/// The copy is the snapshot from now on, and no copy any more. Nothing is deleted before the copy's lock is over. What is known
+/// of its bytes, damage and proofs, is what was known of the copy.
 pub(crate) async fn move_to(conn: &mut AnyConnection, copy: &Copy, now: Timestamp) -> Result<()> {
     let to = place(&copy.locator)?;
     sqlx::query(
         "UPDATE snapshots SET storage_backend = $2, store_id = $3, worker_id = NULL, local_path = NULL, bucket = $4,
-             object_key = $5, etag = $6, place_locked_until = $7, updated_at = $8,
-             verified_at = NULL, fully_verified_at = NULL, checked_at = NULL, looked_inside_at = NULL, checked_depth = NULL,
-             checked_by_job_id = NULL, check_asked_at = NULL, damaged_at = NULL, damage = NULL, damage_depth = NULL,
+             object_key = $5, etag = $6, place_locked_until = $7, updated_at = $8, check_asked_at = NULL,
              locked_until = CASE WHEN locked_until > $7 OR $7 IS NULL THEN locked_until ELSE $7 END
          WHERE id = $1",
     )
@@ -29,6 +28,7 @@ pub(crate) async fn move_to(conn: &mut AnyConnection, copy: &Copy, now: Timestam
     .bind(now.as_millisecond())
     .execute(&mut *conn)
     .await?;
+    set_soundness(conn, &copy.snapshot_id, &copy.soundness, now).await?;
     snapshot_copies::forget(conn, &copy.snapshot_id, &copy.store_id).await?;
     Ok(())
 }

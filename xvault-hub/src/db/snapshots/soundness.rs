@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use xvault_core::protocol::{Finding, VerifyDepth};
-use xvault_core::{JobId, SnapshotId};
+use xvault_core::{JobId, SnapshotId, StoreId};
 
-use crate::db::{Result, instant_opt, parsed_opt};
+use crate::db::{Binds, Result, instant_opt, parsed_opt};
 
 /// A mark that keeps a snapshot from being relied on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub(crate) struct Damage {
     pub(crate) depth: VerifyDepth,
 }
 
-/// Columns of a snapshot that verifications write.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Columns of a snapshot, or of a copy, that verifications write: what is known of the bytes in one place.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Soundness {
     /// When it was last proven sound, by read-back or verification.
     pub(crate) verified_at: Option<Timestamp>,
@@ -38,7 +38,7 @@ pub(crate) struct Soundness {
 }
 
 impl Soundness {
-    pub(super) fn read(row: &AnyRow) -> Result<Self> {
+    pub(in crate::db) fn read(row: &AnyRow) -> Result<Self> {
         let (at, depth) = (instant_opt(row, "damaged_at")?, parsed_opt(row, "damage_depth")?);
         let what = row.try_get::<Option<String>, _>("damage")?.unwrap_or_default();
         Ok(Self {
@@ -50,6 +50,12 @@ impl Soundness {
             checked_by: parsed_opt(row, "checked_by_job_id")?,
             damage: at.zip(depth).map(|(at, depth)| Damage { at, what, depth }),
         })
+    }
+
+    /// Whether a verification that went at least so far has found it sound, and nothing is known to the contrary.
+    pub(crate) fn is_proven(&self, depth: VerifyDepth) -> bool {
+        let read_all = self.fully_verified_at.map(|_| VerifyDepth::Deep);
+        self.damage.is_none() && self.checked_depth.max(read_all) >= Some(depth)
     }
 
     /// What is known after a verification of this depth has found this.
@@ -87,34 +93,56 @@ fn worse(known: &Option<Damage>, what: &str, depth: VerifyDepth, now: Timestamp)
     }
 }
 
-/// Writes down what is known. False when the snapshot is gone.
+/// Sets all columns of [`Soundness`] in a table, from `$1` on.
+macro_rules! set_known {
+    ($table:literal, $which:literal) => {
+        concat!(
+            "UPDATE ",
+            $table,
+            " SET verified_at = $1, fully_verified_at = $2, checked_at = $3, looked_inside_at = $4, checked_depth = $5,
+                 checked_by_job_id = $6, damaged_at = $7, damage = $8, damage_depth = $9, updated_at = $10 WHERE ",
+            $which
+        )
+    };
+}
+
+fn bind_known<'q>(query: Binds<'q>, known: &Soundness, now: Timestamp) -> Binds<'q> {
+    let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
+    let damage = known.damage.as_ref();
+    query
+        .bind(millis(known.verified_at))
+        .bind(millis(known.fully_verified_at))
+        .bind(millis(known.checked_at))
+        .bind(millis(known.looked_inside_at))
+        .bind(known.checked_depth.map(VerifyDepth::as_str))
+        .bind(known.checked_by.as_ref().map(ToString::to_string))
+        .bind(millis(damage.map(|damage| damage.at)))
+        .bind(damage.map(|damage| damage.what.clone()))
+        .bind(damage.map(|damage| damage.depth.as_str()))
+        .bind(now.as_millisecond())
+}
+
+/// Writes down what is known of the first place. False when the snapshot is gone.
 pub(crate) async fn set_soundness(
     conn: &mut AnyConnection,
     id: &SnapshotId,
     known: &Soundness,
     now: Timestamp,
 ) -> Result<bool> {
-    let millis = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
-    let damage = known.damage.as_ref();
-    let result = sqlx::query(
-        "UPDATE snapshots SET verified_at = $2, fully_verified_at = $3, checked_at = $4, looked_inside_at = $5,
-             checked_depth = $6, checked_by_job_id = $7, damaged_at = $8, damage = $9, damage_depth = $10, updated_at = $11
-         WHERE id = $1",
-    )
-    .bind(id.as_str())
-    .bind(millis(known.verified_at))
-    .bind(millis(known.fully_verified_at))
-    .bind(millis(known.checked_at))
-    .bind(millis(known.looked_inside_at))
-    .bind(known.checked_depth.map(VerifyDepth::as_str))
-    .bind(known.checked_by.as_ref().map(JobId::as_str))
-    .bind(millis(damage.map(|damage| damage.at)))
-    .bind(damage.map(|damage| damage.what.clone()))
-    .bind(damage.map(|damage| damage.depth.as_str()))
-    .bind(now.as_millisecond())
-    .execute(conn)
-    .await?;
-    Ok(result.rows_affected() == 1)
+    let query = bind_known(sqlx::query(set_known!("snapshots", "id = $11")), known, now);
+    Ok(query.bind(id.as_str()).execute(conn).await?.rows_affected() == 1)
+}
+
+/// Writes down what is known of a copy. False when there is none.
+pub(crate) async fn set_soundness_of_copy(
+    conn: &mut AnyConnection,
+    (id, store_id): (&SnapshotId, &StoreId),
+    known: &Soundness,
+    now: Timestamp,
+) -> Result<bool> {
+    let text = set_known!("snapshot_copies", "snapshot_id = $11 AND store_id = $12");
+    let query = bind_known(sqlx::query(text), known, now).bind(id.as_str()).bind(store_id.as_str());
+    Ok(query.execute(conn).await?.rows_affected() == 1)
 }
 
 /// How many snapshots are known to be damaged. Those that are being deleted trouble nobody.
