@@ -1,6 +1,7 @@
 //! A dump into a database: the database side of a restore.
 
 mod channel;
+mod defaults;
 mod feed;
 mod mysql;
 mod postgres;

@@ -14,7 +14,7 @@ use super::{CONNECT_TIMEOUT, DatabaseLogin, MAX_ANSWER, Reach, unhex};
 use crate::Error;
 use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities};
 
-pub(crate) use rights::Rights;
+pub(crate) use rights::{Rights, name as quoted_name};
 pub(crate) use tables::{UnsafeTable, View};
 use tool::Wanted;
 pub(crate) use tool::{Flavor, Product, Tool};
@@ -157,6 +157,11 @@ impl Mysql {
         let wanted = Wanted { names, flavor: self.product.flavor, server: Some(self.product) };
         wanted.pick(&self.reach).await
     }
+}
+
+/// A name as statements write it.
+pub(crate) fn identifier(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
 }
 
 /// MySQL's clients compare a certificate's name with the host that they are told to connect to. Where that is an address, we do it.

@@ -309,3 +309,114 @@ async fn a_trial_that_is_cancelled_leaves_nothing() {
     assert!(matches!(trial.await.unwrap(), Err(Error::Cancelled)));
     assert_eq!(server.sql("", made), "0\n");
 }
+
+/// What remembers that its database was of another character set: a dump goes back to that for each.
+const MOVED: &str = r"
+CREATE TABLE t (a INT, b TEXT) DEFAULT CHARSET utf8mb4;
+INSERT INTO t VALUES (1, 'x\nALTER DATABASE `x` CHARACTER SET latin1 COLLATE latin1_swedish_ci ;\n');
+CREATE PROCEDURE p() SELECT 1;
+CREATE PROCEDURE q() ALTER DATABASE `elsewhere` CHARACTER SET latin1 COLLATE latin1_swedish_ci;
+CREATE TRIGGER u BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1;
+CREATE EVENT e ON SCHEDULE EVERY 1 YEAR STARTS '2037-01-01 00:00:00' DISABLE DO DELETE FROM t;
+";
+
+/// An account that may make scratch databases, and no more, as docs/verify.md has it.
+fn scratch_account(server: &Mariadb, definer: &str) -> Db {
+    let _ = server.sql("", &format!("CREATE USER IF NOT EXISTS maker IDENTIFIED BY 'pw'; GRANT ALL ON `xvault\\_test\\_%`.* TO maker; GRANT {definer} ON *.* TO maker"));
+    let mut db = Db::mysql(server, "none").set("username", "maker");
+    db.password = "pw".into();
+    db
+}
+
+fn defaults(server: &Mariadb, name: &str) -> String {
+    server.sql(
+        "",
+        &format!(
+            "SELECT DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = '{name}'"
+        ),
+    )
+}
+
+/// A dump of a database that was moved to another character set goes back to the old one for a while: it must do that where it is
+/// loaded, and nowhere else.
+async fn check_moved(server: &Mariadb, tools: impl Fn(Db) -> Db, definer: &str) {
+    let old = server.create_database();
+    let _ = server.sql("", &format!("ALTER DATABASE {old} CHARACTER SET latin1 COLLATE latin1_swedish_ci"));
+    let _ = server.sql(&old, MOVED);
+    let _ = server.sql("", &format!("ALTER DATABASE {old} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"));
+    let expected = server.checksums(&old);
+    let (kept, _) = tools(Db::mysql(server, &old)).pull().await;
+    let content = body(&kept, &format!("database/{old}.sql"));
+    let alter = format!("ALTER DATABASE `{old}` CHARACTER SET latin1");
+    let found = String::from_utf8_lossy(content).matches(&alter).count();
+    assert_eq!(found, 4, "no test: the tool writes no such lines");
+    let limited = tools(scratch_account(server, definer));
+    let tried = scratch(&limited).trial(dump(content, None), &Control::default()).await;
+    assert_eq!(tried.unwrap().tables, 1);
+    // One that breaks off in between leaves the original as it was.
+    let end = content.windows(alter.len()).position(|part| part == alter.as_bytes()).unwrap();
+    let broken = tools(Db::mysql(server, "moved_broken").set("create", true));
+    let mut cut = content[..end + alter.len() + 40].to_vec();
+    cut.extend_from_slice(b"\nSELECT nonsense;\n");
+    assert!(load(&broken, dump(&cut, None)).await.is_err());
+    assert_eq!(defaults(server, &old), "utf8mb4_bin\n");
+    for (gone, name) in [(false, "moved_beside"), (true, "moved_away")] {
+        if gone {
+            let _ = server.sql("", &format!("DROP DATABASE {old}"));
+        }
+        let target = tools(Db::mysql(server, name).set("create", true));
+        load(&target, dump(content, None)).await.unwrap();
+        assert_eq!(server.checksums(name), expected, "{name}");
+        assert_eq!(defaults(server, name), "utf8mb4_bin\n");
+        let collations = format!(
+            "SELECT GROUP_CONCAT(DATABASE_COLLATION) FROM (SELECT DATABASE_COLLATION FROM information_schema.ROUTINES WHERE ROUTINE_SCHEMA = '{name}' UNION ALL SELECT DATABASE_COLLATION FROM information_schema.TRIGGERS WHERE TRIGGER_SCHEMA = '{name}' UNION ALL SELECT DATABASE_COLLATION FROM information_schema.EVENTS WHERE EVENT_SCHEMA = '{name}') AS x"
+        );
+        assert_eq!(server.sql("", &collations), format!("{}\n", ["latin1_swedish_ci"; 4].join(",")));
+    }
+}
+
+#[tokio::test]
+async fn a_dump_that_changes_its_databases_defaults_changes_those_of_no_other() {
+    let _turn = TURN.lock().await;
+    check_moved(&Mariadb::start(), |db| db, "SET USER").await;
+}
+
+#[tokio::test]
+#[ignore = "needs MySQL: scripts/setup full"]
+async fn a_dump_of_mysql_that_changes_its_databases_defaults_changes_those_of_no_other() {
+    let own_tools = |mut db: Db| {
+        db.tools.folders.push(Mariadb::mysql_programs());
+        db
+    };
+    check_moved(
+        &Mariadb::start_mysql_with(&["--log-bin-trust-function-creators=ON"]),
+        own_tools,
+        "SET_ANY_DEFINER, SYSTEM_USER",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_that_reaches_beyond_the_databases_is_refused_and_one_that_sees_others_rights_is_not() {
+    let server = Mariadb::start();
+    let account = || scratch_account(&server, "SELECT");
+    let one = b"-- MariaDB dump 10.19\nCREATE TABLE t (a INT);\n";
+    let tried = async |db: &Db| scratch(db).trial(dump(one, None), &Control::default()).await;
+    assert_eq!(tried(&account()).await.unwrap().tables, 1);
+    let mighty = [
+        ("GRANT FILE ON *.* TO maker", "REVOKE FILE ON *.* FROM maker"),
+        ("GRANT SUPER ON *.* TO maker", "REVOKE SUPER ON *.* FROM maker"),
+        // A dump may take a role on.
+        (
+            "CREATE ROLE `a b`; CREATE ROLE inner_one; GRANT inner_one TO `a b`; GRANT FILE ON *.* TO inner_one; GRANT `a b` TO maker",
+            "DROP ROLE `a b`",
+        ),
+    ];
+    for (grant, revoke) in mighty {
+        let _ = server.sql("", grant);
+        let refused = tried(&account()).await.unwrap_err();
+        assert!(refused.to_string().contains("may use the files"), "{grant}: {refused}");
+        let _ = server.sql("", revoke);
+    }
+    assert_eq!(tried(&account()).await.unwrap().tables, 1);
+}

@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::defaults::OwnDefaults;
 use crate::Error;
 
 /// Pieces on their way. Of 256 KiB, some MiB at most.
@@ -23,7 +24,15 @@ pub fn dump_channel() -> (DumpWriter, DumpReader) {
     let (sender, receiver) = mpsc::channel(ROOM);
     (
         DumpWriter { sender },
-        DumpReader { receiver, head: Vec::new(), held: None, last_line: None, received: 0, finished: false },
+        DumpReader {
+            receiver,
+            head: Vec::new(),
+            held: None,
+            last_line: None,
+            defaults: None,
+            received: 0,
+            finished: false,
+        },
     )
 }
 
@@ -83,6 +92,7 @@ pub struct DumpReader {
     held: Option<Bytes>,
     /// Dropped when it is the last one.
     last_line: Option<Vec<u8>>,
+    defaults: Option<OwnDefaults>,
     received: u64,
     finished: bool,
 }
@@ -120,8 +130,29 @@ impl DumpReader {
         self.head.drain(start..end);
     }
 
+    /// Makes what the dump does to the defaults of its database be about the one in use, whatever its name.
+    pub(super) fn change_own_defaults(&mut self) {
+        self.defaults = Some(OwnDefaults::default());
+    }
+
     /// The next piece; `None` at the end of a whole dump.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            let piece = self.piece().await?;
+            let Some(defaults) = &mut self.defaults else { return Ok(piece) };
+            let is_last = piece.is_none();
+            let given = match piece {
+                Some(piece) => defaults.push(&piece),
+                None => defaults.rest(),
+            };
+            if is_last || !given.is_empty() {
+                return Ok((!given.is_empty()).then(|| Bytes::from(given)));
+            }
+        }
+    }
+
+    /// The next piece as it came.
+    async fn piece(&mut self) -> Result<Option<Bytes>, Error> {
         if !self.head.is_empty() {
             self.held = Some(Bytes::from(std::mem::take(&mut self.head)));
         }

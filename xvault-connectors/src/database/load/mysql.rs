@@ -6,7 +6,7 @@ use xvault_core::source::MysqlTarget;
 use super::feed::{Frame, feed};
 use super::scratch::{PREFIX, is_left_over, too_mighty};
 use super::{DumpReader, Format, Found, Loaded, Trial, unfit};
-use crate::database::mysql::Mysql;
+use crate::database::mysql::{Mysql, identifier};
 use crate::database::{DatabaseLogin, unhex};
 use crate::tool::Call;
 use crate::{Control, Error};
@@ -16,10 +16,6 @@ const HEAD: usize = 512;
 
 /// How the first line of MariaDB's dumps begins. Other clients stumble over it; ours take no commands from a dump anyway.
 const SANDBOX: &[u8] = b"/*M!999999\\- ";
-
-/// What lets an account read and write the server's files, or do everything.
-const MIGHT: &str =
-    "SELECT COUNT(*) FROM information_schema.USER_PRIVILEGES WHERE PRIVILEGE_TYPE IN ('FILE', 'SUPER')";
 
 /// So many tables are counted with one statement.
 const TABLES_AT_ONCE: usize = 200;
@@ -38,6 +34,7 @@ pub(super) async fn load(
         return Err(unfit("MySQL"));
     }
     dump.drop_first_line(SANDBOX);
+    dump.change_own_defaults();
     if created {
         make(&mysql, &target.database).await?;
     }
@@ -76,7 +73,7 @@ pub(super) async fn trial(
     control: &Control,
 ) -> Result<Trial, Error> {
     let mysql = control.run(Mysql::connect(&target.server(), login)).await?;
-    if !any_account && number(&control.run(mysql.query(MIGHT)).await?) != Some(0) {
+    if !any_account && control.run(mysql.rights_of_all_roles()).await?.is_mighty() {
         return Err(too_mighty(&mysql.reach.account()));
     }
     let loaded = load(target, login, dump, control).await?;
@@ -164,8 +161,4 @@ async fn tidy_up(mysql: &Mysql, name: &str, control: &Control) {
 fn text(text: &str) -> String {
     let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
     format!("CONVERT(X'{digits}' USING utf8mb4)")
-}
-
-fn identifier(name: &str) -> String {
-    format!("`{}`", name.replace('`', "``"))
 }

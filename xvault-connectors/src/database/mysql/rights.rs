@@ -3,8 +3,9 @@
 //! A server shows nobody what he has no privilege on, so a dump that lacks it looks whole. What we can know is whether a
 //! privilege covers all of a database.
 
-use super::Mysql;
+use super::{Flavor, Mysql, identifier};
 use crate::Error;
+use crate::database::unhex;
 
 /// What everybody has who has all.
 const ALL: &str = "ALL PRIVILEGES";
@@ -36,7 +37,29 @@ enum Scope {
 impl Mysql {
     /// What the user may do that we are.
     pub(crate) async fn rights(&self) -> Result<Rights, Error> {
-        match self.query("SHOW GRANTS").await {
+        self.granted("SHOW GRANTS").await
+    }
+
+    /// What the user may do once it has taken on every role that it was given.
+    pub(crate) async fn rights_of_all_roles(&self) -> Result<Rights, Error> {
+        let roles = match self.product.flavor {
+            Flavor::Mysql if !self.product.is_mysql_since(8, 0) => Vec::new(),
+            Flavor::Mysql => vec!["ALL".to_owned()],
+            // One at a time.
+            Flavor::Mariadb => self.roles().await?,
+        };
+        let each: String = roles.iter().map(|role| format!("SET ROLE {role}; SHOW GRANTS; ")).collect();
+        self.granted(&format!("SHOW GRANTS; {each}")).await
+    }
+
+    async fn roles(&self) -> Result<Vec<String>, Error> {
+        let rows = self.query("SELECT HEX(ROLE_NAME) FROM information_schema.APPLICABLE_ROLES WHERE GRANTEE = CURRENT_USER()").await?;
+        let role = |row: &Vec<String>| unhex(row.first()?).map(|name| identifier(&name));
+        Ok(rows.iter().filter_map(role).collect())
+    }
+
+    async fn granted(&self, sql: &str) -> Result<Rights, Error> {
+        match self.query(sql).await {
             Ok(rows) => Ok(Rights::parse(rows.iter().map(|row| row.join("\t")))),
             // It runs with --skip-grant-tables.
             Err(Error::Tool { .. }) => Ok(Rights(None)),
@@ -81,6 +104,12 @@ impl Rights {
                 grant.gives("SELECT")
                     && matches!(&grant.scope, Scope::Table(d, t) if d == database && t == table)
             })
+    }
+
+    /// Whether the user may read and write the server's files, or do everything.
+    pub(crate) fn is_mighty(&self) -> bool {
+        let mighty = |grant: &Grant| ["FILE", "SUPER"].iter().any(|privilege| grant.gives(privilege));
+        self.any(|grant| grant.scope == Scope::Server && mighty(grant))
     }
 
     /// Whether the user sees the triggers of every table of `database`.
@@ -178,7 +207,7 @@ fn privileges(text: &str) -> Option<(Vec<String>, &str)> {
 }
 
 /// The quoted name that `text` begins with, and what follows.
-fn name(text: &str) -> Option<(String, &str)> {
+pub(crate) fn name(text: &str) -> Option<(String, &str)> {
     let quote = text.chars().next().filter(|sign| matches!(sign, '`' | '"'))?;
     let (mut name, mut rest) = (String::new(), text.get(1..)?);
     loop {
