@@ -7,6 +7,7 @@ mod emitter;
 pub(crate) mod excludes;
 mod ftp;
 mod hooked;
+mod in_time;
 mod link;
 mod local;
 mod look;

@@ -46,7 +46,8 @@ const WORDS: &[(&str, Kind)] = &[
 const PLUGIN: [&str; 2] = ["cannot be loaded", "could not be loaded"];
 
 /// What servers say to who was let in and may not have something: its name may hold any of the [`WORDS`].
-const FORBIDDEN: [&str; 3] = ["permission denied for", "permission denied to", "command denied to user"];
+const FORBIDDEN: [&str; 4] =
+    ["permission denied for", "permission denied to", "command denied to user", "' to database '"];
 
 /// What servers say that lack something which a dump needs: nothing is wrong with the dump then.
 const LACKS: [&str; 32] = [
@@ -96,12 +97,35 @@ enum Kind {
 pub(crate) fn understood(error: Error, reach: &Reach) -> Error {
     let Error::Tool { tool, reason } = error else { return error };
     match kind(&reason) {
-        Some(Kind::Login) => Error::Auth { account: reach.account(), reason },
+        Some(Kind::Login) => Error::Auth { account: reach.account(), reason: without_files(&reason) },
         Some(Kind::Certificate) => Error::Tls { server: reach.server.place(), reason },
-        Some(Kind::Missing) => Error::NotFound(format!("the database ({reason})")),
-        Some(Kind::Network) => Error::Connection { server: reach.server.place(), reason, source: None },
+        Some(Kind::Missing) => Error::NotFound(missing(&reason)),
+        Some(Kind::Network) => {
+            Error::Connection { server: reach.server.place(), reason: explained(reason), source: None }
+        }
         None => Error::Tool { tool, reason: explained(reason) },
     }
+}
+
+/// The database that is not there. That it does not exist the error says.
+fn missing(reason: &str) -> String {
+    let named = [("database \"", "\" does not exist"), ("Unknown database '", "'")];
+    let name = named.iter().find_map(|(start, end)| {
+        let (_, rest) = reason.split_once(start)?;
+        Some(rest.rsplit_once(end)?.0)
+    });
+    name.map_or_else(
+        || format!("the database ({reason})"),
+        |name| format!("database `{}`", name.escape_debug()),
+    )
+}
+
+/// Without what libpq tells of the files that we gave it the password in, or gave it none.
+fn without_files(reason: &str) -> String {
+    let parts = reason.split("; ").filter(|part| {
+        !part.starts_with("password retrieved from file") && !part.contains("is not a plain file")
+    });
+    parts.collect::<Vec<_>>().join("; ")
 }
 
 /// What the tool's own words leave out. `pg_dump` lets PostgreSQL end a lock that takes too long as a statement that does; a client
@@ -115,6 +139,12 @@ fn explained(reason: String) -> String {
             "this client can't log in as this user's password asks: MySQL's clients since 9 have no mysql_native_password, which \
              MariaDB's users have (install mariadb-client), and some of MySQL's (install mariadb-client, or ALTER USER … \
              IDENTIFIED WITH caching_sha2_password): {reason}"
+        );
+    }
+    if reason.contains("Error 2013") && reason.contains("when dumping table") {
+        return format!(
+            "{reason}; a server ends a dump that nobody takes on for as long as its net_write_timeout, 60 seconds: where the store was slow or \
+             away, SET GLOBAL net_write_timeout = 600 helps"
         );
     }
     if reason.contains("requires secure connection") {
@@ -214,6 +244,27 @@ mod tests {
     }
 
     #[test]
+    fn a_dump_that_nobody_took_on_says_what_helps() {
+        let lost = "mariadb-dump: Error 2013: Lost connection to server during query when dumping table `t` at row: 7";
+        assert_eq!(kind(lost), Some(Kind::Network));
+        assert!(explained(lost.into()).contains("net_write_timeout = 600"));
+        let login = "ERROR 2013 (HY000): Lost connection to server at 'reading authorization packet'";
+        assert_eq!(explained(login.into()), login);
+    }
+
+    #[test]
+    fn a_missing_database_is_named_and_our_own_files_are_not() {
+        let reason = "psql: error: connection to server at \"198.51.100.8\", port 5432 failed: FATAL:  database \"s\"hp\" does not exist";
+        assert_eq!(missing(reason), "database `s\\\"hp`");
+        assert_eq!(missing("ERROR 1049 (42000): Unknown database 'it's'"), "database `it\\'s`");
+        assert_eq!(missing("closed"), "the database (closed)");
+        let reason = "WARNING: password file \"/dev/null\" is not a plain file; psql: error: fe_sendauth: no password supplied";
+        assert_eq!(without_files(reason), "psql: error: fe_sendauth: no password supplied");
+        let reason = "FATAL:  password authentication failed for user \"u\"; password retrieved from file \"/proc/self/fd/3\"";
+        assert_eq!(without_files(reason), "FATAL:  password authentication failed for user \"u\"");
+    }
+
+    #[test]
     fn each_kind_of_trouble_is_told_apart() {
         let cases = [
             ("FATAL:  password authentication failed for user \"u\"", Some(Kind::Login)),
@@ -224,6 +275,10 @@ mod tests {
             ("Connection refused", Some(Kind::Network)),
             ("pg_dump: error: permission denied for table t", None),
             ("Couldn't execute 'SHOW CREATE TABLE': SELECT command denied", None),
+            (
+                "Couldn't execute 'show events': Access denied for user 'u'@'h' to database 'shop' (1044)",
+                None,
+            ),
             ("pg_dump: error: query failed: ERROR:  permission denied for table certificates", None),
             ("SELECT command denied to user 'u'@'h' for table `d`.`certificate`", None),
             ("FATAL:  permission denied for database \"postgres\"", None),

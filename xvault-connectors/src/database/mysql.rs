@@ -15,7 +15,7 @@ use crate::Error;
 use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities};
 
 pub(crate) use rights::{Rights, name as quoted_name};
-pub(crate) use tables::{UnsafeTable, View};
+pub(crate) use tables::{UnsafeTable, View, text};
 use tool::Wanted;
 pub(crate) use tool::{Flavor, Product, Tool};
 
@@ -24,14 +24,6 @@ pub(crate) struct Mysql {
     pub(crate) reach: Reach,
     client: Tool,
     pub(crate) product: Product,
-}
-
-/// A database of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Database {
-    pub(crate) name: String,
-    /// Bytes of tables and indexes, as far as the server knows.
-    pub(crate) size: u64,
 }
 
 impl Mysql {
@@ -68,23 +60,6 @@ impl Mysql {
 
     pub(crate) fn nonsense(&self, detail: &str) -> Error {
         Error::Protocol { server: self.reach.server.place(), detail: detail.to_owned() }
-    }
-
-    /// All databases that we see, without those of the system.
-    pub(crate) async fn databases(&self) -> Result<Vec<Database>, Error> {
-        let sql = "SELECT HEX(s.SCHEMA_NAME), COALESCE(SUM(t.DATA_LENGTH + t.INDEX_LENGTH), 0) \
-                   FROM information_schema.SCHEMATA s LEFT JOIN information_schema.TABLES t \
-                   ON t.TABLE_SCHEMA = s.SCHEMA_NAME WHERE s.SCHEMA_NAME NOT IN \
-                   ('information_schema', 'performance_schema', 'mysql', 'sys') \
-                   GROUP BY s.SCHEMA_NAME ORDER BY s.SCHEMA_NAME";
-        let rows = self.query(sql).await?;
-        rows.iter().map(|row| self.database(row)).collect()
-    }
-
-    fn database(&self, row: &[String]) -> Result<Database, Error> {
-        let name = row.first().and_then(|name| unhex(name));
-        let name = name.ok_or_else(|| self.nonsense("the name of a database is not UTF-8"))?;
-        Ok(Database { name, size: row.get(1).and_then(|size| size.parse().ok()).unwrap_or_default() })
     }
 
     /// Runs `sql` outside any database: rows of fields. Neither line breaks nor tabs may be in a field.

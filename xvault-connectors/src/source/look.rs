@@ -97,5 +97,5 @@ async fn stdout(exec: &mut Exec) -> Result<Vec<u8>, Error> {
 fn kibibytes(answer: &[u8]) -> Option<u64> {
     let text = String::from_utf8_lossy(answer);
     let counts: Vec<u64> = text.lines().filter_map(|line| line.split('\t').next()?.parse().ok()).collect();
-    if counts.is_empty() { None } else { Some(counts.iter().sum()) }
+    if counts.is_empty() { None } else { Some(counts.into_iter().fold(0, u64::saturating_add)) }
 }

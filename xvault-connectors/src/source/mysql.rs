@@ -3,15 +3,19 @@
 mod gaps;
 mod site;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
+use tokio::time::timeout;
 use xvault_core::snapshot::Evidence;
 use xvault_core::source::MysqlSettings;
 use xvault_core::{EntrySink, SourceSettings, WarningCode};
 
 use super::dump::{self, Shape};
+use super::in_time::{before, end_of_looks, unseen, unseen_note};
 use super::postgres::{size_note, tool_note};
 use super::{Emitter, Probe, ProbedPath, PullSummary, Source, probe_in_time};
-use crate::database::mysql::{Database, Flavor, Mysql, Rights, Tool, UnsafeTable};
+use crate::database::mysql::{Flavor, Mysql, Rights, Tool, UnsafeTable};
 use crate::database::{DatabaseLogin, some_of};
 use crate::tool::Call;
 use crate::{Control, Error};
@@ -31,6 +35,9 @@ const OPTIONS: [&str; 8] = [
     "--no-tablespaces",
     "--max-allowed-packet=1G",
 ];
+
+/// A server with many tables is not counted to its end.
+const SIZE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The databases of a MySQL or MariaDB server: an entry for each.
 ///
@@ -57,7 +64,7 @@ impl MysqlSource {
     }
 
     /// Those that are asked for. One that is named and not seen is an error.
-    async fn databases(&self, mysql: &Mysql) -> Result<Vec<Database>, Error> {
+    async fn databases(&self, mysql: &Mysql) -> Result<Vec<String>, Error> {
         let all = mysql.databases().await?;
         let names = self.settings.names();
         if names.is_empty() {
@@ -65,7 +72,7 @@ impl MysqlSource {
             return if all.is_empty() { Err(Error::NotFound(none.into())) } else { Ok(all) };
         }
         let find = |name: &&str| {
-            let found = all.iter().find(|database| database.name == *name).cloned();
+            let found = all.iter().find(|database| database == name).cloned();
             found.ok_or_else(|| {
                 Error::NotFound(format!("database `{}`, as far as this user sees,", name.escape_debug()))
             })
@@ -148,11 +155,11 @@ impl MysqlSource {
         self.doubts(mysql, &tool, &rights).iter().for_each(|doubt| control.progress().note(doubt));
         let unsafe_tables = control.run(mysql.unsafe_tables()).await?;
         for database in &databases {
-            let warnings = control.run(self.fit(mysql, &tool, &rights, &database.name, &control)).await?;
-            let call = self.dump_call(mysql, &tool, &database.name);
-            let path = dump::place(&database.name, "sql")?;
+            let warnings = control.run(self.fit(mysql, &tool, &rights, database, &control)).await?;
+            let call = self.dump_call(mysql, &tool, database);
+            let path = dump::place(database, "sql")?;
             dump::dump(&mysql.reach, call, Shape::Mysql, path.clone(), emitter).await?;
-            self.warn(&unsafe_tables, &database.name, emitter).await?;
+            self.warn(&unsafe_tables, database, emitter).await?;
             for warning in warnings {
                 emitter.warn(path.clone(), WarningCode::Unreadable, warning).await?;
             }
@@ -162,29 +169,42 @@ impl MysqlSource {
     }
 
     async fn look(&self) -> Result<Probe, Error> {
+        let end = end_of_looks();
         let mysql = self.connect().await?;
         let tool = mysql.dump_tool().await?;
         let databases = self.databases(&mysql).await?;
         let mut notes = vec![tool_note(&tool.to_string(), &mysql.reach)];
         notes.extend(mysql.reach.weakness());
-        notes.push(size_note(databases.iter().map(|database| database.size).sum(), "of tables and indexes"));
         let unsafe_tables = mysql.unsafe_tables().await?;
         for database in &databases {
-            let tables = self.concerned(&unsafe_tables, &database.name);
+            let tables = self.concerned(&unsafe_tables, database);
             if !tables.is_empty() {
-                notes.push(format!("`{}`: {}", database.name.escape_debug(), unsafe_note(&tables)));
+                notes.push(format!("`{}`: {}", database.escape_debug(), unsafe_note(&tables)));
             }
         }
         let rights = mysql.rights().await?;
         notes.extend(self.doubts(&mysql, &tool, &rights));
         let mut paths = Vec::new();
-        for Database { name, .. } in databases {
-            let gaps = self.gaps(&mysql, &tool, &rights, &name).await?;
+        for name in &databases {
+            let Some(gaps) = before(end, self.gaps(&mysql, &tool, &rights, name)).await else { break };
+            let gaps = gaps?;
             notes.extend(gaps.notes.into_iter().chain(gaps.warnings));
-            paths.push(ProbedPath { path: name, kind: Some("database"), error: gaps.refusal });
+            paths.push(ProbedPath { path: name.clone(), kind: Some("database"), error: gaps.refusal });
         }
+        let unseen_ones = databases.get(paths.len()..).unwrap_or_default();
+        notes.extend(unseen_note(unseen_ones.len()));
+        paths.extend(unseen_ones.iter().map(|name| unseen(name)));
+        notes.push(size_of(&mysql, &databases).await);
         let host_key = mysql.reach.host_key();
         Ok(Probe { server: Some(mysql.product.to_string()), host_key, paths, notes })
+    }
+}
+
+/// How much there is, as far as there is time to count. Trouble here is none of the backup's.
+async fn size_of(mysql: &Mysql, databases: &[String]) -> String {
+    match timeout(SIZE_PATIENCE, mysql.size_of(databases)).await {
+        Ok(Ok(size)) => size_note(size, "of tables and indexes"),
+        _ => "how much there is could not be counted in time".to_owned(),
     }
 }
 

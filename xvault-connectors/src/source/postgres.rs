@@ -1,5 +1,8 @@
 //! PostgreSQL databases, as `pg_dump` writes them.
 
+mod patterns;
+mod shortage;
+
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -8,30 +11,16 @@ use xvault_core::source::{DumpFormat, PostgresSettings};
 use xvault_core::{EntrySink, SourceSettings, WarningCode};
 
 use super::dump::{self, Shape};
+use super::in_time::{before, end_of_looks, unseen, unseen_note};
 use super::{Emitter, Probe, ProbedPath, PullSummary, Source, probe_in_time};
 use crate::database::postgres::{Database, Postgres, is_closed};
-use crate::database::{DatabaseLogin, Reach, some_of, unhex};
+use crate::database::{DatabaseLogin, Reach};
 use crate::tool::{Call, Version};
 use crate::{Control, Error};
+use shortage::Shortage;
 
 /// Where roles and tablespaces lie.
 const GLOBALS: &str = "globals.sql";
-
-/// Tables and sequences that the user may not read, or not whole: row security would make `pg_dump` fail.
-const UNREADABLE: &str = "SELECT encode(convert_to(c.oid::regclass::text, getdatabaseencoding()), 'hex') \
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    WHERE c.relkind IN ('r', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT \
-    (has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)) \
-    ORDER BY 1 LIMIT 100";
-
-/// How many large objects the user may not read. As a server before 18 has no word for it, their rights are taken apart.
-const UNREADABLE_OBJECTS: &str = "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata m \
-    WHERE current_setting('lo_compat_privileges') = 'off' AND NOT pg_has_role(m.lomowner, 'USAGE') AND NOT EXISTS \
-    (SELECT 1 FROM aclexplode(m.lomacl) a WHERE a.privilege_type = 'SELECT' AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))";
-
-/// The same, where the server knows, and lets those read them who read all data.
-const UNREADABLE_OBJECTS_SINCE_18: &str = "SELECT count(*) FROM pg_catalog.pg_largeobject_metadata m \
-    WHERE NOT has_largeobject_privilege(m.oid, 'SELECT')";
 
 /// The databases of a PostgreSQL server: an entry for each, and one for roles and tablespaces when they are asked for.
 ///
@@ -170,68 +159,43 @@ impl PostgresSource {
     }
 
     async fn look(&self) -> Result<Probe, Error> {
+        let end = end_of_looks();
         let postgres = self.connect().await?;
         let (_, version) = postgres.tool("pg_dump").await?;
         let mut notes = vec![tool_note(&format!("pg_dump {version}"), &postgres.reach)];
         notes.extend(postgres.reach.weakness());
         let databases = self.databases(&postgres).await?;
-        let size = databases.iter().filter_map(|database| database.size).sum();
+        let sizes = databases.iter().filter_map(|database| database.size);
+        let size = sizes.fold(0, u64::saturating_add);
         notes.push(size_note(size, "on the server's disk"));
         let mut paths = Vec::new();
         for database in &databases {
-            paths.push(self.look_at(&postgres, database, &mut notes).await);
+            let Some((path, more)) = before(end, self.look_at(&postgres, database)).await else { break };
+            paths.push(path);
+            notes.extend(more);
         }
+        let unseen_ones = databases.get(paths.len()..).unwrap_or_default();
+        notes.extend(unseen_note(unseen_ones.len()));
+        paths.extend(unseen_ones.iter().map(|database| unseen(&database.name)));
         let host_key = postgres.reach.host_key();
         Ok(Probe { server: Some(postgres.name), host_key, paths, notes })
     }
 
-    async fn look_at(&self, postgres: &Postgres, database: &Database, notes: &mut Vec<String>) -> ProbedPath {
+    async fn look_at(&self, postgres: &Postgres, database: &Database) -> (ProbedPath, Vec<String>) {
         let path = database.name.clone();
-        match self.unreadable(postgres, &database.name).await {
-            Ok((names, objects)) => {
-                if !names.is_empty() {
-                    notes.push(unreadable(&database.name, &names));
-                }
-                if objects > 0 {
-                    notes.push(unreadable_objects(&database.name, objects));
-                }
-                ProbedPath { path, kind: Some("database"), error: shortage(&names, objects) }
+        match Shortage::of(&self.settings, postgres, &database.name).await {
+            Ok(shortage) => {
+                let notes = shortage.notes(&database.name).collect();
+                (ProbedPath { path, kind: Some("database"), error: shortage.error() }, notes)
             }
             Err(error) => {
                 let reason = xvault_core::error::chain(&error);
-                if self.settings.names().is_empty() && is_closed(&error) {
-                    notes.push(closed(&path, &reason));
-                }
-                ProbedPath { path, kind: None, error: Some(reason) }
+                let is_closed = self.settings.names().is_empty() && is_closed(&error);
+                let note = is_closed.then(|| closed(&path, &reason));
+                (ProbedPath { path, kind: None, error: Some(reason) }, note.into_iter().collect())
             }
         }
     }
-
-    /// What is dumped and can't be read: tables and sequences by name, large objects by number.
-    async fn unreadable(&self, postgres: &Postgres, database: &str) -> Result<(Vec<String>, u64), Error> {
-        let rows = postgres.query(database, UNREADABLE).await?;
-        let names = rows.iter().filter_map(|row| unhex(row.first()?)).collect();
-        // `pg_dump` leaves them out where it is told what to dump.
-        if !(self.settings.schemas.is_empty() && self.settings.tables.is_empty()) {
-            return Ok((names, 0));
-        }
-        let newer = postgres.version.major >= 18;
-        let sql = if newer { UNREADABLE_OBJECTS_SINCE_18 } else { UNREADABLE_OBJECTS };
-        let rows = postgres.query(database, sql).await?;
-        let count = rows.first().and_then(|row| row.first()?.parse().ok());
-        Ok((names, count.ok_or_else(|| postgres.nonsense("the count of its large objects is no number"))?))
-    }
-}
-
-fn shortage(names: &[String], objects: u64) -> Option<String> {
-    let named = (!names.is_empty()).then(|| some_of(names));
-    let counted = (objects > 0).then(|| objects_text(objects));
-    let parts: Vec<String> = named.into_iter().chain(counted).collect();
-    (!parts.is_empty()).then(|| format!("can't be read: {}", parts.join("; ")))
-}
-
-fn objects_text(count: u64) -> String {
-    if count == 1 { "1 large object".to_owned() } else { format!("{count} large objects") }
 }
 
 /// A database that is left out where all are asked for.
@@ -239,24 +203,6 @@ fn closed(database: &str, reason: &str) -> String {
     format!(
         "database `{}` is closed to this user, so a backup of all is one without it: GRANT CONNECT ON DATABASE … (and a line of \
          pg_hba.conf), or name those to dump ({reason})",
-        database.escape_debug()
-    )
-}
-
-fn unreadable_objects(database: &str, count: u64) -> String {
-    format!(
-        "{} of database `{}` can't be read, so a backup would fail: GRANT SELECT ON LARGE OBJECT … as their owner, or back up as a \
-         superuser",
-        objects_text(count),
-        database.escape_debug()
-    )
-}
-
-fn unreadable(database: &str, names: &[String]) -> String {
-    format!(
-        "{} of database `{}` can't be read, so a backup would fail: grant SELECT (and USAGE on the schema, and BYPASSRLS \
-         where rows are guarded), as pg_read_all_data does, or exclude them",
-        some_of(names),
         database.escape_debug()
     )
 }

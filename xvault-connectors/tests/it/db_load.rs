@@ -403,6 +403,10 @@ async fn an_account_that_reaches_beyond_the_databases_is_refused_and_one_that_se
     let one = b"-- MariaDB dump 10.19\nCREATE TABLE t (a INT);\n";
     let tried = async |db: &Db| scratch(db).trial(dump(one, None), &Control::default()).await;
     assert_eq!(tried(&account()).await.unwrap().tables, 1);
+    let elsewhere = account().set("database", "not_ours").set("create", true);
+    let refused = load(&elsewhere, dump(one, None)).await.unwrap_err();
+    assert!(matches!(refused, Error::Target(_)), "{refused:?}");
+    assert!(refused.to_string().contains("database `not_ours` could not be made: ERROR 1044"), "{refused}");
     let mighty = [
         ("GRANT FILE ON *.* TO maker", "REVOKE FILE ON *.* FROM maker"),
         ("GRANT SUPER ON *.* TO maker", "REVOKE SUPER ON *.* FROM maker"),

@@ -222,3 +222,67 @@ async fn the_user_of_the_manual_can_back_up() {
     mariadb(&fresh, &name, body(&kept, &format!("database/{name}.sql")));
     assert_eq!(fresh.checksums(&name), server.checksums(&name));
 }
+
+/// What every tool fails for is told by the probe, too, with what helps.
+#[tokio::test]
+async fn what_a_dump_needs_besides_select_is_told_before_it_with_the_grant_that_helps() {
+    let (server, name) = sample();
+    let view = format!("SHOW VIEW ON {name}.sums");
+    let cases: [(&str, &[&str], &str, Option<&str>, &str); 3] = [
+        (
+            "e",
+            &["SELECT, SHOW VIEW, TRIGGER, LOCK TABLES ON DB.*"],
+            "GRANT EVENT ON `",
+            None,
+            "EVENT ON DB.*",
+        ),
+        (
+            "w",
+            &["SELECT, EVENT, TRIGGER, LOCK TABLES ON DB.*"],
+            "SHOW VIEW is denied on `sums` of `",
+            None,
+            &view,
+        ),
+        ("n", &["ALL ON DB.*"], "does not have, or hides from this user: `nosuch`", Some("nosuch"), ""),
+    ];
+    for (user, grants, part, table, cure) in cases {
+        let mut db = limited(server, &name, user, grants);
+        if let Some(table) = table {
+            db = db.set("tables", serde_json::json!(["plain", "sums", table]));
+        }
+        let failed = db.error().await;
+        assert!(matches!(failed, Error::Tool { .. }), "{user}: {failed:?}");
+        assert!(failed.to_string().contains(part), "{user}: {failed}");
+        let probe = db.source().unwrap().probe().await.unwrap();
+        assert!(
+            probe.paths[0].error.as_deref().is_some_and(|error| error.contains(part)),
+            "{user}: {probe:?}"
+        );
+        if cure.is_empty() {
+            continue;
+        }
+        let _ = server.sql("", &format!("GRANT {} TO {user}_{name}", cure.replace("DB", &name)));
+        assert_eq!(db.source().unwrap().probe().await.unwrap().paths[0].error, None, "{user}");
+        let _ = db.pull().await;
+    }
+}
+
+/// MariaDB opens a table to tell its size: those of others made a test of a small database take minutes.
+#[tokio::test]
+async fn a_probe_opens_no_tables_of_other_databases() {
+    let server = Mariadb::start();
+    let (many, few) = (server.create_database(), server.create_database());
+    let tables: String = (0..200).map(|n| format!("CREATE TABLE t{n} (a INT) ENGINE=InnoDB;")).collect();
+    let _ = server.sql(&many, &tables);
+    let _ = server.sql(&few, "CREATE TABLE t AS SELECT 7 AS a");
+    let opened = || -> u64 {
+        let found = server.sql("", "SHOW GLOBAL STATUS LIKE 'Opened_tables'");
+        found.trim().rsplit('\t').next().unwrap().parse().unwrap()
+    };
+    let _ = server.sql("", "FLUSH TABLES");
+    let before = opened();
+    let probe = Db::mysql(&server, &few).source().unwrap().probe().await.unwrap();
+    assert!(probe.notes.iter().any(|note| note.contains("MiB of tables")), "{probe:?}");
+    let _ = Db::mysql(&server, &few).pull().await;
+    assert!(opened() - before < 150, "{} tables were opened", opened() - before);
+}

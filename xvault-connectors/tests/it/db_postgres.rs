@@ -4,7 +4,7 @@ use xvault_connectors::Error;
 use xvault_core::WarningCode;
 use xvault_core::snapshot::Evidence;
 use xvault_testkit::databases::POSTGRES_SAMPLE;
-use xvault_testkit::{Postgres, Sshd};
+use xvault_testkit::{FaultProxy, Postgres, Sshd};
 
 use crate::db_support::{Db, WAYS, Way, body, feed, pg_restore};
 
@@ -134,6 +134,11 @@ async fn a_wrong_login_and_a_missing_database_are_told_apart() {
         assert!(matches!(error, Error::Auth { .. }), "{way:?}: {error:?}");
         let missing = Db::postgres(postgres, &url).by(way, &sshd).set("database", "gone").error().await;
         assert!(matches!(missing, Error::NotFound(_)), "{way:?}: {missing:?}");
+        assert_eq!(missing.to_string(), "database `gone` does not exist", "{way:?}");
+        wrong.password = String::new();
+        for text in [error.to_string(), wrong.error().await.to_string()] {
+            assert!(!text.contains("file"), "{way:?}: {text}");
+        }
     }
     let nobody = Db::postgres(postgres, &url).set("port", 1).error().await;
     assert!(matches!(nobody, Error::Connection { .. }), "{nobody:?}");
@@ -233,4 +238,64 @@ async fn a_database_that_is_closed_to_the_user_makes_a_backup_of_all_partial() {
         let failed = db.clone().set("databases", named(&[name, closed])).error().await;
         assert!(failed.to_string().contains(closed), "{failed}");
     }
+}
+
+/// As `pg_dump` does: what is left out need not be read, what is named must be there.
+#[tokio::test]
+async fn a_probe_looks_at_what_is_dumped_and_at_nothing_else() {
+    let postgres = Postgres::shared();
+    let url = postgres.create_database();
+    let user = format!("p_{}", url.rsplit('/').next().unwrap());
+    let _ = postgres.psql(
+        &url,
+        &format!(
+            "CREATE TABLE a (i int); CREATE TABLE \"B.b\" (i int); CREATE TABLE c (id serial); CREATE SCHEMA s; CREATE TABLE s.d (i int); \
+             CREATE ROLE {user} LOGIN PASSWORD 'pw'; GRANT USAGE ON SCHEMA s TO {user}; GRANT SELECT ON a, c, s.d TO {user}"
+        ),
+    );
+    let mut db = Db::postgres(postgres, &url).set("username", user.as_str());
+    db.password = "pw".into();
+    let cases: [(&[(&str, &[&str])], Option<&str>); 9] = [
+        (&[], Some(r#"can't be read: `\"B.b\"`, `c_id_seq`"#)),
+        (&[("exclude_tables", &["\"B.b\"", "c*"])], None),
+        (&[("exclude_tables", &["\"B.b\""])], Some("can't be read: `c_id_seq`")),
+        (&[("schemas", &["S"])], None),
+        (&[("exclude_schemas", &["pub*"])], None),
+        (&[("tables", &["A", "s.?"])], None),
+        // A sequence is dumped with its table.
+        (&[("tables", &["c"])], Some("can't be read: `c_id_seq`")),
+        (&[("tables", &["a", "nosuch"])], Some("not there: `nosuch`")),
+        (&[("schemas", &["s", "gone"])], Some("not there: `gone`")),
+    ];
+    for (settings, expected) in cases {
+        let db =
+            settings.iter().fold(db.clone(), |db, (field, names)| db.set(field, serde_json::json!(names)));
+        let probe = db.source().unwrap().probe().await.unwrap();
+        assert_eq!(probe.paths[0].error.as_deref(), expected, "{settings:?}");
+        match expected {
+            None => drop(db.pull().await),
+            Some(_) => assert!(matches!(db.error().await, Error::Tool { .. }), "{settings:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_probe_of_more_databases_than_there_is_time_for_says_how_many_it_did_not_look_at() {
+    let postgres = Postgres::start();
+    for _ in 0..25 {
+        let _ = postgres.create_database();
+    }
+    let proxy = FaultProxy::start(postgres.port);
+    proxy.set_delay(std::time::Duration::from_millis(60));
+    let mut db = Db::postgres(&postgres, "x/postgres").set("port", proxy.port);
+    db.config.as_object_mut().unwrap().remove("database");
+    let begun = std::time::Instant::now();
+    let probe = db.source().unwrap().probe().await.unwrap();
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+    assert_eq!(probe.paths.len(), 26);
+    assert!(
+        probe.paths.iter().all(|path| path.error.is_none() && path.kind == Some("database")),
+        "{probe:?}"
+    );
+    assert!(probe.notes.iter().any(|note| note.contains("more databases this user may read")), "{probe:?}");
 }

@@ -2,7 +2,7 @@
 
 use super::{FORBIDDEN, Kind, LACKS, WORDS, is_about_the_server, kind};
 
-const SENTENCES: [(&str, Option<Kind>); 37] = [
+const SENTENCES: [(&str, Option<Kind>); 38] = [
     ("FATAL:  password authentication failed for user \"u\"", Some(Kind::Login)),
     ("FATAL:  Peer authentication failed for user \"u\"", Some(Kind::Login)),
     ("fe_sendauth: no password supplied", Some(Kind::Login)),
@@ -39,6 +39,7 @@ const SENTENCES: [(&str, Option<Kind>); 37] = [
     ("ERROR:  permission denied for table \"SSL error\"", None),
     ("ERROR:  permission denied to create \"SSL error\"", None),
     ("SELECT command denied to user 'u'@'h' for table `d`.`SSL error`", None),
+    ("Couldn't execute 'show events': Access denied for user 'u'@'h' to database 'shop' (1044)", None),
     ("ERROR:  relation \"public.t\" does not exist", None),
     ("ERROR 1064 (42000): You have an error in your SQL syntax", None),
 ];

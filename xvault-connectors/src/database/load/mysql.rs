@@ -6,7 +6,7 @@ use xvault_core::source::MysqlTarget;
 use super::feed::{Frame, feed};
 use super::scratch::{PREFIX, is_left_over, too_mighty};
 use super::{DumpReader, Format, Found, Loaded, Trial, unfit};
-use crate::database::mysql::{Mysql, identifier};
+use crate::database::mysql::{Mysql, identifier, text};
 use crate::database::{DatabaseLogin, unhex};
 use crate::tool::Call;
 use crate::{Control, Error};
@@ -111,7 +111,7 @@ async fn count(mysql: &Mysql, database: &str, dump_bytes: u64) -> Result<Trial, 
     let found = mysql.query(&sql).await?;
     let mut trial = Trial { tables: found.len() as u64, rows: 0, dump_bytes, database_bytes: 0 };
     let sizes = found.iter().filter_map(|row| row.get(1)?.parse::<u64>().ok());
-    trial.database_bytes = sizes.sum();
+    trial.database_bytes = sizes.fold(0, u64::saturating_add);
     let names: Vec<String> = found.iter().filter_map(|row| unhex(row.first()?)).collect();
     for names in names.chunks(TABLES_AT_ONCE) {
         let counts = names
@@ -119,7 +119,8 @@ async fn count(mysql: &Mysql, database: &str, dump_bytes: u64) -> Result<Trial, 
             .map(|name| format!("SELECT COUNT(*) AS n FROM {}.{}", identifier(database), identifier(name)));
         let sql = format!("SELECT SUM(n) FROM ({}) AS t", counts.collect::<Vec<_>>().join(" UNION ALL "));
         let rows = mysql.query(&sql).await?;
-        trial.rows += number(&rows).ok_or_else(|| mysql.nonsense("the count of its rows is no number"))?;
+        let count = number(&rows).ok_or_else(|| mysql.nonsense("the count of its rows is no number"))?;
+        trial.rows = trial.rows.saturating_add(count);
     }
     Ok(trial)
 }
@@ -140,7 +141,15 @@ async fn look(mysql: &Mysql, name: &str) -> Result<Found, Error> {
 }
 
 async fn make(mysql: &Mysql, name: &str) -> Result<(), Error> {
-    mysql.query(&format!("CREATE DATABASE {} CHARACTER SET utf8mb4", identifier(name))).await.map(drop)
+    let made = mysql.query(&format!("CREATE DATABASE {} CHARACTER SET utf8mb4", identifier(name))).await;
+    made.map(drop).map_err(|error| match error {
+        // The client tells the statement before what is wrong with it.
+        Error::Tool { reason, .. } => {
+            let reason = reason.rfind("ERROR ").and_then(|place| reason.get(place..)).unwrap_or(&reason);
+            Error::Target(format!("database `{}` could not be made: {reason}", name.escape_debug()))
+        }
+        error => error,
+    })
 }
 
 async fn remove(mysql: &Mysql, name: &str) -> Result<(), Error> {
@@ -155,10 +164,4 @@ async fn tidy_up(mysql: &Mysql, name: &str, control: &Control) {
             .progress()
             .note(&format!("database `{name}` was made for this restore and could not be dropped"));
     }
-}
-
-/// A text whatever the server takes for an escape.
-fn text(text: &str) -> String {
-    let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
-    format!("CONVERT(X'{digits}' USING utf8mb4)")
 }

@@ -1,5 +1,7 @@
 //! What a dump would lack although its tool says nothing, and what would come out of it that no server takes.
 
+use std::collections::BTreeSet;
+
 use super::{Flavor, Mysql, MysqlSource, Tool};
 use crate::Error;
 use crate::database::mysql::Rights;
@@ -31,10 +33,57 @@ impl MysqlSource {
             self.look_at_tables(mysql, rights, database, &mut gaps).await?;
         }
         if gaps.refusal.is_none() {
+            gaps.refusal = self.lacks(mysql, rights, database).await?;
+        }
+        if gaps.refusal.is_none() {
             gaps.refusal = self.beyond(mysql, tool, database).await?;
         }
         gaps.warnings.extend(self.lost_history(mysql, database).await?);
         Ok(gaps)
+    }
+
+    /// What every tool fails for: events that may not be read, views of which that is not told what they are made of, and tables that are
+    /// named and not there.
+    async fn lacks(&self, mysql: &Mysql, rights: &Rights, database: &str) -> Result<Option<String>, Error> {
+        let shown = database.escape_debug();
+        if !rights.reads_events_of(database) {
+            let reason = format!("EVENT is denied on `{shown}`: GRANT EVENT ON `{shown}`.* TO this user");
+            return Ok(Some(reason));
+        }
+        let named = &self.settings.tables;
+        if rights.reads_view(database, "") && named.is_empty() {
+            return Ok(None);
+        }
+        let views = mysql.views_of(database).await?.into_iter().map(|view| view.name);
+        let mut views: Vec<String> = views.collect();
+        if let Some(missing) = self.missing(mysql, database, &views).await? {
+            return Ok(Some(format!(
+                "`tables` names what `{shown}` does not have, or hides from this user: {missing}"
+            )));
+        }
+        views.retain(|view| !rights.reads_view(database, view));
+        Ok(self.dumped(views).map(|views| {
+            format!(
+                "SHOW VIEW is denied on {views} of `{shown}`: GRANT SHOW VIEW ON `{shown}`.* TO this user, or leave these views out"
+            )
+        }))
+    }
+
+    /// Tables that are named and are none of the database's: their case does not matter, as it may not to the server.
+    async fn missing(
+        &self,
+        mysql: &Mysql,
+        database: &str,
+        views: &[String],
+    ) -> Result<Option<String>, Error> {
+        if self.settings.tables.is_empty() {
+            return Ok(None);
+        }
+        let there = mysql.tables_of(database).await?;
+        let there: BTreeSet<String> = there.iter().chain(views).map(|name| name.to_lowercase()).collect();
+        let missing = self.settings.tables.iter().filter(|name| !there.contains(&name.to_lowercase()));
+        let missing: Vec<String> = missing.cloned().collect();
+        Ok((!missing.is_empty()).then(|| some_of(&missing)))
     }
 
     /// What `tool` would leave out, or write so that the server does not take it back, and say nothing.

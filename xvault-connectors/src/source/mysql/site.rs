@@ -2,7 +2,7 @@
 
 use super::MysqlSource;
 use crate::Error;
-use crate::database::mysql::{Database, Mysql, View};
+use crate::database::mysql::{Mysql, View};
 use crate::database::some_of;
 
 /// A table without which a database is not the one that is meant.
@@ -20,11 +20,11 @@ impl MysqlSource {
     }
 
     /// Whether all tables are there, be they views: their case does not matter, as it may not to the server.
-    pub(super) async fn check_required(&self, mysql: &Mysql, databases: &[Database]) -> Result<(), Error> {
+    pub(super) async fn check_required(&self, mysql: &Mysql, databases: &[String]) -> Result<(), Error> {
         if self.required.is_empty() {
             return Ok(());
         }
-        for Database { name, .. } in databases {
+        for name in databases {
             let views = mysql.views_of(name).await?.into_iter().map(|view| view.name);
             let there: Vec<String> =
                 views.chain(mysql.tables_of(name).await?).map(|it| it.to_lowercase()).collect();
