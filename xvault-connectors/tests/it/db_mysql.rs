@@ -223,12 +223,15 @@ async fn the_user_of_the_manual_can_back_up() {
     assert_eq!(fresh.checksums(&name), server.checksums(&name));
 }
 
+/// A user, its grants, what is said, a table that is asked for, and the grant that helps.
+type Lack<'a> = (&'a str, &'a [&'a str], &'a str, Option<&'a str>, &'a str);
+
 /// What every tool fails for is told by the probe, too, with what helps.
 #[tokio::test]
 async fn what_a_dump_needs_besides_select_is_told_before_it_with_the_grant_that_helps() {
     let (server, name) = sample();
     let view = format!("SHOW VIEW ON {name}.sums");
-    let cases: [(&str, &[&str], &str, Option<&str>, &str); 3] = [
+    let cases: [Lack<'_>; 3] = [
         (
             "e",
             &["SELECT, SHOW VIEW, TRIGGER, LOCK TABLES ON DB.*"],

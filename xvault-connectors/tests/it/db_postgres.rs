@@ -240,6 +240,9 @@ async fn a_database_that_is_closed_to_the_user_makes_a_backup_of_all_partial() {
     }
 }
 
+/// Fields of settings, and what they are set to.
+type Patterns<'a> = &'a [(&'a str, &'a [&'a str])];
+
 /// As `pg_dump` does: what is left out need not be read, what is named must be there.
 #[tokio::test]
 async fn a_probe_looks_at_what_is_dumped_and_at_nothing_else() {
@@ -255,7 +258,7 @@ async fn a_probe_looks_at_what_is_dumped_and_at_nothing_else() {
     );
     let mut db = Db::postgres(postgres, &url).set("username", user.as_str());
     db.password = "pw".into();
-    let cases: [(&[(&str, &[&str])], Option<&str>); 9] = [
+    let cases: [(Patterns<'_>, Option<&str>); 9] = [
         (&[], Some(r#"can't be read: `\"B.b\"`, `c_id_seq`"#)),
         (&[("exclude_tables", &["\"B.b\"", "c*"])], None),
         (&[("exclude_tables", &["\"B.b\""])], Some("can't be read: `c_id_seq`")),

@@ -111,7 +111,7 @@ async fn ports_for_data_that_a_firewall_keeps_are_told() {
         let ftpd = serving_a_big_file(kind);
         let proxy = FaultProxy::start_at(FtpFront::ADDRESS, 0, ftpd.port);
         let job = Job::new(&ftpd, &["/big"]).set(|settings| {
-            (settings.host, settings.port) = (FtpFront::ADDRESS.to_string(), Some(proxy.port))
+            (settings.host, settings.port) = (FtpFront::ADDRESS.to_string(), Some(proxy.port));
         });
         for error in [job.error().await, job.probe().await.unwrap_err()] {
             assert_eq!(error.disposition(), Disposition::Transient);

@@ -83,7 +83,7 @@ pub(super) fn settle(dir: &Dir, listing: &mut Listing, is_known: impl Fn(&[u8]) 
         Kind::Symlink => {
             let may_be = |name: &[u8]| !plain.has(name) && dir.unfit(name).is_none();
             let text = std::mem::take(&mut child.name);
-            let split = match read(&text, child.size, &may_be) {
+            let split = match read(&text, child.size, may_be) {
                 Reading::Link(split) => {
                     if *has_nonsense && child.size.is_some_and(|size| size > split.target.len() as u64) {
                         suspects.add(|| cut(&text));
