@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::server::{MAX_CA, invalid, is_host, is_name, yes};
+use super::server::{HOST, MAX_CA, invalid, is_host, is_name, yes};
 use super::{InvalidSettings, check_excludes, check_paths};
 
 /// How the connections to an FTP server are encrypted. A certificate is looked at in any case.
@@ -117,7 +117,7 @@ impl FtpSettings {
 
     pub(super) fn validate(&self) -> Result<(), InvalidSettings> {
         if !is_host(&self.host) {
-            return invalid("host", "a host name or address of 1 to 255 bytes without spaces is needed");
+            return invalid("host", HOST);
         }
         if self.port == Some(0) {
             return invalid("port", "it must be between 1 and 65535");

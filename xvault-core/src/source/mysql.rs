@@ -24,7 +24,7 @@ database_source! {
 
 impl MysqlSettings {
     pub(super) fn validate(&self) -> Result<(), InvalidSettings> {
-        self.server().validate()?;
+        self.validate_server()?;
         self.hooks.validate(self.use_ssh)?;
         check_databases(self.database.as_ref(), &self.databases)?;
         check_names("tables", &self.tables)?;

@@ -64,7 +64,7 @@ impl PostgresSettings {
     }
 
     pub(super) fn validate(&self) -> Result<(), InvalidSettings> {
-        self.server().validate()?;
+        self.validate_server()?;
         self.hooks.validate(self.use_ssh)?;
         check_databases(self.database.as_ref(), &self.databases)?;
         check_names("schemas", &self.schemas)?;

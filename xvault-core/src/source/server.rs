@@ -1,5 +1,7 @@
 //! Where a database server is and on which way it is reached: what all database types share.
 
+use std::net::Ipv6Addr;
+
 use serde::{Deserialize, Serialize};
 
 use super::ssh::{SshAccount, SshFields};
@@ -128,8 +130,8 @@ impl DatabaseServer {
         if self.host.starts_with('/') && !self.is_remote() {
             return invalid("host", "the path of a socket is possible with `ssh_mode` remote only");
         }
-        if !is_host(&self.host) {
-            return invalid("host", "a host name or address of 1 to 255 bytes without spaces is needed");
+        if !is_host(&self.host) && !(self.host.starts_with('/') && is_word(&self.host)) {
+            return invalid("host", HOST);
         }
         if self.port == 0 {
             return invalid("port", "it must be between 1 and 65535");
@@ -169,8 +171,28 @@ pub(super) fn default_tls(host: &str, use_ssh: bool) -> TlsMode {
     if use_ssh || own { TlsMode::Prefer } else { TlsMode::VerifyFull }
 }
 
+/// What a host is, for people.
+pub(super) const HOST: &str = "a host name or address of 1 to 255 bytes is needed, without spaces: no URL, and no user or port beside it";
+
+/// Whether it may be a name or an address. What is written beside them in other places would be found out at the look-up only.
 pub(super) fn is_host(text: &str) -> bool {
+    let is_address = || text.split('%').next().is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    is_word(text) && !text.contains(['/', '@']) && (!text.contains(':') || is_address())
+}
+
+/// Whether it is one word.
+pub(super) fn is_word(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c.is_whitespace())
+}
+
+/// Refuses what is said of an SSH server that nobody asked to use: whoever forgot the switch would go without it, and not know.
+pub(super) fn check_unused(use_ssh: bool, fields: [(&'static str, bool); 3]) -> Result<(), InvalidSettings> {
+    match fields.into_iter().find(|(_, is_said)| *is_said && !use_ssh) {
+        Some((field, _)) => {
+            invalid(field, "it is looked at with `use_ssh` only: set that to true, or leave this out")
+        }
+        None => Ok(()),
+    }
 }
 
 /// Users and databases may have spaces, quotes and emoji in their names.
@@ -278,6 +300,16 @@ macro_rules! database_settings {
                     ssh_host_key: None,
                     $($own_name: Default::default(),)*
                 }
+            }
+
+            pub(super) fn validate_server(&self) -> Result<(), crate::source::InvalidSettings> {
+                let said = [
+                    ("ssh_host", self.ssh_host.is_some()),
+                    ("ssh_username", self.ssh_username.is_some()),
+                    ("ssh_host_key", self.ssh_host_key.is_some()),
+                ];
+                super::server::check_unused(self.use_ssh, said)?;
+                self.server().validate()
             }
 
             /// The server and the way to it.

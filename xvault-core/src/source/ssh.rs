@@ -1,6 +1,6 @@
 //! An account on an SSH server: where it is, who it is, and how the server proves itself.
 
-use super::server::{invalid, is_host};
+use super::server::{HOST, invalid, is_host, is_word};
 use super::{InvalidSettings, SshHop, SshSettings};
 
 /// What all settings that lead to an SSH server say of it.
@@ -59,13 +59,12 @@ impl SshAccount {
     pub(super) fn validate(&self, fields: &SshFields) -> Result<(), InvalidSettings> {
         let because = fields.because;
         if !is_host(&self.host) {
-            let what = "a host name or address of 1 to 255 bytes without spaces is needed";
-            return invalid(fields.host, &format!("{what}{because}"));
+            return invalid(fields.host, &format!("{HOST}{because}"));
         }
         if self.port == 0 {
             return invalid(fields.port, "it must be between 1 and 65535");
         }
-        if !is_host(&self.username) {
+        if !is_word(&self.username) {
             return invalid(fields.username, &format!("1 to 255 bytes without spaces are needed{because}"));
         }
         if self.host_key.as_deref().is_some_and(|key| !is_fingerprint(key)) {

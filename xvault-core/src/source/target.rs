@@ -57,7 +57,10 @@ impl DatabaseTarget {
     /// # Errors
     /// Names the field at fault.
     pub fn validate(&self) -> Result<(), InvalidSettings> {
-        self.server().validate()?;
+        match self {
+            Self::Postgres(target) => target.validate_server()?,
+            Self::Mysql(target) => target.validate_server()?,
+        }
         check_target(self.database())
     }
 }

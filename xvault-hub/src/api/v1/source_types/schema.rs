@@ -12,9 +12,24 @@ const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
 const COMPONENTS: &str = "#/components/schemas/";
 const DEFINITIONS: &str = "#/$defs/";
 
-/// Words of field names that people write otherwise.
-const WORDS: [(&str, &str); 6] =
-    [("ssh", "SSH"), ("tls", "TLS"), ("ca", "CA"), ("ftp", "FTP"), ("sftp", "SFTP"), ("url", "URL")];
+/// Patterns: a name or an address, of which only IPv6 ones have colons, two of them at least; and what texts must not hold.
+const HOST: &str = "^([^\\s/@:]*|[^\\s/@:]*:[^\\s/@:]*:[^\\s/@]*)$";
+const WORD: &str = "^[^\\s\\u0000-\\u001f\\u007f-\\u009f]*$";
+const NO_CONTROLS: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]*$";
+const NO_NUL: &str = "^[^\\u0000]*$";
+
+/// Words of field and type names that people write otherwise.
+const WORDS: [(&str, &str); 9] = [
+    ("ssh", "SSH"),
+    ("tls", "TLS"),
+    ("ca", "CA"),
+    ("ftp", "FTP"),
+    ("sftp", "SFTP"),
+    ("url", "URL"),
+    ("postgres", "PostgreSQL"),
+    ("mysql", "MySQL or MariaDB"),
+    ("wordpress", "WordPress"),
+];
 
 /// Every type of [`SourceSettings`], in their order.
 pub(super) fn all() -> Vec<SourceTypeForm> {
@@ -37,7 +52,7 @@ fn form(components: &Value, variant: &Value) -> Option<SourceTypeForm> {
     };
     let mut settings = components[name].clone();
     complete(&mut settings, kind, &description);
-    let credential = credential(&settings);
+    let credential = credential(&settings, kind);
     attach(&mut settings, components);
     Some(SourceTypeForm { info, settings, credential })
 }
@@ -57,11 +72,8 @@ fn complete(settings: &mut Value, kind: &str, description: &str) {
         if let Some(default) = defaults.get(field) {
             schema["default"] = default.clone();
         }
-        if field == "paths" {
-            schema["items"] = json!({ "type": "string", "minLength": 1, "maxLength": 4096 });
-        }
-        if field.ends_with("tls_ca") {
-            schema["contentMediaType"] = json!("application/x-pem-file");
+        for (keyword, value) in limits(field, kind).as_object().into_iter().flatten() {
+            schema[keyword] = value.clone();
         }
     }
     if settings["properties"].get("use_ssh").is_some() {
@@ -70,6 +82,32 @@ fn complete(settings: &mut Value, kind: &str, description: &str) {
         settings["then"] = json!({
             "properties": { "ssh_host": text, "ssh_username": text }, "required": ["ssh_host", "ssh_username"],
         });
+        let nothing = json!({ "type": "null" });
+        settings["else"] = json!({
+            "properties": { "ssh_host": nothing, "ssh_username": nothing, "ssh_host_key": nothing },
+        });
+    }
+}
+
+/// What the settings' own check asks of a field beyond its type, as far as a schema can say it. It never asks for more.
+fn limits(field: &str, kind: &str) -> Value {
+    let is_database = matches!(kind, "postgres" | "mysql");
+    match field {
+        "paths" => {
+            let pattern = if kind == "local" { "^/[^\\u0000]*$" } else { NO_NUL };
+            json!({ "items": { "type": "string", "minLength": 1, "maxLength": 4096, "pattern": pattern } })
+        }
+        "databases" | "schemas" | "tables" | "exclude_schemas" | "exclude_tables" => {
+            json!({ "items": { "type": "string", "minLength": 1, "maxLength": 255, "pattern": NO_NUL } })
+        }
+        "host" if is_database => json!({ "pattern": format!("^/\\S*$|{HOST}") }),
+        "host" | "ssh_host" => json!({ "pattern": HOST }),
+        "username" if is_database || kind == "ftp" => json!({ "pattern": NO_CONTROLS }),
+        "username" | "ssh_username" => json!({ "pattern": WORD }),
+        "tls_ca" => json!({
+            "pattern": "-----BEGIN CERTIFICATE-----", "contentMediaType": "application/x-pem-file",
+        }),
+        _ => Value::Null,
     }
 }
 
@@ -93,15 +131,16 @@ fn defaults(settings: &Value, kind: &str) -> Map<String, Value> {
 }
 
 /// What one logs in with, by the settings that say which secrets there are.
-fn credential(settings: &Value) -> Option<Value> {
+fn credential(settings: &Value, kind: &str) -> Option<Value> {
     let fields = &settings["properties"];
     let secret = |title: &str, description: &str| {
         json!({
             "type": "string", "title": title, "description": description, "minLength": 1, "writeOnly": true, "format": "password",
         })
     };
-    let told = fields["use_password"]["description"].as_str()?;
+    fields.get("use_password")?;
     if fields.get("use_ssh").is_some() {
+        let told = "The database's password. With `use_ssh`, both secrets; or the SSH account's alone where `use_password` is false.";
         let parts = json!({
             "password": secret("Password", "The database's password."),
             "ssh": secret("SSH secret", "The SSH account's password, or its private key."),
@@ -117,6 +156,10 @@ fn credential(settings: &Value) -> Option<Value> {
             ],
         }));
     }
+    let told = match kind {
+        "ftp" => "The account's password.",
+        _ => "The account's private key; its password with `use_password`.",
+    };
     let mut only = secret("Credential", told);
     only["$schema"] = json!(DRAFT);
     Some(only)

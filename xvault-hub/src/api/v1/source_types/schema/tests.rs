@@ -123,6 +123,23 @@ fn what_the_api_takes_the_schema_takes_and_defaults_are_what_is_left_out() {
             json!({ "host": "h", "username": "u", "tls_mode": "verify-ca", "format": "plain", "lock_timeout_seconds": 1, "databases": ["a", "\u{1f600}"] }),
         ),
         ("mysql", with(&least(&form_of("mysql")), &with(&hop, &json!({ "tables": ["t"] })))),
+        (
+            "mysql",
+            with(&least(&form_of("mysql")), &with(&hop, &json!({ "host": "/run/mysqld/mysqld.sock" }))),
+        ),
+        (
+            "mysql",
+            with(&least(&form_of("mysql")), &json!({ "host": "2001:db8::1", "username": "a b'\u{1f600}" })),
+        ),
+        ("ssh", with(&least(&form_of("ssh")), &json!({ "host": "fe80::1%eth0" }))),
+        ("ftp", with(&least(&form_of("ftp")), &json!({ "host": "::ffff:192.0.2.1", "username": "a b" }))),
+        (
+            "postgres",
+            with(
+                &least(&form_of("postgres")),
+                &json!({ "host": "x\u{fc}.example", "ssh_host": null, "use_ssh": false }),
+            ),
+        ),
     ] {
         cases.push((forms.iter().find(|form| form.info.kind == kind).unwrap(), config));
     }
@@ -139,6 +156,7 @@ fn what_the_api_takes_the_schema_takes_and_defaults_are_what_is_left_out() {
 fn what_the_schema_refuses_the_api_refuses_and_common_mistakes_are_among_it() {
     let forms = all();
     let mut cases = Vec::new();
+    let pin = format!("SHA256:{}", "a".repeat(43));
     for form in &forms {
         let config = least(form);
         let fields =
@@ -152,12 +170,24 @@ fn what_the_schema_refuses_the_api_refuses_and_common_mistakes_are_among_it() {
             );
         }
         cases.push((form, with(&config, &json!({ "exlcudes": [] }))));
+        if matches!(form.info.kind.as_str(), "sftp" | "ssh" | "wordpress") {
+            cases.push((form, with(&config, &json!({ "username": "a b" }))));
+        }
+        if form.info.kind == "local" {
+            cases.push((form, with(&config, &json!({ "paths": ["srv"] }))));
+        }
+        if form.settings["properties"].get("use_ssh").is_some() {
+            for (field, value) in [("ssh_host", "h"), ("ssh_username", "u"), ("ssh_host_key", pin.as_str())] {
+                cases.push((form, with(&config, &json!({ field: value }))));
+                cases.push((form, with(&config, &json!({ field: value, "use_ssh": false }))));
+            }
+        }
         cases.push((form, json!([])));
         let properties = form.settings["properties"].as_object().unwrap();
         let through = json!({ "use_ssh": true, "ssh_host": "h", "ssh_username": "u" });
         let mut bad = |field: &str, value: Value| {
             if properties.contains_key(field) {
-                // The API does not look at what is switched off.
+                // Else the field alone were refused.
                 let config = if field.starts_with("ssh_") { with(&config, &through) } else { config.clone() };
                 cases.push((form, with(&config, &json!({ field: value }))));
             }
@@ -174,7 +204,24 @@ fn what_the_schema_refuses_the_api_refuses_and_common_mistakes_are_among_it() {
             ("host", json!("")),
             ("host", json!("a b")),
             ("host", json!("h".repeat(256))),
+            ("host", json!("sftp://h")),
+            ("host", json!("u@h")),
+            ("host", json!("h:22")),
+            ("host", json!("a/b")),
+            ("ssh_host", json!("h:22")),
+            ("ssh_host", json!("/h")),
+            ("ssh_host", json!("a b")),
+            ("ssh_username", json!("a b")),
             ("username", json!("")),
+            ("username", json!("a\u{7}b")),
+            ("tls_ca", json!("MIIB")),
+            ("databases", json!([""])),
+            ("databases", json!(["d".repeat(256)])),
+            ("schemas", json!(["a\0b"])),
+            ("tables", json!([""])),
+            ("exclude_schemas", json!(["s".repeat(256)])),
+            ("exclude_tables", json!([""])),
+            ("paths", json!(["/a\0b"])),
             ("paths", json!([])),
             ("paths", json!([""])),
             ("paths", json!(vec!["/a"; 1001])),
@@ -233,7 +280,7 @@ fn a_credential_is_a_text_or_two_for_a_database_behind_ssh() {
 #[test]
 fn titles_are_for_people() {
     assert_eq!(
-        ["ssh_host_key", "tls_ca", "use_password"].map(title),
-        ["SSH host key", "TLS CA", "Use password"]
+        ["ssh_host_key", "tls_ca", "use_password", "postgres", "wordpress"].map(title),
+        ["SSH host key", "TLS CA", "Use password", "PostgreSQL", "WordPress"]
     );
 }
