@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
 use xvault_core::snapshot::ARTIFACT_NAME;
-use xvault_testkit::Postgres;
+use xvault_testkit::{MtimeMatch, Postgres, TreeOptions, assert_same_tree};
 
 use crate::database;
-use crate::fleet::{Fleet, Plan, SOON};
+use crate::documented::Shell;
+use crate::fleet::{Fleet, Plan, SOON, text};
 use crate::seed_flow::{opens_by_hand, tenant_identity};
 use crate::wait::until;
 
@@ -54,6 +56,13 @@ fn costs_no_snapshot(plan: &Plan, copy: impl FnOnce(&str) -> String) {
     fleet.until_ready();
     assert_eq!(fleet.snapshots(&source).len(), 0);
     assert_ne!(fleet.job(&job)["status"], "completed");
+    // Its worker may still come with it, or the hub have it made anew: until then it is nobody's.
+    let dir = tempfile::tempdir().unwrap();
+    let shell = shell(&fleet, dir.path());
+    let too_soon = shell.output(REBUILD);
+    let told = String::from_utf8_lossy(&too_soon.stderr).into_owned();
+    assert_eq!(too_soon.status.code(), Some(1), "{told}");
+    assert!(told.contains(&job) && told.contains(first["snapshot_id"].as_str().unwrap()), "{told}");
     // For this database the attempt has lost its lease: the hub lets it be made again, and calls its snapshot superseded.
     let second = fleet.completed(&job);
     assert_eq!(second["attempt"], 2, "{second}");
@@ -75,4 +84,32 @@ fn costs_no_snapshot(plan: &Plan, copy: impl FnOnce(&str) -> String) {
         opens_by_hand(&place.join(ARTIFACT_NAME), &identity, &fleet.site.sshd.home.join("busy"));
     }
     assert_eq!(database::number(&database, "SELECT CAST(COUNT(*) AS BIGINT) FROM snapshots"), 1);
+
+    // And with that it is on record, as what was made since the copy.
+    let told = shell.run(REBUILD);
+    assert!(
+        told.contains("1 snapshots, 0 sources and 0 tenants were added, 1 snapshots were on record"),
+        "{told}"
+    );
+    for made in [&first, &second] {
+        let id = text(&made["snapshot_id"]);
+        let restored = fleet.site.sshd.home.join(format!("from-{id}"));
+        let body = json!({ "target": { "type": "server", "path": restored } });
+        let restore = fleet.api.post(&format!("/api/v1/snapshots/{id}/restore"), &body);
+        fleet.completed(&text(&restore["id"]));
+        let options = TreeOptions { mtime: MtimeMatch::WholeSeconds, ..TreeOptions::default() };
+        let tree = fleet.site.sshd.home.join("busy");
+        assert_same_tree(&tree, &restored.join(tree.strip_prefix("/").unwrap()), &options);
+    }
+}
+
+/// As `docs/disaster.md` says for what was made since the copy.
+const REBUILD: &str = "xvault-hub rebuild --store \"$STORE\"";
+
+/// A shell where the variables of the hub are set, and the worker's directory.
+fn shell(fleet: &Fleet, dir: &Path) -> Shell {
+    Shell::new(dir)
+        .with("DATABASE_URL", &fleet.database)
+        .with("HUB_ENCRYPTION_KEK", fleet.secrets.kek_text())
+        .with("STORE", fleet.workers[0].storage.to_str().unwrap())
 }

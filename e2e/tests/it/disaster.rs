@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use xvault_core::Identity;
 use xvault_core::secret::ExposeSecret as _;
+use xvault_core::snapshot::ARTIFACT_NAME;
 use xvault_testkit::{MtimeMatch, S3Access, SeaweedFs, TreeOptions, assert_same_tree, tools};
 
 use crate::copies::{backed_up_and_copied, second_store, source};
@@ -125,6 +126,66 @@ fn losing_the_hubs_database_loses_no_backup() {
     assert!(!wrong.status.success() && up.on_disk().contains(&snapshot), "{wrong:?}");
     shell.run("xvault-hub reconcile --store \"$STORE\" --delete \"$LOST\"");
     assert_eq!(up.on_disk(), [snapshot]);
+}
+
+/// A byte rots on the worker's disk, and the copy is sound.
+#[test]
+fn a_damaged_snapshot_is_restored_from_its_copy_and_gives_way_to_it_by_one_command() {
+    let (bucket, dir) = (SeaweedFs::shared().new_bucket(), tempfile::tempdir().unwrap());
+    let fleet = Fleet::start(&Plan { sqlite: true, ..Plan::default() });
+    let store = second_store(&fleet, &bucket, &bucket.endpoint);
+    let snapshot = backed_up_and_copied(&fleet, &source(&fleet, "letters", &store, false));
+    let path = format!("/api/v1/snapshots/{snapshot}");
+    let place = Path::new(&text(&fleet.api.get(&path)["local_path"])).to_owned();
+    let mut bytes = fs::read(place.join(ARTIFACT_NAME)).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(place.join(ARTIFACT_NAME), bytes).unwrap();
+    let verify = fleet.api.post(&format!("{path}/verify"), &json!({ "depth": "deep" }));
+    fleet.completed(&text(&verify["id"]));
+    assert_eq!(fleet.api.get(&path)["verify_result"], "damaged");
+
+    // Nothing has to be put right for a restore, or a download.
+    let tree = fleet.site.sshd.home.join("letters");
+    let restore = |name: &str, from: &Value| {
+        let out = fleet.site.sshd.home.join(name);
+        let body = json!({ "target": { "type": "server", "path": out }, "from_store": from });
+        let answer = fleet.api.send(reqwest::Method::POST, &format!("{path}/restore"), Some(&body)).unwrap();
+        (answer, out)
+    };
+    let (refused, _) = restore("refused", &json!(null));
+    assert_eq!((refused.status, &refused.body["code"]), (409, &json!("damaged")));
+    assert_eq!(refused.body["details"]["stores"], json!([store]));
+    let (job, out) = restore("chosen", &json!(store));
+    fleet.completed(&text(&job.ok()["id"]));
+    same_tree(&tree, &out);
+    let link = fleet.api.get(&format!("{path}/download?format=tar&from_store={store}"));
+    Shell::new(dir.path()).run(&text(&link["command"]));
+    same_tree(&tree, dir.path());
+
+    // The copy becomes the snapshot once it was looked at, too.
+    fs::write(dir.path().join("token.txt"), &fleet.api.token).unwrap();
+    let shell = Shell::new(dir.path())
+        .with("DATABASE_URL", &fleet.database)
+        .with("HUB_ENCRYPTION_KEK", fleet.secrets.kek_text())
+        .with("HUB", format!("http://127.0.0.1:{}", fleet.hubs[0].port))
+        .with("STORE", fleet.workers[0].storage.to_str().unwrap())
+        .with("SNAPSHOT", &snapshot)
+        .with("COPY", &store);
+    let told = shell.run(&documented("compare"));
+    assert!(told.contains(&format!("{snapshot}  damaged: ")), "{told}");
+    let give_way = documented("the copy is the snapshot from now on");
+    let too_soon = shell.output(&give_way);
+    let told = String::from_utf8_lossy(&too_soon.stderr).into_owned();
+    assert!(!too_soon.status.success() && told.contains("no copy of it was verified"), "{told}");
+    shell.run(&documented("verify the copy"));
+    let told = shell.run(&give_way);
+    assert!(told.contains(&format!("{snapshot}  lies in store {store} from now on")), "{told}");
+    assert!(!place.exists(), "what was damaged is there");
+    assert_eq!(places(&fleet, &snapshot), ["s3"]);
+    assert_eq!(fleet.api.get(&path)["verify_result"], "ok");
+    let (job, out) = restore("afterwards", &json!(null));
+    fleet.completed(&text(&job.ok()["id"]));
+    same_tree(&tree, &out);
 }
 
 /// The bucket's variables, as `xvault` and the documentation have them.
