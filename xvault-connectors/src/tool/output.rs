@@ -25,7 +25,7 @@ const PIPE: usize = 1 << 20;
 
 /// The standard output of a child.
 ///
-/// It is watched only while it is empty: the kernel tells a watcher of each 4 KiB, and to be told costs both sides more than
+/// It is watched only when it has been empty for a rest: the kernel tells a watcher of each 4 KiB, and to be told costs both sides more than
 /// to copy them.
 pub(super) struct Output {
     stdout: OwnedFd,
@@ -61,11 +61,11 @@ impl Output {
             if self.has_ended || gathered >= ENOUGH {
                 return Ok(self.piece());
             }
-            if gathered == 0 {
-                something(&self.stdout).await?;
-            } else if self.may_rest && (rests == 0 || rests < RESTS && gathered > before) {
+            if self.may_rest && (rests == 0 || rests < RESTS && gathered > before) {
                 rests += 1;
                 tokio::time::sleep(REST).await;
+            } else if gathered == 0 {
+                something(&self.stdout).await?;
             } else {
                 return Ok(self.piece());
             }
