@@ -11,6 +11,7 @@ pub(crate) mod listing;
 mod options;
 mod reply;
 mod session;
+mod telnet;
 
 pub(crate) use data::Data;
 pub(crate) use listing::{Kind, Listed};

@@ -8,8 +8,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::Reply;
 use super::reply::{Assembly, MAX_REPLY};
+use super::{Reply, telnet};
 use crate::Error;
 
 /// A connection, encrypted or not.
@@ -50,8 +50,18 @@ impl<S: Wire> Control<S> {
         let line = line(verb, arg).ok_or_else(|| {
             Error::Incomplete(format!("{verb} with a line break in its argument was not sent"))
         })?;
+        self.write(verb, &line).await
+    }
+
+    /// Whether the server takes Telnet's commands out of what it reads, as the one before this NOOP.
+    pub(super) async fn reads_telnet(&mut self) -> Result<bool, Error> {
+        self.write("NOOP", &[telnet::NOTHING, b"NOOP\r\n"].concat()).await?;
+        Ok(self.reply().await?.is_done())
+    }
+
+    async fn write(&mut self, verb: &str, line: &[u8]) -> Result<(), Error> {
         let sent = async {
-            self.stream.write_all(&line).await?;
+            self.stream.write_all(line).await?;
             self.stream.flush().await
         };
         match timeout(self.idle, sent).await {
@@ -88,7 +98,14 @@ impl<S: Wire> Control<S> {
         }
     }
 
+    /// The next line that is there. Telnet's commands before it are dropped.
     fn buffered_line(&mut self) -> Option<Vec<u8>> {
+        while let Some(len) = telnet::command(&self.buffer) {
+            if self.buffer.len() < len {
+                return None;
+            }
+            self.buffer.advance(len);
+        }
         let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
         let mut line = self.buffer.split_to(end).to_vec();
         self.buffer.advance(1);
@@ -118,8 +135,7 @@ impl<S: Wire> Control<S> {
     }
 }
 
-/// A command as it goes out; `None` when its argument would make it two. 255, which Telnet's rules would have doubled, goes out as it
-/// is: vsftpd takes it so alone, others take it both ways.
+/// A command as it goes out; `None` when its argument would make it two.
 fn line(verb: &str, arg: Option<&[u8]>) -> Option<Zeroizing<Vec<u8>>> {
     let arg = arg.unwrap_or_default();
     if arg.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
@@ -161,6 +177,7 @@ mod tests {
     async fn answers_are_read_as_they_come() {
         assert_eq!(answered(b"220-Hello\r\n\r\n220 there\r\n").await.unwrap().code, 220);
         assert_eq!(answered(b"226 bare line feed\n").await.unwrap().code, 226);
+        assert_eq!(answered(b"\xff\xfc\n\xff\xf1226-a\r\n\xff\xfd\x01226 b\r\n").await.unwrap().code, 226);
     }
 
     #[tokio::test]

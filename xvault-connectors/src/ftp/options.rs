@@ -1,5 +1,6 @@
 //! Which server, how it proves itself, how long is waited.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -116,12 +117,25 @@ pub(crate) struct Shared {
     plain_list: AtomicBool,
     /// LIST does not tell links from files here: DOS's.
     no_kinds: AtomicBool,
+    /// Transfers do not begin in the middle here, whatever REST is answered.
+    no_restart: AtomicBool,
+    /// Whether Telnet's commands are taken out of paths here, once that is known.
+    pub(super) telnet: OnceLock<bool>,
 }
 
 impl Shared {
     pub(crate) fn new(options: FtpOptions) -> Self {
         let no = || AtomicBool::new(false);
-        Self { options, old_passive: no(), no_mlsd: no(), plain_list: no(), no_kinds: no() }
+        let telnet = OnceLock::new();
+        Self {
+            options,
+            old_passive: no(),
+            no_mlsd: no(),
+            plain_list: no(),
+            no_kinds: no(),
+            no_restart: no(),
+            telnet,
+        }
     }
 
     pub(crate) fn uses_old_passive(&self) -> bool {
@@ -146,6 +160,14 @@ impl Shared {
 
     pub(crate) fn learn_no_kinds(&self) {
         self.no_kinds.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn restarts(&self) -> bool {
+        !self.no_restart.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn give_up_restarts(&self) {
+        self.no_restart.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn lists_plainly(&self) -> bool {

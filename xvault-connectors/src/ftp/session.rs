@@ -1,5 +1,6 @@
 //! A session: a control connection that is logged in, and what can be asked over it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::control::{Control, Wire};
 use super::data::{extended_port, lost, passive_port};
 use super::features::Features;
 use super::listing::{Listed, mlsd, modified};
-use super::{Data, FtpOptions, Reply, Shared};
+use super::{Data, FtpOptions, Reply, Shared, telnet};
 use crate::tls::{NO_TLS, Tls};
 use crate::{Error, Unreachable};
 
@@ -130,7 +131,26 @@ impl Session {
 
     /// Goes into a directory.
     pub(crate) async fn enter(&mut self, path: &[u8]) -> Result<Reply, Error> {
-        self.control.call("CWD", Some(path)).await
+        self.ask("CWD", path).await
+    }
+
+    async fn ask(&mut self, verb: &str, path: &[u8]) -> Result<Reply, Error> {
+        let path = self.spelled(path).await?;
+        self.control.call(verb, Some(&path)).await
+    }
+
+    /// A path as the server takes it: some take Telnet's commands out, so that it would be another one.
+    async fn spelled<'p>(&mut self, path: &'p [u8]) -> Result<Cow<'p, [u8]>, Error> {
+        if !telnet::concerns(path) {
+            return Ok(path.into());
+        }
+        let known = self.shared.telnet.get().copied();
+        let doubles = match known {
+            Some(known) => known,
+            None => self.control.reads_telnet().await?,
+        };
+        let doubles = *self.shared.telnet.get_or_init(|| doubles);
+        Ok(if doubles { telnet::doubled(path) } else { path.into() })
     }
 
     /// Where the login led. Must be asked for before [`Session::enter`].
@@ -150,7 +170,7 @@ impl Session {
         if !self.features.size {
             return Ok(None);
         }
-        let reply = self.control.call("SIZE", Some(path)).await?;
+        let reply = self.ask("SIZE", path).await?;
         self.features.size &= !reply.is_unknown_command();
         let size = std::str::from_utf8(reply.text()).ok().and_then(|text| text.trim().parse().ok());
         Ok(size.filter(|_| reply.is_done()))
@@ -161,7 +181,7 @@ impl Session {
         if !self.features.mdtm {
             return Ok(None);
         }
-        let reply = self.control.call("MDTM", Some(path)).await?;
+        let reply = self.ask("MDTM", path).await?;
         self.features.mdtm &= !reply.is_unknown_command();
         Ok(modified(reply.text().trim_ascii()).filter(|_| reply.is_done()))
     }
@@ -171,7 +191,7 @@ impl Session {
         if !self.features.mlst {
             return Ok(None);
         }
-        let reply = self.control.call("MLST", Some(path)).await?;
+        let reply = self.ask("MLST", path).await?;
         if reply.is_unknown_command() {
             self.features.mlst = false;
             return Ok(None);
@@ -193,6 +213,10 @@ impl Session {
         arg: Option<&[u8]>,
         offset: u64,
     ) -> Result<Begun, Error> {
+        let arg = match arg {
+            Some(arg) => Some(self.spelled(arg).await?),
+            None => None,
+        };
         let stream = self.open_data().await?;
         if offset > 0 {
             let reply = self.control.call("REST", Some(offset.to_string().as_bytes())).await?;
@@ -200,7 +224,7 @@ impl Session {
                 return Ok(Begun::NoRestart(reply));
             }
         }
-        self.control.send(verb, arg).await?;
+        self.control.send(verb, arg.as_deref()).await?;
         let (first, stream) = self.begun(stream).await?;
         // Some say only that it is done: what they sent is to be read all the same.
         self.ended = first.is_done().then(|| first.clone());

@@ -8,6 +8,7 @@ mod list;
 mod pool;
 mod probe;
 mod scope;
+mod seam;
 mod tree;
 mod walk;
 

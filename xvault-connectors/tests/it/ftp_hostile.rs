@@ -1,5 +1,7 @@
 //! Scripted FTP servers: odd ones, broken ones, and ones that mean harm.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use xvault_connectors::Error;
 use xvault_core::{Dispose, Disposition, WarningCode};
 
@@ -202,5 +204,30 @@ async fn a_server_that_names_no_port_to_epsv_is_asked_the_old_way() {
         let (kept, _) = script.job(&["/t"]).pull().await;
         assert_eq!((body(&kept, "/t/x"), kept.warnings.len()), (&b"ab"[..], 0), "{answer}");
         assert!(script.heard("EPSV") <= 2, "each of two connections asks once");
+    }
+}
+
+/// It says yes to REST.
+#[tokio::test]
+async fn a_server_that_begins_from_zero_all_the_same_is_skipped_through() {
+    let many: String = (0..300_000).map(|number| format!("{number:07}\n")).collect();
+    let zeros = "0".repeat(many.len());
+    for (text, is_seen) in [(many, true), (zeros, false)] {
+        let facts = format!("type=file;size={};modify=20200101000000; f\n", text.len());
+        let cuts = AtomicUsize::new(0);
+        let script = Script::start(listing(&[("/t", &facts)], &[("/t/f", &text)]), move |line| match line {
+            "RETR /t/f" if cuts.fetch_add(1, Ordering::Relaxed) == 0 => Some("150 426 broken off\r\n"),
+            line if line.starts_with("REST") => Some("350 as you like\r\n"),
+            line => with_mlsd(line),
+        });
+        let job = script.job(&["/t"]);
+        let (kept, _) = job.pull().await;
+        if is_seen {
+            assert!(body(&kept, "/t/f") == text.as_bytes(), "{:?}", kept.warnings);
+            assert_eq!((kept.warnings.len(), script.heard("REST")), (0, 1), "{:?}", job.seen.notes());
+        } else {
+            // Nothing tells these bytes from others, but that there are too many of them.
+            assert!(kept.codes().contains(&(WarningCode::Unreadable, "/t/f".into())), "{:?}", kept.warnings);
+        }
     }
 }

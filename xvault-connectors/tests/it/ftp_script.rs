@@ -121,8 +121,11 @@ fn serve(
                 if !told.is_some_and(|told| told.starts_with("150-")) {
                     out.write_all(b"150 here it comes\r\n")?;
                 }
+                // What is broken off comes by half.
+                let is_cut = verb == "RETR" && told.is_some_and(|told| told.contains("426"));
+                let end = if is_cut { bytes.len() / 2 } else { bytes.len() };
                 let (mut data, _) = passive.take().unwrap().accept()?;
-                let _ = data.write_all(bytes.get(std::mem::take(&mut offset)..).unwrap_or_default());
+                let _ = data.write_all(bytes.get(std::mem::take(&mut offset)..end).unwrap_or_default());
                 drop(data);
                 told.map_or("226 done\r\n", |told| &told[4..]).to_owned()
             }

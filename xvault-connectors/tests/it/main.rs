@@ -19,6 +19,7 @@ mod egress_detours;
 mod ftp_faults;
 mod ftp_hostile;
 mod ftp_links;
+mod ftp_names;
 mod ftp_pull;
 mod ftp_script;
 mod ftp_support;

@@ -6,6 +6,7 @@ use tokio::time::timeout;
 use xvault_core::{EntryPath, Mtime, WarningCode};
 
 use super::scope::{is_denied, refusal};
+use super::seam::Tail;
 use crate::Error;
 use crate::ftp::{Begun, Data, Listed, Reply, Session};
 use crate::source::sftp::scope::remote_path;
@@ -65,6 +66,15 @@ struct Promise {
     mtime: Option<Mtime>,
 }
 
+/// A transfer that began.
+struct Transfer {
+    data: Data,
+    /// So many bytes are still to come that the archive has.
+    skip: u64,
+    /// Whether it was asked to begin in the middle.
+    restarted: bool,
+}
+
 /// A file to be fetched, and how far that came.
 #[derive(Debug)]
 pub(super) struct FileJob {
@@ -77,6 +87,7 @@ pub(super) struct FileJob {
     out: mpsc::Sender<Piece>,
     promise: Option<Promise>,
     delivered: u64,
+    tail: Tail,
     changed: bool,
     /// Whether it is fetched in pieces, as it was found to be larger than it was listed.
     is_large: bool,
@@ -97,6 +108,7 @@ impl FileJob {
             out,
             promise: None,
             delivered: 0,
+            tail: Tail::default(),
             changed: false,
             is_large: promise.size > SMALL,
             short_tries: 0,
@@ -192,7 +204,11 @@ impl FileJob {
         let promise = *self.promise.get_or_insert(found);
         let is_begun = self.delivered > 0;
         self.changed |= is_begun && found != promise;
-        let (mut data, skip) = match self.begin(session).await? {
+        if self.delivered > promise.size {
+            let ending = if found.size > promise.size { self.at_end() } else { not_in_the_middle(session) };
+            return self.send(Piece::End(ending)).await;
+        }
+        let mut begun = match self.begin(session).await? {
             Some(begun) => begun,
             None => return Ok(()),
         };
@@ -201,13 +217,18 @@ impl FileJob {
             self.send(Piece::Start { size: found.size, mtime: found.mtime }).await?;
         }
         let promised = if is_begun { promise.size } else { found.size };
-        if !self.hand_on(&mut data, skip, promised).await? {
+        let restarted = begun.restarted;
+        if !self.hand_on(session, &mut begun, promised).await? {
+            if restarted {
+                // Either it grows, or it did not begin where it should: its size, asked for over another connection, tells.
+                return Err(Trouble::LetGo);
+            }
             // It grows while it is read: what the server still sends is left to it.
             self.send(Piece::End(self.at_end())).await?;
             self.is_over = true;
             return Err(Trouble::LetGo);
         }
-        data.close().await;
+        begun.data.close().await;
         let reply = session.finish().await?;
         let ending = ending_of(session, &reply)?;
         if ending.is_none() && self.delivered < promised {
@@ -234,16 +255,17 @@ impl FileJob {
         Ok(Promise { size: size.unwrap_or(self.listed.size), mtime: mtime.or(self.listed.mtime) })
     }
 
-    /// The transfer, and how many of its bytes the archive has already. `None` when it was refused, which is told.
-    async fn begin(&mut self, session: &mut Session) -> Result<Option<(Data, u64)>, Trouble> {
-        let mut skip = 0;
-        let mut begun = session.begin("RETR", Some(&self.path), self.delivered).await?;
+    /// The transfer, a little before where the archive has it. `None` when it was refused, which is told.
+    async fn begin(&mut self, session: &mut Session) -> Result<Option<Transfer>, Trouble> {
+        let mut skip = if session.shared().restarts() { self.tail.len() } else { self.delivered };
+        let mut begun = session.begin("RETR", Some(&self.path), self.delivered - skip).await?;
         if let Begun::NoRestart(_) = begun {
+            session.shared().give_up_restarts();
             skip = self.delivered;
             begun = session.begin("RETR", Some(&self.path), 0).await?;
         }
         match begun {
-            Begun::Data(data) => Ok(Some((data, skip))),
+            Begun::Data(data) => Ok(Some(Transfer { data, skip, restarted: skip < self.delivered })),
             Begun::Refused(reply) | Begun::NoRestart(reply) => {
                 self.refused(session, &reply).await?;
                 Ok(None)
@@ -251,21 +273,34 @@ impl FileJob {
         }
     }
 
-    /// Hands on what comes, but for `skip` bytes that the archive has. `false` when there is more than was promised.
-    async fn hand_on(&mut self, data: &mut Data, mut skip: u64, promised: u64) -> Result<bool, Trouble> {
+    /// Hands on what comes, but for what the archive has. `false` when there is more than was promised.
+    async fn hand_on(
+        &mut self,
+        session: &Session,
+        Transfer { data, skip, restarted }: &mut Transfer,
+        promised: u64,
+    ) -> Result<bool, Trouble> {
         loop {
             let mut piece = next_piece(data, PIECE as u64).await?;
             if piece.is_empty() {
                 return Ok(true);
             }
-            let dropped = skip.min(piece.len() as u64);
-            skip -= dropped;
-            drop(piece.split_to(usize::try_from(dropped).unwrap_or(piece.len())));
+            let dropped = usize::try_from(*skip).unwrap_or(piece.len()).min(piece.len());
+            let dropped = piece.split_to(dropped);
+            if !self.changed && !self.tail.agrees(&dropped, *skip) {
+                if *restarted {
+                    return Err(Trouble::Error(began_elsewhere(session)));
+                }
+                self.changed = true;
+            }
+            *skip -= dropped.len() as u64;
             if piece.is_empty() {
                 continue;
             }
             let len = piece.len() as u64;
+            let shared = piece.clone();
             self.send_in_time(Piece::Data(piece), data).await?;
+            self.tail.add(&shared);
             self.delivered += len;
             self.short_tries = 0;
             if self.delivered > promised {
@@ -303,6 +338,20 @@ impl FileJob {
         }
         self.send(Piece::End(Ending::Failed(code, message))).await
     }
+}
+
+/// What comes is not what was there: mostly because the server says yes to REST and begins from zero. It is not asked to again.
+fn began_elsewhere(session: &Session) -> Error {
+    session.shared().give_up_restarts();
+    let reason = "a transfer that was to go on in the middle of a file began elsewhere".to_owned();
+    Error::Connection { server: session.server(), reason, source: None }
+}
+
+/// The same, found out when it was too late for this file.
+fn not_in_the_middle(session: &Session) -> Ending {
+    session.shared().give_up_restarts();
+    let message = "its connection was lost, and the server began it anew where it was asked to go on: what is kept may have parts twice";
+    Ending::Failed(WarningCode::Unreadable, message.to_owned())
 }
 
 /// A transfer ended with this answer: `None` when all of it came, else what of the file failed.

@@ -30,7 +30,7 @@ impl PlainNames {
         self.hashes.insert(self.keys.hash_one(name));
     }
 
-    fn has(&self, name: &[u8]) -> bool {
+    pub(super) fn has(&self, name: &[u8]) -> bool {
         self.hashes.contains(&self.keys.hash_one(name))
     }
 }

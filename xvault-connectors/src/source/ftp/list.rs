@@ -25,6 +25,9 @@ const MAX_LINE: usize = 16 << 10;
 /// ProFTPD writes lines of LIST into a buffer of 1024 bytes: a longer one loses its end, and runs into the next.
 const MAYBE_CUT: usize = 1000;
 
+/// The option of LIST that shows what begins with a dot, the directory itself among it.
+const ALL: &[u8] = b"-a";
+
 /// A directory to be listed.
 #[derive(Debug, Clone)]
 pub(super) struct Dir {
@@ -128,6 +131,12 @@ impl Listing {
         }
     }
 
+    /// Whether LIST told an entry of this name.
+    fn has(&self, name: &[u8]) -> bool {
+        let is_link = |text: &[u8]| text.strip_prefix(name).is_some_and(|rest| rest.starts_with(b" -> "));
+        self.plain.has(name) || self.children.iter().any(|child| *child.name == *name || is_link(&child.name))
+    }
+
     fn sorted(mut self) -> Self {
         self.bad_names.append(std::mem::take(&mut self.suspects));
         self.bad_names.sort(&mut self.children, |child| &child.name);
@@ -224,19 +233,26 @@ async fn list_traditionally(
         return Ok(Outcome::Refused(code, message));
     }
     if session.shared().lists_plainly() {
-        let begun = session.begin("LIST", None, 0).await?;
-        return reading.of(session, begun).await;
+        return reading.listed(session, None).await;
     }
     // Names that begin with a dot are hidden from a plain LIST; `-a` is a name to servers that know no options.
-    let plainly = reading.again();
-    let begun = session.begin("LIST", Some(b"-a"), 0).await?;
-    let first = reading.of(session, begun).await?;
-    if matches!(&first, Outcome::Listed(listing) if !listing.is_silent) {
+    let again = (reading.again(), reading.again());
+    let first = reading.listed(session, Some(ALL)).await?;
+    if matches!(&first, Outcome::Listed(listing) if listing.itself.is_some()) {
         return Ok(first);
     }
-    let begun = session.begin("LIST", None, 0).await?;
-    let plain = plainly.of(session, begun).await?;
+    let plain = again.0.listed(session, None).await?;
     match &plain {
+        // The first answer may have been about that entry alone: ProFTPD's is.
+        Outcome::Listed(listing) if listing.has(ALL) => {
+            let told = again.1.listed(session, Some(b"-a .")).await?;
+            Ok(if matches!(&told, Outcome::Listed(listing) if listing.itself.is_some()) {
+                told
+            } else {
+                plain
+            })
+        }
+        _ if matches!(&first, Outcome::Listed(listing) if !listing.is_silent) => Ok(first),
         Outcome::Listed(listing) if !listing.is_silent => {
             session.shared().list_plainly();
             Ok(plain)
@@ -272,6 +288,11 @@ impl Reading<'_> {
     /// The same, from the beginning.
     fn again(&self) -> Self {
         Self { listing: Listing::new(&self.listing.weight.total), ..*self }
+    }
+
+    async fn listed(self, session: &mut Session, options: Option<&[u8]>) -> Result<Outcome, Error> {
+        let begun = session.begin("LIST", options, 0).await?;
+        self.of(session, begun).await
     }
 
     async fn of(mut self, session: &mut Session, begun: Begun) -> Result<Outcome, Error> {
@@ -396,7 +417,7 @@ impl Reading<'_> {
         if listed.mode.is_none() {
             session.shared().learn_no_kinds();
         }
-        if matches!(listed.kind, Kind::Symlink | Kind::Special) {
+        if !matches!(listed.kind, Kind::File | Kind::Directory) {
             return self.keep(listed);
         }
         self.listing.plain.add(&listed.name);
