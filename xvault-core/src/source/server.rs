@@ -130,7 +130,8 @@ impl DatabaseServer {
         if self.host.starts_with('/') && !self.is_remote() {
             return invalid("host", "the path of a socket is possible with `ssh_mode` remote only");
         }
-        if !is_host(&self.host) && !(self.host.starts_with('/') && is_word(&self.host)) {
+        let is_socket = self.host.starts_with('/') && is_word(&self.host);
+        if !is_host(&self.host) && !is_socket {
             return invalid("host", HOST);
         }
         if self.port == 0 {
