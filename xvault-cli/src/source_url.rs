@@ -347,7 +347,7 @@ mod tests {
             for scheme in all {
                 let url = if scheme == "local" { "/etc".to_owned() } else { format!("{scheme}://u@h/x") };
                 let line: Vec<&str> = std::iter::once(url.as_str()).chain(flag.split(' ')).collect();
-                let refused = read(&line).err().filter(|error| error.is::<crate::WrongUsage>());
+                let refused = read(&line).err().filter(anyhow::Error::is::<crate::WrongUsage>);
                 let takes = takers.split(' ').any(|taker| taker == scheme);
                 assert_eq!(refused.is_none(), takes, "{scheme} {flag}: {refused:?}");
                 assert!(refused.is_none_or(|error| error.to_string().contains(words)), "{scheme} {flag}");

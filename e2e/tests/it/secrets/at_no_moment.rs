@@ -89,7 +89,7 @@ fn plant(fleet: &Fleet) -> [NamedTempFile; 2] {
     let mut ssh = tools::command("ssh", fleet.site.sshd.client_options());
     let ssh = ssh.args(["-o", "BatchMode=yes", "-l", CANARY, "127.0.0.1", "true"]);
     assert!(!ssh.status().unwrap().success());
-    [planted_in(Path::new("/dev/shm"), 0o644), planted_in(&std::env::temp_dir(), 0o600)]
+    [planted_in(Path::new("/dev/shm"), 0o644), planted_in(Path::new("/tmp"), 0o600)]
 }
 
 /// For no longer than a tool takes that asks a server something.

@@ -7,8 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use xvault_testkit::{Mariadb, Postgres};
 
 use super::super::{Secret, contains};
@@ -25,7 +26,7 @@ const LONG: u64 = 64 << 10;
 pub(super) struct Looks<'a> {
     fleet: &'a Fleet,
     secrets: &'a [Secret],
-    since: SystemTime,
+    since: Timestamp,
     /// Place and secret.
     found: Mutex<BTreeSet<(&'static str, String)>>,
     looks: Mutex<BTreeMap<&'static str, u32>>,
@@ -36,7 +37,7 @@ pub(super) struct Looks<'a> {
 
 impl<'a> Looks<'a> {
     pub(super) fn new(fleet: &'a Fleet, secrets: &'a [Secret]) -> Self {
-        let since = SystemTime::now();
+        let since = xvault_core::clock::now();
         let (found, looks, tools, known) = Default::default();
         Self { fleet, secrets, since, found, looks, tools, known }
     }
@@ -88,11 +89,12 @@ impl<'a> Looks<'a> {
     fn look_at_files(&self) {
         self.look("files in memory that others may read", &in_memory(|mode| mode & 0o077 != 0));
         let home = &self.fleet.site.sshd.home;
-        let folders = [&std::env::temp_dir(), Path::new("/var/tmp"), home.as_path()].map(files_in);
+        let folders = [Path::new("/tmp"), Path::new("/var/tmp"), home.as_path()].map(files_in);
         let own = files_below(self.fleet.dir.path());
         let files = folders.into_iter().flatten().chain(own);
         let is_new = |file: &Metadata| {
-            file.is_file() && file.len() < LONG && file.modified().is_ok_and(|time| time >= self.since)
+            let modified = file.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
+            file.is_file() && file.len() < LONG && modified.is_some_and(|time| time >= self.since)
         };
         let new = files.filter(|file| fs::symlink_metadata(file).is_ok_and(|file| is_new(&file)));
         self.look("files on disks", &contents(new));
