@@ -21,8 +21,13 @@ fn at(world: &World, time: &str, args: &[&str]) -> Ran {
         command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect();
     command = tools::command("faketime", ["--exclude-monotonic", "-m", time]);
     command.arg(program).args(args).env_clear().envs(envs).env("TZ", "UTC").current_dir(world.path(""));
-    run(&mut command)
+    // Whoever was killed left a semaphore, named by a pid that may come again.
+    let is_taken = |ran: &Ran| ran.stdout.contains(TAKEN) || ran.stderr.contains(TAKEN);
+    let mut tries = std::iter::repeat_with(|| run(&mut command)).take(10);
+    tries.find(|ran| !is_taken(ran)).expect("faketime finds no semaphore that is free")
 }
+
+const TAKEN: &str = "faketime: sem_open: File exists";
 
 /// Backs up `tree` at each of the times; gives the ids.
 fn backups(world: &World, tree: &Path, times: &[&str], more: &[&str]) -> Vec<String> {

@@ -38,6 +38,11 @@ pub(crate) fn tripwire(call: Call, object: &'static str, fate: Fate) -> Tripwire
 }
 
 impl Trap {
+    /// How many such calls it has met, of those that are counted: [`Fate::HangAfter`].
+    pub(crate) fn met(&self) -> usize {
+        self.met.load(Ordering::Relaxed)
+    }
+
     fn is_set_for(&self, call: Call, object: &str) -> bool {
         self.call == call && object.ends_with(self.object)
     }
