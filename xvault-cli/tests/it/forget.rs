@@ -24,7 +24,7 @@ fn at(world: &World, time: &str, args: &[&str]) -> Ran {
     // Whoever was killed left a semaphore, named by a pid that may come again.
     let is_taken = |ran: &Ran| ran.stdout.contains(TAKEN) || ran.stderr.contains(TAKEN);
     let mut tries = std::iter::repeat_with(|| run(&mut command)).take(10);
-    tries.find(|ran| !is_taken(ran)).expect("faketime finds no semaphore that is free")
+    tries.find(|ran| !is_taken(ran)).unwrap_or_else(|| panic!("faketime finds no semaphore that is free"))
 }
 
 const TAKEN: &str = "faketime: sem_open: File exists";
