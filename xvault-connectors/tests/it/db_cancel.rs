@@ -1,7 +1,6 @@
 //! Cancelling ends a dump on both ends: the tool, here or on the SSH server, and its session in the database.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use xvault_connectors::{Control, Error};
@@ -34,15 +33,9 @@ fn with_word(word: &str) -> Vec<u32> {
     })
 }
 
-/// Those of an account of the SSH server, sessions included.
-fn of_account(sshd: &Sshd) -> Vec<u32> {
-    let uid = fs::metadata(&sshd.home).unwrap().uid();
-    processes(|pid| fs::metadata(format!("/proc/{pid}")).is_ok_and(|process| process.uid() == uid))
-}
-
 /// That nothing of the account is left but `before`: its number may have been another's, who left something.
 async fn account_ends(sshd: &Sshd, before: &[u32]) {
-    soon("a process of the account lives", || of_account(sshd).iter().all(|pid| before.contains(pid))).await;
+    soon("a process of the account lives", || sshd.processes().iter().all(|pid| before.contains(pid))).await;
 }
 
 async fn soon(what: &str, mut so: impl FnMut() -> bool) {
@@ -95,7 +88,7 @@ async fn cancelling_a_dump_of_postgresql_that_waits_ends_it_on_both_ends() {
     );
     for way in WAYS {
         let sshd = Sshd::builder().start();
-        let before = of_account(&sshd);
+        let before = sshd.processes();
         let db = Db::postgres(server, &url).by(way, &sshd);
         let is_waiting = || server.psql(&url, waits) != "0\n";
         let ask = || server.psql("postgres", &sessions);
@@ -119,7 +112,7 @@ async fn cancelling_a_dump_in_the_middle_of_its_data_ends_it_on_both_ends() {
     let database = url.rsplit('/').next().unwrap();
     for way in [Way::Direct, Way::Tunnel, Way::Remote] {
         let sshd = Sshd::builder().start();
-        let before = of_account(&sshd);
+        let before = sshd.processes();
         let sessions = format!(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND application_name = 'xvault' AND query LIKE 'COPY%large%'"
         );
