@@ -26,6 +26,7 @@ pub(crate) fn flags(error: &Error) -> Option<String> {
         Error::SiteConfig { .. } => {
             "to leave the site's database out, run again with --files-only".to_owned()
         }
+        Error::Hook { cause: Some(cause), .. } => return flags(cause),
         _ => return None,
     })
 }

@@ -115,6 +115,9 @@ pub enum Error {
         hook: &'static str,
         /// How it ended, and its last line.
         reason: String,
+        /// Why it could not be run, or not be watched to its end; `None`: it is the command itself that failed.
+        #[source]
+        cause: Option<Box<Error>>,
     },
 
     /// Something that was asked for by name is not there.
@@ -321,7 +324,7 @@ impl Dispose for Error {
             | Self::ChangedCertificate { .. }
             | Self::Credential(_)
             | Self::SiteConfig { .. }
-            | Self::Hook { .. }
+            | Self::Hook { cause: None, .. }
             | Self::NotFound(_)
             | Self::Unreadable(_)
             | Self::NotAllowed(_)
@@ -337,6 +340,7 @@ impl Dispose for Error {
             | Self::NotEmpty { .. }
             | Self::Damaged { .. } => Disposition::Permanent,
             Self::Connection { .. } | Self::Timeout { .. } | Self::Incomplete(_) => Disposition::Transient,
+            Self::Hook { cause: Some(cause), .. } => cause.disposition(),
             Self::Io { source, .. } => source.disposition(),
             Self::Store { disposition, .. } | Self::Push { disposition, .. } => *disposition,
             Self::Sink(error) => error.disposition(),

@@ -282,6 +282,13 @@ impl Sshd {
         }
     }
 
+    /// Refuses connections from now on until [`Sshd::restart`]; sessions go on until their clients end them.
+    pub fn stop_listening(&self) {
+        if let Some(process) = &self.process {
+            kill(process.pid());
+        }
+    }
+
     /// Ends all sessions; new ones are accepted. Returns how many processes were ended.
     pub fn drop_sessions(&self) -> usize {
         let sessions = self.process.as_ref().map(|process| descendants(process.pid())).unwrap_or_default();

@@ -5,11 +5,12 @@ mod command;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use xvault_core::EntrySink;
+use tokio::time::{Instant, sleep, timeout_at};
 use xvault_core::source::{Hook, Hooks, OnFailure};
+use xvault_core::{Dispose, Disposition, EntrySink};
 
 use super::{Probe, PullSummary, Source};
-use crate::ssh::{HostKeyPolicy, Session, SshOptions};
+use crate::ssh::{Exec, HostKeyPolicy, Session, SshOptions};
 use crate::{Control, Error};
 
 /// Runs a command before the source within is pulled, and one after it, also when the pull failed.
@@ -33,13 +34,10 @@ impl Hooked {
         }
     }
 
-    /// A connection of its own each time: the pull between them may take hours.
+    /// Runs `hook`, until `control` is cancelled; its failure is what the settings say.
     async fn run(&mut self, name: &'static str, hook: &Hook, control: &Control) -> Result<(), Error> {
-        let session = Session::connect(&self.options).await?;
-        self.options.host_key = HostKeyPolicy::Pinned(session.fingerprint());
-        let ran = command::run(&session, name, hook, control).await;
-        session.close().await;
-        match (ran, hook.on_failure) {
+        control.progress().note(&format!("hook {name}: `{}` begins", hook.command.escape_debug()));
+        match (self.ran(name, hook, control).await, hook.on_failure) {
             (Err(error @ Error::Hook { .. }), OnFailure::Warn) => {
                 let text = xvault_core::error::chain(&error);
                 control
@@ -51,9 +49,46 @@ impl Hooked {
         }
     }
 
+    async fn ran(&mut self, name: &'static str, hook: &Hook, control: &Control) -> Result<(), Error> {
+        let begun = control.run(self.begin_twice(name, hook, control)).await;
+        let (session, mut exec) = begun.map_err(|error| not_run(name, "could not be run", error))?;
+        let ran = command::run(&mut exec, name, hook, control).await;
+        session.close().await;
+        ran.map_err(|error| not_run(name, "was lost sight of while it ran", error))
+    }
+
+    /// Whatever may pass has a moment to do so, as the settings of most say that a failure fails the backup.
+    async fn begin_twice(
+        &mut self,
+        name: &'static str,
+        hook: &Hook,
+        control: &Control,
+    ) -> Result<(Session, Exec), Error> {
+        let deadline = Instant::now() + command::limit(hook);
+        let first = match self.begin(name, hook).await {
+            Err(error) if error.disposition() == Disposition::Transient => error,
+            begun => return begun,
+        };
+        if Instant::now() + PAUSE >= deadline {
+            return Err(first);
+        }
+        let text = xvault_core::error::chain(&first);
+        control.progress().note(&format!("hook {name}: {text}; once more in {} s", PAUSE.as_secs()));
+        sleep(PAUSE).await;
+        timeout_at(deadline, self.begin(name, hook)).await.unwrap_or(Err(first))
+    }
+
+    /// On a connection of its own each time: the pull between them may take hours.
+    async fn begin(&mut self, name: &'static str, hook: &Hook) -> Result<(Session, Exec), Error> {
+        let session = Session::connect(&self.options).await?;
+        self.options.host_key = HostKeyPolicy::Pinned(session.fingerprint());
+        let exec = command::begin(&session, name, hook).await?;
+        Ok((session, exec))
+    }
+
     async fn before(&mut self, control: &Control) -> Result<(), Error> {
         match self.hooks.before.clone() {
-            Some(hook) => control.run(self.run("before", &hook, control)).await,
+            Some(hook) => self.run("before", &hook, control).await,
             None => Ok(()),
         }
     }
@@ -64,9 +99,26 @@ impl Hooked {
         if control.check().is_err() {
             hook.timeout_seconds = hook.timeout_seconds.min(WIND_UP);
         }
-        self.run("after", &hook, control).await
+        let alone = Control::default().with_progress(control.progress().clone());
+        self.run("after", &hook, &alone).await
     }
 }
+
+/// What kept a command from being run, or from being watched. That the server is not the one it was, or may not be connected to, is no
+/// matter of hooks: it fails the backup whatever the settings say of them.
+fn not_run(hook: &'static str, reason: &str, error: Error) -> Error {
+    match error {
+        Error::Hook { .. }
+        | Error::Cancelled
+        | Error::UnknownHostKey { .. }
+        | Error::ChangedHostKey { .. }
+        | Error::Egress(_) => error,
+        cause => Error::Hook { hook, reason: reason.to_owned(), cause: Some(Box::new(cause)) },
+    }
+}
+
+/// How long is waited before it is tried once more to begin a command.
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// How long the command after a cancelled pull may take, in seconds: somebody waits.
 const WIND_UP: u32 = 60;
@@ -103,11 +155,12 @@ impl Source for Hooked {
         }
     }
 
-    /// To log in again, run the command, and end it.
+    /// To end the command before it, to log in again, twice perhaps, to run the command after it, and to end that.
     fn wind_up(&self) -> Duration {
         let after = self.hooks.after.as_ref().map_or(0, |hook| hook.timeout_seconds.min(WIND_UP));
-        let spare = if after > 0 { 30 } else { 0 };
-        self.source.wind_up() + Duration::from_secs(u64::from(after) + spare)
+        let before = if self.hooks.before.is_some() { 10 } else { 0 };
+        let spare = if after > 0 { 70 } else { 0 };
+        self.source.wind_up() + Duration::from_secs(u64::from(after) + before + spare)
     }
 }
 

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use xvault_connectors::source::{Hooked, Source};
-use xvault_connectors::ssh::HostKeyPolicy;
+use xvault_connectors::ssh::{HostKeyPolicy, SshOptions};
 use xvault_connectors::{Control, Error, PullSummary};
+use xvault_core::error::chain;
 use xvault_core::monitor::Recorder;
 use xvault_core::source::{Hook, Hooks, OnFailure};
-use xvault_testkit::Sshd;
+use xvault_core::{Dispose, Disposition};
 use xvault_testkit::tools::{command, run};
+use xvault_testkit::{FaultProxy, Sshd};
 
 use crate::db_support::{Db, Way};
-use crate::ssh_support::{BOTH, Job, Kept, Kind, turning};
+use crate::ssh_support::{BOTH, Job, Kept, Kind, key, turning};
 
 /// A pull of the directory `tree` in the account's home, with commands around it.
 struct Around {
@@ -49,9 +51,8 @@ impl Around {
     }
 
     fn warns(mut self) -> Self {
-        for hook in [&mut self.hooks.before, &mut self.hooks.after].into_iter().flatten() {
-            hook.on_failure = OnFailure::Warn;
-        }
+        let Hooks { before, after } = self.hooks;
+        self.hooks = Hooks { before: before.map(warning), after: after.map(warning) };
         self
     }
 
@@ -79,6 +80,10 @@ impl Around {
     fn has(&self, name: &str) -> bool {
         self.sshd.home.join(name).exists()
     }
+}
+
+fn warning(hook: Hook) -> Hook {
+    Hook { on_failure: OnFailure::Warn, ..hook }
 }
 
 fn told(notes: &[String], text: &str) -> bool {
@@ -212,11 +217,11 @@ async fn an_account_without_a_shell_has_no_hooks() {
     assert!(!around.has("before"));
 }
 
-/// Who was believed before the backup is who must be there after it.
+/// Who was believed before the backup is who must be there after it, whatever a failure of the commands means.
 #[tokio::test]
 async fn the_server_after_a_backup_is_the_one_before_it() {
     let (around, other) =
-        (Around::new().before("touch before").after("touch after"), Sshd::builder().start());
+        (Around::new().before("touch before").after("touch after").warns(), Sshd::builder().start());
     let job = Job::new(Kind::Ssh, &around.sshd, &[&around.tree]);
     let mut options = job.options.clone();
     options.host_key = HostKeyPolicy::AcceptNew;
@@ -240,6 +245,120 @@ async fn a_cancelled_pull_is_followed_by_the_command_after_it() {
     let error = source.pull(&mut kept, &control).await.unwrap_err();
     assert!(matches!(error, Error::Cancelled), "{error}");
     assert!(around.has("before") && around.has("after"));
+}
+
+/// It undoes what the other did, and must not be undone by it.
+#[tokio::test]
+async fn a_command_that_is_cancelled_has_ended_when_the_one_after_it_begins() {
+    let stubborn = "trap '' TERM; exec >/dev/null 2>&1; while :; do echo >> beats; sleep 0.05; done";
+    let looks = "cp beats then; sleep 0.4; cmp beats then || touch both; touch after";
+    let around = Around::new().before(stubborn).after(looks);
+    let cancel = CancellationToken::new();
+    let control = Control::default().with_cancel(cancel.clone());
+    let mut source = around.source(Kind::Ssh, &around.tree);
+    let begun = async {
+        while !around.has("beats") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        cancel.cancel();
+    };
+    let mut kept = Kept::default();
+    let (pulled, ()) = tokio::join!(source.pull(&mut kept, &control), begun);
+    assert!(matches!(pulled, Err(Error::Cancelled)), "{pulled:?}");
+    assert!(kept.entries.is_empty() && around.has("after") && !around.has("both"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_gone_when_all_was_read_is_a_failure_of_the_command_after() {
+    for warns in [true, false] {
+        let around = Around::new().before("touch before").after("touch after").within(1);
+        let around = Arc::new(if warns { around.warns() } else { around });
+        let ended = Arc::clone(&around);
+        let (mut kept, seen) = (Kept::default(), Arc::new(Recorder::default()));
+        kept.on_data = Some(Box::new(move |_| ended.sshd.stop_listening()));
+        let control = Control::default().with_progress(seen.clone());
+        let pulled = around.source(Kind::Ssh, &around.tree).pull(&mut kept, &control).await;
+        assert_eq!(kept.body(&around.tree.join("file")), Some(&b"x"[..]));
+        let why = format!("the hook `after` could not be run: connection to 127.0.0.1:{}", around.sshd.port);
+        if warns {
+            assert_eq!(pulled.unwrap().content.warnings, 0);
+            assert!(told(&seen.notes(), &why), "{:?}", seen.notes());
+        } else {
+            let error = pulled.unwrap_err();
+            assert!(matches!(&error, Error::Hook { hook: "after", cause: Some(_), .. }), "{error:?}");
+            assert!(chain(&error).starts_with(&why), "{}", chain(&error));
+            assert_eq!(error.disposition(), Disposition::Transient);
+        }
+        assert!(around.has("before") && !around.has("after"));
+    }
+}
+
+/// What keeps the command before it from being run may spare the source.
+#[tokio::test]
+async fn a_command_before_that_can_not_be_run_is_a_failure_as_well() {
+    let around = Around::new().before("touch before").within(1);
+    let job = Job::new(Kind::Sftp, &around.sshd, &[&around.tree]);
+    let stranger = key(&around.sshd.stranger_key());
+    let gone = SshOptions { port: xvault_testkit::unused_port(), ..job.options.clone() };
+    let refused = SshOptions { credential: stranger, ..job.options.clone() };
+    for (options, disposition) in [(gone, Disposition::Transient), (refused, Disposition::Permanent)] {
+        let mut source = Hooked::around(job.source(), &around.hooks, Some(&options));
+        let error = source.pull(&mut Kept::default(), &Control::default()).await.unwrap_err();
+        assert!(chain(&error).starts_with("the hook `before` could not be run: "), "{}", chain(&error));
+        assert_eq!(error.disposition(), disposition, "{error:?}");
+
+        let hooks = Hooks { before: around.hooks.before.clone().map(warning), after: None };
+        let (mut kept, seen) = (Kept::default(), Arc::new(Recorder::default()));
+        let control = Control::default().with_progress(seen.clone());
+        let mut source = Hooked::around(job.source(), &hooks, Some(&options));
+        source.pull(&mut kept, &control).await.unwrap();
+        assert!(kept.body(&around.tree.join("file")).is_some());
+        assert!(told(&seen.notes(), "`before` could not be run: "), "{:?}", seen.notes());
+    }
+    assert!(!around.has("before"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_back_in_time_runs_the_command() {
+    let around = Around::new().before("echo x >> before");
+    let proxy = FaultProxy::start(around.sshd.port);
+    proxy.cut_once_after(100);
+    let job = Job::new(Kind::Ssh, &around.sshd, &[&around.tree]);
+    let options = SshOptions { port: proxy.port, ..job.options.clone() };
+    let seen = Arc::new(Recorder::default());
+    let control = Control::default().with_progress(seen.clone());
+    let mut source = Hooked::around(job.source(), &around.hooks, Some(&options));
+    source.pull(&mut Kept::default(), &control).await.unwrap();
+    assert_eq!(fs::read_to_string(around.sshd.home.join("before")).unwrap(), "x\n");
+    assert!(told(&seen.notes(), "once more in 3 s") && proxy.connections() == 2, "{:?}", seen.notes());
+    assert!(!told(&seen.notes(), "could not be run"), "{:?}", seen.notes());
+}
+
+/// Nobody knows how far it came: it is not begun again.
+#[tokio::test]
+async fn a_connection_that_is_lost_while_a_command_runs_is_its_failure() {
+    let around = Around::new().before("echo x >> before; echo begun; exec sleep 60").warns();
+    let proxy = FaultProxy::start(around.sshd.port);
+    let job = Job::new(Kind::Ssh, &around.sshd, &[&around.tree]);
+    let options = SshOptions { port: proxy.port, ..job.options.clone() };
+    let seen = Arc::new(Recorder::default());
+    let control = Control::default().with_progress(seen.clone());
+    let mut source = Hooked::around(job.source(), &around.hooks, Some(&options));
+    let cut = async {
+        while !told(&seen.notes(), "hook before: begun") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        proxy.cut_now();
+    };
+    let mut kept = Kept::default();
+    let (pulled, ()) = tokio::join!(source.pull(&mut kept, &control), cut);
+    assert_eq!(pulled.unwrap().content.warnings, 0);
+    assert!(
+        told(&seen.notes(), "`before` was lost sight of while it ran: connection to "),
+        "{:?}",
+        seen.notes()
+    );
+    assert_eq!(fs::read_to_string(around.sshd.home.join("before")).unwrap(), "x\n");
 }
 
 #[tokio::test]

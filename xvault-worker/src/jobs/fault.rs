@@ -85,7 +85,9 @@ pub(crate) fn source_code(error: &ConnectorError) -> &'static str {
         ConnectorError::Auth { .. } => "auth_failed",
         ConnectorError::Credential(_) => "bad_credential",
         ConnectorError::SiteConfig { .. } => "site_config",
-        ConnectorError::Hook { .. } => "hook_failed",
+        // It is not the command that failed.
+        ConnectorError::Hook { cause: Some(cause), .. } => source_code(cause),
+        ConnectorError::Hook { cause: None, .. } => "hook_failed",
         ConnectorError::NotFound(_) => "path_missing",
         ConnectorError::Unreadable(_) => "path_unreadable",
         ConnectorError::NotAllowed(_) => "path_not_allowed",
@@ -191,8 +193,20 @@ mod tests {
                 ("site_config", Disposition::Permanent),
             ),
             (
-                ConnectorError::Hook { hook: "before", reason: "failed: exit status 1".into() },
+                ConnectorError::Hook { hook: "before", reason: "failed: exit status 1".into(), cause: None },
                 ("hook_failed", Disposition::Permanent),
+            ),
+            (
+                ConnectorError::Hook {
+                    hook: "after",
+                    reason: "could not be run".into(),
+                    cause: Some(Box::new(ConnectorError::Connection {
+                        server: server(),
+                        reason: "gone".into(),
+                        source: None,
+                    })),
+                },
+                ("unreachable", Disposition::Transient),
             ),
             (
                 ConnectorError::Connection { server: server(), reason: "gone".into(), source: None },

@@ -10,15 +10,16 @@ use crate::ssh::{Exec, ExecEvent, Exit, Session};
 use crate::{Control, Error};
 
 /// What the server's `sh` runs: `$1` says that it does, `$2` is the command. It is ended with all that it started when our end
-/// of standard input is gone, by time-out or with the connection.
+/// of standard input is gone, by time-out or with the connection; until all that has ended, it goes on.
 const SCRIPT: &str = r#"
 echo "$1"
 exec 4<&0
 sh -c "$2" </dev/null 4<&- &
 p=$!
-{ trap '' TERM HUP; read -r _; kill -TERM 0; sleep 1; kill -KILL 0; } <&4 >/dev/null 2>&1 &
+{ trap '' TERM HUP; read -r _; kill -USR1 $$; kill -TERM 0; sleep 1; kill -KILL 0; } <&4 >/dev/null 2>&1 &
 w=$!
 exec 4<&-
+trap '' TERM; trap 'wait "$w"' USR1
 wait "$p"; e=$?
 kill -KILL "$w" 2>/dev/null
 exit "$e"
@@ -39,34 +40,56 @@ const LOOK: Duration = Duration::from_millis(500);
 /// The longest beginning of output that is searched for the mark.
 const MAX_GREETING: usize = 64 << 10;
 
+/// How long `hook` may take.
+pub(super) fn limit(hook: &Hook) -> Duration {
+    Duration::from_secs(hook.timeout_seconds.into())
+}
+
+/// Begins the command.
+///
+/// # Errors
+/// [`Error::Hook`] when the account runs none; what it may be that keeps it from being run otherwise.
+pub(super) async fn begin(session: &Session, name: &'static str, hook: &Hook) -> Result<Exec, Error> {
+    if let Some(greeting) = no_shell(session).await? {
+        let reason = format!("could not be run: the account has no plain shell{greeting}");
+        return Err(Error::Hook { hook: name, reason, cause: None });
+    }
+    let exec = session.exec_with_input(&["sh", "-c", SCRIPT, "sh", MARK, &hook.command]).await?;
+    Ok(exec.patient(limit(hook) + END))
+}
+
+/// Watches the command to its end, which it is brought to when its time is over, or the job is cancelled.
+///
+/// # Errors
+/// [`Error::Hook`] when it failed, [`Error::Cancelled`]; what the connection broke by otherwise.
 pub(super) async fn run(
-    session: &Session,
+    exec: &mut Exec,
     name: &'static str,
     hook: &Hook,
     control: &Control,
 ) -> Result<(), Error> {
-    let failed = |reason: String| Error::Hook { hook: name, reason };
-    let limit = Duration::from_secs(hook.timeout_seconds.into());
-    control.progress().note(&format!("hook {name}: `{}` begins", hook.command.escape_debug()));
-    if let Some(greeting) = no_shell(session).await? {
-        return Err(failed(format!("could not be run: the account has no plain shell{greeting}")));
-    }
-    let exec = session.exec_with_input(&["sh", "-c", SCRIPT, "sh", MARK, &hook.command]).await?;
-    let (mut exec, started) = (exec.patient(limit + END), Instant::now());
+    let failed = |reason: String| Error::Hook { hook: name, reason, cause: None };
+    let started = Instant::now();
     let mut output = Output::new(name, control);
-    let ended = follow(&mut exec, &mut output, started + limit).await?;
+    let ended = control.run(follow(exec, &mut output, started + limit(hook))).await;
     output.finish();
     match ended {
-        Some(Exit::Status(0)) => {
+        Ok(Some(Exit::Status(0))) => {
             let seconds = started.elapsed().as_secs_f32();
             control.progress().note(&format!("hook {name}: done in {seconds:.1} s"));
             Ok(())
         }
-        Some(exit) => Err(failed(format!("failed: {exit}{}", output.last_words()))),
-        None => {
-            end(&mut exec).await;
+        Ok(Some(exit)) => Err(failed(format!("failed: {exit}{}", output.last_words()))),
+        Ok(None) => {
+            end(exec).await;
             let seconds = hook.timeout_seconds;
             Err(failed(format!("was ended: it took longer than {seconds} s{}", output.last_words())))
+        }
+        Err(error) => {
+            if matches!(error, Error::Cancelled) {
+                end(exec).await;
+            }
+            Err(error)
         }
     }
 }
