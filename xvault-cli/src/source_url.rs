@@ -36,6 +36,7 @@ pub(crate) fn settings(args: &SourceArgs, current_dir: &Path) -> anyhow::Result<
         }
     };
     refuse_foreign(settings.kind(), args.database.via.as_deref(), args.flags())?;
+    args.hooks.refuse_idle()?;
     if settings.hooks().is_none() && !args.hooks.hooks().is_empty() {
         bail!("--before and --after are run on an SSH server: {} has none", args.source)
     }
@@ -311,6 +312,12 @@ mod tests {
         for url in ["/etc", "ftp://u@h/x"] {
             let error = read(&[&[url], &flags[..]].concat()).unwrap_err().to_string();
             assert!(error.contains("are run on an SSH server"), "{error}");
+        }
+        for flags in [["--hook-timeout", "60"], ["--hook-failure", "warn"]] {
+            for url in ["ssh://u@h/x", "/etc"] {
+                let error = read(&[&[url], &flags[..]].concat()).unwrap_err();
+                assert!(error.is::<crate::WrongUsage>() && error.to_string().contains(flags[0]), "{error}");
+            }
         }
     }
 
