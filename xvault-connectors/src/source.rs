@@ -1,7 +1,7 @@
 //! What a system we can pull a backup from looks like, whatever its protocol.
 
 pub(crate) mod bad_names;
-mod custom;
+pub(crate) mod custom;
 pub(crate) mod dump;
 mod emitter;
 pub(crate) mod excludes;

@@ -37,6 +37,10 @@ pub(crate) struct Database {
     pub(crate) name: String,
     /// Bytes on the server's disk; `None` where we may not know.
     pub(crate) size: Option<u64>,
+    /// What an interrupted `DROP DATABASE` left: it can't be connected to, only dropped.
+    pub(crate) is_invalid: bool,
+    /// How many subscriptions `pg_dump` leaves out, as this user is no superuser.
+    pub(crate) subscriptions: u64,
 }
 
 impl Postgres {
@@ -86,19 +90,29 @@ impl Postgres {
         &self.home
     }
 
-    /// All databases that can be connected to, without templates.
-    pub(crate) async fn databases(&self) -> Result<Vec<Database>, Error> {
-        let sql = "SELECT encode(convert_to(datname::text, getdatabaseencoding()), 'hex'), \
-                   CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END \
-                   FROM pg_catalog.pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname";
-        let rows = self.query(&self.home, sql).await?;
+    /// All databases, or those that are no templates and take connections.
+    pub(crate) async fn databases(&self, all: bool) -> Result<Vec<Database>, Error> {
+        let filter = if all { "true" } else { "datallowconn AND NOT datistemplate" };
+        let subscriptions = if self.is_superuser || self.version.major < 10 {
+            "0"
+        } else {
+            "(SELECT count(*) FROM pg_catalog.pg_subscription s WHERE s.subdbid = d.oid)"
+        };
+        let sql = format!(
+            "SELECT encode(convert_to(datname::text, getdatabaseencoding()), 'hex'), \
+             CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END, datconnlimit = -2, {subscriptions} \
+             FROM pg_catalog.pg_database d WHERE {filter} ORDER BY datname"
+        );
+        let rows = self.query(&self.home, &sql).await?;
         rows.into_iter().map(|row| self.database(&row)).collect()
     }
 
     fn database(&self, row: &[String]) -> Result<Database, Error> {
         let name = row.first().and_then(|name| unhex(name));
         let name = name.ok_or_else(|| self.nonsense("the name of a database is not UTF-8"))?;
-        Ok(Database { name, size: row.get(1).and_then(|size| size.parse().ok()) })
+        let number = |place: usize| row.get(place).and_then(|number| number.parse().ok());
+        let is_invalid = row.get(2).is_some_and(|answer| answer == "t");
+        Ok(Database { name, size: number(1), is_invalid, subscriptions: number(3).unwrap_or_default() })
     }
 
     /// Why `database` is [closed](is_closed) to this user. `None`: it is open.
@@ -176,11 +190,13 @@ impl Postgres {
 }
 
 /// Whether this is what is said of a database to a user who is in another already: he may not connect, `pg_hba.conf` does not let him,
-/// or it is gone.
+/// it takes no more connections, or it is gone.
 pub(crate) fn is_closed(error: &Error) -> bool {
     match error {
         Error::Auth { .. } | Error::NotFound(_) => true,
-        Error::Tool { reason, .. } => reason.contains("permission denied for database"),
+        Error::Tool { reason, .. } => ["permission denied for database", "too many connections for database"]
+            .iter()
+            .any(|words| reason.contains(words)),
         _ => false,
     }
 }

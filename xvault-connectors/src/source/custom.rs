@@ -4,7 +4,7 @@
 //! (17 and 18). Of a newer one only the beginning is looked at; then its tool's exit is all the evidence there is.
 
 /// The magic, three bytes of version, the sizes of numbers and offsets, and the format.
-const HEAD: usize = 11;
+pub(crate) const HEAD: usize = 11;
 
 /// The format's number.
 const CUSTOM: u8 = 1;
@@ -20,9 +20,7 @@ pub(crate) struct Blocks {
     /// Bytes of no interest that are still to pass.
     skip: u64,
     step: Step,
-    minor: u8,
-    int: usize,
-    offset: usize,
+    layout: Layout,
     /// What is still to come of the header, or of the entry at hand: the last first.
     fields: Vec<Field>,
     entries: i64,
@@ -51,8 +49,16 @@ enum Step {
     Broken(&'static str),
 }
 
+/// The order of fields, and how many bytes they have.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Layout {
+    pub(crate) minor: u8,
+    int: usize,
+    offset: usize,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
+pub(crate) enum Field {
     Byte,
     Int,
     Text,
@@ -104,13 +110,9 @@ impl Blocks {
     fn need(&self) -> Option<usize> {
         match self.step {
             Step::Head => Some(HEAD),
-            Step::Fields => Some(match self.fields.last() {
-                Some(Field::Byte) => 1,
-                Some(Field::Offset) => 1 + self.offset,
-                _ => 1 + self.int,
-            }),
+            Step::Fields => Some(self.layout.width(*self.fields.last().unwrap_or(&Field::Int))),
             Step::Block => Some(1),
-            Step::BlockId(_) | Step::Part { .. } | Step::Object => Some(1 + self.int),
+            Step::BlockId(_) | Step::Part { .. } | Step::Object => Some(self.layout.width(Field::Int)),
             Step::Unknown | Step::Broken(_) => None,
         }
     }
@@ -133,23 +135,15 @@ impl Blocks {
     }
 
     fn head(&mut self, bytes: &[u8]) -> Step {
-        let [b'P', b'G', b'D', b'M', b'P', major, minor, _, int, offset, format] = *bytes else {
-            return Step::Broken("it does not begin as its tool begins dumps");
-        };
-        if format != CUSTOM {
-            return Step::Broken("it is not in the custom format");
+        match Layout::of(bytes) {
+            Ok(Some(layout)) => {
+                self.fields = layout.header();
+                self.layout = layout;
+                Step::Fields
+            }
+            Ok(None) => Step::Unknown,
+            Err(reason) => Step::Broken(reason),
         }
-        if major != 1 || !(12..=16).contains(&minor) || !(1..=8).contains(&int) || !(1..=8).contains(&offset)
-        {
-            return Step::Unknown;
-        }
-        (self.minor, self.int, self.offset) = (minor, int.into(), offset.into());
-        let compression = if minor >= 15 { Field::Byte } else { Field::Int };
-        // Last first: how many entries; versions and name; seven numbers of a date; compression.
-        self.fields = vec![Field::Entries, Field::Text, Field::Text, Field::Text];
-        self.fields.extend([Field::Int; 7]);
-        self.fields.push(compression);
-        Step::Fields
     }
 
     fn field(&mut self, bytes: &[u8]) -> Step {
@@ -172,26 +166,8 @@ impl Blocks {
             return Step::Block;
         }
         self.entries -= 1;
-        self.fields = self.entry();
+        self.fields = self.layout.entry();
         Step::Fields
-    }
-
-    /// The fields of an entry, the last first.
-    fn entry(&self) -> Vec<Field> {
-        use Field::{HasData, Int, Offset, Text, Texts};
-        let mut fields = vec![Offset, Texts, Text, Text];
-        if self.minor >= 16 {
-            fields.push(Int);
-        }
-        if self.minor >= 14 {
-            fields.push(Text);
-        }
-        // Tablespace, schema, the three statements; section; description, name, and two object ids.
-        fields.extend([Text; 5]);
-        fields.push(Int);
-        fields.extend([Text; 4]);
-        fields.extend([HasData, Int]);
-        fields
     }
 
     fn part(&mut self, bytes: &[u8], of_object: bool) -> Step {
@@ -211,8 +187,59 @@ impl Blocks {
     }
 }
 
+impl Layout {
+    /// By the first [`HEAD`] bytes. None: of a version that is not known.
+    pub(crate) fn of(head: &[u8]) -> Result<Option<Self>, &'static str> {
+        let [b'P', b'G', b'D', b'M', b'P', major, minor, _, int, offset, format] = *head else {
+            return Err("it does not begin as its tool begins dumps");
+        };
+        if format != CUSTOM {
+            return Err("it is not in the custom format");
+        }
+        let is_known =
+            major == 1 && (12..=16).contains(&minor) && (1..=8).contains(&int) && (1..=8).contains(&offset);
+        Ok(is_known.then_some(Self { minor, int: int.into(), offset: offset.into() }))
+    }
+
+    /// What follows the head, the last first: how many entries; versions and name; seven numbers of a date; compression.
+    pub(crate) fn header(self) -> Vec<Field> {
+        let compression = if self.minor >= 15 { Field::Byte } else { Field::Int };
+        let mut fields = vec![Field::Entries, Field::Text, Field::Text, Field::Text];
+        fields.extend([Field::Int; 7]);
+        fields.push(compression);
+        fields
+    }
+
+    /// The fields of an entry, the last first.
+    pub(crate) fn entry(self) -> Vec<Field> {
+        use Field::{HasData, Int, Offset, Text, Texts};
+        let mut fields = vec![Offset, Texts, Text, Text];
+        if self.minor >= 16 {
+            fields.push(Int);
+        }
+        if self.minor >= 14 {
+            fields.push(Text);
+        }
+        // Tablespace, schema, the three statements; section; description, name, and two object ids.
+        fields.extend([Text; 5]);
+        fields.push(Int);
+        fields.extend([Text; 4]);
+        fields.extend([HasData, Int]);
+        fields
+    }
+
+    /// How many bytes `field` has; of a text its length.
+    pub(crate) fn width(self, field: Field) -> usize {
+        match field {
+            Field::Byte => 1,
+            Field::Offset => 1 + self.offset,
+            _ => 1 + self.int,
+        }
+    }
+}
+
 /// A sign and the digits, the lowest first.
-fn number(bytes: &[u8]) -> i64 {
+pub(crate) fn number(bytes: &[u8]) -> i64 {
     let (sign, digits) = bytes.split_first().unwrap_or((&0, &[]));
     let value = digits.iter().rev().fold(0_u64, |value, digit| value << 8 | u64::from(*digit));
     let value = i64::try_from(value).unwrap_or(i64::MAX);

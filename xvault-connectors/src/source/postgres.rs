@@ -45,18 +45,28 @@ impl PostgresSource {
         Postgres::connect(&self.settings.server(), &self.login, named).await
     }
 
-    /// Those that are asked for. One that is named and not there is an error.
-    async fn databases(&self, postgres: &Postgres) -> Result<Vec<Database>, Error> {
-        let all = postgres.databases().await?;
+    /// Those that are asked for, and notes of those that nobody can read. One that is named and not there is an error.
+    async fn databases(&self, postgres: &Postgres) -> Result<(Vec<Database>, Vec<String>), Error> {
         let names = self.settings.names();
+        let all = postgres.databases(!names.is_empty()).await?;
         if names.is_empty() {
-            return if all.is_empty() { Err(Error::NotFound("a database".into())) } else { Ok(all) };
+            let (invalid, valid): (Vec<_>, Vec<_>) =
+                all.into_iter().partition(|database| database.is_invalid);
+            let none = || Error::NotFound("a database".into());
+            let notes = invalid.iter().map(|database| invalid_note(&database.name)).collect();
+            return if valid.is_empty() { Err(none()) } else { Ok((valid, notes)) };
         }
         let find = |name: &&str| {
             let found = all.iter().find(|database| database.name == *name).cloned();
             found.ok_or_else(|| Error::NotFound(format!("database `{}`", name.escape_debug())))
         };
-        names.iter().map(find).collect()
+        Ok((names.iter().map(find).collect::<Result<_, _>>()?, Vec::new()))
+    }
+
+    /// What `pg_dump` leaves out of a dump of all of `database`.
+    fn left_out(&self, database: &Database) -> Option<String> {
+        let is_whole = self.settings.schemas.is_empty() && self.settings.tables.is_empty();
+        (is_whole && database.subscriptions > 0).then(|| subscriptions_text(database))
     }
 
     /// Those of `databases` that are open to the user. Where all were asked for, each of the others is warned of.
@@ -140,7 +150,8 @@ impl PostgresSource {
         emitter: &mut Emitter<'_>,
     ) -> Result<(u64, Version), Error> {
         let control = emitter.control().clone();
-        let databases = control.run(self.databases(postgres)).await?;
+        let (databases, notes) = control.run(self.databases(postgres)).await?;
+        notes.iter().for_each(|note| control.progress().note(note));
         let (tool, version) = control.run(postgres.tool("pg_dump")).await?;
         dump::folder(emitter).await?;
         let databases = self.open_ones(postgres, databases, emitter).await?;
@@ -149,7 +160,10 @@ impl PostgresSource {
         for database in &databases {
             let call = self.dump_call(postgres, &tool, &database.name);
             let path = dump::place(&database.name, extension)?;
-            dump::dump(&postgres.reach, call, shape, path, emitter).await?;
+            dump::dump(&postgres.reach, call, shape, path.clone(), emitter).await?;
+            if let Some(reason) = self.left_out(database) {
+                emitter.warn(path, WarningCode::Unreadable, reason).await?;
+            }
         }
         if let (true, Some(home)) = (self.settings.globals, databases.first()) {
             self.pull_globals(postgres, &home.name, emitter).await?;
@@ -164,7 +178,9 @@ impl PostgresSource {
         let (_, version) = postgres.tool("pg_dump").await?;
         let mut notes = vec![tool_note(&format!("pg_dump {version}"), &postgres.reach)];
         notes.extend(postgres.reach.weakness());
-        let databases = self.databases(&postgres).await?;
+        let (databases, invalid) = self.databases(&postgres).await?;
+        notes.extend(invalid);
+        notes.extend(databases.iter().filter_map(|database| self.left_out(database)));
         let sizes = databases.iter().filter_map(|database| database.size);
         let size = sizes.fold(0, u64::saturating_add);
         notes.push(size_note(size, "on the server's disk"));
@@ -202,8 +218,26 @@ impl PostgresSource {
 fn closed(database: &str, reason: &str) -> String {
     format!(
         "database `{}` is closed to this user, so a backup of all is one without it: GRANT CONNECT ON DATABASE … (and a line of \
-         pg_hba.conf), or name those to dump ({reason})",
+         pg_hba.conf, and a CONNECTION LIMIT with room), or name those to dump ({reason})",
         database.escape_debug()
+    )
+}
+
+/// Of a database that is left out where all are asked for.
+fn invalid_note(database: &str) -> String {
+    let database = database.escape_debug();
+    format!(
+        "database `{database}` is left out: an interrupted DROP DATABASE left nothing but its name, which DROP DATABASE removes"
+    )
+}
+
+fn subscriptions_text(database: &Database) -> String {
+    let count = database.subscriptions;
+    let subscriptions =
+        if count == 1 { "the subscription".to_owned() } else { format!("the {count} subscriptions") };
+    format!(
+        "{subscriptions} of database `{}` can't be backed up by this user: pg_dump gives them to superusers alone",
+        database.name.escape_debug()
     )
 }
 

@@ -12,7 +12,7 @@ use xvault_testkit::{Mariadb, Postgres, Sshd};
 use crate::db_support::{Db, WAYS, Way, body};
 
 /// A dump that comes in small pieces; whole, or broken off after so many bytes.
-fn dump(content: &[u8], broken_after: Option<usize>) -> DumpReader {
+pub(crate) fn dump(content: &[u8], broken_after: Option<usize>) -> DumpReader {
     let (writer, reader) = dump_channel();
     let content = Bytes::copy_from_slice(content);
     tokio::spawn(async move {
@@ -29,7 +29,7 @@ fn dump(content: &[u8], broken_after: Option<usize>) -> DumpReader {
     reader
 }
 
-fn load_of(db: &Db) -> DatabaseLoad {
+pub(crate) fn load_of(db: &Db) -> DatabaseLoad {
     let target: DatabaseTarget =
         serde_json::from_value(json!({"type": db.kind, "config": db.config})).unwrap();
     DatabaseLoad::new(&target, db.login(&target.server())).unwrap()
@@ -55,7 +55,7 @@ fn scratch(db: &Db) -> Scratch {
     Scratch::new(&server, db.login(&server.server())).unwrap()
 }
 
-async fn trial(db: &Db, dump: DumpReader) -> Result<Trial, Error> {
+pub(crate) async fn trial(db: &Db, dump: DumpReader) -> Result<Trial, Error> {
     scratch(db).any_account().trial(dump, &Control::default()).await
 }
 

@@ -302,3 +302,75 @@ async fn a_probe_of_more_databases_than_there_is_time_for_says_how_many_it_did_n
     );
     assert!(probe.notes.iter().any(|note| note.contains("more databases this user may read")), "{probe:?}");
 }
+
+#[tokio::test]
+async fn a_database_that_nobody_can_get_into_does_not_end_a_backup_of_all() {
+    let postgres = Postgres::start();
+    let _ = postgres.psql("postgres", "CREATE DATABASE aa_invalid");
+    let _ = postgres.psql("postgres", "CREATE DATABASE bb_full CONNECTION LIMIT 0");
+    let _ = postgres.psql(
+        "postgres",
+        "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'aa_invalid'; CREATE ROLE u LOGIN PASSWORD 'pw'",
+    );
+    let mut db = Db::postgres(&postgres, "postgres").set("username", "u");
+    db.password = "pw".into();
+    let named = |name: &str| db.clone().set("database", name);
+    let mut all = db.clone();
+    let _ = all.config.as_object_mut().unwrap().remove("database");
+    let (kept, _) = all.pull().await;
+    let warned: Vec<_> = kept.warnings.iter().map(|warning| warning.path.to_string()).collect();
+    assert_eq!(warned, ["database/bb_full.dump"]);
+    assert!(kept.warnings[0].message.contains("too many connections for database"), "{:?}", kept.warnings);
+    assert!(body(&kept, "database/postgres.dump").starts_with(b"PGDMP"));
+    let probe = all.source().unwrap().probe().await.unwrap();
+    let paths: Vec<_> = probe.paths.iter().map(|path| path.path.as_str()).collect();
+    assert_eq!(paths, ["bb_full", "postgres"]);
+    for part in ["`aa_invalid` is left out", "`bb_full` is closed"] {
+        assert!(probe.notes.iter().any(|note| note.contains(part)), "{part}: {probe:?}");
+    }
+    for (name, part) in [("aa_invalid", "invalid database"), ("bb_full", "too many connections")] {
+        let error = named(name).error().await;
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_template_is_dumped_when_it_is_named() {
+    let postgres = Postgres::shared();
+    let url = postgres.create_database();
+    let name = url.rsplit('/').next().unwrap();
+    let sql = format!("CREATE TABLE t AS SELECT 7 AS a; ALTER DATABASE {name} IS_TEMPLATE true");
+    let _ = postgres.psql(&url, &sql);
+    let db = Db::postgres(postgres, &url);
+    assert_eq!(db.source().unwrap().probe().await.unwrap().paths[0].error, None);
+    let (kept, _) = db.pull().await;
+    let copy = postgres.create_database();
+    pg_restore(postgres, &copy, body(&kept, &format!("database/{name}.dump")));
+    assert_eq!(postgres.psql(&copy, "SELECT a FROM t"), "7\n");
+}
+
+#[tokio::test]
+async fn subscriptions_that_a_user_may_not_have_make_a_snapshot_partial() {
+    let postgres = Postgres::start();
+    let url = postgres.create_database();
+    let name = url.rsplit('/').next().unwrap();
+    let sql = "CREATE ROLE u LOGIN PASSWORD 'pw'; CREATE TABLE t AS SELECT 7 AS a; GRANT SELECT ON t TO u; \
+               CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1' PUBLICATION p WITH (connect = false)";
+    sql.split(';').for_each(|sql| drop(postgres.psql(&url, sql)));
+    let mut db = Db::postgres(&postgres, &url).set("username", "u");
+    db.password = "pw".into();
+    let (kept, _) = db.pull().await;
+    let warned: Vec<_> =
+        kept.warnings.iter().map(|warning| (warning.path.to_string(), warning.message.clone())).collect();
+    assert_eq!(warned[0].0, format!("database/{name}.dump"));
+    assert!(warned.len() == 1 && warned[0].1.starts_with("the subscription of database `"), "{warned:?}");
+    let probe = db.source().unwrap().probe().await.unwrap();
+    assert!(probe.notes.contains(&warned[0].1), "{probe:?}");
+    // What asks for tables asks for no subscriptions, and superusers have them.
+    let (kept, _) = db.set("tables", serde_json::json!(["t"])).pull().await;
+    assert!(kept.warnings.is_empty(), "{:?}", kept.warnings);
+    let (kept, _) = Db::postgres(&postgres, &url).set("format", "plain").pull().await;
+    assert!(kept.warnings.is_empty(), "{:?}", kept.warnings);
+    let text = String::from_utf8_lossy(body(&kept, &format!("database/{name}.sql"))).into_owned();
+    assert!(text.contains("CREATE SUBSCRIPTION s"), "{text}");
+}

@@ -20,14 +20,30 @@ pub(super) struct Frame {
 /// Feeds the whole `dump` to `call`; returns its length.
 pub(super) async fn feed(
     reach: &Reach,
-    mut call: Call,
+    call: Call,
     frame: &Frame,
     dump: &mut DumpReader,
     control: &Control,
 ) -> Result<u64, Error> {
+    let name = call.name();
+    feed_and_hear(reach, call, frame, dump, control, |line| {
+        control.progress().note(&format!("{name}: {line}"))
+    })
+    .await
+}
+
+/// As [`feed`]; `hear` is told each line of what the tool says, up to a limit.
+pub(super) async fn feed_and_hear(
+    reach: &Reach,
+    mut call: Call,
+    frame: &Frame,
+    dump: &mut DumpReader,
+    control: &Control,
+    hear: impl FnMut(&str) + Send,
+) -> Result<u64, Error> {
     call.takes_input = true;
     let mut tool = control.run(reach.run(call)).await.map_err(|error| understood(error, reach))?;
-    let fed = control.run(converse(&mut tool, frame, dump, control)).await;
+    let fed = control.run(converse(&mut tool, frame, dump, control, hear)).await;
     if fed.is_err() {
         tool.stop().await;
     }
@@ -39,6 +55,7 @@ async fn converse(
     frame: &Frame,
     dump: &mut DumpReader,
     control: &Control,
+    mut hear: impl FnMut(&str) + Send,
 ) -> Result<u64, Error> {
     let name = tool.name().to_owned();
     let Some(mut input) = tool.take_input() else {
@@ -61,7 +78,7 @@ async fn converse(
                 },
                 event = tool.next() => match event? {
                     None => break,
-                    Some(ExecEvent::Stderr(data)) => lines.push(&data, |line| control.progress().note(&format!("{name}: {line}"))),
+                    Some(ExecEvent::Stderr(data)) => lines.push(&data, &mut hear),
                     Some(ExecEvent::Stdout(_)) => {}
                 },
             }

@@ -1,5 +1,12 @@
 //! Dumps into PostgreSQL: `pg_restore` for the custom format, `psql` for SQL.
 
+mod contents;
+mod locale;
+mod make;
+mod origin;
+mod property;
+mod statement;
+
 use jiff::Timestamp;
 use xvault_core::source::PostgresTarget;
 
@@ -10,9 +17,8 @@ use crate::database::postgres::Postgres;
 use crate::database::{DatabaseLogin, unhex};
 use crate::tool::Call;
 use crate::{Control, Error};
-
-/// How much of a dump says what it is.
-const HEAD: usize = 4096;
+use origin::Origin;
+use statement::{identifier, literal};
 
 /// What belongs to users.
 const THINGS: &str = "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
@@ -37,17 +43,37 @@ pub(super) async fn load(
     control: &Control,
 ) -> Result<Loaded, Error> {
     let postgres = control.run(connect(target, login)).await?;
-    let found = control.run(look(&postgres, &target.database)).await?;
-    let created = found.permits(&target.database, target.create, target.overwrite)?;
-    let format = Format::of(control.run(dump.head(HEAD)).await?);
-    if created {
-        make(&postgres, &target.database).await?;
+    let origin = control.run(Origin::of(&mut dump)).await?;
+    let loaded = load_from(&postgres, target, &origin, &mut dump, control).await?;
+    if loaded.created
+        && let Err(error) = make::properties(&postgres, target, &origin, control).await
+    {
+        tidy_up(&postgres, &target.database, control).await;
+        return Err(error);
     }
-    match run(&postgres, target, created, format, &mut dump, control).await {
-        Ok(bytes) => Ok(Loaded { database: target.database.clone(), created, bytes }),
+    Ok(loaded)
+}
+
+/// All but what belongs to the database itself.
+async fn load_from(
+    postgres: &Postgres,
+    target: &PostgresTarget,
+    origin: &Origin,
+    dump: &mut DumpReader,
+    control: &Control,
+) -> Result<Loaded, Error> {
+    let name = &target.database;
+    let created = control.run(look(postgres, name)).await?.permits(name, target.create, target.overwrite)?;
+    if created {
+        make::database(postgres, name, &origin.locale, control).await?;
+    } else {
+        control.run(make::check(postgres, name, &origin.locale, control)).await?;
+    }
+    match run(postgres, target, created, origin.format, dump, control).await {
+        Ok(bytes) => Ok(Loaded { database: name.clone(), created, bytes }),
         Err(error) => {
             if created {
-                tidy_up(&postgres, &target.database, control).await;
+                tidy_up(postgres, name, control).await;
             }
             Err(error)
         }
@@ -62,14 +88,15 @@ pub(super) fn scratch(server: &PostgresTarget, name: String) -> PostgresTarget {
 pub(super) async fn trial(
     target: &PostgresTarget,
     (login, any_account): (&DatabaseLogin, bool),
-    dump: DumpReader,
+    mut dump: DumpReader,
     control: &Control,
 ) -> Result<Trial, Error> {
     let postgres = control.run(connect(target, login)).await?;
     if !any_account && !control.run(postgres.query(postgres.home(), MIGHT)).await?.is_empty() {
         return Err(too_mighty(&postgres.reach.account()));
     }
-    let loaded = load(target, login, dump, control).await?;
+    let origin = control.run(Origin::of(&mut dump)).await?;
+    let loaded = load_from(&postgres, target, &origin, &mut dump, control).await?;
     let counted = control.run(count(&postgres, &target.database, loaded.bytes)).await;
     tidy_up(&postgres, &target.database, control).await;
     counted
@@ -127,11 +154,6 @@ async fn look(postgres: &Postgres, name: &str) -> Result<Found, Error> {
     }
     let count = number(&postgres.query(name, THINGS).await?);
     count.map(Found::Tables).ok_or_else(|| postgres.nonsense("the count of its tables is no number"))
-}
-
-async fn make(postgres: &Postgres, name: &str) -> Result<(), Error> {
-    let sql = format!("CREATE DATABASE {} TEMPLATE template0", identifier(name));
-    postgres.query(postgres.home(), &sql).await.map(drop)
 }
 
 async fn remove(postgres: &Postgres, name: &str) -> Result<(), Error> {
@@ -202,12 +224,4 @@ fn frame(created: bool) -> Frame {
         return Frame { before: restrict.into(), after: b"" };
     }
     Frame { before: format!("BEGIN;\n{restrict}").into(), after: b"\nCOMMIT;\n" }
-}
-
-fn literal(text: &str) -> String {
-    format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
-}
-
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

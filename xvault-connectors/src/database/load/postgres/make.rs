@@ -1,0 +1,176 @@
+//! A database as the dump's was: its encoding and locale when it is made, and when it is loaded what belongs to itself.
+
+use bytes::Bytes;
+use xvault_core::source::PostgresTarget;
+
+use super::locale::Locale;
+use super::origin::Origin;
+use super::property::Property;
+use super::statement::{identifier, literal};
+use crate::database::load::dump_channel;
+use crate::database::load::feed::{Frame, feed_and_hear};
+use crate::database::postgres::Postgres;
+use crate::{Control, Error};
+
+/// What psql is told first: not to stop, to say an error in one line, and nothing else.
+const BEFORE: &str =
+    "SET client_encoding = 'UTF8'; SET client_min_messages = error; SET standard_conforming_strings = on;\n";
+
+/// How psql begins what it says of a statement: with the number of its line.
+const SAID: &str = "psql:<stdin>:";
+
+/// Makes a database, as like the dump's as the server can; where that is not the same, notes say what differs.
+pub(super) async fn database(
+    postgres: &Postgres,
+    name: &str,
+    locale: &Locale,
+    control: &Control,
+) -> Result<(), Error> {
+    let mut refusal = None;
+    for options in locale.options(postgres.version.major) {
+        let sql = format!("CREATE DATABASE {} TEMPLATE template0{options}", identifier(name));
+        match postgres.query(postgres.home(), &sql).await {
+            Ok(_) => return tell(postgres, name, locale, refusal, control).await,
+            Err(Error::Tool { reason, .. }) if !is_final(&reason) => {
+                refusal.get_or_insert((options, reason));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let (_, reason) = refusal.unwrap_or_default();
+    Err(Error::Target(format!("database `{}` could not be made: {reason}", name.escape_debug())))
+}
+
+/// Whether other options would not help.
+fn is_final(reason: &str) -> bool {
+    ["permission denied", "already exists", "being accessed by other users"]
+        .iter()
+        .any(|words| reason.contains(words))
+}
+
+async fn tell(
+    postgres: &Postgres,
+    name: &str,
+    locale: &Locale,
+    refusal: Option<(String, String)>,
+    control: &Control,
+) -> Result<(), Error> {
+    if refusal.is_none() && locale.is_told() {
+        return Ok(());
+    }
+    let (name, made) = (name.escape_debug(), made(postgres, name).await?);
+    if let Some((options, reason)) = refusal {
+        control.progress().note(&format!(
+            "database `{name}` could not be made as the dump's was, with{options} ({reason}): it has {made}, so texts may sort, \
+             compare or be stored otherwise"
+        ));
+    }
+    if !locale.is_told() {
+        control.progress().note(&format!(
+            "the dump does not tell what belongs to its database itself: locale (`{name}` has {made}), settings, comment, privileges"
+        ));
+    }
+    Ok(())
+}
+
+/// The encoding and locale of a database that is there.
+async fn made(postgres: &Postgres, name: &str) -> Result<String, Error> {
+    // Which columns there are depends on the version.
+    let sql = format!(
+        "SELECT concat_ws(' ', 'ENCODING', pg_catalog.pg_encoding_to_char(encoding), 'LC_COLLATE', datcollate, 'LC_CTYPE', datctype, \
+         CASE to_jsonb(d)->>'datlocprovider' WHEN 'i' THEN 'ICU_LOCALE' WHEN 'b' THEN 'BUILTIN_LOCALE' END, \
+         coalesce(to_jsonb(d)->>'datlocale', to_jsonb(d)->>'daticulocale')) FROM pg_catalog.pg_database d WHERE datname = {}",
+        literal(name)
+    );
+    let rows = postgres.query(postgres.home(), &sql).await?;
+    let made = rows.into_iter().next().map(|row| row.join("|"));
+    made.ok_or_else(|| postgres.nonsense("a database that was made is not there"))
+}
+
+/// Notes it when a database that is there takes bytes for texts which they are not.
+pub(super) async fn check(
+    postgres: &Postgres,
+    name: &str,
+    locale: &Locale,
+    control: &Control,
+) -> Result<(), Error> {
+    if !locale.is_of_no_encoding() {
+        return Ok(());
+    }
+    let rows = postgres.query(name, "SHOW server_encoding").await?;
+    let encoding = rows.first().and_then(|row| row.first()).cloned().unwrap_or_default();
+    if encoding != "SQL_ASCII" {
+        control.progress().note(&format!(
+            "the dump is of a database without an encoding (SQL_ASCII), and `{}` is in {}: texts that are not can't be read there, nor \
+             dumped and restored again; make it with ENCODING 'SQL_ASCII' TEMPLATE template0, or let this restore make it",
+            name.escape_debug(),
+            encoding.escape_debug()
+        ));
+    }
+    Ok(())
+}
+
+/// Makes what belongs to a database itself: settings, the comment; with `keep_owner` the owner and privileges. What the server
+/// refuses is noted, and the rest made.
+///
+/// Whoever wrote a dump wins nothing by that: all of it is about the new database, and the dump itself runs as the same user.
+pub(super) async fn properties(
+    postgres: &Postgres,
+    target: &PostgresTarget,
+    origin: &Origin,
+    control: &Control,
+) -> Result<(), Error> {
+    let all = origin.owner.iter().chain(&origin.properties);
+    let wanted: Vec<&Property> = all.filter(|property| target.keep_owner || !property.is_privilege).collect();
+    let mut missing = origin.left_out.clone();
+    missing.extend(refused(postgres, &target.database, &wanted, control).await?);
+    if !missing.is_empty() {
+        control.progress().note(&format!(
+            "database `{}` was made without what belongs to the dump's own: {}",
+            target.database.escape_debug(),
+            missing.join("; ")
+        ));
+    }
+    Ok(())
+}
+
+/// What could not be made of these.
+async fn refused(
+    postgres: &Postgres,
+    name: &str,
+    properties: &[&Property],
+    control: &Control,
+) -> Result<Vec<String>, Error> {
+    if properties.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut call = postgres.psql(postgres.home());
+    for arg in ["-X", "-w", "-q", "-v", "VERBOSITY=terse", "-o", "/dev/null", "-f", "-"] {
+        call.arg(arg);
+    }
+    // Values of settings may be secrets, so they are on no command line.
+    let lines = properties.iter().map(|property| format!("{}\n", property.statement(name)));
+    let frame = Frame { before: Bytes::from(format!("{BEFORE}{}", lines.collect::<String>())), after: b"" };
+    let (writer, mut nothing) = dump_channel();
+    writer.finished().await;
+    let mut refused = Vec::new();
+    let fed = feed_and_hear(&postgres.reach, call, &frame, &mut nothing, control, |line| {
+        refused.extend(complaint(line, properties));
+    });
+    match fed.await {
+        Err(Error::Cancelled) => return Err(Error::Cancelled),
+        // The database is loaded, and worth more than its settings.
+        Err(error) => refused.push(format!("anything that follows ({})", xvault_core::error::chain(&error))),
+        Ok(_) => {}
+    }
+    Ok(refused)
+}
+
+/// `psql:<stdin>:3: ERROR:  role "bk" does not exist`, with what that was about.
+fn complaint(line: &str, properties: &[&Property]) -> Option<String> {
+    let (number, reason) = line.strip_prefix(SAID)?.split_once(": ")?;
+    // The first line is ours.
+    let place = number.parse::<usize>().ok()?.checked_sub(2);
+    let about = place.and_then(|place| properties.get(place)).map_or("a setting", |property| &property.about);
+    Some(format!("{about} ({reason})"))
+}
