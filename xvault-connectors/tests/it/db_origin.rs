@@ -44,7 +44,7 @@ async fn restored(target: &Db, content: &[u8]) -> Vec<String> {
 
 async fn loaded(target: &Db, content: &[u8]) -> (Loaded, Vec<String>) {
     let seen = Arc::new(Recorder::default());
-    let control = Control::new(seen.clone());
+    let control = Control::default().with_progress(seen.clone());
     let loaded = load_of(target).load(dump(content, None), &control).await.unwrap();
     (loaded, seen.notes())
 }

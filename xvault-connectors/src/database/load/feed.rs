@@ -27,7 +27,7 @@ pub(super) async fn feed(
 ) -> Result<u64, Error> {
     let name = call.name();
     feed_and_hear(reach, call, frame, dump, control, |line| {
-        control.progress().note(&format!("{name}: {line}"))
+        control.progress().note(&format!("{name}: {line}"));
     })
     .await
 }

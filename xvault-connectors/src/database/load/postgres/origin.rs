@@ -67,7 +67,7 @@ impl Origin {
             ("ENCODING", _) => self.locale = Locale::of_encoding(encoding(&item.statement)),
             ("DATABASE", statements) => self.take_database(item, statements),
             (_, Some(statements)) => {
-                statements.iter().for_each(|tokens| self.take_property(&item.kind, tokens))
+                statements.iter().for_each(|tokens| self.take_property(&item.kind, tokens));
             }
             (kind, None) => self.left_out.push(kind.to_owned()),
         }
