@@ -19,6 +19,10 @@ pub(crate) use tables::{UnsafeTable, View, text};
 use tool::Wanted;
 pub(crate) use tool::{Flavor, Product, Tool};
 
+/// What the server is, and what the connection is encrypted with.
+const VERSION: &str = "SELECT HEX(CONCAT(VERSION(), ' ', @@version_comment))";
+const CIPHER: &str = "SHOW STATUS LIKE 'Ssl_cipher'";
+
 /// A server that was reached.
 pub(crate) struct Mysql {
     pub(crate) reach: Reach,
@@ -35,27 +39,20 @@ impl Mysql {
         let client = wanted.pick(&reach).await?;
         let product = Product { flavor: Flavor::Mysql, version: Version::default() };
         let mut mysql = Self { reach, client, product };
-        let rows = mysql.query("SELECT HEX(CONCAT(VERSION(), ' ', @@version_comment))").await?;
+        let demanded = is_demanded(server.tls);
+        let rows =
+            mysql.query(&if demanded { format!("{VERSION}; {CIPHER}") } else { VERSION.into() }).await?;
         let text = rows.first().and_then(|row| row.first()).and_then(|text| unhex(text)).unwrap_or_default();
         let number = text.split(['-', ' ']).next().unwrap_or_default();
         let version = Version::parse(number).ok_or_else(|| mysql.nonsense("its version is no number"))?;
         mysql.product = Product { flavor: Flavor::of(&text), version };
-        mysql.check_encryption().await?;
+        let cipher = rows.get(1).and_then(|row| row.get(1)).map_or("", String::as_str);
+        // MariaDB's clients take plain text where TLS is demanded and the server offers none.
+        if demanded && cipher.is_empty() {
+            let reason = "the server offers no encryption".to_owned();
+            return Err(Error::Tls { server: server.place(), reason });
+        }
         Ok(mysql)
-    }
-
-    /// MariaDB's clients take plain text where TLS is demanded and the server offers none.
-    async fn check_encryption(&self) -> Result<(), Error> {
-        if !is_demanded(self.reach.server.tls) {
-            return Ok(());
-        }
-        let rows = self.query("SHOW STATUS LIKE 'Ssl_cipher'").await?;
-        let cipher = rows.first().and_then(|row| row.get(1)).map_or("", String::as_str);
-        if !cipher.is_empty() {
-            return Ok(());
-        }
-        let reason = "the server offers no encryption".to_owned();
-        Err(Error::Tls { server: self.reach.server.place(), reason })
     }
 
     pub(crate) fn nonsense(&self, detail: &str) -> Error {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use xvault_core::entry::display_name;
 
 use crate::Error;
 use crate::database::some_of;
+use crate::source::in_time::before;
 use crate::source::postgres::size_note;
 use crate::ssh::{Exec, ExecEvent, Session};
 
@@ -32,12 +34,15 @@ pub(super) fn unknown(protocol: &str) -> String {
     )
 }
 
-/// What is worth knowing of these absolute paths, a sentence each; `what` the size is of. Trouble here is none of the backup's.
-pub(super) async fn look(session: &Session, roots: &[Vec<u8>], what: &str) -> Vec<String> {
+/// What is worth knowing of these absolute paths before `end`, a sentence each; `what` the size is of. Trouble here is none of the
+/// backup's.
+pub(super) async fn look(session: &Session, roots: &[Vec<u8>], what: &str, end: Instant) -> Vec<String> {
     if roots.is_empty() {
         return Vec::new();
     }
-    let (sizes, unreadable) = tokio::join!(ask(session, SIZES, roots), ask(session, UNREADABLE, roots));
+    let end = end.min(Instant::now() + PATIENCE);
+    let ask = |script| ask(session, script, roots, end);
+    let (sizes, unreadable) = tokio::join!(ask(SIZES), ask(UNREADABLE));
     let mut notes = Vec::new();
     notes.push(match sizes.as_deref().map(kibibytes) {
         Some(Some(kib)) => size_note(kib << 10, what),
@@ -66,14 +71,14 @@ fn unreadable_note(answer: Option<&[u8]>) -> Option<String> {
     })
 }
 
-/// What the server's shell answers: nothing where there is none. `None`: it takes too long.
-async fn ask(session: &Session, script: &str, roots: &[Vec<u8>]) -> Option<Vec<u8>> {
+/// What the server's shell answers before `end`: nothing where there is none. `None`: it takes too long.
+async fn ask(session: &Session, script: &str, roots: &[Vec<u8>], end: Instant) -> Option<Vec<u8>> {
     let words = ["sh", "-c", script, "sh"].map(|word| word.as_bytes().to_vec());
     let argv: Vec<Vec<u8>> = words.into_iter().chain(roots.iter().cloned()).collect();
-    let Ok(mut exec) = session.exec(&argv).await else { return Some(Vec::new()) };
-    match tokio::time::timeout(PATIENCE, stdout(&mut exec)).await {
-        Ok(answer) => Some(answer.unwrap_or_default()),
-        Err(_) => {
+    let Ok(mut exec) = before(end, session.exec(&argv)).await? else { return Some(Vec::new()) };
+    match before(end, stdout(&mut exec)).await {
+        Some(answer) => Some(answer.unwrap_or_default()),
+        None => {
             // One that has ended meanwhile needs no end.
             let _ = exec.terminate().await;
             None

@@ -6,13 +6,13 @@ mod site;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::timeout;
+use tokio::time::Instant;
 use xvault_core::snapshot::Evidence;
 use xvault_core::source::MysqlSettings;
 use xvault_core::{EntrySink, SourceSettings, WarningCode};
 
 use super::dump::{self, Shape};
-use super::in_time::{before, end_of_looks, unseen, unseen_note};
+use super::in_time::{all_too_late, before, each_before, end_of_looks, silent, unseen, unseen_note};
 use super::postgres::{size_note, tool_note};
 use super::{Emitter, Probe, ProbedPath, PullSummary, Source, probe_in_time};
 use crate::database::mysql::{Flavor, Mysql, Rights, Tool, UnsafeTable};
@@ -168,25 +168,49 @@ impl MysqlSource {
         Ok(Evidence::Dump { dumps, tool, server })
     }
 
-    async fn look(&self) -> Result<Probe, Error> {
-        let end = end_of_looks();
-        let mysql = self.connect().await?;
-        let tool = mysql.dump_tool().await?;
-        let databases = self.databases(&mysql).await?;
-        let mut notes = vec![tool_note(&tool.to_string(), &mysql.reach)];
-        notes.extend(mysql.reach.weakness());
-        let unsafe_tables = mysql.unsafe_tables().await?;
-        for database in &databases {
-            let tables = self.concerned(&unsafe_tables, database);
+    /// What there is to know before `end`, as far as a server that has let us in tells it.
+    pub(super) async fn look(&self, end: Instant) -> Result<Probe, Error> {
+        let place = self.settings.server().place();
+        let mysql = before(end, self.connect()).await.unwrap_or_else(|| Err(silent(place)))?;
+        let host_key = mysql.reach.host_key();
+        let mut probe =
+            Probe { server: Some(mysql.product.to_string()), host_key, paths: Vec::new(), notes: Vec::new() };
+        probe.notes.extend(mysql.reach.weakness());
+        match before(end, self.survey(&mysql)).await {
+            Some(survey) => self.look_closer(&mysql, &survey?, end, &mut probe).await?,
+            None => probe.paths = all_too_late(&self.settings.names()),
+        }
+        Ok(probe)
+    }
+
+    async fn survey(&self, mysql: &Mysql) -> Result<Survey, Error> {
+        let (databases, tool, rights, unsafe_tables) =
+            tokio::join!(self.databases(mysql), mysql.dump_tool(), mysql.rights(), mysql.unsafe_tables());
+        let (tool, databases) = (tool?, databases?);
+        Ok(Survey { databases, tool, rights: rights?, unsafe_tables: unsafe_tables? })
+    }
+
+    /// What of each database a dump would lack, and how much there is.
+    async fn look_closer(
+        &self,
+        mysql: &Mysql,
+        survey: &Survey,
+        end: Instant,
+        probe: &mut Probe,
+    ) -> Result<(), Error> {
+        let Survey { databases, tool, rights, unsafe_tables } = survey;
+        let Probe { paths, notes, .. } = probe;
+        notes.insert(0, tool_note(&tool.to_string(), &mysql.reach));
+        for database in databases {
+            let tables = self.concerned(unsafe_tables, database);
             if !tables.is_empty() {
                 notes.push(format!("`{}`: {}", database.escape_debug(), unsafe_note(&tables)));
             }
         }
-        let rights = mysql.rights().await?;
-        notes.extend(self.doubts(&mysql, &tool, &rights));
-        let mut paths = Vec::new();
-        for name in &databases {
-            let Some(gaps) = before(end, self.gaps(&mysql, &tool, &rights, name)).await else { break };
+        notes.extend(self.doubts(mysql, tool, rights));
+        let looks = databases.iter().map(|name| self.gaps(mysql, tool, rights, name)).collect();
+        let (all, size) = tokio::join!(each_before(end, looks), size_of(mysql, databases, end));
+        for (name, gaps) in databases.iter().zip(all) {
             let gaps = gaps?;
             notes.extend(gaps.notes.into_iter().chain(gaps.warnings));
             paths.push(ProbedPath { path: name.clone(), kind: Some("database"), error: gaps.refusal });
@@ -194,16 +218,23 @@ impl MysqlSource {
         let unseen_ones = databases.get(paths.len()..).unwrap_or_default();
         notes.extend(unseen_note(unseen_ones.len()));
         paths.extend(unseen_ones.iter().map(|name| unseen(name)));
-        notes.push(size_of(&mysql, &databases).await);
-        let host_key = mysql.reach.host_key();
-        Ok(Probe { server: Some(mysql.product.to_string()), host_key, paths, notes })
+        notes.push(size);
+        Ok(())
     }
 }
 
+/// What is known of a server before its databases are looked at.
+struct Survey {
+    databases: Vec<String>,
+    tool: Tool,
+    rights: Rights,
+    unsafe_tables: Vec<UnsafeTable>,
+}
+
 /// How much there is, as far as there is time to count. Trouble here is none of the backup's.
-async fn size_of(mysql: &Mysql, databases: &[String]) -> String {
-    match timeout(SIZE_PATIENCE, mysql.size_of(databases)).await {
-        Ok(Ok(size)) => size_note(size, "of tables and indexes"),
+async fn size_of(mysql: &Mysql, databases: &[String], end: Instant) -> String {
+    match before(end.min(Instant::now() + SIZE_PATIENCE), mysql.size_of(databases)).await {
+        Some(Ok(size)) => size_note(size, "of tables and indexes"),
         _ => "how much there is could not be counted in time".to_owned(),
     }
 }
@@ -226,7 +257,7 @@ impl Source for MysqlSource {
     }
 
     async fn probe(&mut self) -> Result<Probe, Error> {
-        probe_in_time(self.settings.server().place(), self.look()).await
+        probe_in_time(self.settings.server().place(), self.look(end_of_looks())).await
     }
 
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {

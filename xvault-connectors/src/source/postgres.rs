@@ -11,7 +11,7 @@ use xvault_core::source::{DumpFormat, PostgresSettings};
 use xvault_core::{EntrySink, SourceSettings, WarningCode};
 
 use super::dump::{self, Shape};
-use super::in_time::{before, end_of_looks, unseen, unseen_note};
+use super::in_time::{all_too_late, before, each_before, end_of_looks, unseen, unseen_note};
 use super::{Emitter, Probe, ProbedPath, PullSummary, Source, probe_in_time};
 use crate::database::postgres::{Database, Postgres, is_closed};
 use crate::database::{DatabaseLogin, Reach};
@@ -174,27 +174,27 @@ impl PostgresSource {
 
     async fn look(&self) -> Result<Probe, Error> {
         let end = end_of_looks();
-        let postgres = self.connect().await?;
-        let (_, version) = postgres.tool("pg_dump").await?;
-        let mut notes = vec![tool_note(&format!("pg_dump {version}"), &postgres.reach)];
-        notes.extend(postgres.reach.weakness());
-        let (databases, invalid) = self.databases(&postgres).await?;
+        let postgres = &self.connect().await?;
+        let (server, host_key) = (Some(postgres.name.clone()), postgres.reach.host_key());
+        let mut notes: Vec<String> = postgres.reach.weakness().into_iter().collect();
+        let survey = async { tokio::join!(postgres.tool("pg_dump"), self.databases(postgres)) };
+        let Some((tool, databases)) = before(end, survey).await else {
+            return Ok(Probe { server, host_key, paths: all_too_late(&self.settings.names()), notes });
+        };
+        let ((_, version), (databases, invalid)) = (tool?, databases?);
+        notes.insert(0, tool_note(&format!("pg_dump {version}"), &postgres.reach));
         notes.extend(invalid);
         notes.extend(databases.iter().filter_map(|database| self.left_out(database)));
         let sizes = databases.iter().filter_map(|database| database.size);
         let size = sizes.fold(0, u64::saturating_add);
         notes.push(size_note(size, "on the server's disk"));
-        let mut paths = Vec::new();
-        for database in &databases {
-            let Some((path, more)) = before(end, self.look_at(&postgres, database)).await else { break };
-            paths.push(path);
-            notes.extend(more);
-        }
+        let looks = databases.iter().map(|database| self.look_at(postgres, database)).collect();
+        let (mut paths, more): (Vec<_>, Vec<_>) = each_before(end, looks).await.into_iter().unzip();
+        notes.extend(more.into_iter().flatten());
         let unseen_ones = databases.get(paths.len()..).unwrap_or_default();
         notes.extend(unseen_note(unseen_ones.len()));
         paths.extend(unseen_ones.iter().map(|database| unseen(&database.name)));
-        let host_key = postgres.reach.host_key();
-        Ok(Probe { server: Some(postgres.name), host_key, paths, notes })
+        Ok(Probe { server, host_key, paths, notes })
     }
 
     async fn look_at(&self, postgres: &Postgres, database: &Database) -> (ProbedPath, Vec<String>) {

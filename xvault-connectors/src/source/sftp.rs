@@ -11,10 +11,12 @@ pub(crate) mod scope;
 pub(crate) mod walk;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 use xvault_core::snapshot::Evidence;
 use xvault_core::{EntrySink, SourceSettings, SshSettings};
 
 use super::excludes::Excludes;
+use super::in_time::{before, end_of_looks, too_late};
 use super::link::Link;
 use super::{Emitter, Probe, ProbedPath, PullSummary, Source, look, probe_in_time};
 use crate::ssh::SshOptions;
@@ -69,8 +71,9 @@ impl Source for SftpSource {
 
 impl SftpSource {
     async fn look(&mut self) -> Result<Probe, Error> {
+        let end = end_of_looks();
         let mut sftp = self.link.sftp().await?;
-        let mut probe = probe(&mut self.link, &mut sftp, &self.paths).await?;
+        let mut probe = probe(&mut self.link, &mut sftp, &self.paths, end).await?;
         probe.notes.push(look::unknown("SFTP"));
         Ok(probe)
     }
@@ -83,11 +86,16 @@ impl SftpSource {
     }
 }
 
-/// Looks at the configured paths.
-pub(crate) async fn probe(link: &mut Link, sftp: &mut Sftp, paths: &[String]) -> Result<Probe, Error> {
+/// Looks at the configured paths, as many as there is time for before `end`.
+pub(crate) async fn probe(
+    link: &mut Link,
+    sftp: &mut Sftp,
+    paths: &[String],
+    end: Instant,
+) -> Result<Probe, Error> {
     let mut probed = Vec::new();
     for path in paths {
-        probed.push(probe_path(sftp, path).await?);
+        probed.push(before(end, probe_path(sftp, path)).await.unwrap_or_else(|| Ok(too_late(path)))?);
     }
     let session = link.session().await?;
     Ok(Probe {

@@ -10,6 +10,7 @@ use xvault_core::snapshot::Evidence;
 use xvault_core::{EntryPath, EntrySink, SourceSettings, SshSettings};
 
 use super::excludes::Excludes;
+use super::in_time::{before, end_of_looks};
 use super::link::{Link, is_of_connection};
 use super::sftp::scope::{Root, Scope, absolute, remote_path, resolve};
 use super::sftp::{probe, walk};
@@ -160,13 +161,16 @@ impl Source for SshSource {
 
 impl SshSource {
     async fn look(&mut self) -> Result<Probe, Error> {
+        let end = end_of_looks();
         let mut sftp = self.link.sftp().await?;
-        let mut probe = probe(&mut self.link, &mut sftp, &self.paths).await?;
-        let roots = self.roots(&mut sftp, &probe).await?;
+        let mut probe = probe(&mut self.link, &mut sftp, &self.paths, end).await?;
+        let roots = before(end, self.roots(&mut sftp, &probe)).await.unwrap_or_else(|| Ok(Vec::new()))?;
         let session = self.link.session().await?;
         let what = if self.globs.is_empty() { "of files" } else { "of files, with what is excluded" };
-        let (tar_refusal, seen) = tokio::join!(tar_refusal(session), look::look(session, &roots, what));
-        probe.notes.extend(tar_refusal?.map(|reason| format!("SFTP will be used: {reason}")));
+        let (tar_refusal, seen) =
+            tokio::join!(before(end, tar_refusal(session)), look::look(session, &roots, what, end));
+        let tar_refusal = tar_refusal.transpose()?.flatten();
+        probe.notes.extend(tar_refusal.map(|reason| format!("SFTP will be used: {reason}")));
         probe.notes.extend(seen);
         Ok(probe)
     }

@@ -9,6 +9,7 @@ use xvault_core::snapshot::{ContentSummary, Evidence};
 use xvault_core::source::InvalidSettings;
 use xvault_core::{EntrySink, SourceSettings, SshSettings, WordpressSettings};
 
+use super::in_time::{before, end_of_looks, too_late};
 use super::link::Link;
 use super::{Emitter, Probe, ProbedPath, PullSummary, Source, SshSource, dump, look, probe_in_time};
 use crate::ssh::{HostKeyPolicy, SshOptions};
@@ -68,17 +69,10 @@ impl WordpressSource {
             sites
                 .push(locate::site(&mut sftp, &self.link.server(), path, self.settings.dump_database).await?);
         }
-        let databases = self.databases(&sites).await?;
+        let session = self.link.session().await?;
+        let databases = Databases::of(&sites, session, &self.settings, &self.options, &self.tools).await?;
         let files = self.files(&sites)?;
         Ok(Prepared { sites, databases, files })
-    }
-
-    async fn databases(&mut self, sites: &[Site]) -> Result<Databases, Error> {
-        if !self.settings.dump_database {
-            return Ok(Databases::default());
-        }
-        let session = self.link.session().await?;
-        Databases::of(sites, session, &self.settings, &self.options, &self.tools).await
     }
 
     /// The document roots, and what belongs to the sites and lies elsewhere.
@@ -90,26 +84,37 @@ impl WordpressSource {
     }
 
     async fn look(&mut self) -> Result<Probe, Error> {
+        let end = end_of_looks();
         let mut sftp = self.link.sftp().await?;
         self.pin().await?;
         let (mut sites, mut paths) = (Vec::new(), Vec::new());
         for path in &self.settings.paths {
-            match locate::site(&mut sftp, &self.link.server(), path, self.settings.dump_database).await {
-                Ok(site) => {
+            let server = self.link.server();
+            let site = locate::site(&mut sftp, &server, path, self.settings.dump_database);
+            match before(end, site).await {
+                Some(Ok(site)) => {
                     paths.push(ProbedPath { path: path.clone(), kind: Some("directory"), error: None });
                     sites.push(site);
                 }
-                Err(error) => paths.push(unfound(path, error)?),
+                Some(Err(error)) => paths.push(unfound(path, error)?),
+                None => paths.push(too_late(path)),
             }
         }
         drop(sftp);
-        let databases = self.databases(&sites).await?;
         let roots: Vec<Vec<u8>> = sites.iter().map(|site| site.root.clone()).collect();
-        let session = self.link.session().await?;
-        let (probed, seen) = tokio::join!(databases.probe(), look::look(session, &roots, LEFT_OUT));
         let mut notes: Vec<String> = sites.iter().flat_map(Site::notes).collect();
+        let session = self.link.session().await?;
+        let databases = Databases::of(&sites, session, &self.settings, &self.options, &self.tools);
+        let databases = async {
+            match before(end, databases).await {
+                Some(Ok(databases)) => Ok(databases.probe(end).await),
+                Some(Err(error)) => Err(error),
+                None => Ok(vec![(too_late("the database"), Vec::new())]),
+            }
+        };
+        let (probed, seen) = tokio::join!(databases, look::look(session, &roots, LEFT_OUT, end));
         notes.extend(seen);
-        for (found, more) in probed {
+        for (found, more) in probed? {
             paths.push(found);
             notes.extend(more);
         }

@@ -8,7 +8,7 @@ use russh::client::{self, DisconnectReason, Handle};
 use russh::keys::{Algorithm, PublicKeyOrCertificate};
 use russh::{Channel, Disconnect, Names, Preferred, SshId, cipher};
 use tokio::io::BufReader;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::DropGuard;
 
 use super::exec::Exec;
@@ -30,6 +30,10 @@ const READ_BUFFER_LEN: usize = 256 << 10;
 
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long a server is asked for a channel that it has no room for, and how often.
+const ROOM: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Three quiet keep-alives in a row end a connection.
 const UNANSWERED_KEEPALIVES: usize = 3;
@@ -133,10 +137,15 @@ impl Session {
         Sftp::start(self.channel().await?, self.watch.clone(), self.idle).await
     }
 
+    /// Servers let only so many share a connection (`MaxSessions`), two at times: whoever is one too many waits until another has ended.
     async fn channel(&self) -> Result<Channel<client::Msg>, Error> {
-        match timeout(self.idle, self.handle.channel_open_session()).await {
-            Ok(opened) => opened.map_err(|error| self.watch.lost_by(error)),
-            Err(_) => Err(self.watch.timeout("open a channel", self.idle)),
+        let end = Instant::now() + ROOM;
+        loop {
+            match timeout(self.idle, self.handle.channel_open_session()).await {
+                Ok(Err(russh::Error::ChannelOpenFailure(_))) if Instant::now() < end => sleep(PAUSE).await,
+                Ok(opened) => return opened.map_err(|error| self.watch.lost_by(error)),
+                Err(_) => return Err(self.watch.timeout("open a channel", self.idle)),
+            }
         }
     }
 

@@ -7,6 +7,7 @@ mod attrs;
 mod frames;
 mod wire;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -198,6 +199,22 @@ impl Sftp {
         let asked = self.push(request);
         let (id, reply) = self.recv().await?;
         if id == asked { Ok(reply) } else { Err(self.protocol(format!("reply {id} to request {asked}"))) }
+    }
+
+    /// Sends all requests, and gives their replies in the same order; nothing else may be in flight.
+    ///
+    /// # Errors
+    /// As [`Sftp::call`].
+    pub async fn call_all(&mut self, requests: &[Request<'_>]) -> Result<Vec<Reply>, Error> {
+        let asked: Vec<u32> = requests.iter().map(|request| self.push(request)).collect();
+        let mut replies = HashMap::new();
+        for _ in &asked {
+            let (id, reply) = self.recv().await?;
+            replies.insert(id, reply);
+        }
+        let reply = |id: &u32| replies.remove(id);
+        let replies: Option<Vec<Reply>> = asked.iter().map(reply).collect();
+        replies.ok_or_else(|| self.protocol("replies to other requests"))
     }
 
     /// This server breaks the protocol.

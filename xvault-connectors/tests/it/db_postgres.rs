@@ -289,7 +289,7 @@ async fn a_probe_of_more_databases_than_there_is_time_for_says_how_many_it_did_n
         let _ = postgres.create_database();
     }
     let proxy = FaultProxy::start(postgres.port);
-    proxy.set_delay(std::time::Duration::from_millis(60));
+    proxy.set_delay(std::time::Duration::from_millis(180));
     let mut db = Db::postgres(&postgres, "x/postgres").set("port", proxy.port);
     db.config.as_object_mut().unwrap().remove("database");
     let begun = std::time::Instant::now();

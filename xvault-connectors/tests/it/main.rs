@@ -17,6 +17,7 @@ mod db_trouble;
 mod db_versions;
 mod egress;
 mod egress_detours;
+mod far_away;
 mod ftp_faults;
 mod ftp_hostile;
 mod ftp_links;

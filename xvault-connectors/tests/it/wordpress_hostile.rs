@@ -5,9 +5,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use xvault_connectors::Error;
-use xvault_connectors::source::Source;
 use xvault_connectors::wordpress::WpConfig;
-use xvault_core::{Dispose, Disposition};
 use xvault_testkit::{FaultProxy, Sshd};
 
 use crate::ssh_support::turning;
@@ -44,10 +42,11 @@ async fn a_look_at_a_server_that_goes_silent_is_over_in_time() {
     site.settings.port = proxy.port;
     // Logged in, and no more.
     proxy.stall_after(6000);
-    let (begun, error) = (Instant::now(), site.source().probe().await.unwrap_err());
+    let (begun, probe) = (Instant::now(), site.probe().await);
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
-    assert!(matches!(error, Error::Timeout { .. }), "{error:?}");
-    assert_eq!(error.disposition(), Disposition::Transient);
+    let told: Vec<_> = probe.paths.iter().map(|path| path.error.as_deref().unwrap_or_default()).collect();
+    assert!(matches!(told[..], [told] if told.contains("was not looked at")), "{probe:?}");
+    assert_eq!(probe.host_key.as_ref(), Some(&site.sshd.host_key.fingerprint));
 }
 
 /// What a site's owner writes is told to people, and passed to tools.

@@ -1,7 +1,9 @@
 //! The programs of MySQL and MariaDB: what one is, and which fits a server.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use futures::future::try_join_all;
 
 use crate::Error;
 use crate::database::{ALLOW, Reach};
@@ -162,14 +164,11 @@ pub(super) struct Wanted {
 impl Wanted {
     /// The tool that fits best; of several that fit alike the first.
     pub(super) async fn pick(&self, reach: &Reach) -> Result<Tool, Error> {
-        let mut tools = Vec::new();
-        for name in self.names {
-            let places =
-                if reach.is_remote() { vec![PathBuf::from(name)] } else { found(name, &reach.login.tools) };
-            for path in places {
-                tools.extend(look_at(reach, &path).await?);
-            }
-        }
+        let places = self.names.iter().flat_map(|name| {
+            if reach.is_remote() { vec![PathBuf::from(name)] } else { found(name, &reach.login.tools) }
+        });
+        let tools = try_join_all(places.map(|path| look_at(reach, path))).await?;
+        let tools: Vec<Tool> = tools.into_iter().flatten().collect();
         let allowed = reach.login.tools.allow_outdated;
         self.choose(&tools, reach.is_remote() || allowed, allowed)
     }
@@ -212,15 +211,15 @@ fn older(tool: &Tool, server: Product) -> Error {
 }
 
 /// On an SSH server a program may be missing, which is no failure while there is another.
-async fn look_at(reach: &Reach, path: &Path) -> Result<Option<Tool>, Error> {
-    let text = match reach.version_text(path).await {
+async fn look_at(reach: &Reach, path: PathBuf) -> Result<Option<Tool>, Error> {
+    let text = match reach.version_text(&path).await {
         Ok(text) => text,
         Err(Error::Tool { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
     let flavor = Flavor::of(&text);
     let version = flavor.version(&text);
-    Ok(version.map(|version| Tool { path: path.to_owned(), flavor, version }))
+    Ok(version.map(|version| Tool { path, flavor, version }))
 }
 
 fn is_mended(tool: &Tool) -> bool {

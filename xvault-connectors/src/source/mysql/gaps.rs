@@ -28,7 +28,9 @@ impl MysqlSource {
         database: &str,
     ) -> Result<Gaps, Error> {
         let mut gaps = Gaps { notes: unseen(rights, database), ..Gaps::default() };
-        gaps.warnings.extend(self.rows_elsewhere(mysql, database).await?);
+        let lost = tokio::try_join!(self.rows_elsewhere(mysql, database), self.lost_history(mysql, database));
+        let (elsewhere, history) = lost?;
+        gaps.warnings.extend(elsewhere);
         if !rights.reads_all_of(database) {
             self.look_at_tables(mysql, rights, database, &mut gaps).await?;
         }
@@ -38,7 +40,7 @@ impl MysqlSource {
         if gaps.refusal.is_none() {
             gaps.refusal = self.beyond(mysql, tool, database).await?;
         }
-        gaps.warnings.extend(self.lost_history(mysql, database).await?);
+        gaps.warnings.extend(history);
         Ok(gaps)
     }
 

@@ -25,9 +25,9 @@ impl MysqlSource {
             return Ok(());
         }
         for name in databases {
-            let views = mysql.views_of(name).await?.into_iter().map(|view| view.name);
-            let there: Vec<String> =
-                views.chain(mysql.tables_of(name).await?).map(|it| it.to_lowercase()).collect();
+            let (views, tables) = tokio::try_join!(mysql.views_of(name), mysql.tables_of(name))?;
+            let views = views.into_iter().map(|view| view.name);
+            let there: Vec<String> = views.chain(tables).map(|it| it.to_lowercase()).collect();
             let lacks = |required: &&Required| !there.contains(&required.table.to_lowercase());
             if let Some(Required { file, reason, .. }) = self.required.iter().find(lacks) {
                 return Err(Error::SiteConfig { file: file.clone(), reason: reason.clone() });

@@ -142,7 +142,13 @@ pub(crate) fn invalid_path(configured: &str, reason: &str) -> Error {
 
 /// The path without links, as the server sees it.
 pub(crate) async fn real_path(sftp: &mut Sftp, path: &[u8]) -> Result<Vec<u8>, Error> {
-    match sftp.call(&Request::RealPath(path)).await? {
+    let reply = sftp.call(&Request::RealPath(path)).await?;
+    followed(sftp, path, reply)
+}
+
+/// What the server says of where `path` leads to.
+pub(crate) fn followed(sftp: &Sftp, path: &[u8], reply: Reply) -> Result<Vec<u8>, Error> {
+    match reply {
         Reply::Names(names) => match names.into_iter().next() {
             Some(first) => Ok(first.name.to_vec()),
             None => Err(sftp.protocol("REALPATH was answered without a name")),

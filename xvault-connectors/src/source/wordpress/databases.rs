@@ -1,5 +1,6 @@
 //! The databases of sites: which they are, where their tools run, and their dumps.
 
+use tokio::time::Instant;
 use xvault_core::snapshot::Evidence;
 use xvault_core::source::{DatabaseCredential, InvalidSettings, SshMode};
 use xvault_core::{MysqlSettings, WarningCode, WordpressSettings};
@@ -8,7 +9,7 @@ use super::locate::Site;
 use crate::Error;
 use crate::database::DatabaseLogin;
 use crate::source::mysql::Required;
-use crate::source::{Emitter, MysqlSource, Probe, ProbedPath, Source, dump};
+use crate::source::{Emitter, MysqlSource, Probe, ProbedPath, dump};
 use crate::ssh::{Session, SshOptions};
 use crate::tool::ToolOptions;
 use crate::wordpress::{DbHost, WpConfig};
@@ -52,6 +53,9 @@ impl Databases {
         options: &SshOptions,
         tools: &ToolOptions,
     ) -> Result<Self, Error> {
+        if !settings.dump_database || sites.is_empty() {
+            return Ok(Self::default());
+        }
         let around = if settings.ssh_mode == Some(SshMode::Tunnel) {
             Around::default()
         } else {
@@ -85,10 +89,10 @@ impl Databases {
         Ok(Self(all))
     }
 
-    /// Every database as found, with what is worth knowing of it.
-    pub(super) async fn probe(mut self) -> Vec<(ProbedPath, Vec<String>)> {
-        let probes = self.0.iter_mut().map(|one| async {
-            match one.source.probe().await {
+    /// Every database as found before `end`, with what is worth knowing of it.
+    pub(super) async fn probe(self, end: Instant) -> Vec<(ProbedPath, Vec<String>)> {
+        let probes = self.0.iter().map(|one| async {
+            match one.source.look(end).await {
                 Ok(Probe { server, notes, paths, .. }) => {
                     let path = one.name.clone();
                     let error = paths.into_iter().find_map(|path| path.error);

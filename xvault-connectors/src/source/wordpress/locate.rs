@@ -4,7 +4,7 @@ use xvault_core::entry::display_name;
 use zeroize::Zeroizing;
 
 use crate::Error;
-use crate::source::sftp::scope::{absolute, invalid_path, real_path, remote_path};
+use crate::source::sftp::scope::{absolute, followed, invalid_path, real_path, remote_path};
 use crate::ssh::sftp::{Attrs, FileType, Reply, Request, Sftp, StatusCode};
 use crate::wordpress::{ConfigFault, MAX_CONFIG_LEN, WpConfig, version};
 
@@ -145,11 +145,7 @@ async fn elsewhere(
     let mut candidates = vec![config.to_vec()];
     candidates.extend(bases.flat_map(|base| FOLDERS.map(|folder| [&base, folder.as_bytes()].concat())));
     let mut outside: Vec<Vec<u8>> = Vec::new();
-    for candidate in candidates {
-        if stat(sftp, &candidate).await?.is_none() {
-            continue;
-        }
-        let real = real_path(sftp, &candidate).await?;
+    for real in real_paths(sftp, candidates).await? {
         if !is_within(&real, root) && !outside.iter().any(|other| is_within(&real, other)) {
             outside.push(real);
         }
@@ -166,6 +162,20 @@ async fn elsewhere(
     outside.into_iter().map(text).collect()
 }
 
+/// Where those that are there lie, without links.
+async fn real_paths(sftp: &mut Sftp, mut paths: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
+    let asked: Vec<_> = paths.iter().map(|path| Request::Stat(path)).collect();
+    let mut there = Vec::new();
+    for (reply, path) in sftp.call_all(&asked).await?.into_iter().zip(&paths) {
+        there.push(attrs(sftp, path, reply)?.is_some());
+    }
+    let mut there = there.into_iter();
+    paths.retain(|_| there.next().unwrap_or_default());
+    let asked: Vec<_> = paths.iter().map(|path| Request::RealPath(path)).collect();
+    let replies = sftp.call_all(&asked).await?;
+    replies.into_iter().zip(&paths).map(|(reply, path)| followed(sftp, path, reply)).collect()
+}
+
 fn is_within(path: &[u8], folder: &[u8]) -> bool {
     path.strip_prefix(folder)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || folder.ends_with(b"/"))
@@ -177,7 +187,12 @@ fn joined(folder: &[u8], name: &[u8]) -> Vec<u8> {
 
 /// What a path leads to; `None`: nothing that can be seen.
 async fn stat(sftp: &mut Sftp, path: &[u8]) -> Result<Option<Attrs>, Error> {
-    match sftp.call(&Request::Stat(path)).await? {
+    let reply = sftp.call(&Request::Stat(path)).await?;
+    attrs(sftp, path, reply)
+}
+
+fn attrs(sftp: &Sftp, path: &[u8], reply: Reply) -> Result<Option<Attrs>, Error> {
+    match reply {
         Reply::Attrs(attrs) => Ok(Some(attrs)),
         Reply::Status(status) if status.code == StatusCode::NoSuchFile => Ok(None),
         Reply::Status(status) => Err(refused(path, &status.message)),
