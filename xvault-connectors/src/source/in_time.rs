@@ -41,7 +41,10 @@ pub(super) fn silent(server: String) -> Error {
 
 /// What stands for a path, or for a database by its name, that there was no time to look for.
 pub(super) fn too_late(path: &str) -> ProbedPath {
-    let error = Some("it was not looked at: the server let us in, and answers too slowly for a test, or not at all".to_owned());
+    let error = Some(
+        "it was not looked at: the server let us in, and answers too slowly for a test, or not at all"
+            .to_owned(),
+    );
     ProbedPath { path: path.to_owned(), kind: None, error }
 }
 

@@ -3,6 +3,8 @@
 //! A server shows nobody what he has no privilege on, so a dump that lacks it looks whole. What we can know is whether a
 //! privilege covers all of a database.
 
+use std::cmp::Reverse;
+
 use super::{Flavor, Mysql, identifier};
 use crate::Error;
 use crate::database::unhex;
@@ -18,13 +20,15 @@ const SHOW_ROUTINES: [&str; 4] = ["EXECUTE", "CREATE ROUTINE", "ALTER ROUTINE", 
 
 /// What a user holds. A server that keeps no accounts gives everybody everything.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Rights(Option<Vec<Grant>>);
+pub(crate) struct Rights(Option<Vec<Grant>>, Flavor);
 
 /// A line of `SHOW GRANTS`.
 #[derive(Debug, PartialEq, Eq)]
 struct Grant {
     privileges: Vec<String>,
     scope: Scope,
+    /// The user, or one of its roles.
+    holder: String,
     /// MySQL takes parts of a server's privileges back.
     takes_back: bool,
 }
@@ -63,9 +67,12 @@ impl Mysql {
 
     async fn granted(&self, sql: &str) -> Result<Rights, Error> {
         match self.query(sql).await {
-            Ok(rows) => Ok(Rights::parse(rows.iter().map(|row| row.join("\t")))),
+            Ok(rows) => {
+                let lines = rows.iter().map(|row| row.join("\t"));
+                Ok(Rights::parse(lines, self.product.flavor))
+            }
             Err(Error::Tool { reason, .. }) if KEEPS_NONE.iter().any(|number| reason.contains(number)) => {
-                Ok(Rights(None))
+                Ok(Rights(None, self.product.flavor))
             }
             Err(error) => Err(error),
         }
@@ -74,7 +81,7 @@ impl Mysql {
 
 impl Rights {
     /// Names hold line breaks, too: a line that does not begin as one goes on with the one before.
-    fn parse(lines: impl Iterator<Item = String>) -> Self {
+    fn parse(lines: impl Iterator<Item = String>, flavor: Flavor) -> Self {
         let mut whole: Vec<String> = Vec::new();
         for line in lines {
             match whole.last_mut() {
@@ -85,7 +92,7 @@ impl Rights {
                 _ => whole.push(line),
             }
         }
-        Self(Some(whole.iter().filter_map(|line| Grant::parse(line)).collect()))
+        Self(Some(whole.iter().filter_map(|line| Grant::parse(line)).collect()), flavor)
     }
 
     /// Whether the user may read every table of `database`, those that are yet to be made, too.
@@ -151,8 +158,29 @@ impl Rights {
             let back = |grant: &Grant| grant.takes_back && of_it(grant) && grant.names(privilege);
             self.0.iter().flatten().any(back)
         };
-        self.any(|grant| grant.gives(privilege) && of_it(grant))
+        // Of what one holder was given on patterns that fit, the server looks at the narrowest alone.
+        let narrowest = |grant: &Grant| {
+            let others = self.0.iter().flatten().filter(|other| other.holder == grant.holder && of_it(other));
+            others
+                .filter(|other| !other.takes_back)
+                .all(|other| self.narrowness(other) <= self.narrowness(grant))
+        };
+        self.any(|grant| grant.gives(privilege) && of_it(grant) && narrowest(grant))
             || self.any(|grant| grant.gives(privilege) && grant.scope == Scope::Server) && !taken_back()
+    }
+
+    /// How narrow the pattern of a grant is, as servers put it: a name is the narrowest. MySQL then asks how late the first wildcard comes; MariaDB
+    /// whether there is any `%`, how many other signs there are, and how early the first wildcard comes.
+    fn narrowness(&self, grant: &Grant) -> (bool, bool, usize, Reverse<usize>) {
+        let Scope::Database(pattern) = &grant.scope else { return Default::default() };
+        let (wild, others) = wildcards(pattern);
+        let Some(first) = wild.first().map(|(place, _)| *place) else {
+            return (true, true, 0, Reverse(0));
+        };
+        match self.1 {
+            Flavor::Mysql => (false, false, first, Reverse(0)),
+            Flavor::Mariadb => (false, wild.iter().all(|(_, sign)| *sign != '%'), others, Reverse(first)),
+        }
     }
 
     fn any(&self, so: impl Fn(&Grant) -> bool) -> bool {
@@ -168,7 +196,9 @@ impl Grant {
             None => (true, line.strip_prefix("REVOKE ")?),
         };
         let (privileges, scope) = privileges(rest)?;
-        Some(Self { privileges, scope: Scope::parse(scope)?, takes_back })
+        let holder =
+            scope.rsplit_once(if takes_back { " FROM " } else { " TO " }).map_or("", |(_, holder)| holder);
+        Some(Self { privileges, scope: Scope::parse(scope)?, holder: holder.to_owned(), takes_back })
     }
 
     fn gives(&self, privilege: &str) -> bool {
@@ -237,6 +267,19 @@ pub(crate) fn name(text: &str) -> Option<(String, &str)> {
     }
 }
 
+/// The wildcards of a pattern, each with its place, and how many other signs there are.
+fn wildcards(pattern: &str) -> (Vec<(usize, char)>, usize) {
+    let (mut wild, mut others, mut signs) = (Vec::new(), 0, pattern.chars().enumerate());
+    while let Some((place, sign)) = signs.next() {
+        match sign {
+            '%' | '_' => wild.push((place, sign)),
+            '\\' => others += usize::from(signs.next().is_some()),
+            _ => others += 1,
+        }
+    }
+    (wild, others)
+}
+
 /// Whether `text` is like `pattern`: `%` stands for any signs, `_` for one, `\` before a sign for that sign.
 fn like(pattern: &str, text: &str) -> bool {
     let mut reached = vec![false; text.chars().count() + 1];
@@ -276,7 +319,50 @@ mod tests {
     use super::*;
 
     fn rights(lines: &[&str]) -> Rights {
-        Rights::parse(lines.iter().flat_map(|line| line.split('\n')).map(str::to_owned))
+        of(Flavor::Mariadb, lines)
+    }
+
+    fn of(flavor: Flavor, lines: &[&str]) -> Rights {
+        Rights::parse(lines.iter().flat_map(|line| line.split('\n')).map(str::to_owned), flavor)
+    }
+
+    /// As MariaDB 10.11 and MySQL 9.7 do, for each pair of patterns of which the first was given SELECT, the second INSERT.
+    #[test]
+    fn of_patterns_that_fit_the_narrowest_alone_counts() {
+        let both = |flavor, one: &str, other: &str| {
+            let grants = [
+                format!("GRANT SELECT ON `{one}`.* TO `u`@`%` IDENTIFIED BY PASSWORD '*B6'"),
+                format!("GRANT INSERT ON `{other}`.* TO `u`@`%` IDENTIFIED BY PASSWORD '*B6'"),
+            ];
+            of(flavor, &[&grants[0], &grants[1]]).reads_all_of("shop")
+        };
+        for (narrow, wide) in [
+            ("shop", "sho_"),
+            ("shop", "%"),
+            ("sho_", "sh%"),
+            ("sho%", "sh%"),
+            ("sho_", "____"),
+            ("sho_", "_%"),
+            ("s%", "%"),
+        ] {
+            for flavor in [Flavor::Mysql, Flavor::Mariadb] {
+                assert!(both(flavor, narrow, wide) && !both(flavor, wide, narrow), "{narrow} {wide}");
+            }
+        }
+        for (later, earlier) in
+            [("sho%", "%hop"), ("sho_", "_hop"), ("s%", "____"), ("sh%", "s%p"), ("s%p", "%hop")]
+        {
+            assert!(
+                both(Flavor::Mysql, later, earlier) && !both(Flavor::Mysql, earlier, later),
+                "{later} {earlier}"
+            );
+            assert!(
+                both(Flavor::Mariadb, earlier, later) && !both(Flavor::Mariadb, later, earlier),
+                "{later} {earlier}"
+            );
+        }
+        let roles = rights(&["GRANT INSERT ON `shop`.* TO `u`@`%`", "GRANT SELECT ON `sho_`.* TO `r`"]);
+        assert!(roles.reads_all_of("shop"));
     }
 
     #[test]
@@ -297,7 +383,10 @@ mod tests {
         let proc = rights(&["GRANT SELECT ON `mysql`.`proc` TO `u`@`%`"]);
         assert!(proc.sees_routines_of("shop") && !proc.reads_all_of("shop"));
         assert!(rights(&["GRANT SHOW_ROUTINE ON *.* TO `u`@`%`"]).sees_routines_of("shop"));
-        assert!(Rights(None).reads_all_of("shop") && Rights(None).sees_triggers_of("shop"));
+        assert!(
+            Rights(None, Flavor::Mariadb).reads_all_of("shop")
+                && Rights(None, Flavor::Mariadb).sees_triggers_of("shop")
+        );
     }
 
     #[test]
