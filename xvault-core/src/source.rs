@@ -332,6 +332,8 @@ mod tests {
             ("paths", json!([])),
             ("paths", json!(["/a/../b"])),
             ("paths", json!([""])),
+            ("paths", json!(["/a\0b"])),
+            ("paths", json!([format!("../{}", "a".repeat(3000))])),
             ("host", json!("h".repeat(256))),
             ("username", json!("u".repeat(256))),
             ("paths", json!(vec!["/a"; MAX_ITEMS + 1])),
@@ -343,6 +345,7 @@ mod tests {
             ("excludes", json!(["*.ok", "["])),
             ("host_key", json!("MD5:00:11")),
             ("host_key", json!("SHA256:short")),
+            ("host_key", json!(format!("SHA256:{}", "*".repeat(43)))),
         ];
         for (field, bad) in cases {
             let mut value = ssh();

@@ -202,6 +202,17 @@ async fn an_address_that_says_nothing_keeps_nobody_from_the_one_that_answers() {
 }
 
 #[tokio::test]
+async fn after_an_address_that_refuses_the_other_family_is_next() {
+    let of_the_first = TcpListener::bind("127.0.0.4:0").await.unwrap();
+    let port = of_the_first.local_addr().unwrap().port();
+    let _of_the_other = TcpListener::bind(("127.0.0.5", port)).await.unwrap();
+    let answer = &["127.0.0.3", "127.0.0.4", "::ffff:127.0.0.5"][..];
+    let network = Network::default().resolving_by(Answers::of(&[answer]));
+    let stream = network.connect("dual.example", port).await.unwrap();
+    assert_eq!(stream.peer_addr().unwrap().ip().to_string(), "::ffff:127.0.0.5");
+}
+
+#[tokio::test]
 async fn where_all_addresses_refuse_nobody_is_reached() {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
     let network = Network::default().resolving_by(Answers::of(&[&["127.0.0.1", "127.0.0.2"]]));

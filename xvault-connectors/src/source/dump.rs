@@ -246,6 +246,9 @@ mod tests {
         assert_eq!(fault(Shape::PostgresPlain, &[plain]), None);
         let cut = fault(Shape::PostgresPlain, &[&plain[..60]]).unwrap();
         assert_eq!(cut, "its last line is missing: it was cut");
+        let globals = b"--\n-- PostgreSQL database cluster dump\n--\nx\n--\n-- PostgreSQL database cluster dump complete\n--\n\n";
+        assert_eq!(fault(Shape::PostgresGlobals, &[globals]), None);
+        assert_eq!(fault(Shape::PostgresGlobals, &[&globals[..60]]).unwrap(), cut);
         for other in [Shape::PostgresGlobals, Shape::PostgresCustom] {
             assert_eq!(fault(other, &[plain]).unwrap(), "it does not begin as its tool begins dumps");
         }
@@ -267,6 +270,9 @@ mod tests {
         lines.push(b"one\n\ntw", |line| told.push(line.to_owned()));
         lines.push(b"o\x1b[31m\n", |line| told.push(line.to_owned()));
         assert_eq!(told, ["one", "two\\u{1b}[31m"]);
+        let mut longest = 0;
+        Lines::default().push(&[&[b'x'; 5000][..], b"\n"].concat(), |line| longest = line.len());
+        assert_eq!(longest, Lines::LONGEST);
         let mut count = 0;
         lines.push(&b"x\n".repeat(1000), |_| count += 1);
         assert_eq!(count, MAX_LINES - 2);

@@ -29,7 +29,9 @@ async fn a_dump_by_every_way_restores_to_the_same_database() {
         assert!(tool.starts_with("mariadb-dump ") && shown.starts_with("MariaDB "), "{tool} {shown}");
         assert_eq!(kept.warnings, []);
         let _ = fresh.sql("", &format!("DROP DATABASE IF EXISTS {name}; CREATE DATABASE {name}"));
-        mariadb(&fresh, &name, body(&kept, &format!("database/{name}.sql")));
+        let dump = body(&kept, &format!("database/{name}.sql"));
+        assert!(std::str::from_utf8(dump).is_ok(), "{way:?}: bytes that not every client takes");
+        mariadb(&fresh, &name, dump);
         assert_eq!(fresh.checksums(&name), expected, "{way:?}");
     }
 }
@@ -103,6 +105,9 @@ async fn a_wrong_login_and_a_missing_database_are_told_apart() {
         let missing = Db::mysql(server, &name).by(way, &sshd).set("database", "gone").error().await;
         assert!(matches!(missing, Error::NotFound(_)), "{way:?}: {missing:?}");
     }
+    let probed = Db::mysql(server, &name).set("database", "gone").source().unwrap().probe().await;
+    let missing = probed.unwrap_err();
+    assert!(matches!(&missing, Error::NotFound(what) if what.contains("`gone`")), "{missing:?}");
     let nobody = Db::mysql(server, &name).set("port", 1).error().await;
     assert!(matches!(nobody, Error::Connection { .. }), "{nobody:?}");
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use xvault_connectors::{Control, Error};
+use xvault_connectors::{Control, Error, Network, TlsFault};
 use xvault_testkit::databases::{MARIADB_SAMPLE, POSTGRES_SAMPLE};
 use xvault_testkit::tools::{command, run};
 use xvault_testkit::{FaultProxy, Mariadb, Postgres, Sshd};
@@ -321,8 +321,17 @@ async fn certificates_are_checked_as_the_mode_says() {
 async fn a_server_without_tls_is_refused_where_that_is_demanded() {
     let ((postgres, url), (mysql, name)) = (postgres(), mysql());
     for db in [Db::postgres(postgres, &url), Db::mysql(mysql, &name)] {
-        let error = db.set("tls_mode", "require").error().await;
-        assert!(matches!(error, Error::Tls { .. }), "{error:?}");
+        // Where a policy is kept, the notary asks in the client's place.
+        let anywhere = Network::default;
+        for (tls_mode, network) in [
+            ("require", anywhere()),
+            ("verify-full", anywhere()),
+            ("verify-full", crate::egress::only("127.0.0.1")),
+        ] {
+            let error = db.clone().set("tls_mode", tls_mode).within(network).error().await;
+            let Error::Tls { reason, .. } = &error else { panic!("{error:?}") };
+            assert_eq!(TlsFault::of(reason), TlsFault::NotOffered, "{tls_mode}: {error}");
+        }
     }
 }
 
@@ -384,4 +393,26 @@ async fn a_table_of_mysql_that_is_dropped_in_mid_dump_fails_it() {
     dropped.join().unwrap();
     assert!(matches!(error, Error::Tool { .. }) && error.to_string().contains("zzz_last"), "{error:?}");
     assert!(kept.open, "the body of the dump was not ended");
+}
+
+/// Nobody who writes waits for the dump, and what they write is not in it: it is of the moment that it began in.
+#[tokio::test]
+async fn a_dump_of_mysql_is_of_one_moment_and_holds_nobody_up() {
+    let (server, name) = mysql();
+    let more = "INSERT INTO large SELECT a.id, a.body, a.raw FROM large a, seq_1_to_3";
+    let _ = server.sql(&name, more);
+    let _ = server.sql(&name, "CREATE TABLE zzz_last (a INT); INSERT INTO zzz_last VALUES (1)");
+    let reads = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{name}' AND info LIKE 'SELECT%FROM `large`%'"
+    );
+    let written = once_shown(move || server.sql("", &reads), {
+        let name = name.clone();
+        move || drop(server.sql(&name, "SET lock_wait_timeout = 0; INSERT INTO zzz_last VALUES (2)"))
+    });
+    let mut kept = Kept { slow: Some(Duration::from_millis(20)), ..Kept::default() };
+    let _ = Db::mysql(server, &name).pull_into(&mut kept, &Control::default()).await.unwrap();
+    written.join().unwrap();
+    let dump = String::from_utf8_lossy(body(&kept, &format!("database/{name}.sql")));
+    let of_the_last = dump.split("INSERT INTO `zzz_last` VALUES").nth(1).unwrap();
+    assert!(of_the_last.trim_start().starts_with("(1);"), "{}", &of_the_last[..of_the_last.len().min(80)]);
 }

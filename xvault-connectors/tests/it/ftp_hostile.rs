@@ -104,17 +104,22 @@ async fn a_listing_without_end_is_given_up() {
 
 #[tokio::test]
 async fn a_transfer_that_ends_before_its_size_is_begun_again_there() {
-    let root = "type=file;size=10;modify=20200101000000; f\n";
-    let script = Script::start(listing(&[("/t", root)], &[("/t/f", "01234")]), |line| match line {
-        "SIZE /t/f" => Some("213 10\r\n"),
-        line => with_mlsd(line),
-    });
-    let job = script.job(&["/t"]);
-    let (kept, _) = job.pull().await;
-    assert!(job.noted("ended after 5 bytes of 10"), "{:?}", job.seen.notes());
-    assert_eq!(script.heard("RETR"), 3);
-    assert_eq!(body(&kept, "/t/f"), b"01234\0\0\0\0\0");
-    assert_eq!(kept.codes(), [(WarningCode::Shrunk, "/t/f".into())]);
+    // The second one is fetched in pieces.
+    for text in ["01234".to_owned(), "0123456\n".repeat(200_000)] {
+        let (len, size) = (text.len(), text.len() + 5);
+        let root = format!("type=file;size={size};modify=20200101000000; f\n");
+        let told: &'static str = format!("213 {size}\r\n").leak();
+        let script = Script::start(listing(&[("/t", &root)], &[("/t/f", &text)]), move |line| match line {
+            "SIZE /t/f" => Some(told),
+            line => with_mlsd(line),
+        });
+        let job = script.job(&["/t"]);
+        let (kept, _) = job.pull().await;
+        assert!(job.noted(&format!("ended after {len} bytes of {size}")), "{:?}", job.seen.notes());
+        assert_eq!(script.heard("RETR"), 3);
+        assert!(body(&kept, "/t/f") == [text.as_bytes(), &[0; 5]].concat(), "{len}");
+        assert_eq!(kept.codes(), [(WarningCode::Shrunk, "/t/f".into())]);
+    }
 }
 
 #[tokio::test]
@@ -205,6 +210,40 @@ async fn a_server_that_names_no_port_to_epsv_is_asked_the_old_way() {
         assert_eq!((body(&kept, "/t/x"), kept.warnings.len()), (&b"ab"[..], 0), "{answer}");
         assert!(script.heard("EPSV") <= 2, "each of two connections asks once");
     }
+}
+
+/// Some count a connection that dropped as one that is there, and let nobody more in.
+#[tokio::test]
+async fn a_server_that_let_us_in_before_is_asked_again_when_it_does_not() {
+    let content = listing(&[("/t", "type=file;size=4; f\n")], &[("/t/f", "abcd")]);
+    let (logins, cuts) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let script = Script::start(content, move |line| match line {
+        "RETR /t/f" if cuts.fetch_add(1, Ordering::Relaxed) == 0 => Some("150 426 broken off\r\n"),
+        "PASS p" if logins.fetch_add(1, Ordering::Relaxed) == 1 => Some("530 too many of you\r\n"),
+        line => with_mlsd(line),
+    });
+    let job = script.job(&["/t"]);
+    let (kept, _) = job.pull().await;
+    assert_eq!((body(&kept, "/t/f"), kept.warnings.len()), (&b"abcd"[..], 0));
+    assert!(job.noted("530 too many of you; connecting again"), "{:?}", job.seen.notes());
+    assert_eq!(script.heard("PASS"), 3);
+}
+
+/// It says no to REST.
+#[tokio::test]
+async fn a_server_that_does_not_go_on_in_the_middle_is_skipped_through_at_once() {
+    let text: String = (0..300_000).map(|number| format!("{number:07}\n")).collect();
+    let facts = format!("type=file;size={};modify=20200101000000; f\n", text.len());
+    let cuts = AtomicUsize::new(0);
+    let script = Script::start(listing(&[("/t", &facts)], &[("/t/f", &text)]), move |line| match line {
+        "RETR /t/f" if cuts.fetch_add(1, Ordering::Relaxed) == 0 => Some("150 426 broken off\r\n"),
+        line if line.starts_with("REST") => Some("502 not here\r\n"),
+        line => with_mlsd(line),
+    });
+    let job = script.job(&["/t"]);
+    let (kept, _) = job.pull().await;
+    assert!(body(&kept, "/t/f") == text.as_bytes(), "{:?}", kept.warnings);
+    assert_eq!((kept.warnings.len(), script.heard("REST"), script.heard("RETR")), (0, 1, 2));
 }
 
 /// It says yes to REST.

@@ -10,6 +10,7 @@ mod db_limits;
 mod db_load;
 mod db_mysql;
 mod db_origin;
+mod db_patience;
 mod db_postgres;
 mod db_sandbox;
 mod db_support;

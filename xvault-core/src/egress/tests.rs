@@ -96,6 +96,9 @@ proptest! {
         let v4 = Ipv4Addr::from(bits);
         let special = SPECIAL.iter().any(|text| network(text).contains(&IpAddr::V4(v4)));
         prop_assert_eq!(is_public(v4.into()), !special, "{}", v4);
+        for form in forms(v4) {
+            prop_assert_eq!(is_public(form), !special, "{}", form);
+        }
     }
 
     #[test]

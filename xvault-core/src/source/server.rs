@@ -377,6 +377,9 @@ mod tests {
         let cases = [
             ("host", json!("a b")),
             ("host", json!("")),
+            ("host", json!("h:22")),
+            ("host", json!("u@h")),
+            ("host", json!("a/b")),
             ("port", json!(0)),
             ("username", json!("a\nb")),
             ("tls_ca", json!("-----BEGIN CERTIFICATE-----")),
@@ -417,6 +420,42 @@ mod tests {
         assert_eq!(read(value.clone()).validate().unwrap_err().field, "tables");
         value["config"]["databases"] = json!(["a", "b", "a"]);
         assert_eq!(read(value).validate().unwrap_err().field, "databases");
+    }
+
+    #[test]
+    fn a_certificate_that_would_not_be_looked_at_or_is_none_is_refused_and_why_is_told() {
+        let pem = "-----BEGIN CERTIFICATE-----";
+        let of = |tls_mode: &str, ssh_mode: &str, ca: &str| {
+            let mut value = through_ssh("postgres");
+            for (field, text) in [("tls_mode", tls_mode), ("ssh_mode", ssh_mode), ("tls_ca", ca)] {
+                value["config"][field] = json!(text);
+            }
+            read(value).validate()
+        };
+        of("verify-ca", "tunnel", pem).unwrap();
+        for (tls_mode, ssh_mode, ca, reason) in [
+            ("require", "tunnel", pem, "only looked at with `tls_mode` verify-ca or verify-full"),
+            ("verify-full", "remote", pem, "the tools trust what the SSH server trusts"),
+            ("verify-ca", "tunnel", "MIIB", "certificates in PEM"),
+            ("verify-ca", "tunnel", &pem.repeat(3000), "at most 64 KiB"),
+        ] {
+            let refused = of(tls_mode, ssh_mode, ca).unwrap_err();
+            assert_eq!(refused.field, "tls_ca");
+            assert!(refused.reason.contains(reason), "{refused}");
+        }
+    }
+
+    #[test]
+    fn an_ssh_server_that_is_named_and_not_used_is_refused_by_its_field() {
+        let pin = format!("SHA256:{}", "a".repeat(43));
+        for kind in ["postgres", "mysql"] {
+            for (field, text) in [("ssh_host", "h"), ("ssh_username", "u"), ("ssh_host_key", pin.as_str())] {
+                let config = json!({"host": "h", "username": "u", field: text});
+                let refused = read(json!({"type": kind, "config": config})).validate().unwrap_err();
+                assert_eq!(refused.field, field, "{kind}");
+                assert!(refused.reason.contains("with `use_ssh` only"), "{refused}");
+            }
+        }
     }
 
     #[test]

@@ -407,10 +407,23 @@ mod tests {
     }
 
     #[test]
+    fn a_column_may_be_called_as_a_privilege_or_as_what_follows_one() {
+        // Older servers write names of columns without quotes.
+        let odd = rights(&[
+            "GRANT INSERT (a, SELECT, b) ON `shop`.`t` TO `u`@`%`",
+            "GRANT SELECT (`x), SELECT ON \"shop\".* TO `) ON `shop`.`t` TO `u`@`%`",
+            "GRANT UPDATE (a ON b), SELECT ON `shop`.`whole` TO `u`@`%`",
+        ]);
+        assert!(!odd.reads_all_of("shop") && !odd.reads_table("shop", "t"));
+        assert!(odd.reads_table("shop", "whole"));
+    }
+
+    #[test]
     fn what_is_taken_back_is_not_held() {
         let back =
             rights(&["GRANT SELECT, EVENT ON *.* TO `u`@`%`", "REVOKE SELECT ON `shop`.* FROM `u`@`%`"]);
         assert!(!back.reads_all_of("shop") && back.reads_all_of("other"));
+        assert!(back.reads_events_of("shop"));
     }
 
     #[test]
