@@ -4,9 +4,12 @@
 
 mod config;
 mod db_host;
+mod layout;
 mod php;
 mod version;
 
 pub use config::{ConfigFault, MAX_CONFIG_LEN, WpConfig};
 pub use db_host::DbHost;
+pub use layout::{Folder, Layout, UserTable, abspath_of};
+pub(crate) use php::is_of_one_database;
 pub(crate) use version::version;

@@ -1,13 +1,13 @@
 //! `wp-config.php`: a program of somebody else's, which is followed and never run.
 
-use xvault_connectors::wordpress::{ConfigFault, MAX_CONFIG_LEN, WpConfig};
+use xvault_connectors::wordpress::{ConfigFault, Layout, MAX_CONFIG_LEN, WpConfig};
 
 use crate::Verdict;
 
 const PATH: &[u8] = b"/srv/www/wp-config.php";
 const ROOT: &[u8] = b"/srv/www";
 
-/// Feeds `data` to [`WpConfig::read`].
+/// Feeds `data` to [`WpConfig::read`] and [`Layout::read`].
 ///
 /// # Panics
 /// When it is read in two ways, when a value could break a line, or when an error is more than a sentence.
@@ -22,6 +22,10 @@ pub fn wp_config(data: &[u8]) -> Verdict {
         Ok(config) => assert_plain(config),
         Err(fault) => assert_sentence(fault),
     }
+    match Layout::read(data, PATH, ROOT, ROOT) {
+        Ok(layout) => assert_places(&layout),
+        Err(fault) => assert_sentence(&fault),
+    }
     Verdict::of(&read)
 }
 
@@ -30,12 +34,18 @@ fn shown(read: &Result<WpConfig, ConfigFault>) -> String {
 }
 
 fn assert_plain(config: &WpConfig) {
-    let WpConfig { name, user, host, table_prefix, folders, .. } = config;
+    let WpConfig { name, user, host, table_prefix, .. } = config;
     for text in [name, user, &host.host, table_prefix] {
         assert!(!text.chars().any(char::is_control), "{text:?}");
     }
     assert!(host.port != Some(0) && !host.host.is_empty());
-    assert!(folders.iter().all(|folder| folder.starts_with('/')), "{folders:?}");
+}
+
+fn assert_places(layout: &Layout) {
+    for folder in &layout.folders {
+        let places = folder.place.as_ref().ok().into_iter().chain(&folder.guess);
+        places.for_each(|place| assert!(place.starts_with('/'), "{folder:?}"));
+    }
 }
 
 fn assert_sentence(fault: &ConfigFault) {

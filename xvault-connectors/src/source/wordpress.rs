@@ -1,23 +1,32 @@
 //! WordPress sites over SSH: their databases and their files, as one snapshot.
 
+mod ask;
+mod astray;
 mod below;
+mod content;
 mod databases;
 mod locate;
+mod outside;
+mod own;
+mod rows;
+mod sites;
 
 use async_trait::async_trait;
 use xvault_core::snapshot::{ContentSummary, Evidence};
 use xvault_core::source::InvalidSettings;
-use xvault_core::{EntrySink, SourceSettings, SshSettings, WordpressSettings};
+use xvault_core::{EntrySink, SourceSettings, SshSettings, WarningCode, WordpressSettings};
 
+use super::excludes::Excludes;
 use super::in_time::{before, end_of_looks, too_late};
 use super::link::Link;
 use super::{Emitter, Probe, ProbedPath, PullSummary, Source, SshSource, dump, look, probe_in_time};
 use crate::ssh::{HostKeyPolicy, SshOptions};
 use crate::tool::ToolOptions;
 use crate::{Control, Error};
+use astray::Watch;
 use below::Below;
 use databases::Databases;
-use locate::Site;
+use sites::Sites;
 
 /// The directory that the files lie in, each at its absolute path.
 const FILES: &str = "files";
@@ -39,9 +48,8 @@ pub struct WordpressSource {
 
 /// What is known before anything is pulled.
 struct Prepared {
-    sites: Vec<Site>,
+    sites: Sites,
     databases: Databases,
-    files: SshSource,
 }
 
 impl WordpressSource {
@@ -64,60 +72,109 @@ impl WordpressSource {
     async fn prepare(&mut self) -> Result<Prepared, Error> {
         let mut sftp = self.link.sftp().await?;
         self.pin().await?;
-        let mut sites = Vec::new();
+        let (mut sites, server) = (Sites::default(), self.link.server());
         for path in &self.settings.paths {
-            sites
-                .push(locate::site(&mut sftp, &self.link.server(), path, self.settings.dump_database).await?);
+            sites.add(path, locate::site(&mut sftp, &server, path, &self.settings).await?);
         }
+        sites.settle()?;
         let session = self.link.session().await?;
-        let databases = Databases::of(&sites, session, &self.settings, &self.options, &self.tools).await?;
-        let files = self.files(&sites)?;
-        Ok(Prepared { sites, databases, files })
+        let databases =
+            Databases::of(&sites.sites, session, &self.settings, &self.options, &self.tools).await?;
+        // Nothing may be wrong with the paths and globs when the databases are dumped.
+        self.files(&sites)?;
+        Ok(Prepared { sites, databases })
     }
 
-    /// The document roots, and what belongs to the sites and lies elsewhere.
-    fn files(&self, sites: &[Site]) -> Result<SshSource, Error> {
-        let settings = self.settings.files();
-        let elsewhere = sites.iter().flat_map(|site| site.elsewhere.iter().cloned());
-        let paths = settings.paths.iter().cloned().chain(elsewhere).collect();
-        SshSource::of(&SshSettings { paths, ..settings }, self.options.clone())
+    /// The settings of the files: the document roots, and what belongs to the sites and lies elsewhere.
+    fn files(&self, sites: &Sites) -> Result<SshSource, Error> {
+        SshSource::of(&self.file_settings(sites), self.options.clone())
+    }
+
+    fn file_settings(&self, sites: &Sites) -> SshSettings {
+        let settings = self.settings.files_in(&sites.own_directories());
+        let paths = settings.paths.iter().cloned().chain(sites.elsewhere()).collect();
+        SshSettings { paths, ..settings }
+    }
+
+    /// Looks at where the databases say that uploads lie, if that is not where they usually do.
+    async fn follow_databases(&mut self, sites: &mut Sites, databases: &Databases) -> Result<(), Error> {
+        if sites.is_told_more(databases) {
+            let mut sftp = self.link.sftp().await?;
+            sites.follow(&mut sftp, databases).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells what the backup lacks: what was known before, and what was seen in it.
+    async fn tell(&mut self, sites: &Sites, watch: &Watch, emitter: &mut Emitter<'_>) -> Result<(), Error> {
+        for (path, doubt) in sites.doubts()? {
+            emitter.warn(below::moved(FILES, &path)?, WarningCode::Other, doubt).await?;
+        }
+        if !watch.has_seen() {
+            return Ok(());
+        }
+        // What can't be asked any more is no reason to lose a backup that is made.
+        let warnings = match self.link.sftp().await {
+            Ok(mut sftp) => watch.warnings(Some(&mut sftp)).await,
+            Err(error) => Err(error),
+        };
+        let warnings = match warnings {
+            Ok(warnings) => warnings,
+            Err(_) => watch.warnings(None).await?,
+        };
+        for (path, code, message) in warnings {
+            emitter.warn(below::moved(FILES, &path)?, code, message).await?;
+        }
+        Ok(())
     }
 
     async fn look(&mut self) -> Result<Probe, Error> {
         let end = end_of_looks();
         let mut sftp = self.link.sftp().await?;
         self.pin().await?;
-        let (mut sites, mut paths) = (Vec::new(), Vec::new());
+        let (mut sites, mut paths) = (Sites::default(), Vec::new());
         for path in &self.settings.paths {
             let server = self.link.server();
-            let site = locate::site(&mut sftp, &server, path, self.settings.dump_database);
+            let site = locate::site(&mut sftp, &server, path, &self.settings);
             match before(end, site).await {
-                Some(Ok(site)) => {
+                Some(Ok(located)) => {
                     paths.push(ProbedPath { path: path.clone(), kind: Some("directory"), error: None });
-                    sites.push(site);
+                    sites.add(path, located);
                 }
                 Some(Err(error)) => paths.push(unfound(path, error)?),
                 None => paths.push(too_late(path)),
             }
         }
         drop(sftp);
-        let roots: Vec<Vec<u8>> = sites.iter().map(|site| site.root.clone()).collect();
-        let mut notes: Vec<String> = sites.iter().flat_map(Site::notes).collect();
+        if let Err(error) = sites.settle() {
+            let error = xvault_core::error::chain(&error);
+            for path in paths.iter_mut().filter(|path| path.error.is_none()) {
+                (path.kind, path.error) = (None, Some(error.clone()));
+            }
+        }
+        let roots = sites.roots();
         let session = self.link.session().await?;
-        let databases = Databases::of(&sites, session, &self.settings, &self.options, &self.tools);
+        let databases = Databases::of(&sites.sites, session, &self.settings, &self.options, &self.tools);
         let databases = async {
             match before(end, databases).await {
-                Some(Ok(databases)) => Ok(databases.probe(end).await),
+                Some(Ok(databases)) => Ok((databases.probe(end).await, databases)),
                 Some(Err(error)) => Err(error),
-                None => Ok(vec![(too_late("the database"), Vec::new())]),
+                None => Ok((vec![(too_late("the database"), Vec::new())], Databases::default())),
             }
         };
         let (probed, seen) = tokio::join!(databases, look::look(session, &roots, LEFT_OUT, end));
+        let (probed, databases) = probed?;
+        let followed = before(end, self.follow_databases(&mut sites, &databases)).await.transpose()?;
+        let mut notes = sites.notes();
+        if followed.is_none() {
+            notes.push("where the database says that uploads lie was not looked at in time".to_owned());
+        }
         notes.extend(seen);
-        for (found, more) in probed? {
+        for (found, more) in probed {
             paths.push(found);
             notes.extend(more);
         }
+        let session = self.link.session().await?;
         Ok(Probe {
             server: Some(session.server_version()),
             host_key: Some(session.fingerprint()),
@@ -154,17 +211,25 @@ impl Source for WordpressSource {
     }
 
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
-        let Prepared { sites, databases, mut files } = control.run(self.prepare()).await?;
-        sites.iter().flat_map(Site::notes).for_each(|note| control.progress().note(&note));
+        let Prepared { mut sites, databases } = control.run(self.prepare()).await?;
         // The connection would lie idle while others work.
         self.link.close().await;
         let mut emitter = Emitter::new(sink, control);
-        let databases = databases.dump(&mut emitter).await?;
+        let evidence = databases.dump(&mut emitter).await?;
+        control.run(self.follow_databases(&mut sites, &databases)).await?;
+        self.link.close().await;
+        sites.notes().iter().for_each(|note| control.progress().note(note));
         emitter.whole(dump::folder_at(FILES, 0o755)?).await?;
         let own = *emitter.content();
-        let pulled = files.pull(&mut Below::new(FILES, sink), control).await?;
-        let evidence = Evidence::Site { databases, files: Box::new(pulled.evidence) };
-        Ok(PullSummary { content: sum(own, pulled.content), evidence })
+        let settings = self.file_settings(&sites);
+        let mut watch = Watch::of(&sites, Excludes::new(&settings.excludes)?);
+        let mut files = SshSource::of(&settings, self.options.clone())?;
+        let pulled = files.pull(&mut Below::new(FILES, &mut watch, sink), control).await?;
+        let mut emitter = Emitter::new(sink, control);
+        self.tell(&sites, &watch, &mut emitter).await?;
+        let content = sum(sum(own, pulled.content), *emitter.content());
+        let evidence = Evidence::Site { databases: evidence, files: Box::new(pulled.evidence) };
+        Ok(PullSummary { content, evidence })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `wp-config.php`: the database, the prefix of its tables, and where content lies.
+//! `wp-config.php`: the database, and the prefix of its tables.
 
 use std::fmt;
 
@@ -12,9 +12,6 @@ pub const MAX_CONFIG_LEN: usize = 256 << 10;
 
 /// What hands over to WordPress: nothing behind it is configuration.
 const LAST: &[u8] = b"wp-settings.php";
-
-/// Where content can lie elsewhere than in the document root.
-const FOLDERS: [&str; 4] = ["WP_CONTENT_DIR", "WP_PLUGIN_DIR", "WPMU_PLUGIN_DIR", "UPLOADS"];
 
 /// What a `wp-config.php` says. `Debug` shows no password.
 #[derive(Debug, Clone)]
@@ -31,8 +28,6 @@ pub struct WpConfig {
     pub table_prefix: String,
     /// Whether it is a network of sites, where that can be known.
     pub multisite: Option<bool>,
-    /// Absolute paths of content that is kept elsewhere than usual.
-    pub folders: Vec<String>,
     /// What was taken for granted, a sentence each.
     pub notes: Vec<String>,
     /// Why the site's database may be another one than these say: the line, and what it is that was not followed.
@@ -79,42 +74,39 @@ impl ConfigFault {
 }
 
 impl WpConfig {
-    /// Reads the file `source`, which lies at `path`, of the site in the directory `root`; both absolute.
+    /// Reads the file `source`, which lies at `path`, of the site whose WordPress lies in the directory `core`; both absolute.
     ///
     /// # Errors
     /// Names the line and the construct that can't be followed, or what is missing.
-    pub fn read(source: &[u8], path: &[u8], root: &[u8]) -> Result<Self, ConfigFault> {
-        let abspath = abspath(root);
-        Settings(&follow(source, path, &abspath)?).read(&abspath)
-    }
-
-    /// [`Self::folders`] alone, of a file that need not tell where the database is.
-    ///
-    /// # Errors
-    /// Names the line that can't be followed.
-    pub fn folders_of(source: &[u8], path: &[u8], root: &[u8]) -> Result<Vec<String>, ConfigFault> {
-        let abspath = abspath(root);
-        Ok(Settings(&follow(source, path, &abspath)?).folders(&abspath))
+    pub fn read(source: &[u8], path: &[u8], core: &[u8]) -> Result<Self, ConfigFault> {
+        Settings(&follow(source, path, Some(&abspath(core)), None)?).read()
     }
 }
 
-fn abspath(root: &[u8]) -> Vec<u8> {
-    [root.strip_suffix(b"/").unwrap_or(root), b"/"].concat()
+/// `ABSPATH` of a WordPress in `core`.
+pub(super) fn abspath(core: &[u8]) -> Vec<u8> {
+    [core.strip_suffix(b"/").unwrap_or(core), b"/"].concat()
 }
 
-fn follow(source: &[u8], path: &[u8], abspath: &[u8]) -> Result<State, ConfigFault> {
+/// What is known at the end of a file. With `document_root`, what PHP has for it is guessed to be that.
+pub(super) fn follow(
+    source: &[u8],
+    path: &[u8],
+    abspath: Option<&[u8]>,
+    document_root: Option<&[u8]>,
+) -> Result<State, ConfigFault> {
     if source.len() > MAX_CONFIG_LEN {
         return Err(ConfigFault::whole(format!("it is longer than {MAX_CONFIG_LEN} bytes")));
     }
-    let constants = [(&b"ABSPATH"[..], abspath)];
-    Ok(php::follow(source, Surroundings { path, constants: &constants }, LAST)?)
+    let constants: Vec<_> = abspath.map(|path| (&b"ABSPATH"[..], path)).into_iter().collect();
+    Ok(php::follow(source, Surroundings { path, constants: &constants, document_root }, LAST)?)
 }
 
 /// The state at the end of the file.
 struct Settings<'a>(&'a State);
 
 impl Settings<'_> {
-    fn read(&self, abspath: &[u8]) -> Result<WpConfig, ConfigFault> {
+    fn read(&self) -> Result<WpConfig, ConfigFault> {
         let host = self.required("DB_HOST")?;
         let host = DbHost::parse(&host)
             .ok_or_else(|| ConfigFault::whole("DB_HOST is none that WordPress understands".into()))?;
@@ -125,7 +117,6 @@ impl Settings<'_> {
             host,
             table_prefix: self.table_prefix()?,
             multisite: self.multisite(),
-            folders: self.folders(abspath),
             notes: self.notes(),
             doubt: self.doubt(),
         })
@@ -171,27 +162,13 @@ impl Settings<'_> {
         }
     }
 
-    /// `UPLOADS` is relative to the document root.
-    fn folders(&self, abspath: &[u8]) -> Vec<String> {
-        let values = FOLDERS.iter().filter_map(|name| self.optional(name)?.to_text().ok());
-        let absolute = |text: &[u8]| match text.starts_with(b"/") {
-            true => text.to_vec(),
-            false => [abspath, text].concat(),
-        };
-        values.filter_map(|text| String::from_utf8(absolute(&text)).ok()).collect()
-    }
-
     fn notes(&self) -> Vec<String> {
-        let unknown = FOLDERS.iter().filter_map(|name| {
-            let why = self.optional(name)?.to_text().err()?;
-            Some(format!("where {name} is, is not known from wp-config.php ({why}): if that is outside the document root, add it to `paths` of another source"))
-        });
         let told = |why: &Why, what: &str| format!("wp-config.php, {why}: {what}");
         let included =
             self.0.included.iter().map(|why| told(why, "what it may set before this one does is not seen"));
         let assumed =
             self.0.assumed.iter().map(|why| told(why, "what the file has for it otherwise is used"));
-        included.chain(assumed).chain(unknown).collect()
+        included.chain(assumed).collect()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod calls;
 mod cursor;
+mod databases;
 mod expression;
 mod lexer;
 mod operand;
@@ -13,6 +14,7 @@ mod state;
 mod statement;
 mod value;
 
+pub(crate) use databases::is_of_one_database;
 pub(super) use state::State;
 pub(super) use value::{Value, Why};
 
@@ -23,6 +25,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) path: &'a [u8],
     /// Constants that are there before the file is read.
     pub(super) constants: &'a [(&'a [u8], &'a [u8])],
+    /// What is guessed to be `$_SERVER['DOCUMENT_ROOT']`. With it, links are taken for what they are called: it is for places to look at.
+    pub(super) document_root: Option<&'a [u8]>,
 }
 
 /// Follows `source` to its end, or to where it hands over to `last`, a file that it includes.

@@ -4,7 +4,8 @@ use super::php::{self, Surroundings};
 
 /// What `$wp_version` is, if it can be known.
 pub(crate) fn version(source: &[u8]) -> Option<String> {
-    let surroundings = Surroundings { path: b"/wp-includes/version.php", constants: &[] };
+    let surroundings =
+        Surroundings { path: b"/wp-includes/version.php", constants: &[], document_root: None };
     let state = php::follow(source, surroundings, b"/").ok()?;
     let text = state.variable("wp_version")?.to_text().ok()?;
     let text = std::str::from_utf8(&text).ok()?;

@@ -48,5 +48,6 @@ mod ssh_support;
 mod stores;
 mod unpack;
 mod wordpress;
+mod wordpress_elsewhere;
 mod wordpress_hostile;
 mod wp_config;

@@ -74,7 +74,7 @@ impl Site {
         (kept, pulled.expect("the pull hangs"), seen)
     }
 
-    async fn pull(&self) -> (Kept, PullSummary) {
+    pub(crate) async fn pull(&self) -> (Kept, PullSummary) {
         let (kept, pulled, _) = self.try_pull().await;
         let summary = pulled.unwrap();
         let counted =
@@ -120,7 +120,7 @@ fn paths(kept: &Kept) -> Vec<String> {
     kept.entries.iter().map(|(entry, _)| entry.path.to_string()).collect()
 }
 
-fn has(kept: &Kept, path: &str) -> bool {
+pub(crate) fn has(kept: &Kept, path: &str) -> bool {
     kept.entries.iter().any(|(entry, _)| entry.path.as_bytes() == path.as_bytes())
 }
 
@@ -320,7 +320,7 @@ async fn each_trouble_with_configuration_and_database_has_its_sentence() {
 }
 
 /// An empty database that the site's user may read, too.
-fn fallback(site: &Site) -> String {
+pub(crate) fn fallback(site: &Site) -> String {
     let (name, user) = (Mariadb::shared().create_database(), &site.wordpress.user);
     let _ = Mariadb::shared().sql("", &format!("GRANT ALL ON {name}.* TO {user}@'%'"));
     name

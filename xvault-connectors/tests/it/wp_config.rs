@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use xvault_connectors::wordpress::{ConfigFault, WpConfig};
+use xvault_connectors::wordpress::{ConfigFault, Layout, WpConfig, abspath_of};
 use xvault_core::secret::ExposeSecret;
 use xvault_testkit::tools::{command, run};
 
@@ -315,21 +315,15 @@ proptest! {
 }
 
 #[test]
-fn a_configuration_knows_networks_folders_and_what_it_takes_for_granted() {
+fn a_configuration_knows_networks_and_what_it_takes_for_granted() {
     let read = |text: &str| {
         WpConfig::read(format!("<?php {text}{REST}").as_bytes(), b"/w/wp-config.php", b"/w").unwrap()
     };
     let plain = read("");
-    assert_eq!((plain.multisite, plain.folders.len(), plain.notes.len()), (Some(false), 0, 0));
-    let other = read(
-        "define('MULTISITE', true); define('WP_CONTENT_DIR', dirname(ABSPATH) . '/app'); define('UPLOADS', 'media'); \
-         define('DB_NAME', getenv('WP_NAME') ?: 'x');",
-    );
+    assert_eq!((plain.multisite, plain.notes.len()), (Some(false), 0));
+    let other = read("define('MULTISITE', true); define('DB_NAME', getenv('WP_NAME') ?: 'x');");
     assert_eq!(other.multisite, Some(true));
-    assert_eq!(other.folders, ["//app", "/w/media"]);
     assert!(other.notes.len() == 1 && other.notes[0].contains("`WP_NAME`"), "{:?}", other.notes);
-    let unknown = read("define('WP_CONTENT_DIR', somewhere());");
-    assert!(unknown.notes[0].contains("WP_CONTENT_DIR") && unknown.folders.is_empty(), "{:?}", unknown.notes);
     let behind = format!("<?php {REST}$table_prefix = 'late_'; eval('x');");
     let behind = WpConfig::read(behind.as_bytes(), b"/w/wp-config.php", b"/w").unwrap();
     assert_eq!(behind.table_prefix, "wp_", "what is behind WordPress is none of its configuration");
@@ -344,4 +338,46 @@ fn a_configuration_knows_networks_folders_and_what_it_takes_for_granted() {
     );
     // PHP itself is there: the tests above would be empty without it.
     let _ = run(&mut command("php", ["-v"]));
+}
+
+#[test]
+fn a_configuration_tells_where_parts_of_its_site_lie_or_why_that_is_not_known() {
+    let read = |text: &str| {
+        let text = format!("<?php define('DB_NAME', 'shop'); {text}{REST}");
+        Layout::read(text.as_bytes(), b"/w/wp-config.php", b"/w/wp", b"/w").unwrap()
+    };
+    assert_eq!(read(""), Layout::default());
+    let known = read(
+        "define('WP_CONTENT_DIR', dirname(ABSPATH) . '/app'); define('UPLOADS', 'media'); define('DB_CONFIG_FILE', '/c.php'); \
+         define('CUSTOM_USER_TABLE', '`other`.users'); define('CUSTOM_USER_META_TABLE', 'shop.meta');",
+    );
+    let places: Vec<_> = known.folders.iter().map(|folder| folder.place.clone().unwrap()).collect();
+    assert_eq!(places, ["/w/app", "/w/wp/media"]);
+    assert_eq!(known.db_config.as_deref(), Some("/c.php"));
+    let [users] = &known.user_tables[..] else { panic!("{known:?}") };
+    assert_eq!((users.constant, users.database.as_deref()), ("CUSTOM_USER_TABLE", Ok("other")));
+    let guessed = read(
+        "define('WP_CONTENT_DIR', $_SERVER['DOCUMENT_ROOT'] . '/app'); define('UPLOADS', somewhere()); \
+         define('WP_PLUGIN_DIR', realpath(__DIR__ . '/../p')); define('CUSTOM_USER_TABLE', getenv('T'));",
+    );
+    let guesses: Vec<_> = guessed.folders.iter().map(|f| (f.place.is_err(), f.guess.as_deref())).collect();
+    assert_eq!(guesses, [(true, Some("/w/app")), (true, Some("/w/../p")), (true, None)]);
+    assert!(
+        guessed.user_tables[0]
+            .database
+            .as_ref()
+            .is_err_and(|why| why.contains("line 1: the environment variable `T`"))
+    );
+    // A guess is for places alone.
+    let name = "<?php define('DB_NAME', realpath('/x') . $_SERVER['DOCUMENT_ROOT']);";
+    let fault = WpConfig::read(format!("{name}{REST}").as_bytes(), b"/w/wp-config.php", b"/w").unwrap_err();
+    assert!(fault.reason.contains("realpath()"), "{fault}");
+    assert!(read("include 'x.php';").included.is_some_and(|why| why.contains("another file")));
+    let abspath =
+        |text: &str| abspath_of(format!("<?php {text}{REST}").as_bytes(), b"/w/wp-config.php", b"/w");
+    assert_eq!(
+        abspath("if (!defined('ABSPATH')) define('ABSPATH', __DIR__ . '/wp/');").as_deref(),
+        Some("/w/wp/")
+    );
+    assert_eq!(abspath("define('ABSPATH', somewhere());").or(abspath("")), None);
 }

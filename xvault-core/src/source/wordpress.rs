@@ -21,8 +21,8 @@ pub struct WordpressSettings {
     /// Account on the server.
     #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub username: String,
-    /// The document roots: the directories that `wp-settings.php` and `wp-includes` lie in. Relative ones start at the
-    /// account's home. At most 4096 bytes each, and 64 KiB with all globs.
+    /// The document roots: the directories that `wp-settings.php` and `wp-includes` lie in, or that have WordPress in a directory of its
+    /// own; and folders that belong to these sites. Relative ones start at the account's home. At most 4096 bytes each, and 64 KiB with all globs.
     #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 100))]
     pub paths: Vec<String>,
     /// Whether the credential is a password; otherwise it is a private key.
@@ -113,8 +113,17 @@ impl WordpressSettings {
     /// The settings of its files, with what is left out by default.
     #[must_use]
     pub fn files(&self) -> SshSettings {
+        self.files_in(&[])
+    }
+
+    /// As [`Self::files`], where WordPress lies in directories of its own: relative to the document roots, without a `/` at either end.
+    #[must_use]
+    pub fn files_in(&self, directories: &[String]) -> SshSettings {
         let defaults = if self.default_excludes { &Self::DEFAULT_EXCLUDES[..] } else { &[] };
-        let defaults = defaults.iter().map(|glob| (*glob).to_owned());
+        let below = directories.iter().map(|directory| format!("/{}", literal(directory)));
+        let below: Vec<String> = std::iter::once(String::new()).chain(below).collect();
+        let defaults =
+            below.iter().flat_map(|place| defaults.iter().map(move |glob| format!("{place}{glob}")));
         SshSettings { excludes: defaults.chain(self.excludes.iter().cloned()).collect(), ..self.account() }
     }
 
@@ -144,6 +153,12 @@ impl WordpressSettings {
         let paths = self.paths.join("\n");
         format!("wordpress+ssh://{}@{}:{}{paths}", self.username, self.host, self.port)
     }
+}
+
+/// A glob that matches this text alone.
+fn literal(text: &str) -> String {
+    let special = |c: char| matches!(c, '\\' | '*' | '?' | '[' | ']' | '{' | '}' | '!');
+    text.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 #[cfg(test)]
@@ -206,8 +221,13 @@ mod tests {
         let files = settings.files();
         assert_eq!(files.excludes.first().map(String::as_str), Some("/wp-content/cache/"));
         assert_eq!(files.excludes.last(), settings.excludes.first());
+        let own = settings.files_in(&["wp".into(), "a[1] {b}*".into()]).excludes;
+        assert_eq!(own.len(), 3 * WordpressSettings::DEFAULT_EXCLUDES.len() + 1);
+        assert!(own.contains(&"/wp/wp-content/cache/".to_owned()), "{own:?}");
+        assert!(own.contains(&r"/a\[1\] \{b\}\*/wp-content/cache/".to_owned()), "{own:?}");
+        own.iter().for_each(|glob| check_glob(glob).unwrap());
         settings.default_excludes = false;
-        assert_eq!(settings.files().excludes, settings.excludes);
+        assert_eq!(settings.files_in(&["wp".into()]).excludes, settings.excludes);
         settings.ssh_mode = Some(SshMode::Remote);
         assert_eq!(serde_json::to_value(&settings).unwrap()["ssh_mode"], "remote");
     }

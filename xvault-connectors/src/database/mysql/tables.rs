@@ -1,6 +1,6 @@
 //! Which tables of a server there are that a dump has trouble with.
 
-use super::Mysql;
+use super::{Mysql, identifier};
 use crate::Error;
 use crate::database::unhex;
 
@@ -144,6 +144,23 @@ impl Mysql {
             hex(database)
         ))
         .await
+    }
+
+    /// What the tables of options of a site of WordPress say of where uploads lie, where they say something.
+    pub(crate) async fn upload_paths(&self, database: &str, tables: &[String]) -> Result<Vec<String>, Error> {
+        let mut paths = Vec::new();
+        for tables in tables.chunks(AT_ONCE) {
+            let of = |table: &String| {
+                format!(
+                    "SELECT HEX(TRIM(option_value)) FROM {}.{} WHERE option_name = 'upload_path' AND TRIM(option_value) <> ''",
+                    identifier(database),
+                    identifier(table)
+                )
+            };
+            let all: Vec<String> = tables.iter().map(of).collect();
+            paths.extend(self.names(&all.join(" UNION ")).await?);
+        }
+        Ok(paths)
     }
 
     /// A name in each row.

@@ -1,5 +1,7 @@
 //! A database as that of a site: the table without which it is another one, and rows that lie elsewhere.
 
+use std::sync::OnceLock;
+
 use super::MysqlSource;
 use crate::Error;
 use crate::database::mysql::{Mysql, View};
@@ -7,10 +9,21 @@ use crate::database::some_of;
 
 /// A table without which a database is not the one that is meant.
 pub(in super::super) struct Required {
-    pub(in super::super) table: String,
+    table: String,
     /// The file that names the database, and why it is none of its, for people.
-    pub(in super::super) file: String,
-    pub(in super::super) reason: String,
+    file: String,
+    reason: String,
+    /// That of a network of sites, each of which has a table of options: what such tables begin with.
+    prefix: Option<String>,
+    /// What they say of where uploads lie, once they were asked.
+    upload_paths: OnceLock<Vec<String>>,
+}
+
+impl Required {
+    /// `table` of the site whose configuration is `file`; `prefix` if it may be a network.
+    pub(in super::super) fn new(table: String, prefix: Option<String>, file: String, reason: String) -> Self {
+        Self { table, file, reason, prefix, upload_paths: OnceLock::new() }
+    }
 }
 
 impl MysqlSource {
@@ -45,7 +58,8 @@ impl MysqlSource {
         if self.required.is_empty() {
             return Ok(None);
         }
-        let mut views = mysql.views_of(database).await?;
+        let (views, ()) = tokio::join!(mysql.views_of(database), self.learn_upload_paths(mysql, database));
+        let mut views = views?;
         views.retain(|view| leads_elsewhere(view, database));
         let names: Vec<String> = views.into_iter().map(|view| view.name).collect();
         Ok((!names.is_empty()).then(|| {
@@ -56,6 +70,41 @@ impl MysqlSource {
             )
         }))
     }
+}
+
+impl MysqlSource {
+    /// What the options of the site of `file` say of where uploads lie, as of the last look at what a dump would lack.
+    pub(in super::super) fn upload_paths(&self, file: &str) -> Vec<String> {
+        let of_site = self.required.iter().filter(|required| required.file == file);
+        of_site.filter_map(|required| required.upload_paths.get()).flatten().cloned().collect()
+    }
+
+    /// Whoever can't read the options makes no dump either, and is told so by others.
+    async fn learn_upload_paths(&self, mysql: &Mysql, database: &str) {
+        for required in &self.required {
+            let tables = match &required.prefix {
+                None => Ok(vec![required.table.clone()]),
+                Some(prefix) => mysql.tables_of(database).await.map(|all| options_of(all, prefix)),
+            };
+            let Ok(tables) = tables else { continue };
+            if let Ok(paths) = mysql.upload_paths(database, &tables).await {
+                // The first look tells what later ones do.
+                let _ = required.upload_paths.set(paths);
+            }
+        }
+    }
+}
+
+/// `wp_options`, `wp_2_options`…
+fn options_of(mut tables: Vec<String>, prefix: &str) -> Vec<String> {
+    tables.retain(|table| {
+        let number = table.strip_prefix(prefix).and_then(|rest| rest.strip_suffix("options"));
+        number.is_some_and(|number| {
+            let digits = number.strip_suffix('_').unwrap_or(number);
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && (number.is_empty() || !digits.is_empty())
+        })
+    });
+    tables
 }
 
 /// Whether it reads tables of another database. Servers write each table with its database in front, behind `from` or `join`.
@@ -74,6 +123,21 @@ fn leads_elsewhere(view: &View, database: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tables_of_options_are_those_of_the_sites_of_a_network() {
+        let all = [
+            "wp_options",
+            "wp_2_options",
+            "wp_31_options",
+            "wp__options",
+            "wp_x_options",
+            "other_options",
+            "wp_2options_",
+        ];
+        let all = all.map(str::to_owned).to_vec();
+        assert_eq!(options_of(all, "wp_"), ["wp_options", "wp_2_options", "wp_31_options"]);
+    }
 
     #[test]
     fn a_view_that_reads_other_databases_is_told_from_others() {

@@ -4,27 +4,38 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use xvault_core::{Entry, EntryKind, EntryPath, EntrySink, SinkError, Warning};
 
-/// Passes on what it is given, with other paths.
+use super::astray::Watch;
+
+/// Passes on what it is given, with other paths, and shows the links.
 pub(super) struct Below<'a> {
     folder: &'static str,
+    watch: &'a mut Watch,
     sink: &'a mut dyn EntrySink,
 }
 
 impl<'a> Below<'a> {
-    pub(super) fn new(folder: &'static str, sink: &'a mut dyn EntrySink) -> Self {
-        Self { folder, sink }
+    pub(super) fn new(folder: &'static str, watch: &'a mut Watch, sink: &'a mut dyn EntrySink) -> Self {
+        Self { folder, watch, sink }
     }
 
     /// The names that links lead to are theirs, and stay; second names lead to entries, and move with them.
     fn moved(&self, path: &EntryPath) -> Result<EntryPath, SinkError> {
-        EntryPath::new([self.folder.as_bytes(), b"/", path.as_bytes()].concat())
-            .map_err(|error| SinkError::misuse(error.to_string()))
+        moved(self.folder, path)
     }
+}
+
+/// The path below `folder`.
+pub(super) fn moved(folder: &str, path: &EntryPath) -> Result<EntryPath, SinkError> {
+    EntryPath::new([folder.as_bytes(), b"/", path.as_bytes()].concat())
+        .map_err(|error| SinkError::misuse(error.to_string()))
 }
 
 #[async_trait]
 impl EntrySink for Below<'_> {
     async fn begin(&mut self, mut entry: Entry) -> Result<(), SinkError> {
+        if let EntryKind::Symlink { target } = &entry.kind {
+            self.watch.see(&entry.path, target);
+        }
         entry.path = self.moved(&entry.path)?;
         if let EntryKind::Hardlink { target } = &mut entry.kind {
             *target = self.moved(target)?;

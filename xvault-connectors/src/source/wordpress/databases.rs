@@ -6,6 +6,7 @@ use xvault_core::source::{DatabaseCredential, InvalidSettings, SshMode};
 use xvault_core::{MysqlSettings, WarningCode, WordpressSettings};
 
 use super::locate::Site;
+use super::rows;
 use crate::Error;
 use crate::database::DatabaseLogin;
 use crate::source::mysql::Required;
@@ -14,13 +15,16 @@ use crate::ssh::{Session, SshOptions};
 use crate::tool::ToolOptions;
 use crate::wordpress::{DbHost, WpConfig};
 
-/// What the server's `sh` tells: whether it has the tools, and where the usual socket is.
+/// What the server's `sh` tells: whether it has the tools, and where the socket is that PHP and the tools take for `localhost`: where it
+/// usually is, where their settings say, and where some distributions put it.
 const LOOK: &str = r#"
 has() { command -v "$1" >/dev/null 2>&1 || command -v "$2" >/dev/null 2>&1; }
 has mariadb-dump mysqldump && has mariadb mysql && echo tools
-for s in /run/mysqld/mysqld.sock /var/run/mysqld/mysqld.sock /var/lib/mysql/mysql.sock /tmp/mysql.sock; do
-  [ -S "$s" ] && echo "$s" && break
-done
+at() { [ -S "$1" ] && echo "$1" && exit 0; }
+for s in /run/mysqld/mysqld.sock /var/run/mysqld/mysqld.sock /var/lib/mysql/mysql.sock /tmp/mysql.sock; do at "$s"; done
+for s in $(my_print_defaults client mysqld 2>/dev/null | sed -n 's/^--socket=//p'); do at "$s"; done
+at "$(php -r 'echo ini_get("mysqli.default_socket");' 2>/dev/null </dev/null)"
+for s in /opt/bitnami/*/tmp/mysql.sock /opt/lampp/var/mysql/mysql.sock /run/mysqld/mysqld10.sock; do at "$s"; done
 true"#;
 
 /// More than this is no answer.
@@ -36,6 +40,10 @@ struct One {
     source: MysqlSource,
     /// Why sites may mean another database.
     doubts: Vec<String>,
+    /// What of their rows lies in other ones.
+    lacks: Vec<String>,
+    /// What helps where it can't be reached.
+    hint: Option<String>,
 }
 
 /// What the server has.
@@ -82,22 +90,39 @@ impl Databases {
                 network: options.network.clone(),
             };
             let source = MysqlSource::new(&server, login)?;
-            let mut one = One { name: config.name.clone(), settings: server, source, doubts: Vec::new() };
+            let (doubts, lacks) = (Vec::new(), Vec::new());
+            let (name, hint) = (config.name.clone(), hint(&config.host, server.ssh_mode, &around));
+            let mut one = One { name, settings: server, source, doubts, lacks, hint };
             one.belongs_to(site, config);
             all.push(one);
         }
-        Ok(Self(all))
+        let mut all = Self(all);
+        sites.iter().for_each(|site| all.look_at_users(site));
+        Ok(all)
+    }
+
+    /// Tables of users may lie in the database of another site, which is in the backup, too.
+    fn look_at_users(&mut self, site: &Site) {
+        let lacks =
+            rows::of_users(&site.layout.user_tables, |name| self.0.iter().any(|one| one.name == name));
+        let own = site.config().ok().and_then(|config| self.0.iter_mut().find(|one| one.name == config.name));
+        own.into_iter().for_each(|one| one.lacks.extend(lacks.iter().cloned()));
+    }
+
+    /// The directories that the database of `site` names for uploads, as far as it was looked at by now.
+    pub(super) fn upload_paths(&self, site: &Site) -> Vec<String> {
+        self.0.iter().flat_map(|one| one.source.upload_paths(&site.config_file)).collect()
     }
 
     /// Every database as found before `end`, with what is worth knowing of it.
-    pub(super) async fn probe(self, end: Instant) -> Vec<(ProbedPath, Vec<String>)> {
+    pub(super) async fn probe(&self, end: Instant) -> Vec<(ProbedPath, Vec<String>)> {
         let probes = self.0.iter().map(|one| async {
             match one.source.look(end).await {
                 Ok(Probe { server, notes, paths, .. }) => {
                     let path = one.name.clone();
                     let error = paths.into_iter().find_map(|path| path.error);
                     let found = ProbedPath { path, kind: Some("database"), error };
-                    let notes = server.into_iter().chain(notes);
+                    let notes = server.into_iter().chain(notes).chain(one.lacks.iter().cloned());
                     (
                         found,
                         notes.map(|note| format!("database `{}`: {note}", one.name.escape_debug())).collect(),
@@ -105,7 +130,10 @@ impl Databases {
                 }
                 Err(error) => {
                     let error = Some(xvault_core::error::chain(&error));
-                    (ProbedPath { path: one.name.clone(), kind: None, error }, Vec::new())
+                    (
+                        ProbedPath { path: one.name.clone(), kind: None, error },
+                        one.hint.iter().cloned().collect(),
+                    )
                 }
             }
         });
@@ -113,14 +141,15 @@ impl Databases {
     }
 
     /// Dumps all, one after the other.
-    pub(super) async fn dump(self, emitter: &mut Emitter<'_>) -> Result<Vec<Evidence>, Error> {
+    pub(super) async fn dump(&self, emitter: &mut Emitter<'_>) -> Result<Vec<Evidence>, Error> {
         if !self.0.is_empty() {
             dump::folder(emitter).await?;
         }
         let mut evidence = Vec::new();
-        for one in self.0 {
+        for one in &self.0 {
+            one.hint.iter().for_each(|hint| emitter.control().progress().note(hint));
             evidence.push(one.source.dump_all(emitter).await?);
-            for doubt in one.doubts {
+            for doubt in one.doubts.iter().chain(&one.lacks) {
                 emitter.warn(dump::place(&one.name, "sql")?, WarningCode::Other, doubt).await?;
             }
         }
@@ -139,7 +168,9 @@ impl One {
         let reason = format!(
             "the database `{name}` on {place} has no table `{shown}` that `{user}` sees, so it is not the site's{why}"
         );
-        self.source.require(Required { table, file: site.config_file.clone(), reason });
+        self.lacks.extend(site.content.rows.iter().cloned());
+        let prefix = config.multisite.unwrap_or(true).then(|| config.table_prefix.clone());
+        self.source.require(Required::new(table, prefix, site.config_file.clone(), reason));
         self.doubts.extend(doubt.as_ref().map(|doubt| {
             format!(
                 "the site may have another database than this one: {}, {doubt}; define DB_NAME and DB_HOST in front of that \
@@ -217,6 +248,18 @@ fn host(host: &DbHost, mode: SshMode, around: &Around) -> Result<String, Error> 
         }
         (None, _) => Ok(host.host.clone()),
     }
+}
+
+/// Where `localhost` had to be taken for an address.
+fn hint(host: &DbHost, mode: SshMode, around: &Around) -> Option<String> {
+    let is_guess =
+        mode == SshMode::Remote && host.is_usual_socket() && around.socket.is_none() && around.tools;
+    is_guess.then(|| {
+        format!(
+            "DB_HOST is `{host}`, and no socket was found where PHP has it, so that is reached over TCP: where the server has its \
+             socket elsewhere, name it in wp-config.php, as `localhost:/path/of/mysqld.sock`"
+        )
+    })
 }
 
 fn ambiguous(name: &str) -> Error {

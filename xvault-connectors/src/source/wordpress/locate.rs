@@ -1,32 +1,48 @@
 //! Where a site's configuration and its files lie.
 
+use xvault_core::WordpressSettings;
 use xvault_core::entry::display_name;
 use zeroize::Zeroizing;
 
+use super::content::{self, Content, Ground};
+use super::own::{self, Below};
 use crate::Error;
-use crate::source::sftp::scope::{absolute, followed, invalid_path, real_path, remote_path};
+use crate::source::excludes::Excludes;
+use crate::source::sftp::scope::{absolute, invalid_path, real_path, remote_path};
 use crate::ssh::sftp::{Attrs, FileType, Reply, Request, Sftp, StatusCode};
-use crate::wordpress::{ConfigFault, MAX_CONFIG_LEN, WpConfig, version};
+use crate::wordpress::{ConfigFault, Layout, MAX_CONFIG_LEN, WpConfig, version};
 
 /// No `version.php` is longer, in bytes.
 const MAX_VERSION_LEN: usize = 64 << 10;
-
-/// Below the directory of content: what is kept elsewhere at times, behind a link.
-const FOLDERS: [&str; 6] = ["", "/uploads", "/plugins", "/themes", "/mu-plugins", "/languages"];
 
 /// A site as found.
 pub(super) struct Site {
     /// The document root as configured.
     configured: String,
+    /// The document root, absolute and as configured.
+    pub(super) named: Vec<u8>,
     /// The document root, without links.
     pub(super) root: Vec<u8>,
+    /// WordPress's own directory, without links; or why it is not known.
+    core: Result<Vec<u8>, String>,
     /// What its configuration says; or why that does not tell where the database is, which is no matter when files alone are wanted.
     config: Result<WpConfig, ConfigFault>,
     /// Where that was read, for people.
     pub(super) config_file: String,
+    pub(super) layout: Layout,
     version: Option<String>,
-    /// Absolute paths of what belongs to the site and does not lie in the root.
-    pub(super) elsewhere: Vec<String>,
+    pub(super) content: Content,
+    pub(super) excludes: Excludes,
+}
+
+/// What a configured path is.
+pub(super) enum Located {
+    Site(Box<Site>),
+    /// No site, and nothing that looks like one: a folder that belongs to others, if there are others. Else the error.
+    Folder {
+        named: Vec<u8>,
+        error: Error,
+    },
 }
 
 impl Site {
@@ -38,6 +54,11 @@ impl Site {
         self.config.as_ref().map_err(|fault| broken(&self.config_file, fault))
     }
 
+    fn ground<'a>(&'a self, config: &'a [u8]) -> Ground<'a> {
+        let core = self.core.as_ref().map(Vec::as_slice).map_err(String::as_str);
+        Ground { root: &self.root, core, config, layout: &self.layout, excludes: &self.excludes }
+    }
+
     /// What there is to know about it, a sentence each.
     pub(super) fn notes(&self) -> Vec<String> {
         let (database, notes) = match &self.config {
@@ -46,13 +67,41 @@ impl Site {
         };
         let version = self.version.as_deref().unwrap_or("of an unknown version");
         let first = format!("`{}`: WordPress {version}{database}", self.configured.escape_debug());
-        let elsewhere = self.elsewhere.iter().map(|path| {
+        let elsewhere = self.content.elsewhere.iter().map(|path| {
             format!(
                 "`{}` belongs to it and lies outside of it: it is in the backup, too",
                 path.escape_debug()
             )
         });
+        let own =
+            self.own_directory().map(|own| format!("it lies in its own directory, `{}`", own.escape_debug()));
+        let notes = own.into_iter().chain(notes).chain(self.content.notes.iter().cloned());
         std::iter::once(first).chain(notes).chain(elsewhere).collect()
+    }
+
+    /// Why something of it may not be in a backup, a sentence each.
+    pub(super) fn doubts(&self) -> impl Iterator<Item = &String> {
+        self.content.unknown.iter().chain(&self.content.lacking)
+    }
+
+    /// Somebody names folders beside it, and so knows where its parts lie.
+    pub(super) fn trust(&mut self) {
+        let known = std::mem::take(&mut self.content.unknown);
+        self.content.notes.extend(known);
+    }
+
+    /// WordPress's own directory, relative to the document root, if it is another.
+    pub(super) fn own_directory(&self) -> Option<String> {
+        let below = self.core.as_ref().ok()?.strip_prefix(self.root.as_slice())?.strip_prefix(b"/")?;
+        std::str::from_utf8(below).ok().filter(|below| !below.is_empty()).map(str::to_owned)
+    }
+
+    /// A path that is meant relative to WordPress's own directory.
+    pub(super) fn absolute(&self, path: &str) -> Vec<u8> {
+        if path.starts_with('/') {
+            return path.as_bytes().to_vec();
+        }
+        joined(self.core.as_ref().unwrap_or(&self.root), path.as_bytes())
     }
 }
 
@@ -70,24 +119,64 @@ pub(super) async fn site(
     sftp: &mut Sftp,
     server: &str,
     configured: &str,
-    with_database: bool,
-) -> Result<Site, Error> {
-    let root = absolute(sftp, configured).await?;
-    let root = root_of(sftp, server, configured, &remote_path(root.as_ref())).await?;
-    let path = config_path(sftp, server, &root).await?;
-    let source = Zeroizing::new(read(sftp, &path, MAX_CONFIG_LEN).await?);
-    let config_file = display_name(&path);
-    let config = WpConfig::read(&source, &path, &root);
-    let folders = match &config {
-        Err(fault) if with_database => return Err(broken(&config_file, fault)),
-        Err(_) => {
-            WpConfig::folders_of(&source, &path, &root).map_err(|fault| broken(&config_file, &fault))?
-        }
-        Ok(config) => config.folders.clone(),
+    settings: &WordpressSettings,
+) -> Result<Located, Error> {
+    let named = remote_path(absolute(sftp, configured).await?.as_ref());
+    let root = root_of(sftp, server, configured, &named).await?;
+    let has_core = stat(sftp, &joined(&root, own::CORE)).await?.is_some();
+    let below = if has_core { Below::default() } else { Below::look(sftp, &root).await? };
+    let Some(path) = config_path(sftp, &root, has_core).await? else {
+        return no_config(server, named, &root, has_core, &below);
     };
-    let version = version_of(sftp, &root).await?;
-    let elsewhere = elsewhere(sftp, &root, &path, &folders).await?;
-    Ok(Site { configured: configured.to_owned(), root, config, config_file, version, elsewhere })
+    let source = Zeroizing::new(read(sftp, &path, MAX_CONFIG_LEN).await?);
+    let core = match has_core {
+        true => Ok(root.clone()),
+        false => below.core(sftp, &root, (&source, &path)).await?,
+    };
+    let inner = core.as_ref().unwrap_or(&root);
+    let config_file = display_name(&path);
+    let config = WpConfig::read(&source, &path, inner);
+    if let (Err(fault), true) = (&config, settings.dump_database) {
+        return Err(broken(&config_file, fault));
+    }
+    let layout = Layout::read(&source, &path, inner, &root).map_err(|fault| broken(&config_file, &fault))?;
+    let version = version_of(sftp, inner).await?;
+    let mut site = Site {
+        configured: configured.to_owned(),
+        named,
+        core,
+        config,
+        config_file,
+        layout,
+        version,
+        content: Content::default(),
+        excludes: Excludes::new(&[])?,
+        root,
+    };
+    let own: Vec<String> = site.own_directory().into_iter().collect();
+    site.excludes = Excludes::new(&settings.files_in(&own).excludes)?;
+    site.content = content::look(sftp, &site.ground(&path)).await?;
+    Ok(Located::Site(Box::new(site)))
+}
+
+/// A directory without a configuration, or with that of a site in it.
+fn no_config(
+    server: &str,
+    named: Vec<u8>,
+    root: &[u8],
+    has_core: bool,
+    below: &Below,
+) -> Result<Located, Error> {
+    let shown = display_name(root);
+    let mut what = format!("`wp-config.php` in `{shown}` or in the directory above it, on {server},");
+    if let Some(sites) = below.sites() {
+        what = format!(
+            "`wp-config.php` in `{shown}`, but in {sites}, which is to be named instead, on {server},"
+        );
+    }
+    let is_site = has_core || below.is_site() || below.is_empty;
+    let error = Error::NotFound(what);
+    if is_site { Err(error) } else { Ok(Located::Folder { named, error }) }
 }
 
 fn broken(file: &str, fault: &ConfigFault) -> Error {
@@ -107,21 +196,23 @@ async fn root_of(sftp: &mut Sftp, server: &str, configured: &str, path: &[u8]) -
     }
 }
 
-/// In the root; or in the directory above, unless that is a site of its own: as WordPress looks for it.
-async fn config_path(sftp: &mut Sftp, server: &str, root: &[u8]) -> Result<Vec<u8>, Error> {
+/// In the root; or in the directory above a WordPress, unless that is a site of its own: as WordPress looks for it.
+async fn config_path(sftp: &mut Sftp, root: &[u8], has_core: bool) -> Result<Option<Vec<u8>>, Error> {
     let own = joined(root, b"wp-config.php");
     if stat(sftp, &own).await?.is_some() {
-        return real_path(sftp, &own).await;
+        return real_path(sftp, &own).await.map(Some);
+    }
+    if !has_core {
+        return Ok(None);
     }
     let above =
         root.iter().rposition(|byte| *byte == b'/').and_then(|cut| root.get(..cut)).unwrap_or_default();
     let config = joined(above, b"wp-config.php");
-    let is_site = stat(sftp, &joined(above, b"wp-settings.php")).await?.is_some();
+    let is_site = stat(sftp, &joined(above, own::CORE)).await?.is_some();
     if !is_site && stat(sftp, &config).await?.is_some() {
-        return real_path(sftp, &config).await;
+        return real_path(sftp, &config).await.map(Some);
     }
-    let root = display_name(root);
-    Err(Error::NotFound(format!("`wp-config.php` in `{root}` or in the directory above it, on {server},")))
+    Ok(None)
 }
 
 async fn version_of(sftp: &mut Sftp, root: &[u8]) -> Result<Option<String>, Error> {
@@ -133,66 +224,18 @@ async fn version_of(sftp: &mut Sftp, root: &[u8]) -> Result<Option<String>, Erro
     }
 }
 
-/// The configuration, and folders of content that are set to lie elsewhere or are links that lead there.
-async fn elsewhere(
-    sftp: &mut Sftp,
-    root: &[u8],
-    config: &[u8],
-    folders: &[String],
-) -> Result<Vec<String>, Error> {
-    let content = joined(root, b"wp-content");
-    let bases = std::iter::once(content).chain(folders.iter().map(|folder| folder.as_bytes().to_vec()));
-    let mut candidates = vec![config.to_vec()];
-    candidates.extend(bases.flat_map(|base| FOLDERS.map(|folder| [&base, folder.as_bytes()].concat())));
-    let mut outside: Vec<Vec<u8>> = Vec::new();
-    for real in real_paths(sftp, candidates).await? {
-        if !is_within(&real, root) && !outside.iter().any(|other| is_within(&real, other)) {
-            outside.push(real);
-        }
-    }
-    let text = |path: Vec<u8>| {
-        String::from_utf8(path).map_err(|error| {
-            let path = display_name(error.as_bytes());
-            invalid_path(
-                &path,
-                "it belongs to the site, and is not UTF-8: back it up with a source of type `ssh`",
-            )
-        })
-    };
-    outside.into_iter().map(text).collect()
-}
-
-/// Where those that are there lie, without links.
-async fn real_paths(sftp: &mut Sftp, mut paths: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
-    let asked: Vec<_> = paths.iter().map(|path| Request::Stat(path)).collect();
-    let mut there = Vec::new();
-    for (reply, path) in sftp.call_all(&asked).await?.into_iter().zip(&paths) {
-        there.push(attrs(sftp, path, reply)?.is_some());
-    }
-    let mut there = there.into_iter();
-    paths.retain(|_| there.next().unwrap_or_default());
-    let asked: Vec<_> = paths.iter().map(|path| Request::RealPath(path)).collect();
-    let replies = sftp.call_all(&asked).await?;
-    replies.into_iter().zip(&paths).map(|(reply, path)| followed(sftp, path, reply)).collect()
-}
-
-fn is_within(path: &[u8], folder: &[u8]) -> bool {
+pub(super) fn is_within(path: &[u8], folder: &[u8]) -> bool {
     path.strip_prefix(folder)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || folder.ends_with(b"/"))
 }
 
-fn joined(folder: &[u8], name: &[u8]) -> Vec<u8> {
+pub(super) fn joined(folder: &[u8], name: &[u8]) -> Vec<u8> {
     [folder.strip_suffix(b"/").unwrap_or(folder), b"/", name].concat()
 }
 
 /// What a path leads to; `None`: nothing that can be seen.
-async fn stat(sftp: &mut Sftp, path: &[u8]) -> Result<Option<Attrs>, Error> {
-    let reply = sftp.call(&Request::Stat(path)).await?;
-    attrs(sftp, path, reply)
-}
-
-fn attrs(sftp: &Sftp, path: &[u8], reply: Reply) -> Result<Option<Attrs>, Error> {
-    match reply {
+pub(super) async fn stat(sftp: &mut Sftp, path: &[u8]) -> Result<Option<Attrs>, Error> {
+    match sftp.call(&Request::Stat(path)).await? {
         Reply::Attrs(attrs) => Ok(Some(attrs)),
         Reply::Status(status) if status.code == StatusCode::NoSuchFile => Ok(None),
         Reply::Status(status) => Err(refused(path, &status.message)),
@@ -200,13 +243,13 @@ fn attrs(sftp: &Sftp, path: &[u8], reply: Reply) -> Result<Option<Attrs>, Error>
     }
 }
 
-fn refused(path: &[u8], message: &str) -> Error {
+pub(super) fn refused(path: &[u8], message: &str) -> Error {
     let path = display_name(path);
     Error::Unreadable(format!("`{path}` can't be read: {message}; the account must be allowed to"))
 }
 
 /// All of a file that has at most `limit` bytes.
-async fn read(sftp: &mut Sftp, path: &[u8], limit: usize) -> Result<Vec<u8>, Error> {
+pub(super) async fn read(sftp: &mut Sftp, path: &[u8], limit: usize) -> Result<Vec<u8>, Error> {
     let handle = match sftp.call(&Request::Open(path)).await? {
         Reply::Handle(handle) => handle,
         Reply::Status(status) => return Err(refused(path, &status.message)),

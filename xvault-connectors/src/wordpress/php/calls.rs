@@ -159,6 +159,7 @@ impl Reader<'_, '_> {
                 Value::Bool(true)
             }
             ("dirname", Some(path), levels) => directory(&path, levels.as_ref(), line),
+            ("realpath", Some(path), None) if self.state.document_root().is_some() => path,
             _ => Value::unknown(line, called(word)),
         })
     }

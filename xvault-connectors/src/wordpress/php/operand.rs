@@ -177,6 +177,10 @@ impl<'s> Reader<'_, 's> {
             }
         }
         Ok(match (is_environment, key, &self.state.environment) {
+            (true, Some(key), None) if key == "DOCUMENT_ROOT" => match self.state.document_root() {
+                Some(path) => Value::text(path),
+                None => Value::Env(environment(line, &key)),
+            },
             (true, Some(key), None) => Value::Env(environment(line, &key)),
             (true, _, Some(why)) => Value::Unknown(why.clone()),
             _ => Value::unknown(line, "an element of an array"),

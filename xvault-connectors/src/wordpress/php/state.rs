@@ -61,6 +61,7 @@ pub(in super::super) struct State {
     /// Nothing that follows is run.
     pub(super) is_over: bool,
     path: Vec<u8>,
+    document_root: Option<Vec<u8>>,
     last: Vec<u8>,
     text: usize,
 }
@@ -80,6 +81,7 @@ impl State {
             environment: None,
             is_over: false,
             path: surroundings.path.to_vec(),
+            document_root: surroundings.document_root.map(<[u8]>::to_vec),
             last: last.to_vec(),
             text: 0,
         }
@@ -97,6 +99,11 @@ impl State {
 
     pub(super) fn path(&self) -> &[u8] {
         &self.path
+    }
+
+    /// What is guessed to be the document root.
+    pub(super) fn document_root(&self) -> Option<&[u8]> {
+        self.document_root.as_deref()
     }
 
     /// Counts text that was made.
