@@ -35,7 +35,7 @@ pub(crate) struct Postgres {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Database {
     pub(crate) name: String,
-    /// Bytes on the server's disk; `None` where we may not know.
+    /// Bytes on the server's disk; `None` where we may not know, or did not ask.
     pub(crate) size: Option<u64>,
     /// What an interrupted `DROP DATABASE` left: it can't be connected to, only dropped.
     pub(crate) is_invalid: bool,
@@ -90,8 +90,8 @@ impl Postgres {
         &self.home
     }
 
-    /// All databases, or those that are no templates and take connections.
-    pub(crate) async fn databases(&self, all: bool) -> Result<Vec<Database>, Error> {
+    /// All databases, or those that are no templates and take connections; with their sizes, which may take a while, or without.
+    pub(crate) async fn databases(&self, all: bool, sized: bool) -> Result<Vec<Database>, Error> {
         let filter = if all { "true" } else { "datallowconn AND NOT datistemplate" };
         let subscriptions = if self.is_superuser || self.version.major < 10 {
             "0"
@@ -100,7 +100,7 @@ impl Postgres {
         };
         let sql = format!(
             "SELECT encode(convert_to(datname::text, getdatabaseencoding()), 'hex'), \
-             CASE WHEN has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END, datconnlimit = -2, {subscriptions} \
+             CASE WHEN {sized} AND has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END, datconnlimit = -2, {subscriptions} \
              FROM pg_catalog.pg_database d WHERE {filter} ORDER BY datname"
         );
         let rows = self.query(&self.home, &sql).await?;
@@ -124,10 +124,12 @@ impl Postgres {
         }
     }
 
-    /// Runs `sql` in `database`: rows of fields. Neither line breaks nor `|` may be in a field.
+    /// Runs `sql` in `database`, however long it takes: rows of fields. Neither line breaks nor `|` may be in a field.
     pub(crate) async fn query(&self, database: &str, sql: &str) -> Result<Vec<Vec<String>>, Error> {
         let mut call = self.call(&self.psql, database);
-        for arg in ["-X", "-w", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql] {
+        // Each `-c` is a transaction of its own. A role's `statement_timeout` is for the application's statements.
+        let unlimited = "SET statement_timeout = 0";
+        for arg in ["-X", "-w", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", unlimited, "-c", sql] {
             call.arg(arg);
         }
         let answer = self.reach.run(call).await?.output(MAX_ANSWER).await;
@@ -180,11 +182,32 @@ impl Postgres {
 
     /// The tool of that name that fits the server: of its major version, or the next newer one.
     pub(crate) async fn tool(&self, name: &str) -> Result<(PathBuf, Version), Error> {
-        let mut versions = Vec::new();
-        for path in candidates(&self.reach, name) {
-            versions.extend(version_of(&self.reach, path).await?);
+        self.tool_for(name, Needed { version: self.version, by: "the server" }).await
+    }
+
+    /// The tool of that name for a dump that takes one of version `major` at least.
+    pub(crate) async fn tool_for_dump(&self, name: &str, major: u32) -> Result<(PathBuf, Version), Error> {
+        if major <= self.version.major {
+            return self.tool(name).await;
         }
-        let check = Check { name, server: self.version, any: takes_any(&self.reach) };
+        let version = Version { major, ..Version::default() };
+        self.tool_for(name, Needed { version, by: "what wrote the dump" }).await
+    }
+
+    async fn tool_for(&self, name: &str, needed: Needed) -> Result<(PathBuf, Version), Error> {
+        let (mut versions, mut broken) = (Vec::new(), None);
+        for path in candidates(&self.reach, name) {
+            match version_of(&self.reach, path).await {
+                Ok(found) => versions.extend(found),
+                // Such as a script of Debian's whose version of PostgreSQL was removed.
+                Err(error @ Error::Tool { .. }) => broken = broken.or(Some(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        if let (true, Some(error)) = (versions.is_empty(), broken) {
+            return Err(error);
+        }
+        let check = Check { name, needed, any: takes_any(&self.reach) };
         check.choose(versions)
     }
 }
@@ -211,10 +234,17 @@ fn takes_any(reach: &Reach) -> bool {
     reach.is_remote() || reach.login.tools.allow_outdated
 }
 
+/// The version that a tool must have at least, and what needs it.
+#[derive(Debug, Clone, Copy)]
+struct Needed {
+    version: Version,
+    by: &'static str,
+}
+
 /// What a tool must be like.
 struct Check<'a> {
     name: &'a str,
-    server: Version,
+    needed: Needed,
     /// Tools with known holes, too.
     any: bool,
 }
@@ -224,7 +254,7 @@ impl Check<'_> {
         versions.sort_by_key(|(_, version)| (version.major, std::cmp::Reverse(version.minor)));
         let newest = versions.last().map(|(_, version)| *version);
         let fitting: Vec<_> =
-            versions.into_iter().filter(|(_, version)| version.major >= self.server.major).collect();
+            versions.into_iter().filter(|(_, version)| version.major >= self.needed.version.major).collect();
         let mended = fitting.iter().find(|(_, version)| self.any || is_mended(*version)).cloned();
         mended.ok_or_else(|| match (fitting.first(), newest) {
             (Some((_, version)), _) => self.outdated(*version),
@@ -238,15 +268,15 @@ impl Check<'_> {
     }
 
     fn missing(&self) -> Error {
-        let major = self.server.major;
+        let major = self.needed.version.major;
         self.refused(format!("it is not there: install postgresql-client-{major} or newer"))
     }
 
     fn older(&self, tool: Version) -> Error {
-        let (name, server) = (self.name, self.server);
+        let (name, Needed { version, by }) = (self.name, self.needed);
         self.refused(format!(
-            "{name} {tool} is older than the server, PostgreSQL {server}, and can't read it: install postgresql-client-{}",
-            server.major
+            "{name} {tool} is older than {by}, PostgreSQL {version}, and can't read it: install postgresql-client-{}",
+            version.major
         ))
     }
 
@@ -278,16 +308,18 @@ fn candidates(reach: &Reach, name: &str) -> Vec<PathBuf> {
 
 /// The client: the newest, of those without known holes.
 async fn client(reach: &Reach) -> Result<PathBuf, Error> {
-    let check = Check { name: "psql", server: Version::default(), any: takes_any(reach) };
+    let needed = Needed { version: Version::default(), by: "the server" };
+    let check = Check { name: "psql", needed, any: takes_any(reach) };
     let mut refusal = check.refused("it is not there: install postgresql-client".to_owned());
     for path in candidates(reach, check.name) {
         if check.any {
             return Ok(path);
         }
-        match version_of(reach, path).await? {
-            Some((path, version)) if is_mended(version) => return Ok(path),
-            Some((_, version)) => refusal = check.outdated(version),
-            None => {}
+        match version_of(reach, path).await {
+            Ok(Some((path, version))) if is_mended(version) => return Ok(path),
+            Ok(Some((_, version))) => refusal = check.outdated(version),
+            Ok(None) | Err(Error::Tool { .. }) => {}
+            Err(error) => return Err(error),
         }
     }
     Err(refusal)
@@ -324,7 +356,8 @@ mod tests {
     use super::*;
 
     fn choose(server: &str, tools: &[&str], any: bool) -> Result<String, String> {
-        let check = Check { name: "pg_dump", server: Version::parse(server).unwrap(), any };
+        let needed = Needed { version: Version::parse(server).unwrap(), by: "the server" };
+        let check = Check { name: "pg_dump", needed, any };
         let tools = tools.iter().map(|v| (PathBuf::from(v), Version::parse(v).unwrap())).collect();
         check.choose(tools).map(|(_, v)| v.to_string()).map_err(|error| error.to_string())
     }

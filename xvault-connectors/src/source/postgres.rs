@@ -46,9 +46,13 @@ impl PostgresSource {
     }
 
     /// Those that are asked for, and notes of those that nobody can read. One that is named and not there is an error.
-    async fn databases(&self, postgres: &Postgres) -> Result<(Vec<Database>, Vec<String>), Error> {
+    async fn databases(
+        &self,
+        postgres: &Postgres,
+        sized: bool,
+    ) -> Result<(Vec<Database>, Vec<String>), Error> {
         let names = self.settings.names();
-        let all = postgres.databases(!names.is_empty()).await?;
+        let all = postgres.databases(!names.is_empty(), sized).await?;
         if names.is_empty() {
             let (invalid, valid): (Vec<_>, Vec<_>) =
                 all.into_iter().partition(|database| database.is_invalid);
@@ -150,7 +154,7 @@ impl PostgresSource {
         emitter: &mut Emitter<'_>,
     ) -> Result<(u64, Version), Error> {
         let control = emitter.control().clone();
-        let (databases, notes) = control.run(self.databases(postgres)).await?;
+        let (databases, notes) = control.run(self.databases(postgres, false)).await?;
         notes.iter().for_each(|note| control.progress().note(note));
         let (tool, version) = control.run(postgres.tool("pg_dump")).await?;
         dump::folder(emitter).await?;
@@ -177,7 +181,7 @@ impl PostgresSource {
         let postgres = &self.connect().await?;
         let (server, host_key) = (Some(postgres.name.clone()), postgres.reach.host_key());
         let mut notes: Vec<String> = postgres.reach.weakness().into_iter().collect();
-        let survey = async { tokio::join!(postgres.tool("pg_dump"), self.databases(postgres)) };
+        let survey = async { tokio::join!(postgres.tool("pg_dump"), self.databases(postgres, true)) };
         let Some((tool, databases)) = before(end, survey).await else {
             return Ok(Probe { server, host_key, paths: all_too_late(&self.settings.names()), notes });
         };

@@ -232,3 +232,26 @@ async fn a_dump_without_an_encoding_into_a_database_that_has_one_is_told() {
     let (_, notes) = loaded(&Db::postgres(postgres, &there), &content).await;
     assert!(notes.iter().any(|note| note.contains("SQL_ASCII") && note.contains("UTF8")), "{notes:?}");
 }
+
+#[tokio::test]
+async fn what_lies_in_a_tablespace_comes_back_without_it_where_the_server_has_none() {
+    let (postgres, fresh) = (Postgres::start(), Postgres::start());
+    let _ =
+        postgres.psql("postgres", "SET allow_in_place_tablespaces = on; CREATE TABLESPACE fast LOCATION ''");
+    let url = database(&postgres, "spaced", "TABLESPACE fast");
+    let _ = postgres.psql(
+        &url,
+        "CREATE TABLE t (a int) TABLESPACE pg_default; CREATE TABLE u (a int); INSERT INTO u VALUES (7)",
+    );
+    let other = database(&postgres, "partly", "");
+    let _ = postgres.psql(&other, "CREATE TABLE u (a int) TABLESPACE fast; INSERT INTO u VALUES (7)");
+    let content = dumped(&Db::postgres(&postgres, &url)).await;
+    let notes = restored(&to(&fresh, "copy"), &content).await;
+    assert!(notes.len() == 1 && notes[0].ends_with(": TABLESPACE fast"), "{notes:?}");
+    let content = dumped(&Db::postgres(&postgres, &other)).await;
+    assert_eq!(restored(&to(&fresh, "copy 2"), &content).await, Vec::<String>::new());
+    assert_eq!(fresh.psql("copy 2", "SELECT a FROM u"), "7\n");
+    // Where it is, it serves.
+    let _ = restored(&to(&postgres, "copy 2"), &content).await;
+    assert_eq!(postgres.psql("copy 2", "SELECT tablespace FROM pg_tables WHERE tablename = 'u'"), "fast\n");
+}

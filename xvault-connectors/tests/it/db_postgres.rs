@@ -374,3 +374,22 @@ async fn subscriptions_that_a_user_may_not_have_make_a_snapshot_partial() {
     let text = String::from_utf8_lossy(body(&kept, &format!("database/{name}.sql"))).into_owned();
     assert!(text.contains("CREATE SUBSCRIPTION s"), "{text}");
 }
+
+#[tokio::test]
+async fn a_statement_timeout_of_the_user_does_not_end_what_is_asked() {
+    let postgres = Postgres::shared();
+    let url = postgres.create_database();
+    let user = format!("hasty_{}", url.rsplit('/').next().unwrap());
+    let sql = format!(
+        "CREATE TABLE t AS SELECT 7 AS a; CREATE ROLE {user} LOGIN PASSWORD 'pw'; GRANT SELECT ON t TO {user}; \
+         ALTER ROLE {user} SET statement_timeout = 1"
+    );
+    let _ = postgres.psql(&url, &sql);
+    let mut db = Db::postgres(postgres, &url).set("username", user.as_str());
+    db.password = "pw".into();
+    let probe = db.source().unwrap().probe().await.unwrap();
+    assert_eq!(probe.paths[0].error, None);
+    assert!(probe.notes.iter().any(|note| note.contains("MiB")), "{probe:?}");
+    let (kept, _) = db.pull().await;
+    assert!(kept.warnings.is_empty());
+}

@@ -55,6 +55,57 @@ async fn tools_of_the_servers_version_read_it_and_newer_ones_an_older_server() {
     }
 }
 
+/// The same, where there are no others.
+fn with_newest_tools_alone(db: Db) -> Db {
+    let mut db = with_newest_tools(db);
+    db.tools.usual_places = false;
+    db
+}
+
+/// The usual case: Debian's own tools are refused, and there are newer ones.
+#[tokio::test]
+async fn tools_newer_than_a_server_bring_its_dumps_back_to_it() {
+    let (server, url) = postgres();
+    let expected = server.checksums(&url);
+    for format in ["custom", "plain"] {
+        let source = with_newest_tools_alone(Db::postgres(server, &url).set("format", format));
+        let dump = &source.pull().await.0.entries[1].1;
+        let fresh = format!("newer {format}");
+        let mut beside = Db::postgres(server, &format!("beside {format}")).set("create", true);
+        beside.tools.folders.extend(Postgres::newest_programs());
+        let (alone, there) = (Db::postgres(server, &fresh).set("create", true), server.create_database());
+        for db in
+            [with_newest_tools_alone(alone), with_newest_tools_alone(Db::postgres(server, &there)), beside]
+        {
+            crate::db_load::load_into(&db, dump).await;
+            let name = db.config["database"].as_str().unwrap();
+            assert_eq!(server.checksums(name), expected, "{format} {name}");
+        }
+        // One that breaks off leaves nothing in what was there.
+        let there = server.create_database();
+        let load = crate::db_load::load_of(&with_newest_tools_alone(Db::postgres(server, &there)));
+        let cut = crate::db_load::dump(dump, Some(dump.len() - 20_000));
+        let error = load.load(cut, &xvault_connectors::Control::default()).await.unwrap_err();
+        assert!(matches!(error, Error::Incomplete(_)), "{error:?}");
+        let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+        assert_eq!(server.psql(&there, tables), "0\n", "{format}");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_that_can_not_tell_its_version_is_passed_over() {
+    let ((server, url), dir) = (postgres(), folder());
+    for name in ["pg_dump", "psql"] {
+        fake(dir.path(), name, "echo 'Error: PostgreSQL version 9 is not installed' >&2; exit 1");
+    }
+    let mut db = Db::postgres(server, &url);
+    db.tools.folders.push(dir.path().to_owned());
+    db.tools.allow_outdated = false;
+    let name = url.rsplit('/').next().unwrap();
+    let (kept, _) = with_newest_tools(db.clone()).pull().await;
+    assert!(body(&kept, &format!("database/{name}.dump")).starts_with(b"PGDMP"));
+}
+
 /// PostgreSQL 18 counts NOT NULL among constraints, and writes views in another way.
 fn comparable(checksums: &str, all: bool) -> Vec<&str> {
     let differs = |line: &&str| line.starts_with("constraint|") || line.starts_with("view|");

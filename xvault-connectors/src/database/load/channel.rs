@@ -130,6 +130,19 @@ impl DumpReader {
         self.head.drain(start..end);
     }
 
+    /// Drops a line. After [`DumpReader::head`], and as far as that goes.
+    pub(super) fn drop_line(&mut self, line: &[u8]) {
+        let mut start = 0;
+        for found in self.head.split_inclusive(|byte| *byte == b'\n') {
+            if found.trim_ascii_end() == line {
+                let end = start + found.len();
+                self.head.drain(start..end);
+                return;
+            }
+            start += found.len();
+        }
+    }
+
     /// Makes what the dump does to the defaults of its database be about the one in use, whatever its name.
     pub(super) fn change_own_defaults(&mut self) {
         self.defaults = Some(OwnDefaults::default());

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::DumpReader;
+use super::{DumpReader, DumpWriter};
 use crate::database::Reach;
 use crate::database::complaint::{of_a_dump, understood};
 use crate::source::dump::Lines;
@@ -26,36 +26,40 @@ pub(super) async fn feed(
     control: &Control,
 ) -> Result<u64, Error> {
     let name = call.name();
-    feed_and_hear(reach, call, frame, dump, control, |line| {
-        control.progress().note(&format!("{name}: {line}"));
-    })
-    .await
+    let hear = |line: &str| control.progress().note(&format!("{name}: {line}"));
+    feed_through(reach, call, frame, dump, control, Told { hear, output: None }).await
 }
 
-/// As [`feed`]; `hear` is told each line of what the tool says, up to a limit.
-pub(super) async fn feed_and_hear(
+/// What is done with what a tool tells: each line of its complaints, up to a limit, and its output.
+pub(super) struct Told<'a, F> {
+    pub(super) hear: F,
+    pub(super) output: Option<&'a DumpWriter>,
+}
+
+/// As [`feed`], with what the tool says.
+pub(super) async fn feed_through<F: FnMut(&str) + Send>(
     reach: &Reach,
     mut call: Call,
     frame: &Frame,
     dump: &mut DumpReader,
     control: &Control,
-    hear: impl FnMut(&str) + Send,
+    told: Told<'_, F>,
 ) -> Result<u64, Error> {
     call.takes_input = true;
     let mut tool = control.run(reach.run(call)).await.map_err(|error| understood(error, reach))?;
-    let fed = control.run(converse(&mut tool, frame, dump, control, hear)).await;
+    let fed = control.run(converse(&mut tool, frame, dump, control, told)).await;
     if fed.is_err() {
         tool.stop().await;
     }
     fed.map_err(|error| of_a_dump(error, reach))
 }
 
-async fn converse(
+async fn converse<F: FnMut(&str) + Send>(
     tool: &mut Running,
     frame: &Frame,
     dump: &mut DumpReader,
     control: &Control,
-    mut hear: impl FnMut(&str) + Send,
+    mut told: Told<'_, F>,
 ) -> Result<u64, Error> {
     let name = tool.name().to_owned();
     let Some(mut input) = tool.take_input() else {
@@ -78,8 +82,12 @@ async fn converse(
                 },
                 event = tool.next() => match event? {
                     None => break,
-                    Some(ExecEvent::Stderr(data)) => lines.push(&data, &mut hear),
-                    Some(ExecEvent::Stdout(_)) => {}
+                    Some(ExecEvent::Stderr(data)) => lines.push(&data, &mut told.hear),
+                    Some(ExecEvent::Stdout(data)) => {
+                        if let Some(output) = told.output && output.push(data).await.is_err() {
+                            return Err(Error::Incomplete(format!("nobody takes what {name} writes")));
+                        }
+                    }
                 },
             }
         }

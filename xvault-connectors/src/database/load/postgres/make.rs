@@ -8,7 +8,7 @@ use super::origin::Origin;
 use super::property::Property;
 use super::statement::{identifier, literal};
 use crate::database::load::dump_channel;
-use crate::database::load::feed::{Frame, feed_and_hear};
+use crate::database::load::feed::{Frame, Told, feed_through};
 use crate::database::postgres::Postgres;
 use crate::{Control, Error};
 
@@ -154,10 +154,10 @@ async fn refused(
     let (writer, mut nothing) = dump_channel();
     writer.finished().await;
     let mut refused = Vec::new();
-    let fed = feed_and_hear(&postgres.reach, call, &frame, &mut nothing, control, |line| {
-        refused.extend(complaint(line, properties));
-    });
-    match fed.await {
+    let hear = |line: &str| refused.extend(complaint(line, properties));
+    let told = Told { hear, output: None };
+    let fed = feed_through(&postgres.reach, call, &frame, &mut nothing, control, told).await;
+    match fed {
         Err(Error::Cancelled) => return Err(Error::Cancelled),
         // The database is loaded, and worth more than its settings.
         Err(error) => refused.push(format!("anything that follows ({})", xvault_core::error::chain(&error))),

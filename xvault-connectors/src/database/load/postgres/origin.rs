@@ -20,6 +20,8 @@ const PROPERTIES: usize = 5000;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Origin {
     pub(super) format: Option<Format>,
+    /// The first `pg_restore` that reads it, where only some do.
+    pub(super) major: u32,
     pub(super) locale: Locale,
     pub(super) owner: Option<Property>,
     pub(super) properties: Vec<Property>,
@@ -38,9 +40,11 @@ impl Origin {
                 return Ok(Self { format, locale: Locale::of_encoding(encoding(head)), ..Self::default() });
             }
             match Beginning::of(head) {
-                Beginning::Items(items) => return Ok(Self::of_items(&items)),
+                Beginning::Items(items) => return Ok(Self { major: major(head), ..Self::of_items(&items) }),
                 Beginning::Cut if head.len() >= length && length < LONGEST => length *= 4,
-                Beginning::Cut | Beginning::Unknown => return Ok(Self { format, ..Self::default() }),
+                Beginning::Cut | Beginning::Unknown => {
+                    return Ok(Self { format, major: major(head), ..Self::default() });
+                }
             }
         }
     }
@@ -94,6 +98,15 @@ impl Origin {
             None if self.left_out.iter().any(|left| left == kind) => {}
             None => self.left_out.push(kind.to_owned()),
         }
+    }
+}
+
+/// The PostgreSQL that made the format's version: 1.15, 1.16; older ones are read by all.
+fn major(head: &[u8]) -> u32 {
+    match head.get(6) {
+        None | Some(..=14) => 0,
+        Some(15) => 16,
+        Some(16..) => 17,
     }
 }
 
