@@ -14,17 +14,15 @@ mod up;
 mod verify;
 
 use tokio_util::sync::CancellationToken;
-use xvault::connectors::{
-    Control, FtpSource, Hooked, LocalSource, MysqlSource, PostgresSource, SftpSource, Source, SshSource,
-    Store,
-};
+use xvault::connectors::{Control, Source, Store};
 use xvault::core::{Identity, SnapshotKey, SourceSettings};
 use xvault::{Filter, Snapshot};
 
 use crate::Outcome;
 use crate::args::{Command, FilterArgs, SnapshotArgs, SourceArgs, StoreArgs};
+use crate::login::Flags;
 use crate::output::Output;
-use crate::{database, ftp, login, source_url, wordpress};
+use crate::source_url;
 
 /// Runs one command to its end.
 pub(crate) async fn run(
@@ -60,38 +58,7 @@ async fn source(
     output: &Output,
 ) -> anyhow::Result<(SourceSettings, Box<dyn Source>)> {
     let settings = source_url::settings(args, &std::env::current_dir()?)?;
-    let source: Box<dyn Source> = match &settings {
-        SourceSettings::Local(local) => {
-            let source = LocalSource::new(local)?;
-            Box::new(match store {
-                Some(store) if !store.is_bucket() => source.leaving_out(&store.store),
-                _ => source,
-            })
-        }
-        SourceSettings::Sftp(ssh) => {
-            let options = login::options(&args.login, ssh)?;
-            Hooked::around(Box::new(SftpSource::new(ssh, options.clone())?), &ssh.hooks, Some(&options))
-        }
-        SourceSettings::Ssh(ssh) => {
-            let options = login::options(&args.login, ssh)?;
-            Hooked::around(Box::new(SshSource::new(ssh, options.clone())?), &ssh.hooks, Some(&options))
-        }
-        SourceSettings::Ftp(settings) => {
-            Box::new(FtpSource::new(settings, ftp::options(args, settings, output).await?)?)
-        }
-        SourceSettings::Postgres(postgres) => {
-            let login = database::login(&postgres.server(), &args.database, &args.login)?;
-            let ssh = login.ssh.clone();
-            Hooked::around(Box::new(PostgresSource::new(postgres, login)?), &postgres.hooks, ssh.as_ref())
-        }
-        SourceSettings::Mysql(mysql) => {
-            let login = database::login(&mysql.server(), &args.database, &args.login)?;
-            let ssh = login.ssh.clone();
-            Hooked::around(Box::new(MysqlSource::new(mysql, login)?), &mysql.hooks, ssh.as_ref())
-        }
-        SourceSettings::Wordpress(site) => wordpress::open(args, site)?,
-        _ => anyhow::bail!("this program knows no source of type {}", settings.kind()),
-    };
+    let source = xvault::open_source(&settings, &Flags { args, store, output }).await?;
     Ok((settings, source))
 }
 

@@ -36,6 +36,11 @@ pub(crate) struct DatabaseArgs {
 }
 
 impl DatabaseArgs {
+    /// This machine's.
+    pub(crate) fn tools(&self) -> ToolOptions {
+        ToolOptions { allow_outdated: self.allow_outdated_tools, ..ToolOptions::default() }
+    }
+
     /// Its flags, and what each is for.
     pub(crate) fn flags(&self) -> [Flag; 5] {
         let Self { via, remote_tools, tls, tls_ca, allow_outdated_tools } = self;
@@ -254,8 +259,7 @@ pub(crate) fn login(
         given => given,
     };
     let ssh = server.ssh.as_ref().map(|hop| login::hop(login, hop)).transpose()?;
-    let tools = ToolOptions { allow_outdated: args.allow_outdated_tools, ..ToolOptions::default() };
-    Ok(DatabaseLogin { password, ssh, tools, ..DatabaseLogin::default() })
+    Ok(DatabaseLogin { password, ssh, tools: args.tools(), ..DatabaseLogin::default() })
 }
 
 /// Ready to load into `target`.

@@ -4,13 +4,17 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use xvault::connectors::{HostKeyPolicy, SshCredential, SshOptions};
-use xvault::core::SshSettings;
+use xvault::connectors::tool::ToolOptions;
+use xvault::connectors::{
+    DatabaseLogin, FtpOptions, HostKeyPolicy, LocalSource, Logins, SshCredential, SshOptions,
+};
 use xvault::core::secret::{ExposeSecret, SecretString};
-use xvault::core::source::{SshAccount, SshHop};
+use xvault::core::source::{DatabaseServer, SshAccount, SshHop};
+use xvault::core::{FtpSettings, SshSettings};
 
-use crate::args::LoginArgs;
-use crate::keys;
+use crate::args::{LoginArgs, SourceArgs, StoreArgs};
+use crate::output::Output;
+use crate::{database, ftp, keys};
 
 /// The keys that `ssh` tries by itself.
 const DEFAULT_KEYS: [&str; 3] = [".ssh/id_ed25519", ".ssh/id_ecdsa", ".ssh/id_rsa"];
@@ -20,6 +24,41 @@ pub(crate) fn hop(args: &LoginArgs, hop: &SshHop) -> anyhow::Result<SshOptions> 
     let own = LoginArgs { password_file: args.ssh_password_file.clone(), ..args.clone() };
     let given = own.password_file.as_deref().map(keys::read_secret).transpose()?;
     of_account(&own, hop.into(), given)
+}
+
+/// What the flags say of logging in.
+pub(crate) struct Flags<'a> {
+    pub(crate) args: &'a SourceArgs,
+    /// Where the backup goes.
+    pub(crate) store: Option<&'a StoreArgs>,
+    pub(crate) output: &'a Output,
+}
+
+impl Logins for Flags<'_> {
+    type Error = anyhow::Error;
+
+    async fn ssh(&self, account: SshAccount) -> anyhow::Result<SshOptions> {
+        of_account(&self.args.login, account, given_password(&self.args.login)?)
+    }
+
+    async fn ftp(&self, settings: &FtpSettings) -> anyhow::Result<FtpOptions> {
+        ftp::options(self.args, settings, self.output).await
+    }
+
+    async fn database(&self, server: &DatabaseServer) -> anyhow::Result<DatabaseLogin> {
+        database::login(server, &self.args.database, &self.args.login)
+    }
+
+    fn tools(&self) -> ToolOptions {
+        self.args.database.tools()
+    }
+
+    fn local(&self, source: LocalSource) -> anyhow::Result<LocalSource> {
+        Ok(match self.store {
+            Some(store) if !store.is_bucket() => source.leaving_out(&store.store),
+            _ => source,
+        })
+    }
 }
 
 /// How to connect to the server of `settings`.

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use percent_encoding::percent_decode_str;
-use xvault::core::source::Hooks;
 use xvault::core::{LocalSettings, SourceSettings, SshSettings};
 
 use crate::args::{LoginArgs, SourceArgs};
@@ -121,15 +120,12 @@ pub(crate) fn target(url: &str, login: &LoginArgs) -> anyhow::Result<Option<SshS
 
 fn ssh(url: &str, rest: &str, login: &LoginArgs) -> anyhow::Result<SshSettings> {
     let account = account(url, rest)?;
+    let paths = account.path.into_iter().collect();
     Ok(SshSettings {
-        host: account.host,
         port: account.port.unwrap_or_else(SshSettings::default_port),
-        username: account.username,
-        paths: account.path.into_iter().collect(),
         use_password: login.ssh_key.is_none() && login.password_file.is_some(),
-        excludes: Vec::new(),
         host_key: login.host_key.clone(),
-        hooks: Hooks::default(),
+        ..SshSettings::new(account.host, account.username, paths)
     })
 }
 

@@ -1,14 +1,11 @@
 //! WordPress on the command line: `wordpress+ssh://`.
 
 use clap::{Args, ValueEnum};
-use xvault::connectors::tool::ToolOptions;
-use xvault::connectors::{Hooked, Source, WordpressSource};
 use xvault::core::source::SshMode;
 use xvault::core::{SshSettings, WordpressSettings};
 
 use crate::args::SourceArgs;
 use crate::flags::{Flag, WORDPRESS};
-use crate::login;
 
 /// What of a site is backed up, and how.
 #[derive(Debug, Clone, Default, Args)]
@@ -62,12 +59,4 @@ pub(crate) fn source(args: &SourceArgs, account: SshSettings) -> WordpressSettin
         }),
         ..WordpressSettings::new(host, username, paths)
     }
-}
-
-/// Ready to connect.
-pub(crate) fn open(args: &SourceArgs, settings: &WordpressSettings) -> anyhow::Result<Box<dyn Source>> {
-    let options = login::options(&args.login, &settings.files())?;
-    let tools = ToolOptions { allow_outdated: args.database.allow_outdated_tools, ..ToolOptions::default() };
-    let source = WordpressSource::new(settings, options.clone(), tools)?;
-    Ok(Hooked::around(Box::new(source), &settings.hooks, Some(&options)))
 }

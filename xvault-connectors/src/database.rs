@@ -35,8 +35,8 @@ pub(crate) const APPLICATION: &str = "xvault";
 /// The most that a query of ours may answer, in bytes: some 100,000 names.
 pub(crate) const MAX_ANSWER: usize = 16 << 20;
 
-/// How whoever runs tools with known holes says that it may.
-pub(crate) const ALLOW: &str = "`--allow-outdated-tools`, `WORKER_ALLOW_OUTDATED_TOOLS=true`, in the library `ToolOptions::allow_outdated`";
+/// How whoever runs tools with known holes says that they may.
+pub(crate) const ALLOW: &str = "`ToolOptions::allow_outdated`";
 
 /// How to log in at a database server, and at the SSH server in between.
 #[derive(Debug, Clone, Default)]

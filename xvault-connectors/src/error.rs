@@ -7,6 +7,7 @@ use xvault_core::source::{FtpTls, InvalidSettings};
 use xvault_core::{Dispose, Disposition, SinkError};
 
 use crate::TlsFault;
+use crate::database::ALLOW;
 
 /// An error of a source or a store. No variant holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,8 @@ pub enum Error {
         account: String,
         /// What was tried, and what the server offers.
         reason: String,
+        /// Where that is.
+        door: Door,
     },
 
     /// The server does not prove itself by its certificate, or the two can't agree on TLS. [`TlsFault::of`] the reason tells what helps.
@@ -99,6 +102,10 @@ pub enum Error {
     #[error("credential: {0}")]
     Credential(String),
 
+    /// A login without a secret, where the settings say that there is one.
+    #[error("the source has no credential: {0} is needed")]
+    NoCredential(&'static str),
+
     /// A site's configuration can't be understood, or does not say what is needed.
     #[error("{file}: {reason}")]
     SiteConfig {
@@ -118,6 +125,15 @@ pub enum Error {
         /// Why it could not be run, or not be watched to its end; `None`: it is the command itself that failed.
         #[source]
         cause: Option<Box<Error>>,
+    },
+
+    /// The account's shell runs none of our commands, so neither hooks nor tools run on that server.
+    #[error("the account on {server} has no plain shell{}", after_colon(said))]
+    NoShell {
+        /// `host:port`.
+        server: String,
+        /// What it says instead.
+        said: String,
     },
 
     /// Something that was asked for by name is not there.
@@ -291,6 +307,17 @@ pub enum Error {
     Cancelled,
 }
 
+/// What one logs in at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// An SSH server.
+    Ssh,
+    /// An FTP server.
+    Ftp,
+    /// A database.
+    Database,
+}
+
 /// What an FTP server does not do, and what to do about it.
 fn unencrypted(demanded: FtpTls, reason: &str) -> String {
     match demanded {
@@ -303,7 +330,17 @@ fn unencrypted(demanded: FtpTls, reason: &str) -> String {
     }
 }
 
+fn after_colon(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!(": {said}") }
+}
+
 impl Error {
+    /// Whether a tool was refused that [`ToolOptions::allow_outdated`](crate::tool::ToolOptions::allow_outdated) lets in.
+    #[must_use]
+    pub fn is_outdated_tool(&self) -> bool {
+        matches!(self, Self::Tool { reason, .. } if reason.contains(ALLOW))
+    }
+
     /// Wraps an I/O error with what was being done.
     pub fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let action = action.into();
@@ -323,8 +360,10 @@ impl Dispose for Error {
             | Self::UnknownCertificate { .. }
             | Self::ChangedCertificate { .. }
             | Self::Credential(_)
+            | Self::NoCredential(_)
             | Self::SiteConfig { .. }
             | Self::Hook { cause: None, .. }
+            | Self::NoShell { .. }
             | Self::NotFound(_)
             | Self::Unreadable(_)
             | Self::NotAllowed(_)

@@ -4,7 +4,7 @@
 //!
 //! - [`Source`]: one system to pull a backup from; [`LocalSource`], [`SftpSource`], [`SshSource`], [`FtpSource`], [`PostgresSource`],
 //!   [`MysqlSource`] and [`WordpressSource`] take the settings of their type ([`xvault_core::source`]) and how to log in; [`Hooked`] runs
-//!   commands around one;
+//!   commands around one; [`source::open`] makes the one that settings of any type describe, logging in by [`Saved`] or your own [`Logins`];
 //! - [`SshOptions`], [`FtpOptions`], [`DatabaseLogin`]: how to log in, by secrets that are held in memory alone, and what the server must
 //!   prove; [`tool`]: how the programs are found and held that dump databases; [`Network`]: what may be connected to;
 //! - [`Store`]: a place for snapshots, [`FsStore`], [`S3Store`] or [`MemoryStore`]; [`snapshot`]: which are there;
@@ -39,7 +39,13 @@
 //! // Its siblings read alike: settings, and how to log in.
 //! use xvault_connectors::{FtpOptions, FtpSource};
 //! let settings = FtpSettings::new("files.example", "web", vec!["/www".into()]);
-//! let _files = FtpSource::new(&settings, FtpOptions::new(&settings, Some(password)))?;
+//! let _files = FtpSource::new(&settings, FtpOptions::new(&settings, Some(password.clone())))?;
+//!
+//! // Whatever the type is: settings as they are saved, and the credential beside them.
+//! use xvault_connectors::{Saved, source};
+//! let settings = serde_json::from_str(r#"{"type": "ssh", "config": {"host": "web.example", "username": "web", "paths": ["/srv"], "use_password": true}}"#)?;
+//! let mut any = source::open(&settings, &Saved::new(Some(password))).await?;
+//! println!("{:?}", any.probe().await?.host_key);
 //! # Ok(())
 //! # }
 //! ```
@@ -62,12 +68,12 @@ pub mod wordpress;
 
 pub use control::Control;
 pub use database::{DatabaseLoad, DatabaseLogin, Scratch};
-pub use error::Error;
+pub use error::{Door, Error};
 pub use ftp::{FtpOptions, FtpTimeouts};
 pub use network::{Network, Resolve, SystemResolver, Unreachable};
 pub use source::{
-    Emitter, FtpSource, Hooked, LocalSource, MysqlSource, PostgresSource, Probe, ProbedPath, PullSummary,
-    SftpSource, Source, SshSource, WordpressSource,
+    Emitter, FtpSource, Hooked, LocalSource, Logins, MysqlSource, PostgresSource, Probe, ProbedPath,
+    PullSummary, Saved, SftpSource, Source, SshSource, WordpressSource,
 };
 pub use ssh::{HostKeyPolicy, SshCredential, SshOptions};
 pub use store::{FsStore, MemoryStore, S3Options, S3Store, Staging, Store, StoreWriter, Swept};

@@ -15,6 +15,7 @@ mod options;
 pub mod quote;
 mod session;
 pub mod sftp;
+pub(crate) mod shell;
 
 pub use exec::{Exec, ExecEvent, ExecInput, Exit};
 pub use host_key::HostKeyPolicy;

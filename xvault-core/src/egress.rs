@@ -59,16 +59,15 @@ pub struct EgressPolicy {
 
 /// An address that may not be connected to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{host} is not connected to: its address {address} {reason}; who runs the worker can change that by {setting}"
-)]
+#[error("{host} is not connected to: its address {address} {reason} (`EgressPolicy::{list}`)")]
 pub struct Denied {
     /// The name or address that was asked for.
     pub host: String,
     /// What it leads to.
     pub address: IpAddr,
+    /// The field of [`EgressPolicy`] that would change that: `allow`, or `deny`.
+    pub list: &'static str,
     reason: &'static str,
-    setting: &'static str,
 }
 
 impl EgressPolicy {
@@ -84,19 +83,17 @@ impl EgressPolicy {
     /// When it may not be connected to.
     pub fn check(&self, host: &str, address: IpAddr) -> Result<(), Denied> {
         let address = address.to_canonical();
-        let denied = |reason, setting| Err(Denied { host: host.to_owned(), address, reason, setting });
+        let denied = |reason, list| Err(Denied { host: host.to_owned(), address, reason, list });
         if names(&self.deny, address) {
-            return denied("is on the list of those that are never connected to", "WORKER_EGRESS_DENY");
+            return denied("is on the list of those that are never connected to", "deny");
         }
         if names(&self.allow, address) {
             return Ok(());
         }
         match (self.others, network_of(address)) {
             (Egress::Any, _) | (Egress::Public, None) => Ok(()),
-            (Egress::Public, Some(network)) => denied(network, "WORKER_EGRESS_ALLOW"),
-            (Egress::Listed, _) => {
-                denied("is not on the list of those that are connected to", "WORKER_EGRESS_ALLOW")
-            }
+            (Egress::Public, Some(network)) => denied(network, "allow"),
+            (Egress::Listed, _) => denied("is not on the list of those that are connected to", "allow"),
         }
     }
 }

@@ -211,6 +211,20 @@ pub struct SshSettings {
 }
 
 impl SshSettings {
+    /// The account `username` of `host`; everything else as it is when nobody says otherwise.
+    pub fn new(host: impl Into<String>, username: impl Into<String>, paths: Vec<String>) -> Self {
+        Self {
+            host: host.into(),
+            port: Self::default_port(),
+            username: username.into(),
+            paths,
+            use_password: false,
+            excludes: Vec::new(),
+            host_key: None,
+            hooks: Hooks::default(),
+        }
+    }
+
     /// The port of SSH.
     #[must_use]
     pub fn default_port() -> u16 {

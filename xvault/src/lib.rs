@@ -2,6 +2,7 @@
 //!
 //! In reading order:
 //!
+//! - [`open_source`]: the [`Source`] that saved settings of any type describe; each type's own, such as [`SshSource`], takes its settings and how to log in;
 //! - [`backup()`]: pulls a [`Source`] into a [`Store`], for the recipients in [`BackupOptions`], and reads back what was stored;
 //! - [`list`] and [`find`]: which snapshots there are, and the one that is meant (an id, its beginning, or [`LATEST`]);
 //! - [`Snapshot::open`]: then [`Snapshot::entries`], [`Snapshot::list`], [`Snapshot::search`], [`Snapshot::diff`], [`Snapshot::cat`], [`Snapshot::read_to_vec`] and [`Snapshot::restore`], or [`Snapshot::restore_to`] a [`Target`] elsewhere;
@@ -108,10 +109,12 @@ pub use snapshot::{Fetched, Snapshot};
 pub use verify::{Depth, VerifyOptions, VerifyReport, verify};
 pub use xvault_archive::{ArchiveEntry, Exported, ExtractStats, Overwrite};
 pub use xvault_connectors::snapshot::{Filter, Listed};
+pub use xvault_connectors::source::open as open_source;
 pub use xvault_connectors::{
     Control, DatabaseLoad, DatabaseLogin, FsStore, FtpOptions, FtpSource, Hooked, HostKeyPolicy, LocalSource,
-    MemoryStore, MysqlSource, Network, PostgresSource, S3Options, S3Store, Scratch, SftpSource, SftpTarget,
-    SftpTargetOptions, Source, SshCredential, SshOptions, SshSource, Store, Target, WordpressSource,
+    Logins, MemoryStore, MysqlSource, Network, PostgresSource, S3Options, S3Store, Saved, Scratch,
+    SftpSource, SftpTarget, SftpTargetOptions, Source, SshCredential, SshOptions, SshSource, Store, Target,
+    WordpressSource,
 };
 pub use xvault_core::{ExportFormat, ReadBack};
 

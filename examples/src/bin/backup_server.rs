@@ -17,18 +17,10 @@ async fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
     let usage = "usage: backup_server HOST PORT USER KEY_FILE HOST_KEY PATH STORE";
     let mut next = || args.next().context(usage);
-    let settings = SshSettings {
-        host: next()?,
-        port: next()?.parse()?,
-        username: next()?,
-        use_password: false,
-        excludes: vec![],
-        paths: vec![],
-        host_key: None,
-        hooks: Default::default(),
-    };
+    let (host, port, username) = (next()?, next()?.parse()?, next()?);
     let pem = secret::from_file_bytes(std::fs::read(next()?)?)?;
-    let settings = SshSettings { host_key: Some(next()?), paths: vec![next()?], ..settings };
+    let (host_key, paths) = (Some(next()?), vec![next()?]);
+    let settings = SshSettings { port, host_key, ..SshSettings::new(host, username, paths) };
     let store = FsStore::open(next()?)?;
 
     let credential = SshCredential::PrivateKey { pem, passphrase: None };

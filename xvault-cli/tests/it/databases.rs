@@ -140,8 +140,15 @@ fn a_wrong_password_a_missing_database_and_a_dead_server_leave_no_snapshot() {
     };
     let wrong = Admin::new("not it at all");
     let postgres = |name: &str| format!("postgres://postgres@127.0.0.1:{}/{name}", postgres.port);
-    refused(&backup(&wrong, &postgres("postgres")), &["password"]);
-    refused(&backup(&wrong, &format!("mysql://{user}@127.0.0.1:{}/mysql", mysql.port)), &["password"]);
+    let mysql = format!("mysql://{user}@127.0.0.1:{}/mysql", mysql.port);
+    let hint = "xvault: the password is given by --password-file FILE or XVAULT_PASSWORD";
+    for url in [&postgres("postgres"), &mysql] {
+        let without = good.world.run(&["probe", url, TOOLS]);
+        for ran in [backup(&wrong, url), without] {
+            refused(&ran, &["password", hint]);
+            assert!(!ran.stderr.contains("/proc/self") && !ran.stderr.contains("/dev/null"), "{ran:?}");
+        }
+    }
     refused(&backup(&good, &postgres("no_such")), &["no_such"]);
     refused(&backup(&good, "postgres://postgres@127.0.0.1:1/x"), &["127.0.0.1:1"]);
     let plain = good.run(&["probe", &postgres("postgres"), "--tls", "require"]);

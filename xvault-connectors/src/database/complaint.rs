@@ -1,6 +1,6 @@
 //! What a failed client meant: from its last words to an error that tells what to do.
 
-use crate::Error;
+use crate::{Door, Error};
 
 use super::Reach;
 
@@ -97,7 +97,10 @@ enum Kind {
 pub(crate) fn understood(error: Error, reach: &Reach) -> Error {
     let Error::Tool { tool, reason } = error else { return error };
     match kind(&reason) {
-        Some(Kind::Login) => Error::Auth { account: reach.account(), reason: without_files(&reason) },
+        Some(Kind::Login) => {
+            let reason = without_files(&reason);
+            Error::Auth { account: reach.account(), reason, door: Door::Database }
+        }
         Some(Kind::Certificate) => Error::Tls { server: reach.server.place(), reason },
         Some(Kind::Missing) => Error::NotFound(missing(&reason)),
         Some(Kind::Network) => {

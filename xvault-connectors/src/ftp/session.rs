@@ -19,7 +19,7 @@ use super::features::Features;
 use super::listing::{Listed, mlsd, modified};
 use super::{Data, FtpOptions, Reply, Shared, telnet};
 use crate::tls::{NO_TLS, Tls};
-use crate::{Error, Unreachable};
+use crate::{Door, Error, Unreachable};
 
 /// What anonymous logins give for a password: who they are, by custom.
 const ANONYMOUS_PASSWORD: &[u8] = b"anonymous@";
@@ -443,6 +443,7 @@ async fn log_in<S: Wire>(control: &mut Control<S>, options: &FtpOptions) -> Resu
     let refused = |reason: String| Error::Auth {
         account: format!("{}@{}", options.username, options.server()),
         reason,
+        door: Door::Ftp,
     };
     let reply = control.call("USER", Some(options.username.as_bytes())).await?;
     if reply.is_done() {

@@ -85,7 +85,7 @@ async fn every_spelling_of_this_machine_is_refused_by_its_address() {
         assert!(!xvault_core::egress::is_public(denied.address), "{denied}");
         let error = Unreachable::from(denied).into_error("x");
         assert_eq!(error.disposition(), Disposition::Permanent);
-        assert!(error.to_string().contains("WORKER_EGRESS_ALLOW"), "{error}");
+        assert!(error.to_string().contains("`EgressPolicy::allow`"), "{error}");
     }
 }
 

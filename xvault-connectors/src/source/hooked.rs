@@ -65,7 +65,7 @@ impl Hooked {
         control: &Control,
     ) -> Result<(Session, Exec), Error> {
         let deadline = Instant::now() + command::limit(hook);
-        let first = match self.begin(name, hook).await {
+        let first = match self.begin(hook).await {
             Err(error) if error.disposition() == Disposition::Transient => error,
             begun => return begun,
         };
@@ -75,14 +75,14 @@ impl Hooked {
         let text = xvault_core::error::chain(&first);
         control.progress().note(&format!("hook {name}: {text}; once more in {} s", PAUSE.as_secs()));
         sleep(PAUSE).await;
-        timeout_at(deadline, self.begin(name, hook)).await.unwrap_or(Err(first))
+        timeout_at(deadline, self.begin(hook)).await.unwrap_or(Err(first))
     }
 
     /// On a connection of its own each time: the pull between them may take hours.
-    async fn begin(&mut self, name: &'static str, hook: &Hook) -> Result<(Session, Exec), Error> {
+    async fn begin(&mut self, hook: &Hook) -> Result<(Session, Exec), Error> {
         let session = Session::connect(&self.options).await?;
         self.options.host_key = HostKeyPolicy::Pinned(session.fingerprint());
-        let exec = command::begin(&session, name, hook).await?;
+        let exec = command::begin(&session, hook).await?;
         Ok((session, exec))
     }
 

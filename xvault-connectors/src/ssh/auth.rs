@@ -12,7 +12,7 @@ use xvault_core::secret::{ExposeSecret, SecretString};
 
 use super::session::{Client, Watch};
 use super::{SshCredential, SshOptions};
-use crate::Error;
+use crate::{Door, Error};
 
 /// Servers end a login after some attempts (OpenSSH after 6); more keys of an agent than this are never offered.
 const MAX_AGENT_KEYS: usize = 20;
@@ -154,7 +154,7 @@ impl Login<'_> {
             [] => what.to_owned(),
             names => format!("{what}; the server offers {}", names.join(", ")),
         };
-        Error::Auth { account: self.options.account(), reason }
+        Error::Auth { account: self.options.account(), reason, door: Door::Ssh }
     }
 }
 

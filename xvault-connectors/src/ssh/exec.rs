@@ -16,7 +16,7 @@ use crate::Error;
 /// SSH's number of the standard error stream.
 const STDERR: u32 = 1;
 
-/// How much of standard error [`Exec::output`] keeps: its end.
+/// How much of standard error is kept: its end.
 const STDERR_TAIL_LEN: usize = 64 << 10;
 
 /// A running command.
@@ -27,6 +27,7 @@ pub struct Exec {
     watch: Watch,
     idle: Duration,
     exit: Option<Exit>,
+    ahead: Option<Bytes>,
 }
 
 /// The standard input of a running command.
@@ -105,7 +106,7 @@ impl Exec {
         let (reader, writer) = channel.split();
         writer.exec(true, command_line(argv)).await.map_err(|error| watch.lost_by(error))?;
         let program = argv.first().map(|program| display_name(program.as_ref())).unwrap_or_default();
-        let mut exec = Self { reader, writer: Arc::new(writer), watch, idle, exit: None };
+        let mut exec = Self { reader, writer: Arc::new(writer), watch, idle, exit: None, ahead: None };
         exec.await_start(program).await?;
         Ok(exec)
     }
@@ -115,6 +116,11 @@ impl Exec {
     pub fn patient(mut self, idle: Duration) -> Self {
         self.idle = idle;
         self
+    }
+
+    /// Gives this piece of standard output as the next one.
+    pub(super) fn put_back(&mut self, stdout: Bytes) {
+        self.ahead = Some(stdout).filter(|stdout| !stdout.is_empty());
     }
 
     /// What writes to standard input, while this reads what the command says.
@@ -159,6 +165,9 @@ impl Exec {
     /// # Errors
     /// [`Error::Connection`] when the connection ends before the command, [`Error::Timeout`] when nothing comes.
     pub async fn next(&mut self) -> Result<Option<ExecEvent>, Error> {
+        if let Some(stdout) = self.ahead.take() {
+            return Ok(Some(ExecEvent::Stdout(stdout)));
+        }
         loop {
             match self.message().await? {
                 Some(ChannelMsg::Data { data }) => return Ok(Some(ExecEvent::Stdout(data))),
@@ -202,7 +211,7 @@ impl Exec {
     }
 }
 
-fn push_tail(tail: &mut Vec<u8>, data: &[u8]) {
+pub(super) fn push_tail(tail: &mut Vec<u8>, data: &[u8]) {
     tail.extend_from_slice(data);
     if let Some(surplus) = tail.len().checked_sub(STDERR_TAIL_LEN) {
         tail.drain(..surplus);

@@ -7,16 +7,17 @@ use bytes::Bytes;
 
 use super::{Call, Secret, Told};
 use crate::Error;
-use crate::ssh::{Exec, ExecEvent, ExecInput, Exit, Session};
+use crate::ssh::{Exec, ExecEvent, ExecInput, Exit, Session, shell};
 
-/// What the server's `sh` runs. `$1`: how many bytes of secret come first on standard input; `$2`: how the tool is told
-/// (an option, or the name of a variable); `$3`: whether standard input then goes to the tool; then the tool and its arguments.
+/// What the server's `sh` runs. `$1`: what it says first, to tell that it does; `$2`: how many bytes of secret come first on
+/// standard input; `$3`: how the tool is told (an option, or the name of a variable); `$4`: whether standard input then goes to
+/// the tool; then the tool and its arguments.
 ///
 /// The secret's file has a name for an instant, below which nobody else may read it; where there is `/proc`, the tool gets
 /// the nameless file. A tool without input is ended when ours is: nobody would read its output.
 const SCRIPT: &str = r#"
 LC_ALL=C; export LC_ALL
-n=$1 told=$2 input=$3; shift 3
+echo "$1"; n=$2 told=$3 input=$4; shift 4
 if [ "$n" -gt 0 ]; then
   umask 077
   f=$(mktemp /dev/shm/xv.XXXXXXXXXX 2>/dev/null) || f=$(mktemp "${TMPDIR:-/tmp}/xv.XXXXXXXXXX") || {
@@ -54,7 +55,7 @@ pub(super) struct RemoteTool {
 
 impl RemoteTool {
     pub(super) async fn start(call: Call, session: &Session, idle: Duration) -> Result<Self, Error> {
-        let mut argv: Vec<Vec<u8>> = ["sh", "-c", SCRIPT, "sh"].map(|word| word.as_bytes().to_vec()).into();
+        let mut argv: Vec<Vec<u8>> = Vec::new();
         let (length, told) = match &call.secret {
             None => (0, ""),
             Some(Secret { content, told: Told::Env(name) }) => (content.len(), *name),
@@ -69,7 +70,7 @@ impl RemoteTool {
         }
         argv.push(call.program.as_os_str().as_bytes().to_vec());
         argv.extend(call.args.iter().map(|arg| arg.as_bytes().to_vec()));
-        let exec = session.exec_with_input(&argv).await?.patient(idle);
+        let exec = shell::run(session, SCRIPT, &argv).await?.patient(idle);
         if let Some(secret) = &call.secret {
             exec.input().write(Bytes::copy_from_slice(&secret.content)).await?;
         }

@@ -173,7 +173,7 @@ async fn a_mysqldump_of_an_older_major_version_is_refused_with_both_versions_unl
             "mysqldump 8.4.6 (MySQL)",
             "older than the server, MySQL 9.",
             "mysql-client of 9.",
-            "--allow-outdated-tools",
+            "`ToolOptions::allow_outdated`",
         ];
         for part in parts {
             assert!(error.to_string().contains(part), "{part}: {error}");

@@ -76,7 +76,7 @@ pub(crate) fn assert_refused(error: &Error, host: &str) {
     let Error::Egress(denied) = error else { panic!("{error:?}") };
     assert_eq!((denied.host.as_str(), denied.address.is_loopback()), (host, true));
     assert_eq!(error.disposition(), Disposition::Permanent);
-    assert!(error.to_string().contains("WORKER_EGRESS_ALLOW"), "{error}");
+    assert!(error.to_string().contains("`EgressPolicy::allow`"), "{error}");
 }
 
 fn db(kind: &str) -> Db {

@@ -106,7 +106,7 @@ async fn a_wrong_password_is_told_with_the_account_and_never_shown() {
         let job = Job::at(ftpd.port, &ftpd.user, "hunter2", &["/"])
             .set(|settings| settings.tls_ca = Some(ftpd.ca.clone()));
         for error in [job.error().await, job.probe().await.unwrap_err()] {
-            let Error::Auth { account, reason } = &error else { panic!("{error:?}") };
+            let Error::Auth { account, reason, .. } = &error else { panic!("{error:?}") };
             assert_eq!(account, &format!("{}@127.0.0.1:{}", ftpd.user, ftpd.port));
             assert!(reason.contains("530"), "{error}");
             assert_eq!(error.disposition(), Disposition::Permanent);

@@ -204,17 +204,19 @@ async fn output_is_told_line_by_line_up_to_a_limit_and_without_control_character
 
 #[tokio::test]
 async fn an_account_without_a_shell_has_no_hooks() {
-    let around =
-        Around::on(Sshd::builder().config("ForceCommand internal-sftp").start()).before("touch before");
-    let (kept, pulled, _) = around.pull(Kind::Sftp).await;
-    let error = pulled.unwrap_err();
-    assert!(error.to_string().contains("the account has no plain shell"), "{error}");
-    assert!(kept.entries.is_empty());
-    let around =
-        Around::on(Sshd::builder().config("ForceCommand echo go away").start()).before("touch before");
-    let error = around.pull(Kind::Sftp).await.1.unwrap_err();
-    assert!(error.to_string().contains("no plain shell: go away"), "{error}");
-    assert!(!around.has("before"));
+    for (command, words) in [
+        ("internal-sftp", "has no plain shell: This service allows sftp connections only."),
+        ("echo go away", "has no plain shell: go away"),
+    ] {
+        let sshd = Sshd::builder().config(&format!("ForceCommand {command}")).start();
+        let around = Around::on(sshd).before("touch before");
+        let (kept, pulled, _) = around.pull(Kind::Sftp).await;
+        let error = pulled.unwrap_err();
+        assert!(matches!(error, Error::Hook { hook: "before", cause: Some(_), .. }), "{error:?}");
+        assert!(chain(&error).starts_with("the hook `before` could not be run: the account on 127"));
+        assert!(chain(&error).ends_with(words), "{}", chain(&error));
+        assert!(kept.entries.is_empty() && !around.has("before"));
+    }
 }
 
 /// Who was believed before the backup is who must be there after it, whatever a failure of the commands means.

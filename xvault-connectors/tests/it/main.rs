@@ -30,6 +30,8 @@ mod ftp_tls;
 mod hooks;
 mod job;
 mod local;
+mod no_shell;
+mod open;
 mod s3;
 mod s3_hostile;
 mod s3_locks;

@@ -26,7 +26,7 @@ pub(super) async fn run(
     if place.is_disk() {
         check_room(&tools.doors.storage_base, tools.min_free, task.expected_bytes)?;
     }
-    let mut source = tools.doors.open(&task.source, task.credential.as_ref())?;
+    let mut source = tools.doors.open(&task.source, task.credential.as_ref()).await?;
     report.line(LogLevel::Info, &format!("backup of a source of type {} begins", task.source.kind()));
     control.progress().phase(Phase::Connect, None);
     let options = BackupOptions::to(task.recipients.clone(), task.source_id.clone())?

@@ -53,7 +53,33 @@ pub(crate) async fn in_time<T>(
 
 impl From<xvault::Error> for Fault {
     fn from(error: xvault::Error) -> Self {
-        Self { code: code(&error), message: chain(&error), disposition: error.disposition() }
+        let mut message = chain(&error);
+        if let Some(setting) = setting(&error) {
+            message.push_str(&format!("; who runs the worker can change that by {setting}"));
+        }
+        Self { code: code(&error), message, disposition: error.disposition() }
+    }
+}
+
+/// The worker's name for what the libraries' error names as theirs.
+fn setting(error: &xvault::Error) -> Option<&'static str> {
+    use xvault::Error;
+    match error {
+        Error::Source(error) | Error::Store(error) | Error::Target(error) | Error::SecondStore(error) => {
+            setting_of(error)
+        }
+        Error::ReadBack(error) => setting(error),
+        _ => None,
+    }
+}
+
+fn setting_of(error: &ConnectorError) -> Option<&'static str> {
+    match error {
+        ConnectorError::Egress(denied) if denied.list == "deny" => Some("WORKER_EGRESS_DENY"),
+        ConnectorError::Egress(_) => Some("WORKER_EGRESS_ALLOW"),
+        ConnectorError::Hook { cause: Some(cause), .. } => setting_of(cause),
+        error if error.is_outdated_tool() => Some("WORKER_ALLOW_OUTDATED_TOOLS"),
+        _ => None,
     }
 }
 
@@ -84,10 +110,12 @@ pub(crate) fn source_code(error: &ConnectorError) -> &'static str {
         ConnectorError::ChangedCertificate { .. } => "certificate_mismatch",
         ConnectorError::Auth { .. } => "auth_failed",
         ConnectorError::Credential(_) => "bad_credential",
+        ConnectorError::NoCredential(_) => "no_credential",
         ConnectorError::SiteConfig { .. } => "site_config",
         // It is not the command that failed.
         ConnectorError::Hook { cause: Some(cause), .. } => source_code(cause),
         ConnectorError::Hook { cause: None, .. } => "hook_failed",
+        ConnectorError::NoShell { .. } => "no_shell",
         ConnectorError::NotFound(_) => "path_missing",
         ConnectorError::Unreadable(_) => "path_unreadable",
         ConnectorError::NotAllowed(_) => "path_not_allowed",
@@ -135,6 +163,7 @@ fn is_full(error: &(dyn StdError + 'static)) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use xvault::connectors::Door;
 
     fn full() -> ConnectorError {
         let cause = io::Error::from(io::ErrorKind::StorageFull);
@@ -159,7 +188,7 @@ mod tests {
                 ("host_key_not_pinned", Disposition::Permanent),
             ),
             (
-                ConnectorError::Auth { account: "me".into(), reason: "no".into() },
+                ConnectorError::Auth { account: "me".into(), reason: "no".into(), door: Door::Ssh },
                 ("auth_failed", Disposition::Permanent),
             ),
             (
@@ -227,6 +256,23 @@ mod tests {
         assert_eq!(Fault::from(xvault::Error::Store(broken)).code, "store");
         let mismatch = xvault::Error::ReadBack(Box::new(xvault::Error::Store(full())));
         assert_eq!(Fault::from(mismatch).code, "read_back_mismatch");
+    }
+
+    #[test]
+    fn what_the_worker_forbids_names_its_setting() {
+        let policy = xvault::core::EgressPolicy::public();
+        let denied = policy.check("db", [10, 0, 0, 1].into()).unwrap_err();
+        let deny = vec!["10.0.0.0/8".parse().unwrap()];
+        let never =
+            xvault::core::EgressPolicy { deny, ..policy }.check("db", [10, 0, 0, 1].into()).unwrap_err();
+        let told = |error| Fault::from(xvault::Error::Source(error)).message;
+        assert!(told(denied.into()).ends_with("by WORKER_EGRESS_ALLOW"));
+        assert!(told(never.into()).ends_with("by WORKER_EGRESS_DENY"));
+        let reason = "old: update it, or allow outdated tools (`ToolOptions::allow_outdated`)".to_owned();
+        let old = ConnectorError::Tool { tool: "psql".into(), reason };
+        assert!(told(old).ends_with("by WORKER_ALLOW_OUTDATED_TOOLS"));
+        let gone = ConnectorError::Tool { tool: "psql".into(), reason: "it is not there".into() };
+        assert!(!told(gone).contains("WORKER_"));
     }
 
     #[test]

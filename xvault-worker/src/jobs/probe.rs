@@ -14,7 +14,7 @@ pub(super) async fn run(
     credential: Option<&Sealed>,
     control: &Control,
 ) -> Result<TaskResult, Fault> {
-    let mut source = tools.doors.open(settings, credential)?;
+    let mut source = tools.doors.open(settings, credential).await?;
     control.progress().phase(Phase::Connect, None);
     let probe = match control.run(source.probe()).await {
         Ok(probe) => logged_in(probe),

@@ -325,7 +325,7 @@ mod tests {
                 series,
                 server.0.package(),
                 "older than the server",
-                "--allow-outdated-tools",
+                "`ToolOptions::allow_outdated`",
             ] {
                 assert!(refused.contains(part), "{part}: {refused}");
             }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use xvault_core::source::Hook;
 
 use crate::source::dump::Lines;
-use crate::ssh::{Exec, ExecEvent, Exit, Session};
+use crate::ssh::{Exec, ExecEvent, Exit, Session, shell};
 use crate::{Control, Error};
 
 /// What the server's `sh` runs: `$1` says that it does, `$2` is the command. It is ended with all that it started when our end
@@ -25,20 +25,11 @@ kill -KILL "$w" 2>/dev/null
 exit "$e"
 "#;
 
-/// Nothing that a shell greets with.
-const MARK: &str = "xvault-hook-begins-here";
-
-/// How long a shell may take to begin.
-const BEGIN: Duration = Duration::from_secs(15);
-
 /// How long the end of a command may take.
 const END: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether a command has ended whose output others hold open.
 const LOOK: Duration = Duration::from_millis(500);
-
-/// The longest beginning of output that is searched for the mark.
-const MAX_GREETING: usize = 64 << 10;
 
 /// How long `hook` may take.
 pub(super) fn limit(hook: &Hook) -> Duration {
@@ -48,13 +39,9 @@ pub(super) fn limit(hook: &Hook) -> Duration {
 /// Begins the command.
 ///
 /// # Errors
-/// [`Error::Hook`] when the account runs none; what it may be that keeps it from being run otherwise.
-pub(super) async fn begin(session: &Session, name: &'static str, hook: &Hook) -> Result<Exec, Error> {
-    if let Some(greeting) = no_shell(session).await? {
-        let reason = format!("could not be run: the account has no plain shell{greeting}");
-        return Err(Error::Hook { hook: name, reason, cause: None });
-    }
-    let exec = session.exec_with_input(&["sh", "-c", SCRIPT, "sh", MARK, &hook.command]).await?;
+/// What kept it from being run.
+pub(super) async fn begin(session: &Session, hook: &Hook) -> Result<Exec, Error> {
+    let exec = shell::run(session, SCRIPT, &[&hook.command]).await?;
     Ok(exec.patient(limit(hook) + END))
 }
 
@@ -94,26 +81,6 @@ pub(super) async fn run(
     }
 }
 
-/// What the account says instead of running commands; `None`: it runs them. With an input that has ended, whatever it runs instead
-/// ends as well.
-async fn no_shell(session: &Session) -> Result<Option<String>, Error> {
-    let looked =
-        async { session.exec(&["sh", "-c", "echo \"$1\"", "sh", MARK]).await?.output(MAX_GREETING).await };
-    let said = match timeout(BEGIN, looked).await {
-        Ok(Ok((_, stdout, stderr))) if !holds_mark(&stdout) => [stdout, stderr].concat(),
-        Ok(Ok(_)) => return Ok(None),
-        Ok(Err(Error::Remote { reason, .. })) => reason.into_bytes(),
-        Ok(Err(Error::Protocol { .. })) | Err(_) => Vec::new(),
-        Ok(Err(error)) => return Err(error),
-    };
-    let text: String = xvault_core::entry::display_name(&said).trim().chars().take(200).collect();
-    Ok(Some(if text.is_empty() { text } else { format!(": {text}") }))
-}
-
-fn holds_mark(stdout: &[u8]) -> bool {
-    stdout.split(|byte| *byte == b'\n').any(|line| line == MARK.as_bytes())
-}
-
 /// To the end of the command. `None`: its time was over first.
 async fn follow(exec: &mut Exec, output: &mut Output<'_>, deadline: Instant) -> Result<Option<Exit>, Error> {
     loop {
@@ -149,8 +116,6 @@ async fn end(exec: &mut Exec) {
 struct Output<'a> {
     name: &'static str,
     control: &'a Control,
-    /// What came in front of the mark is the shell's own, and not told; `None` behind the mark.
-    greeting: Option<Vec<u8>>,
     lines: [Lines; 2],
     last: String,
 }
@@ -158,26 +123,14 @@ struct Output<'a> {
 impl<'a> Output<'a> {
     fn new(name: &'static str, control: &'a Control) -> Self {
         let lines = [Lines::default(), Lines::default()];
-        Self { name, control, greeting: Some(Vec::new()), lines, last: String::new() }
+        Self { name, control, lines, last: String::new() }
     }
 
     fn take(&mut self, event: ExecEvent) {
         match event {
-            ExecEvent::Stderr(data) if self.greeting.is_none() => self.push(1, &data),
-            ExecEvent::Stderr(_) => {}
-            ExecEvent::Stdout(data) => self.take_stdout(&data),
+            ExecEvent::Stdout(data) => self.push(0, &data),
+            ExecEvent::Stderr(data) => self.push(1, &data),
         }
-    }
-
-    fn take_stdout(&mut self, data: &[u8]) {
-        let Some(greeting) = &mut self.greeting else { return self.push(0, data) };
-        let room = MAX_GREETING.saturating_sub(greeting.len());
-        greeting.extend_from_slice(data.get(..room).unwrap_or(data));
-        let mark = [MARK.as_bytes(), b"\n"].concat();
-        let Some(at) = greeting.windows(mark.len()).position(|part| part == mark) else { return };
-        let rest = greeting.split_off(at + mark.len());
-        self.greeting = None;
-        self.push(0, &rest);
     }
 
     fn push(&mut self, stream: usize, data: &[u8]) {
