@@ -4,7 +4,6 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use xvault_connectors::Error;
-use xvault_connectors::source::Source;
 use xvault_core::source::SshMode;
 use xvault_testkit::{Mariadb, Postgres, Sshd, SshdBuilder};
 
