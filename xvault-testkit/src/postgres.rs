@@ -409,7 +409,7 @@ mod tests {
         for database in [&one, &two] {
             let _ = postgres.psql(database, crate::databases::POSTGRES_SAMPLE);
         }
-        let checksums = postgres.checksums(&one);
+        let mut checksums = postgres.checksums(&one);
         assert_eq!(checksums, postgres.checksums(&two));
         for word in [
             "table ",
@@ -424,12 +424,35 @@ mod tests {
         ] {
             assert!(checksums.contains(word), "{word}: {checksums}");
         }
-        for change in
-            ["UPDATE plain SET raw = '' WHERE id = 1000", "SELECT nextval('counter')", "DROP VIEW sums"]
-        {
-            let before = postgres.checksums(&two);
+        for change in [
+            "UPDATE plain SET raw = '' WHERE id = 1000",
+            "UPDATE plain SET list = NULL WHERE id = 7",
+            "DELETE FROM child WHERE id = 1",
+            "SELECT nextval('counter')",
+            "ALTER TABLE large ALTER body TYPE text COLLATE \"C\"",
+            "ALTER TABLE large ALTER body SET DEFAULT ''",
+            "ALTER TABLE large SET UNLOGGED",
+            "ALTER TABLE parent DISABLE ROW LEVEL SECURITY",
+            "ALTER POLICY own ON parent USING (part = 2)",
+            "ALTER TABLE child DROP CONSTRAINT child_parent_fkey, ADD CONSTRAINT child_parent_fkey FOREIGN KEY (parent) REFERENCES parent",
+            "ALTER TABLE parts DETACH PARTITION parts_b",
+            "DROP INDEX \"odd index\"",
+            "ALTER TABLE \"UPPER Case\" DISABLE TRIGGER \"stamp it\"",
+            "DROP TRIGGER \"stamp it\" ON \"UPPER Case\"",
+            "CREATE OR REPLACE FUNCTION \"add it\"(a int, b int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN a; END'",
+            "DROP FUNCTION \"add it\"",
+            "DROP PROCEDURE nothing",
+            "CREATE RULE nobody AS ON DELETE TO large DO INSTEAD NOTHING",
+            "ALTER TYPE mood ADD VALUE 'new'",
+            "COMMENT ON COLUMN plain.name IS 'another'",
+            "COMMENT ON TABLE plain IS NULL",
+            "SELECT lo_unlink(4242)",
+            "DROP VIEW sums",
+        ] {
             let _ = postgres.psql(&two, change);
-            assert_ne!(before, postgres.checksums(&two), "{change}");
+            let after = postgres.checksums(&two);
+            assert_ne!(checksums, after, "{change}");
+            checksums = after;
         }
     }
 

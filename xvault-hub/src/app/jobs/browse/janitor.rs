@@ -52,7 +52,8 @@ mod tests {
         };
         for (span, expected) in [
             (0, Some(JobStatus::Queued)),
-            (121, Some(JobStatus::Canceled)),
+            (119, Some(JobStatus::Queued)),
+            (2, Some(JobStatus::Canceled)),
             (59, Some(JobStatus::Canceled)),
             (2, None),
         ] {
