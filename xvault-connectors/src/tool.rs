@@ -10,6 +10,7 @@ mod output;
 mod remote;
 mod sandbox;
 mod version;
+mod words;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use local::{LocalInput, LocalTool};
 use remote::RemoteTool;
 pub(crate) use sandbox::weakness;
 pub use version::Version;
+pub(crate) use words::Words;
 
 /// More of what a tool says on standard error than this is not kept: the end of it is.
 const MAX_COMPLAINT: usize = 16 << 10;
@@ -100,6 +102,8 @@ pub(crate) struct Call {
     pub(crate) takes_input: bool,
     /// The one port that it may connect to, on whatever host. Only on this machine.
     pub(crate) port: Option<u16>,
+    /// What of its words may be told; all of them without.
+    pub(crate) words: Option<Words>,
 }
 
 /// A file that only the tool may read, and how the tool is told where it is.
@@ -131,6 +135,7 @@ impl Call {
             ca: None,
             takes_input: false,
             port: None,
+            words: None,
         }
     }
 
@@ -182,6 +187,7 @@ impl Input {
 pub(crate) struct Running {
     name: String,
     side: Side,
+    words: Option<Words>,
     complaint: Vec<u8>,
 }
 
@@ -192,15 +198,15 @@ enum Side {
 
 impl Running {
     /// Starts `call`.
-    pub(crate) async fn start(call: Call, place: Place<'_>) -> Result<Self, Error> {
-        let name = call.name();
+    pub(crate) async fn start(mut call: Call, place: Place<'_>) -> Result<Self, Error> {
+        let (name, words) = (call.name(), call.words.take());
         let side = match place {
             Place::Here(options) => Side::Local(Box::new(LocalTool::start(call, options)?)),
             Place::There(session, options) => {
                 Side::Remote(RemoteTool::start(call, session, options.idle).await?)
             }
         };
-        Ok(Self { name, side, complaint: Vec::new() })
+        Ok(Self { name, side, words, complaint: Vec::new() })
     }
 
     /// The next piece of standard output or error; `None` once the tool has ended and all was read.
@@ -209,12 +215,25 @@ impl Running {
             Side::Local(tool) => tool.next().await?,
             Side::Remote(tool) => tool.next().await?,
         };
+        let event = match (event, &mut self.words) {
+            (Some(ExecEvent::Stderr(data)), Some(words)) => Some(ExecEvent::Stderr(words.push(&data).into())),
+            (None, Some(words)) => {
+                let rest = words.rest();
+                self.remember(&rest);
+                None
+            }
+            (event, _) => event,
+        };
         if let Some(ExecEvent::Stderr(data)) = &event {
-            self.complaint.extend_from_slice(data);
-            let surplus = self.complaint.len().saturating_sub(MAX_COMPLAINT);
-            self.complaint.drain(..surplus);
+            self.remember(data);
         }
         Ok(event)
+    }
+
+    fn remember(&mut self, complaint: &[u8]) {
+        self.complaint.extend_from_slice(complaint);
+        let surplus = self.complaint.len().saturating_sub(MAX_COMPLAINT);
+        self.complaint.drain(..surplus);
     }
 
     /// What writes to standard input, while this reads what the tool says. Once.

@@ -50,7 +50,7 @@ const FORBIDDEN: [&str; 4] =
     ["permission denied for", "permission denied to", "command denied to user", "' to database '"];
 
 /// What servers say that lack something which a dump needs: nothing is wrong with the dump then.
-const LACKS: [&str; 32] = [
+const LACKS: [&str; 33] = [
     "is not available",
     "could not open extension control file",
     "could not access file",
@@ -60,6 +60,7 @@ const LACKS: [&str; 32] = [
     "must be able to SET ROLE",
     "must be member of role",
     "unrecognized configuration parameter",
+    "parameter \"default_tablespace\"",
     "unsupported version",
     "invalid locale name",
     "for encoding",

@@ -1,4 +1,6 @@
-//! A PostgreSQL server: its clients, what it says of itself, and the tools that fit it.
+//! A PostgreSQL server: its client, and what it says of itself.
+
+mod tools;
 
 use std::path::{Path, PathBuf};
 
@@ -8,13 +10,12 @@ use xvault_core::source::{DatabaseServer, TlsMode};
 use zeroize::Zeroizing;
 
 use super::complaint::understood;
-use super::{ALLOW, APPLICATION, CONNECT_TIMEOUT, DatabaseLogin, MAX_ANSWER, Reach, unhex};
+use super::{APPLICATION, CONNECT_TIMEOUT, DatabaseLogin, MAX_ANSWER, Reach, unhex};
 use crate::Error;
-use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities, found};
+use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities};
+use tools::client;
 
-/// The first version of each major one without the holes that a hostile server can use against `pg_dump` and `psql`
-/// (CVE-2026-6477, CVE-2026-19385). Older majors have no mended version.
-const MENDED: [(u32, u32); 5] = [(14, 24), (15, 19), (16, 15), (17, 11), (18, 5)];
+pub(crate) use tools::dump_reader;
 
 /// Databases that nearly every server has: to ask about others when none is named.
 const USUAL: [&str; 2] = ["postgres", "template1"];
@@ -179,37 +180,6 @@ impl Postgres {
         words.extend(root_certificates(*tls, tls_ca.is_some(), self.reach.is_remote()));
         words.iter().map(|(word, value)| format!("{word}={}", quoted(value))).collect::<Vec<_>>().join(" ")
     }
-
-    /// The tool of that name that fits the server: of its major version, or the next newer one.
-    pub(crate) async fn tool(&self, name: &str) -> Result<(PathBuf, Version), Error> {
-        self.tool_for(name, Needed { version: self.version, by: "the server" }).await
-    }
-
-    /// The tool of that name for a dump that takes one of version `major` at least.
-    pub(crate) async fn tool_for_dump(&self, name: &str, major: u32) -> Result<(PathBuf, Version), Error> {
-        if major <= self.version.major {
-            return self.tool(name).await;
-        }
-        let version = Version { major, ..Version::default() };
-        self.tool_for(name, Needed { version, by: "what wrote the dump" }).await
-    }
-
-    async fn tool_for(&self, name: &str, needed: Needed) -> Result<(PathBuf, Version), Error> {
-        let (mut versions, mut broken) = (Vec::new(), None);
-        for path in candidates(&self.reach, name) {
-            match version_of(&self.reach, path).await {
-                Ok(found) => versions.extend(found),
-                // Such as a script of Debian's whose version of PostgreSQL was removed.
-                Err(error @ Error::Tool { .. }) => broken = broken.or(Some(error)),
-                Err(error) => return Err(error),
-            }
-        }
-        if let (true, Some(error)) = (versions.is_empty(), broken) {
-            return Err(error);
-        }
-        let check = Check { name, needed, any: takes_any(&self.reach) };
-        check.choose(versions)
-    }
 }
 
 /// Whether this is what is said of a database to a user who is in another already: he may not connect, `pg_hba.conf` does not let him,
@@ -222,107 +192,6 @@ pub(crate) fn is_closed(error: &Error) -> bool {
             .any(|words| reason.contains(words)),
         _ => false,
     }
-}
-
-async fn version_of(reach: &Reach, path: PathBuf) -> Result<Option<(PathBuf, Version)>, Error> {
-    let text = reach.version_text(&path).await?;
-    Ok(Version::find(&text).map(|version| (path, version)))
-}
-
-/// Whether tools with known holes will do.
-fn takes_any(reach: &Reach) -> bool {
-    reach.is_remote() || reach.login.tools.allow_outdated
-}
-
-/// The version that a tool must have at least, and what needs it.
-#[derive(Debug, Clone, Copy)]
-struct Needed {
-    version: Version,
-    by: &'static str,
-}
-
-/// What a tool must be like.
-struct Check<'a> {
-    name: &'a str,
-    needed: Needed,
-    /// Tools with known holes, too.
-    any: bool,
-}
-
-impl Check<'_> {
-    fn choose(&self, mut versions: Vec<(PathBuf, Version)>) -> Result<(PathBuf, Version), Error> {
-        versions.sort_by_key(|(_, version)| (version.major, std::cmp::Reverse(version.minor)));
-        let newest = versions.last().map(|(_, version)| *version);
-        let fitting: Vec<_> =
-            versions.into_iter().filter(|(_, version)| version.major >= self.needed.version.major).collect();
-        let mended = fitting.iter().find(|(_, version)| self.any || is_mended(*version)).cloned();
-        mended.ok_or_else(|| match (fitting.first(), newest) {
-            (Some((_, version)), _) => self.outdated(*version),
-            (None, Some(newest)) => self.older(newest),
-            (None, None) => self.missing(),
-        })
-    }
-
-    fn refused(&self, reason: String) -> Error {
-        Error::Tool { tool: self.name.to_owned(), reason }
-    }
-
-    fn missing(&self) -> Error {
-        let major = self.needed.version.major;
-        self.refused(format!("it is not there: install postgresql-client-{major} or newer"))
-    }
-
-    fn older(&self, tool: Version) -> Error {
-        let (name, Needed { version, by }) = (self.name, self.needed);
-        self.refused(format!(
-            "{name} {tool} is older than {by}, PostgreSQL {version}, and can't read it: install postgresql-client-{}",
-            version.major
-        ))
-    }
-
-    fn outdated(&self, tool: Version) -> Error {
-        let mended = MENDED.iter().find(|(major, _)| *major == tool.major);
-        let install = match mended {
-            Some((major, minor)) => format!("update it to {major}.{minor} or newer"),
-            None => "install a version that is still mended".to_owned(),
-        };
-        self.refused(format!(
-            "version {tool} has holes that a hostile server can use against this machine (CVE-2026-6477, \
-             CVE-2026-19385): {install}, or allow outdated tools ({ALLOW})"
-        ))
-    }
-}
-
-fn is_mended(version: Version) -> bool {
-    let newest = MENDED.last().map_or(0, |(major, _)| *major);
-    version.major > newest
-        || MENDED.iter().any(|(major, minor)| version.major == *major && version.minor >= *minor)
-}
-
-fn candidates(reach: &Reach, name: &str) -> Vec<PathBuf> {
-    if reach.is_remote() {
-        return vec![PathBuf::from(name)];
-    }
-    found(name, &reach.login.tools)
-}
-
-/// The client: the newest, of those without known holes.
-async fn client(reach: &Reach) -> Result<PathBuf, Error> {
-    let needed = Needed { version: Version::default(), by: "the server" };
-    let check = Check { name: "psql", needed, any: takes_any(reach) };
-    let mut refusal = check.refused("it is not there: install postgresql-client".to_owned());
-    for path in candidates(reach, check.name) {
-        if check.any {
-            return Ok(path);
-        }
-        match version_of(reach, path).await {
-            Ok(Some((path, version))) if is_mended(version) => return Ok(path),
-            Ok(Some((_, version))) => refusal = check.outdated(version),
-            Ok(None) | Err(Error::Tool { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Err(refusal)
 }
 
 fn root_certificates(tls: TlsMode, own: bool, remote: bool) -> Option<(&'static str, String)> {
@@ -354,33 +223,6 @@ fn quoted(value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn choose(server: &str, tools: &[&str], any: bool) -> Result<String, String> {
-        let needed = Needed { version: Version::parse(server).unwrap(), by: "the server" };
-        let check = Check { name: "pg_dump", needed, any };
-        let tools = tools.iter().map(|v| (PathBuf::from(v), Version::parse(v).unwrap())).collect();
-        check.choose(tools).map(|(_, v)| v.to_string()).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_tool_is_of_the_servers_version_or_the_next_newer_one() {
-        assert_eq!(choose("15.2", &["18.6", "15.20", "16.15", "14.24"], false).unwrap(), "15.20");
-        assert_eq!(choose("15.2", &["18.6", "14.24"], false).unwrap(), "18.6");
-        assert_eq!(choose("15.2", &["15.18", "16.15"], false).unwrap(), "16.15");
-        assert_eq!(choose("15.2", &["15.18", "16.15"], true).unwrap(), "15.18");
-        assert_eq!(choose("15.2", &["19.0"], false).unwrap(), "19.0");
-    }
-
-    #[test]
-    fn a_refusal_names_both_versions_and_what_to_do() {
-        let older = choose("18.4", &["14.24", "15.20"], true).unwrap_err();
-        assert!(older.contains("pg_dump 15.20 is older than the server, PostgreSQL 18.4"), "{older}");
-        assert!(older.contains("postgresql-client-18"), "{older}");
-        let outdated = choose("15.2", &["15.18"], false).unwrap_err();
-        assert!(outdated.contains("15.18") && outdated.contains("15.19 or newer"), "{outdated}");
-        assert!(choose("9.6", &["13.99"], false).unwrap_err().contains("still mended"));
-        assert!(choose("15.2", &[], false).unwrap_err().contains("postgresql-client-15"));
-    }
 
     #[test]
     fn passwords_and_names_are_escaped() {

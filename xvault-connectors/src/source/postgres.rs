@@ -105,7 +105,8 @@ impl PostgresSource {
         match settings.format {
             // Compression is the archive's: it does better, and finds what two dumps have in common.
             DumpFormat::Custom => call.arg("--format=custom").arg("--compress=0"),
-            DumpFormat::Plain => call.arg("--format=plain"),
+            // Nothing takes them out of it again, and no other server has them.
+            DumpFormat::Plain => call.arg("--format=plain").arg("--no-tablespaces"),
         };
         if !(settings.schemas.is_empty() && settings.tables.is_empty()) {
             call.arg("--strict-names");

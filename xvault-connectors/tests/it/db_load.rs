@@ -35,7 +35,7 @@ pub(crate) fn load_of(db: &Db) -> DatabaseLoad {
     DatabaseLoad::new(&target, db.login(&target.server())).unwrap()
 }
 
-async fn load(db: &Db, dump: DumpReader) -> Result<Loaded, Error> {
+pub(crate) async fn load(db: &Db, dump: DumpReader) -> Result<Loaded, Error> {
     load_of(db).load(dump, &Control::default()).await
 }
 

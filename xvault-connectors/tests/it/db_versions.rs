@@ -5,6 +5,7 @@ use xvault_core::snapshot::Evidence;
 use xvault_testkit::databases::POSTGRES_SAMPLE;
 use xvault_testkit::{Postgres, Sshd};
 
+use crate::db_load::{dump, load, load_into};
 use crate::db_support::{Db, WAYS, body, pg_restore};
 use crate::db_trouble::{fake, folder, postgres};
 
@@ -13,6 +14,23 @@ fn with_newest_tools(mut db: Db) -> Db {
     db.tools.folders.extend(Postgres::newest_programs());
     db.tools.allow_outdated = false;
     db
+}
+
+/// The same source where there are no others.
+pub(crate) fn with_newest_tools_alone(db: Db) -> Db {
+    let mut db = with_newest_tools(db);
+    db.tools.usual_places = false;
+    db
+}
+
+/// An SSH server whose tools are the newest.
+fn sshd_of_newest() -> Sshd {
+    let [programs, _] = Postgres::newest_programs();
+    Sshd::builder().config(&format!("SetEnv PATH={}:/usr/bin:/bin", programs.display())).start()
+}
+
+async fn dump_of(source: &Db) -> Vec<u8> {
+    source.pull().await.0.entries.swap_remove(1).1
 }
 
 #[tokio::test]
@@ -48,62 +66,106 @@ async fn tools_of_the_servers_version_read_it_and_newer_ones_an_older_server() {
         // It goes into a newer server, whichever it is of.
         let copy = newest.create_database();
         let restored = with_newest_tools(Db::postgres(&newest, &copy));
-        crate::db_load::load_into(&restored, dump).await;
+        load_into(&restored, dump).await;
         let (found, expected) = (newest.checksums(&copy), server.checksums(url));
         let is_newest = server.port == newest.port;
         assert_eq!(comparable(&found, is_newest), comparable(&expected, is_newest));
     }
 }
 
-/// The same, where there are no others.
-fn with_newest_tools_alone(db: Db) -> Db {
-    let mut db = with_newest_tools(db);
-    db.tools.usual_places = false;
-    db
-}
-
-/// The usual case: Debian's own tools are refused, and there are newer ones.
+/// Such tools set what an older server does not know.
 #[tokio::test]
-async fn tools_newer_than_a_server_bring_its_dumps_back_to_it() {
-    let (server, url) = postgres();
-    let expected = server.checksums(&url);
+async fn newer_tools_load_dumps_of_theirs_and_of_older_ones_into_an_older_server() {
+    let ((server, url), sshd) = (postgres(), sshd_of_newest());
     for format in ["custom", "plain"] {
-        let source = with_newest_tools_alone(Db::postgres(server, &url).set("format", format));
-        let dump = &source.pull().await.0.entries[1].1;
-        let fresh = format!("newer {format}");
-        let mut beside = Db::postgres(server, &format!("beside {format}")).set("create", true);
-        beside.tools.folders.extend(Postgres::newest_programs());
-        let (alone, there) = (Db::postgres(server, &fresh).set("create", true), server.create_database());
-        for db in
-            [with_newest_tools_alone(alone), with_newest_tools_alone(Db::postgres(server, &there)), beside]
-        {
-            crate::db_load::load_into(&db, dump).await;
-            let name = db.config["database"].as_str().unwrap();
-            assert_eq!(server.checksums(name), expected, "{format} {name}");
+        let source = Db::postgres(server, &url).set("format", format);
+        for (by, source) in [("newest", with_newest_tools_alone(source.clone())), ("own", source)] {
+            let content = dump_of(&source).await;
+            for way in WAYS {
+                let name = format!("{format} {by} {way:?}");
+                let target = Db::postgres(server, &name).set("create", true).by(way, &sshd);
+                let loaded = load(&with_newest_tools_alone(target), dump(&content, None)).await.unwrap();
+                assert_eq!((loaded.created, loaded.bytes), (true, content.len() as u64));
+                assert_eq!(server.checksums(&name), server.checksums(&url), "{name}");
+            }
+            let there = server.create_database();
+            load_into(&with_newest_tools_alone(Db::postgres(server, &there)), &content).await;
+            assert_eq!(server.checksums(&there), server.checksums(&url), "{format} {by}");
         }
-        // One that breaks off leaves nothing in what was there.
-        let there = server.create_database();
-        let load = crate::db_load::load_of(&with_newest_tools_alone(Db::postgres(server, &there)));
-        let cut = crate::db_load::dump(dump, Some(dump.len() - 20_000));
-        let error = load.load(cut, &xvault_connectors::Control::default()).await.unwrap_err();
-        assert!(matches!(error, Error::Incomplete(_)), "{error:?}");
-        let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
-        assert_eq!(server.psql(&there, tables), "0\n", "{format}");
     }
 }
 
 #[tokio::test]
-async fn a_tool_that_can_not_tell_its_version_is_passed_over() {
-    let ((server, url), dir) = (postgres(), folder());
-    for name in ["pg_dump", "psql"] {
-        fake(dir.path(), name, "echo 'Error: PostgreSQL version 9 is not installed' >&2; exit 1");
+async fn newer_tools_undo_in_an_older_server_what_fails() {
+    let ((server, url), (_, there)) = (postgres(), postgres());
+    let _ = server.psql(&there, "DELETE FROM child");
+    let target = |url: &str| with_newest_tools_alone(Db::postgres(server, url));
+    let content = dump_of(&target(&url)).await;
+    let broken = |content: &[u8]| dump(content, Some(content.len() - 20_000));
+    let fresh = target("newer broken").set("create", true);
+    let overwritten = target(&there).set("overwrite", true);
+    for target in [&fresh, &overwritten] {
+        let error = load(target, broken(&content)).await.unwrap_err();
+        assert!(matches!(error, Error::Incomplete(_)), "{error:?}");
     }
-    let mut db = Db::postgres(server, &url);
-    db.tools.folders.push(dir.path().to_owned());
-    db.tools.allow_outdated = false;
-    let name = url.rsplit('/').next().unwrap();
-    let (kept, _) = with_newest_tools(db.clone()).pull().await;
-    assert!(body(&kept, &format!("database/{name}.dump")).starts_with(b"PGDMP"));
+    // The server does not take the last of it.
+    let mut bad = content.clone();
+    for place in 0..bad.len() - 10 {
+        if bad[place..].starts_with(b"ADD CONSTRAINT") {
+            bad[place..place + 14].copy_from_slice(b"ADD NONSENSE!!");
+        }
+    }
+    for target in [&fresh, &overwritten] {
+        let error = load(target, dump(&bad, None)).await.unwrap_err();
+        assert!(matches!(error, Error::DumpRefused { .. }), "{error:?}");
+        assert!(error.to_string().contains("syntax error"), "{error}");
+    }
+    let count = "SELECT count(*) FROM pg_database WHERE datname = 'newer broken'";
+    assert_eq!(server.psql("postgres", count), "0\n");
+    assert_eq!(server.psql(&there, "SELECT count(*) FROM child"), "0\n");
+    load(&overwritten, dump(&content, None)).await.unwrap();
+    assert_eq!(server.checksums(&there), server.checksums(&url));
+}
+
+#[tokio::test]
+async fn pg_restore_is_one_that_reads_the_dump() {
+    let (server, url) = postgres();
+    let content = dump_of(&with_newest_tools_alone(Db::postgres(server, &url))).await;
+    let own = Db::postgres(server, "by own tools").set("create", true);
+    let refused = load(&own, dump(&content, None)).await.unwrap_err();
+    assert!(matches!(refused, Error::Tool { .. }), "{refused:?}");
+    for part in ["pg_restore 15.", "can't read this dump", "install postgresql-client-17 or newer"] {
+        assert!(refused.to_string().contains(part), "{part}: {refused}");
+    }
+    let mut either = with_newest_tools(own);
+    either.tools.allow_outdated = true;
+    load(&either, dump(&content, None)).await.unwrap();
+    assert_eq!(server.checksums("by own tools"), server.checksums(&url));
+}
+
+/// As Debian's are when the version that they choose was removed.
+#[tokio::test]
+async fn a_tool_that_can_not_tell_its_version_is_passed_over_where_there_is_another() {
+    let ((server, url), dir) = (postgres(), folder());
+    let broken = "echo 'Error: PostgreSQL version 15 is not installed' >&2; exit 1";
+    for name in ["pg_dump", "pg_dumpall", "pg_restore", "psql"] {
+        fake(dir.path(), name, broken);
+    }
+    let with_broken = |mut db: Db| {
+        db.tools.folders.push(dir.path().to_owned());
+        db
+    };
+    let content = dump_of(&with_broken(Db::postgres(server, &url).set("globals", true))).await;
+    let copy = server.create_database();
+    load_into(&with_broken(Db::postgres(server, &copy)), &content).await;
+    assert_eq!(server.checksums(&copy), server.checksums(&url));
+    // Where it is the only one, what it says is told.
+    let psql = xvault_testkit::tools::command("psql", [""; 0]);
+    fake(dir.path(), "psql", &format!("exec {} \"$@\"", psql.get_program().display()));
+    let mut alone = with_broken(Db::postgres(server, &url));
+    alone.tools.usual_places = false;
+    let text = alone.error().await.to_string();
+    assert!(text.contains("pg_dump: exit status 1: Error: PostgreSQL version 15 is not installed"), "{text}");
 }
 
 /// PostgreSQL 18 counts NOT NULL among constraints, and writes views in another way.

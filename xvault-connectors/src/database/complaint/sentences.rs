@@ -44,7 +44,7 @@ const SENTENCES: [(&str, Option<Kind>); 38] = [
     ("ERROR 1064 (42000): You have an error in your SQL syntax", None),
 ];
 
-const LACKED: [&str; 33] = [
+const LACKED: [&str; 34] = [
     "ERROR:  extension \"postgis\" is not available",
     "ERROR:  could not open extension control file \"/x/postgis.control\": No such file or directory",
     "ERROR:  could not access file \"$libdir/postgis-3\": No such file or directory",
@@ -55,6 +55,7 @@ const LACKED: [&str; 33] = [
     "ERROR:  must be member of role \"app\"",
     "ERROR:  role \"app\" does not exist",
     "ERROR:  unrecognized configuration parameter \"transaction_timeout\"",
+    "ERROR:  invalid value for parameter \"default_tablespace\": \"fast\"",
     "pg_restore: error: unsupported version (1.16) in file header",
     "ERROR:  invalid locale name: \"de_DE.utf8\"",
     "ERROR:  collation \"de_DE\" for encoding \"UTF8\" does not exist",

@@ -15,6 +15,9 @@ const ROOM: usize = 8;
 const RESTRICT: &[u8] = b"\\restrict ";
 const UNRESTRICT: &[u8] = b"\\unrestrict ";
 
+/// How the lines begin that stand in a dump of PostgreSQL before all definitions.
+const PREAMBLE: [&[u8]; 6] = [b"\n", b"--", b"BEGIN;", b"SET ", b"SELECT pg_catalog.set_config(", RESTRICT];
+
 /// The end of a dump that is looked at in one piece: more than the last line of `pg_dump`.
 const TAIL: usize = 256;
 
@@ -130,16 +133,14 @@ impl DumpReader {
         self.head.drain(start..end);
     }
 
-    /// Drops a line. After [`DumpReader::head`], and as far as that goes.
-    pub(super) fn drop_line(&mut self, line: &[u8]) {
-        let mut start = 0;
-        for found in self.head.split_inclusive(|byte| *byte == b'\n') {
-            if found.trim_ascii_end() == line {
-                let end = start + found.len();
-                self.head.drain(start..end);
-                return;
-            }
-            start += found.len();
+    /// Drops `line` where it stands before all definitions of a dump of PostgreSQL. After [`DumpReader::head`].
+    pub(super) fn drop_setting(&mut self, line: &[u8]) {
+        let is_first = |line: &&[u8]| PREAMBLE.iter().any(|word| line.starts_with(word));
+        let lines = self.head.split_inclusive(|byte| *byte == b'\n').take_while(is_first);
+        let before: usize = lines.take_while(|one| *one != line).map(<[u8]>::len).sum();
+        let end = before + line.len();
+        if self.head.get(before..end) == Some(line) {
+            self.head.drain(before..end);
         }
     }
 
@@ -297,6 +298,28 @@ mod tests {
             for size in [1, 7, 300, 100_000] {
                 assert_eq!(&unrestricted(dump, size).await, expected, "{size}");
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_setting_is_dropped_before_all_definitions_and_nowhere_else() {
+        let line = "SET transaction_timeout = 0;\n";
+        let head = "--\n-- PostgreSQL database dump\n--\n\nBEGIN;\n\nSET lock_timeout = 0;\n";
+        let rest = "SELECT pg_catalog.set_config('search_path', '', false);\n\nCREATE TABLE t (a text);\n";
+        for (dump, expected) in [
+            (format!("{head}{line}{rest}{line}"), format!("{head}{rest}{line}")),
+            (format!("{head}{rest}{line}"), format!("{head}{rest}{line}")),
+            (format!("{line}{rest}"), rest.to_owned()),
+            (head.to_owned(), head.to_owned()),
+            (String::new(), String::new()),
+        ] {
+            let (writer, mut reader) = dump_channel();
+            writer.push(Bytes::from(dump)).await.unwrap();
+            writer.finished().await;
+            let _ = reader.head(4096).await.unwrap();
+            reader.drop_setting(line.as_bytes());
+            let given = reader.next().await.unwrap().unwrap_or_default();
+            assert_eq!(given, expected);
         }
     }
 }

@@ -5,22 +5,20 @@ mod locale;
 mod make;
 mod origin;
 mod property;
+mod rows;
+mod run;
 mod statement;
-
-use std::ffi::OsString;
-use std::path::Path;
 
 use jiff::Timestamp;
 use xvault_core::source::PostgresTarget;
 
-use super::feed::{Frame, Told, feed, feed_through};
 use super::scratch::{PREFIX, is_left_over, too_mighty};
-use super::{DumpReader, Format, Found, Loaded, Trial, dump_channel, unfit};
+use super::{DumpReader, Found, Loaded, Trial};
 use crate::database::postgres::Postgres;
 use crate::database::{DatabaseLogin, unhex};
-use crate::tool::Call;
 use crate::{Control, Error};
 use origin::Origin;
+use run::run;
 use statement::{identifier, literal};
 
 /// What belongs to users.
@@ -35,15 +33,6 @@ const TABLES: &str = "SELECT encode(convert_to(format('%I.%I', n.nspname, c.reln
 /// What lets an account run programs of the server, or read and write its files.
 const MIGHT: &str = "SELECT rolname FROM pg_catalog.pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER') AND (rolsuper OR \
     rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files'))";
-
-/// Tablespaces that somebody made.
-const TABLESPACES: &str = "SELECT 1 FROM pg_catalog.pg_tablespace WHERE spcname !~ '^pg_' LIMIT 1";
-
-/// The version of PostgreSQL since which `pg_restore` and `pg_dump` say `SET transaction_timeout`, which older servers don't know.
-const TIMEOUT: u32 = 17;
-
-/// The beginning of SQL that is looked at for such lines.
-const SQL_HEAD: usize = 4096;
 
 /// So many tables are counted with one statement: each takes a lock.
 const TABLES_AT_ONCE: usize = 200;
@@ -184,110 +173,4 @@ async fn tidy_up(postgres: &Postgres, name: &str, control: &Control) {
     }
     let name = name.escape_debug();
     control.progress().note(&format!("database `{name}` was made for this restore and could not be dropped"));
-}
-
-async fn run(
-    postgres: &Postgres,
-    target: &PostgresTarget,
-    created: bool,
-    origin: &Origin,
-    dump: &mut DumpReader,
-    control: &Control,
-) -> Result<u64, Error> {
-    match origin.format {
-        Some(Format::PostgresCustom) => {
-            let chosen = postgres.tool_for_dump("pg_restore", origin.major);
-            let (tool, version) = control.run(chosen).await?;
-            let options = options(postgres, target, created).await?;
-            if version.major >= TIMEOUT && postgres.version.major < TIMEOUT {
-                return translated(postgres, target, (&tool, options), created, dump, control).await;
-            }
-            let mut call = postgres.call(&tool, &target.database);
-            call.arg("--exit-on-error").arg("--no-password");
-            if !created {
-                call.arg("--single-transaction");
-            }
-            call.args.extend(options);
-            feed(&postgres.reach, call, &Frame::default(), dump, control).await
-        }
-        Some(Format::PostgresPlain) => {
-            let call = sql_call(postgres, target, dump);
-            feed(&postgres.reach, call, &frame(created), dump, control).await
-        }
-        Some(Format::Mysql) | None => Err(unfit("PostgreSQL")),
-    }
-}
-
-/// By `psql`, with `pg_restore` as no more than what makes SQL of the dump: for a server that does not know all that the latter
-/// says of itself.
-async fn translated(
-    postgres: &Postgres,
-    target: &PostgresTarget,
-    (tool, options): (&Path, Vec<OsString>),
-    created: bool,
-    dump: &mut DumpReader,
-    control: &Control,
-) -> Result<u64, Error> {
-    let mut call = Call::new(tool);
-    call.arg("--file=-").args.extend(options);
-    let (writer, mut sql) = dump_channel();
-    let note = |line: &str| control.progress().note(line);
-    // Bytes count once.
-    let quiet = Control::default().with_cancel(control.cancel_token().clone());
-    let made = async move {
-        let told = Told { hear: note, output: Some(&writer) };
-        let bytes = feed_through(&postgres.reach, call, &Frame::default(), dump, control, told).await?;
-        writer.finished().await;
-        Ok(bytes)
-    };
-    let loaded = async {
-        let _ = sql.head(SQL_HEAD).await?;
-        let call = sql_call(postgres, target, &mut sql);
-        let told = Told { hear: note, output: None };
-        feed_through(&postgres.reach, call, &frame(created), &mut sql, &quiet, told).await
-    };
-    tokio::try_join!(made, loaded).map(|(bytes, _)| bytes)
-}
-
-/// `psql` that loads `sql`, without the lines of its head that are not for this server. After [`DumpReader::head`].
-fn sql_call(postgres: &Postgres, target: &PostgresTarget, sql: &mut DumpReader) -> Call {
-    let mut call = postgres.psql(&target.database);
-    for arg in ["-X", "-w", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null", "-f", "-"] {
-        call.arg(arg);
-    }
-    sql.drop_restriction();
-    if postgres.version.major < TIMEOUT {
-        sql.drop_line(b"SET transaction_timeout = 0;");
-    }
-    call
-}
-
-/// What is left out of a dump, or replaced by it.
-async fn options(
-    postgres: &Postgres,
-    target: &PostgresTarget,
-    created: bool,
-) -> Result<Vec<OsString>, Error> {
-    let mut options: Vec<&str> = Vec::new();
-    if !target.keep_owner {
-        options.extend(["--no-owner", "--no-privileges"]);
-    }
-    if target.overwrite && !created {
-        options.extend(["--clean", "--if-exists"]);
-    }
-    if postgres.query(postgres.home(), TABLESPACES).await?.is_empty() {
-        options.push("--no-tablespaces");
-    }
-    Ok(options.into_iter().map(OsString::from).collect())
-}
-
-/// `psql` must not run commands of this machine that stand in a dump: they are forbidden by a word that is made now, so
-/// nobody who made the dump can know it and allow them again.
-fn frame(created: bool) -> Frame {
-    let word = xvault_core::clock::new_id().replace('-', "");
-    let restrict = format!("\\restrict {word}\n");
-    if created {
-        return Frame { before: restrict.into(), after: b"" };
-    }
-    Frame { before: format!("BEGIN;\n{restrict}").into(), after: b"\nCOMMIT;\n" }
 }

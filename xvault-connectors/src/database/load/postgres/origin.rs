@@ -6,6 +6,7 @@ use super::property::Property;
 use super::statement::{Token, statements, written};
 use crate::Error;
 use crate::database::load::{DumpReader, Format};
+use crate::database::postgres::dump_reader;
 
 /// How much of a dump says what it is, and mostly all about its database.
 const HEAD: usize = 16 << 10;
@@ -20,8 +21,8 @@ const PROPERTIES: usize = 5000;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Origin {
     pub(super) format: Option<Format>,
-    /// The first `pg_restore` that reads it, where only some do.
-    pub(super) major: u32,
+    /// The major version of the first `pg_restore` that reads it.
+    pub(super) reader: u32,
     pub(super) locale: Locale,
     pub(super) owner: Option<Property>,
     pub(super) properties: Vec<Property>,
@@ -40,10 +41,12 @@ impl Origin {
                 return Ok(Self { format, locale: Locale::of_encoding(encoding(head)), ..Self::default() });
             }
             match Beginning::of(head) {
-                Beginning::Items(items) => return Ok(Self { major: major(head), ..Self::of_items(&items) }),
+                Beginning::Items(items) => {
+                    return Ok(Self { reader: dump_reader(head), ..Self::of_items(&items) });
+                }
                 Beginning::Cut if head.len() >= length && length < LONGEST => length *= 4,
                 Beginning::Cut | Beginning::Unknown => {
-                    return Ok(Self { format, major: major(head), ..Self::default() });
+                    return Ok(Self { format, reader: dump_reader(head), ..Self::default() });
                 }
             }
         }
@@ -98,15 +101,6 @@ impl Origin {
             None if self.left_out.iter().any(|left| left == kind) => {}
             None => self.left_out.push(kind.to_owned()),
         }
-    }
-}
-
-/// The PostgreSQL that made the format's version: 1.15, 1.16; older ones are read by all.
-fn major(head: &[u8]) -> u32 {
-    match head.get(6) {
-        None | Some(..=14) => 0,
-        Some(15) => 16,
-        Some(16..) => 17,
     }
 }
 

@@ -1,0 +1,160 @@
+//! What PostgreSQL's server and tools say of a dump that can't be loaded, without its rows: those are the customer's alone, and errors
+//! and logs are kept by the service.
+
+use crate::tool::Words;
+
+/// What the server says of its error, with how it begins: names and places, then values.
+const PARTS: [&str; 3] = ["DETAIL:  ", "HINT:  ", "CONTEXT:  "];
+
+/// What begins a value there.
+const PART_VALUES: [&str; 4] = [": ", "\"", "=(", " contains ("];
+
+/// What begins a value in an error itself: `invalid input syntax for type integer: "x"`.
+const ERROR_VALUES: [&str; 3] = [": \"", "value \"", "time zone \""];
+
+/// What stands before a value that is no row's.
+const SETTINGS: [&str; 2] = ["parameter \"", "locale name"];
+
+/// Statements, which may hold rows: where in one an error is, one that a function ran, one that was sent.
+const STATEMENTS: [&str; 3] = ["LINE ", "QUERY:  ", "STATEMENT:  "];
+
+/// What `pg_restore` was about to do, and what of that holds no rows.
+const COMMAND: &str = "Command was: ";
+const DEFINITIONS: [&str; 8] =
+    ["CREATE ", "ALTER ", "DROP ", "COMMENT ", "GRANT ", "REVOKE ", "SET ", "COPY "];
+
+/// How the tools begin what they say.
+const TOOLS: [&str; 2] = ["psql:", "pg_restore:"];
+
+/// For the calls of `psql` and `pg_restore` that load.
+pub(super) fn without_rows() -> Words {
+    let mut is_within = false;
+    Words::new(move |line| told(line, &mut is_within))
+}
+
+/// What may be told of `line`. `is_within` a message of the server, a line that begins as none does goes on with a value, or with a
+/// statement.
+fn told(line: &str, is_within: &mut bool) -> Option<String> {
+    let was_within = std::mem::replace(is_within, true);
+    let begins_with = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
+    if let Some(label) = PARTS.iter().find(|label| line.starts_with(**label)) {
+        let text = line.strip_prefix(label).unwrap_or_default();
+        return Some(format!("{label}{}", before(text, &PART_VALUES)));
+    }
+    if begins_with(&STATEMENTS) {
+        return None;
+    }
+    if let Some(command) = line.strip_prefix(COMMAND) {
+        return DEFINITIONS.iter().any(|word| command.starts_with(word)).then(|| line.to_owned());
+    }
+    *is_within = was_within || begins_with(&TOOLS);
+    (begins_with(&TOOLS) || !was_within).then(|| without_values(line))
+}
+
+fn without_values(line: &str) -> String {
+    let is_setting = SETTINGS.iter().any(|words| line.contains(words));
+    if is_setting { line.to_owned() } else { before(line, &ERROR_VALUES) }
+}
+
+/// `text` as far as the first value, by what begins one.
+fn before(text: &str, values: &[&str]) -> String {
+    let found = values.iter().filter_map(|value| Some((text.find(value)?, value)));
+    let first = found.min_by_key(|(place, _)| *place);
+    match first.and_then(|(place, value)| Some((text.get(..place)?, value))) {
+        Some((kept, value)) => format!("{kept}{}\u{2026}", value.trim_end_matches('"')),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told_of(said: &str) -> Vec<String> {
+        let mut words = without_rows();
+        let mut told = words.push(said.as_bytes());
+        told.extend(words.rest());
+        String::from_utf8(told).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn no_row_is_told_and_where_it_is_remains() {
+        for (said, expected) in [
+            (
+                "psql:<stdin>:9: ERROR:  invalid input syntax for type integer: \"secret\"\nCONTEXT:  COPY t, line 2, column a: \"secret\"\n",
+                &[
+                    "psql:<stdin>:9: ERROR:  invalid input syntax for type integer: \u{2026}",
+                    "CONTEXT:  COPY t, line 2, column a: \u{2026}",
+                ][..],
+            ),
+            (
+                "pg_restore: error: COPY failed for table \"t\": ERROR:  missing data for column \"b\"\nCONTEXT:  COPY t, line 1: \"secret\"",
+                &[
+                    "pg_restore: error: COPY failed for table \"t\": ERROR:  missing data for column \"b\"",
+                    "CONTEXT:  COPY t, line 1: \u{2026}",
+                ],
+            ),
+            (
+                "psql:<stdin>:9: ERROR:  insert or update on table \"c\" violates foreign key constraint \"f\"\nDETAIL:  Key (a)=(secret) is not present in table \"p\".\n",
+                &[
+                    "psql:<stdin>:9: ERROR:  insert or update on table \"c\" violates foreign key constraint \"f\"",
+                    "DETAIL:  Key (a)=(\u{2026}",
+                ],
+            ),
+            (
+                "pg_restore: error: could not execute query: ERROR:  could not create unique index \"t_pkey\"\nDETAIL:  Key (a)=(secret\nsecret) is duplicated.\nCommand was: ALTER TABLE ONLY public.t\n    ADD CONSTRAINT t_pkey PRIMARY KEY (a);\n",
+                &[
+                    "pg_restore: error: could not execute query: ERROR:  could not create unique index \"t_pkey\"",
+                    "DETAIL:  Key (a)=(\u{2026}",
+                    "Command was: ALTER TABLE ONLY public.t",
+                ],
+            ),
+            (
+                "psql:<stdin>:9: ERROR:  new row for relation \"t\" violates check constraint \"t_check\"\nDETAIL:  Failing row contains (1, secret).\nCONTEXT:  COPY t, line 1: \"1\tsecret\"\n",
+                &[
+                    "psql:<stdin>:9: ERROR:  new row for relation \"t\" violates check constraint \"t_check\"",
+                    "DETAIL:  Failing row contains (\u{2026}",
+                    "CONTEXT:  COPY t, line 1: \u{2026}",
+                ],
+            ),
+            (
+                "psql:<stdin>:9: ERROR:  invalid input syntax for type json\nDETAIL:  Token \"secret\" is invalid.\nCONTEXT:  JSON data, line 1: {secret\nCOPY t, line 1, column a: \"{secret\n\"\n",
+                &[
+                    "psql:<stdin>:9: ERROR:  invalid input syntax for type json",
+                    "DETAIL:  Token \u{2026}",
+                    "CONTEXT:  JSON data, line 1: \u{2026}",
+                ],
+            ),
+            (
+                "psql:<stdin>:9: ERROR:  value \"99secret\" is out of range for type integer\n",
+                &["psql:<stdin>:9: ERROR:  value \u{2026}"],
+            ),
+            (
+                "psql:<stdin>:9: ERROR:  malformed array literal: \"a\nsecret\"\nLINE 1: INSERT INTO t VALUES ('secret')\n              ^\nQUERY:  SELECT 'secret'\n  'secret'\n",
+                &["psql:<stdin>:9: ERROR:  malformed array literal: \u{2026}"],
+            ),
+            (
+                "pg_restore: error: could not execute query: ERROR:  x\nCommand was: INSERT INTO t VALUES ('secret');\n",
+                &["pg_restore: error: could not execute query: ERROR:  x"],
+            ),
+        ] {
+            assert_eq!(told_of(said), expected);
+        }
+    }
+
+    #[test]
+    fn what_helps_and_is_no_row_is_told_whole() {
+        for said in [
+            "sh: 1: psql: not found\nWARNING: password file \"/dev/null\" is not a plain file\n",
+            "psql: error: connection to server at \"127.0.0.1\", port 5432 failed: FATAL:  database \"s\" does not exist\n",
+            "pg_restore: from TOC entry 215; 1259 16385 TABLE t app\npg_restore: error: could not execute query: ERROR:  role \"app\" does not exist\nCommand was: ALTER TABLE public.t OWNER TO app;\n",
+            "psql:<stdin>:9: ERROR:  invalid value for parameter \"default_tablespace\": \"fast\"\n",
+            "psql:<stdin>:9: ERROR:  invalid locale name: \"de_DE.utf8\"\n",
+            "psql:<stdin>:9: ERROR:  syntax error at or near \"CRAETE\"\n",
+            "psql:<stdin>:9: ERROR:  boom\nCONTEXT:  PL/pgSQL function f() line 3 at RAISE\n",
+            "psql:<stdin>:9: ERROR:  function f() does not exist\nHINT:  No function matches the given name and argument types.\n",
+        ] {
+            assert_eq!(told_of(said).join("\n"), said.trim_end());
+        }
+    }
+}
