@@ -6,6 +6,7 @@ mod shortage;
 use std::path::Path;
 
 use async_trait::async_trait;
+use futures::future::try_join;
 use xvault_core::snapshot::Evidence;
 use xvault_core::source::{DumpFormat, PostgresSettings};
 use xvault_core::{EntrySink, SourceSettings, WarningCode};
@@ -155,9 +156,10 @@ impl PostgresSource {
         emitter: &mut Emitter<'_>,
     ) -> Result<(u64, Version), Error> {
         let control = emitter.control().clone();
-        let (databases, notes) = control.run(self.databases(postgres, false)).await?;
+        // Side by side: a tool is asked for its version in as long a time as the server for its databases.
+        let asked = try_join(self.databases(postgres, false), postgres.tool("pg_dump"));
+        let ((databases, notes), (tool, version)) = control.run(asked).await?;
         notes.iter().for_each(|note| control.progress().note(note));
-        let (tool, version) = control.run(postgres.tool("pg_dump")).await?;
         dump::folder(emitter).await?;
         let databases = self.open_ones(postgres, databases, emitter).await?;
         let mut dumps = databases.len() as u64;

@@ -25,15 +25,21 @@ pub(crate) fn authorities() -> Option<PathBuf> {
     AUTHORITIES.iter().map(PathBuf::from).find(|path| path.is_file())
 }
 
-/// All programs of that name, those of `options` first, then the newest PostgreSQL's. Debian's scripts of the same names,
-/// which choose among them, come last.
+/// Debian's script that stands for PostgreSQL's programs and chooses among them.
+const WRAPPER: &str = "pg_wrapper";
+
+/// All programs of that name, those of `options` first, then the newest PostgreSQL's. One that has several names is there once, and Debian's
+/// script that chooses among PostgreSQL's only where no other is found: each that is asked for its version delays a backup.
 pub(crate) fn found(name: &str, options: &ToolOptions) -> Vec<PathBuf> {
     let usual = || postgres_folders().into_iter().chain(SYSTEM.iter().map(PathBuf::from));
     let usual = options.usual_places.then(usual).into_iter().flatten();
     let folders = options.folders.iter().cloned().chain(usual);
-    let mut found: Vec<PathBuf> = Vec::new();
+    let (mut found, mut files) = (Vec::new(), Vec::new());
     for path in folders.map(|folder| folder.join(name)).filter(|path| path.is_file()) {
-        if !found.contains(&path) {
+        let file = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let is_superfluous = file.ends_with(WRAPPER) && !found.is_empty();
+        if !is_superfluous && !files.contains(&file) {
+            files.push(file);
             found.push(path);
         }
     }
@@ -65,4 +71,31 @@ pub(super) fn helper(name: &str) -> Result<PathBuf, Error> {
 /// The `PATH` of tools.
 pub(super) fn path_variable() -> OsString {
     SYSTEM.join(":").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{create_dir, write};
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn a_program_of_several_names_is_found_once_and_debians_script_only_where_nothing_else_is() {
+        let place = tempfile::tempdir().unwrap();
+        let [real, link, debian] = ["real", "link", "debian"].map(|name| place.path().join(name));
+        create_dir(&real).unwrap();
+        write(real.join("pg_dump"), "").unwrap();
+        symlink(&real, &link).unwrap();
+        create_dir(&debian).unwrap();
+        write(debian.join(WRAPPER), "").unwrap();
+        symlink(WRAPPER, debian.join("pg_dump")).unwrap();
+
+        let in_folders = |folders: &[&PathBuf]| {
+            let folders = folders.iter().map(|folder| (*folder).clone()).collect();
+            found("pg_dump", &ToolOptions { folders, usual_places: false, ..ToolOptions::default() })
+        };
+        assert_eq!(in_folders(&[&link, &real, &debian]), [link.join("pg_dump")]);
+        assert_eq!(in_folders(&[&debian]), [debian.join("pg_dump")]);
+    }
 }
