@@ -100,6 +100,8 @@ pub(crate) struct Call {
     pub(crate) ca: Option<String>,
     /// Whether standard input will be written to.
     pub(crate) takes_input: bool,
+    /// Whether it is to write in large pieces, where this machine has `stdbuf`. Only on this machine.
+    pub(crate) writes_much: bool,
     /// The one port that it may connect to, on whatever host. Only on this machine.
     pub(crate) port: Option<u16>,
     /// What of its words may be told; all of them without.
@@ -134,6 +136,7 @@ impl Call {
             secret: None,
             ca: None,
             takes_input: false,
+            writes_much: false,
             port: None,
             words: None,
         }
@@ -314,7 +317,21 @@ fn last_lines(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::last_lines;
+    use super::{Call, Place, Running, ToolOptions, last_lines};
+
+    /// What `env` prints when it is run as a tool.
+    async fn environment(writes_much: bool) -> String {
+        let mut call = Call::new("/usr/bin/env");
+        call.writes_much = writes_much;
+        let tool = Running::start(call, Place::Here(&ToolOptions::default())).await.unwrap();
+        String::from_utf8(tool.output(10_000).await.unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_tool_that_writes_much_is_told_to_write_it_in_large_pieces() {
+        assert!(environment(true).await.contains("_STDBUF_O=65536\n"));
+        assert!(!environment(false).await.contains("STDBUF"));
+    }
 
     #[test]
     fn what_a_tool_says_twice_is_told_once() {

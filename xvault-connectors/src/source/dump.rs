@@ -129,12 +129,13 @@ fn metadata(mode: u32) -> Metadata {
 /// Runs `call`, and pushes what it writes as one entry.
 pub(super) async fn dump(
     reach: &Reach,
-    call: Call,
+    mut call: Call,
     shape: Shape,
     path: EntryPath,
     emitter: &mut Emitter<'_>,
 ) -> Result<(), Error> {
     let control = emitter.control();
+    call.writes_much = true;
     let mut tool = control.run(reach.run(call)).await?;
     let streamed = stream(&mut tool, shape, path, emitter).await;
     if streamed.is_err() {

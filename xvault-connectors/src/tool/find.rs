@@ -59,10 +59,15 @@ fn postgres_folders() -> Vec<PathBuf> {
     folders.into_iter().map(|(_, folder)| folder).collect()
 }
 
+/// A program of the system that a tool is run by, where there is one.
+pub(super) fn helper_if_any(name: &str) -> Option<PathBuf> {
+    let mut places = SYSTEM.iter().map(|folder| Path::new(folder).join(name));
+    places.find(|path| path.is_file())
+}
+
 /// A program of util-linux that takes rights away from the tools.
 pub(super) fn helper(name: &str) -> Result<PathBuf, Error> {
-    let mut places = SYSTEM.iter().map(|folder| Path::new(folder).join(name));
-    places.find(|path| path.is_file()).ok_or_else(|| Error::Tool {
+    helper_if_any(name).ok_or_else(|| Error::Tool {
         tool: name.to_owned(),
         reason: "it is not there, and database tools are not run without it: install util-linux".to_owned(),
     })

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin};
 use tokio::time::timeout;
 
-use super::find::{helper, path_variable};
+use super::find::{helper, helper_if_any, path_variable};
 use super::output::Output;
 use super::sandbox::inside;
 use super::{CA_PATH, Call, SECRET_PATH, Secret, Told, ToolOptions};
@@ -25,6 +25,10 @@ use crate::ssh::{ExecEvent, Exit};
 
 /// How long the goodbye of a tool to its server may take.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// What a tool that writes much gathers before it writes. By itself it would be 4 KiB, and a quarter of `pg_dump`'s time goes into
+/// writing so little at a time.
+const OUTPUT_BUFFER: &str = "--output=64K";
 
 /// A child in a process group of its own; the group is killed on drop.
 pub(super) struct LocalTool {
@@ -181,6 +185,9 @@ fn command(
     command.arg(helper("setpriv")?).arg("--no-new-privs");
     if let Some((user, group)) = owner {
         command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".into()]);
+    }
+    if let Some(stdbuf) = call.writes_much.then(|| helper_if_any("stdbuf")).flatten() {
+        command.arg(stdbuf).arg(OUTPUT_BUFFER);
     }
     command.arg(&call.program).args(first_option(call)).args(&call.args);
     command.env_clear().env("PATH", path_variable()).env("LC_ALL", "C").env("HOME", "/nonexistent");
