@@ -45,8 +45,8 @@ fn holds(lines: &[String], line: &str) -> bool {
 #[tokio::test]
 async fn a_tool_sees_no_environment_but_what_it_needs() {
     let printed = said("env | cut -d= -f1 | sort | tr '\\n' ' '; echo", true).await;
-    // A shell adds its own directory.
-    assert_eq!(printed, ["HOME LC_ALL PATH PGPASSFILE PWD"]);
+    // A shell adds its own directory, and `stdbuf` how much is written at once.
+    assert_eq!(printed, ["HOME LC_ALL LD_PRELOAD PATH PGPASSFILE PWD _STDBUF_O"]);
 }
 
 #[tokio::test]
