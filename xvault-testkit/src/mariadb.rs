@@ -195,7 +195,11 @@ impl Mariadb {
             Make::Mysql => Command::new(self.make.server()),
         };
         match self.make {
-            Make::Mariadb => install.arg("--auth-root-authentication-method=normal"),
+            // It removes what others have in their directory for temporary tables.
+            Make::Mariadb => install.args([
+                "--auth-root-authentication-method=normal".to_owned(),
+                format!("--tmpdir={}", self.path("data").display()),
+            ]),
             Make::Mysql => install.args(["--no-defaults", "--initialize-insecure"]).stdin(Stdio::null()),
         };
         install.args(self.make.options());
