@@ -280,12 +280,12 @@ pub enum Error {
 
     /// The database that a dump is to be loaded into holds something.
     #[error(
-        "database `{name}` is not empty, it holds {count} tables and views: take another one, or allow that what the dump has too is replaced"
+        "database `{name}` is not empty, it holds {count} tables, views, routines or the like: take another one, or allow that what the dump has too is replaced"
     )]
     NotEmpty {
         /// Without control characters.
         name: String,
-        /// How many tables and views.
+        /// How many tables, views and the like.
         count: u64,
     },
 

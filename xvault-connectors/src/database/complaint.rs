@@ -151,6 +151,12 @@ fn explained(reason: String) -> String {
              away, SET GLOBAL net_write_timeout = 600 helps"
         );
     }
+    if reason.contains("max_allowed_packet") {
+        return format!(
+            "{reason}; a dump writes two bytes for each of binary data: SET GLOBAL max_allowed_packet = 1073741824 for as long as the \
+             restore takes"
+        );
+    }
     if reason.contains("requires secure connection") {
         return format!(
             "without TLS this client sends such a password only where nobody can be in between: use TLS (`tls_mode`), or SSH: \
@@ -165,6 +171,7 @@ fn explained(reason: String) -> String {
 pub(crate) fn of_a_dump(error: Error, reach: &Reach) -> Error {
     match error {
         Error::Tool { tool, reason } if is_about_the_server(&reason) => {
+            let reason = explained(reason);
             Error::Target(format!("{} can't take this dump: {tool}: {reason}", reach.server.place()))
         }
         Error::Tool { tool, reason } if kind(&reason) != Some(Kind::Network) => {

@@ -1,9 +1,9 @@
 //! A dump into a database: the database side of a restore.
 
 mod channel;
-mod defaults;
 mod feed;
 mod mysql;
+mod own_name;
 mod postgres;
 mod scratch;
 
@@ -87,7 +87,7 @@ impl DatabaseLoad {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Found {
     Missing,
-    /// With so many tables and views.
+    /// With so many tables and the like.
     Tables(u64),
 }
 

@@ -71,9 +71,15 @@ impl Mysql {
         Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 
-    /// The client, without a database. It runs none of its own commands, whatever stands in its input.
+    /// The client, without a database. Whatever stands in its input, it runs none of its own commands, gives no file of its machine to the
+    /// server, and tells no statement, which may hold rows, where one fails.
     pub(crate) fn client(&self) -> Call {
         let mut call = self.call(&self.client);
+        call.arg("--local-infile=0");
+        if self.client.flavor == Flavor::Mariadb {
+            // `loose`: older ones have no such option, and tell none.
+            call.arg("--loose-skip-print-query-on-error");
+        }
         call.arg(format!("--connect-timeout={CONNECT_TIMEOUT}"));
         call
     }

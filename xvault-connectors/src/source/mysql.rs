@@ -20,6 +20,7 @@ use crate::database::{DatabaseLogin, some_of};
 use crate::tool::Call;
 use crate::{Control, Error};
 
+use gaps::Gaps;
 pub(super) use site::Required;
 
 /// What every dump is made with: one moment of all InnoDB tables without locking them, everything that belongs to a
@@ -29,10 +30,11 @@ const OPTIONS: [&str; 8] = [
     "--quick",
     "--routines",
     "--triggers",
-    "--events",
     "--hex-blob",
     // Its statements need a privilege that reading does not.
     "--no-tablespaces",
+    // Between its locks MariaDB takes no rows of a table that draws from a sequence.
+    "--skip-add-locks",
     "--max-allowed-packet=1G",
 ];
 
@@ -71,9 +73,13 @@ impl MysqlSource {
             let none = "a database that this user sees";
             return if all.is_empty() { Err(Error::NotFound(none.into())) } else { Ok(all) };
         }
+        let is_strange = |name: &&str| !all.iter().any(|database| database == name);
+        let any_case = names.iter().any(is_strange) && mysql.ignores_case().await?;
         let find = |name: &&str| {
-            let found = all.iter().find(|database| database == name).cloned();
-            found.ok_or_else(|| {
+            let is_it = |database: &&String| {
+                database == name || any_case && database.to_lowercase() == name.to_lowercase()
+            };
+            all.iter().find(is_it).cloned().ok_or_else(|| {
                 Error::NotFound(format!("database `{}`, as far as this user sees,", name.escape_debug()))
             })
         };
@@ -82,16 +88,19 @@ impl MysqlSource {
         Ok(found)
     }
 
-    fn dump_call(&self, mysql: &Mysql, tool: &Tool, database: &str) -> Call {
+    fn dump_call(&self, mysql: &Mysql, tool: &Tool, database: &str, gaps: &Gaps) -> Call {
         let mut call = mysql.call(tool);
         for option in OPTIONS {
             call.arg(option);
+        }
+        if !gaps.hides_events {
+            call.arg("--events");
         }
         if tool.flavor == Flavor::Mysql {
             // `loose`: 5.7 has no such option.
             call.arg("--set-gtid-purged=OFF").arg("--loose-column-statistics=0");
         }
-        for table in &self.settings.exclude_tables {
+        for table in self.settings.exclude_tables.iter().chain(&gaps.broken_views) {
             call.arg(format!("--ignore-table={database}.{table}"));
         }
         call.arg("--").arg(database);
@@ -125,7 +134,7 @@ impl MysqlSource {
         emitter.warn(dump::place(database, "sql")?, WarningCode::Other, unsafe_note(&tables)).await
     }
 
-    /// Refuses what would be no backup of `database`; else gives the warnings that the dump deserves.
+    /// Refuses what would be no backup of `database`; else gives what its dump deserves.
     async fn fit(
         &self,
         mysql: &Mysql,
@@ -133,13 +142,13 @@ impl MysqlSource {
         rights: &Rights,
         database: &str,
         control: &Control,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Gaps, Error> {
         let gaps = self.gaps(mysql, tool, rights, database).await?;
         if let Some(reason) = gaps.refusal {
             return Err(Error::Tool { tool: tool.to_string(), reason });
         }
         gaps.notes.iter().for_each(|note| control.progress().note(note));
-        Ok(gaps.warnings)
+        Ok(gaps)
     }
 
     /// Dumps what is asked for, into the folder that is there already.
@@ -155,12 +164,12 @@ impl MysqlSource {
         self.doubts(mysql, &tool, &rights).iter().for_each(|doubt| control.progress().note(doubt));
         let unsafe_tables = control.run(mysql.unsafe_tables()).await?;
         for database in &databases {
-            let warnings = control.run(self.fit(mysql, &tool, &rights, database, &control)).await?;
-            let call = self.dump_call(mysql, &tool, database);
+            let gaps = control.run(self.fit(mysql, &tool, &rights, database, &control)).await?;
+            let call = self.dump_call(mysql, &tool, database, &gaps);
             let path = dump::place(database, "sql")?;
             dump::dump(&mysql.reach, call, Shape::Mysql, path.clone(), emitter).await?;
             self.warn(&unsafe_tables, database, emitter).await?;
-            for warning in warnings {
+            for warning in gaps.warnings {
                 emitter.warn(path.clone(), WarningCode::Unreadable, warning).await?;
             }
         }

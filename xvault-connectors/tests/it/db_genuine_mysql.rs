@@ -6,6 +6,7 @@ use xvault_connectors::Error;
 use xvault_core::snapshot::Evidence;
 use xvault_testkit::{Mariadb, Sshd};
 
+use crate::db_broken::check_broken_views;
 use crate::db_clients::alone;
 use crate::db_mysql::{check_unreadable, check_unseen};
 use crate::db_support::{Db, Way, body};
@@ -269,4 +270,10 @@ async fn a_user_of_mariadb_whom_mysqls_client_can_not_log_in_is_told_what_to_ins
             assert!(error.to_string().contains(part), "{part}: {error}");
         }
     }
+}
+
+#[tokio::test]
+#[ignore = "needs MySQL: scripts/setup full"]
+async fn views_of_what_is_gone_are_left_out_with_a_warning() {
+    check_broken_views(&with_gtids(), with_its_tools).await;
 }

@@ -1,11 +1,14 @@
 //! Dumps into databases, by every way.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::json;
 use tokio::sync::Mutex;
 use xvault_connectors::database::{DumpReader, Loaded, Trial, dump_channel};
 use xvault_connectors::{Control, DatabaseLoad, Error, Scratch};
 use xvault_core::DatabaseTarget;
+use xvault_core::monitor::Recorder;
 use xvault_testkit::databases::{MARIADB_SAMPLE, POSTGRES_SAMPLE};
 use xvault_testkit::{Mariadb, Postgres, Sshd};
 
@@ -406,7 +409,10 @@ async fn an_account_that_reaches_beyond_the_databases_is_refused_and_one_that_se
     let elsewhere = account().set("database", "not_ours").set("create", true);
     let refused = load(&elsewhere, dump(one, None)).await.unwrap_err();
     assert!(matches!(refused, Error::Target(_)), "{refused:?}");
-    assert!(refused.to_string().contains("database `not_ours` could not be made: ERROR 1044"), "{refused}");
+    assert!(
+        refused.to_string().contains("database `not_ours` could not be made: exit status 1: ERROR 1044"),
+        "{refused}"
+    );
     let mighty = [
         ("GRANT FILE ON *.* TO maker", "REVOKE FILE ON *.* FROM maker"),
         ("GRANT SUPER ON *.* TO maker", "REVOKE SUPER ON *.* FROM maker"),
@@ -423,4 +429,49 @@ async fn an_account_that_reaches_beyond_the_databases_is_refused_and_one_that_se
         let _ = server.sql("", revoke);
     }
     assert_eq!(tried(&account()).await.unwrap().tables, 1);
+}
+
+/// A dump may come from a hostile server.
+#[tokio::test]
+async fn a_dump_reads_no_file_of_the_machine_that_loads_it() {
+    let server = Mariadb::start();
+    for file in ["/proc/self/fd/3", "/etc/passwd"] {
+        let name = server.create_database();
+        let theft = format!(
+            "-- MariaDB dump 10.19\nCREATE TABLE t (a TEXT);\nLOAD DATA LOCAL INFILE '{file}' INTO TABLE t;\n"
+        );
+        let refused = load(&Db::mysql(&server, &name), dump(theft.as_bytes(), None)).await.unwrap_err();
+        assert!(refused.to_string().contains("local infile"), "{refused}");
+        assert_eq!(server.sql(&name, "SELECT COUNT(*) FROM t"), "0\n", "{file}");
+    }
+}
+
+/// Rows are the customer's: errors and logs are kept by the service.
+#[tokio::test]
+async fn a_load_that_fails_tells_no_rows() {
+    let server = Mariadb::shared();
+    let name = server.create_database();
+    let seen = Arc::new(Recorder::default());
+    let control = Control::default().with_progress(seen.clone());
+    let bad = "-- MariaDB dump 10.19\nCREATE TABLE t (a INT, b TEXT);\nINSERT INTO t VALUES (1,'their secret'),\n(2,'another secret',3);\n";
+    let failed =
+        load_of(&Db::mysql(server, &name)).load(dump(bad.as_bytes(), None), &control).await.unwrap_err();
+    assert!(failed.to_string().contains("ERROR 1136"), "{failed}");
+    let told = format!("{failed} {:?}", seen.notes());
+    assert!(!told.contains("secret"), "{told}");
+}
+
+#[tokio::test]
+async fn a_database_of_routines_alone_is_not_empty() {
+    let server = Mariadb::shared();
+    let one = "-- MariaDB dump 10.19\nDROP PROCEDURE IF EXISTS p;\nCREATE PROCEDURE p() SELECT 2;\n";
+    for thing in [
+        "CREATE PROCEDURE p() SELECT 1",
+        "CREATE EVENT p ON SCHEDULE EVERY 1 YEAR STARTS '2037-01-01 00:00:00' DISABLE DO SELECT 1",
+    ] {
+        let name = server.create_database();
+        let _ = server.sql(&name, thing);
+        let refused = load(&Db::mysql(server, &name), dump(one.as_bytes(), None)).await.unwrap_err();
+        assert!(matches!(refused, Error::NotEmpty { count: 1, .. }), "{thing}: {refused}");
+    }
 }

@@ -44,7 +44,7 @@ fn commands(sshd: &Sshd) -> usize {
 #[tokio::test]
 async fn a_probe_of_a_database_far_away_tells_what_one_nearby_does() {
     let ((pg, url), (my, name)) = (postgres(), mysql());
-    for (kind, db, at_most) in [("postgres", Db::postgres(pg, &url), 5), ("mysql", Db::mysql(my, &name), 10)]
+    for (kind, db, at_most) in [("postgres", Db::postgres(pg, &url), 5), ("mysql", Db::mysql(my, &name), 12)]
     {
         let sshd = Sshd::builder().start();
         let db = db.by(Way::Remote, &sshd);

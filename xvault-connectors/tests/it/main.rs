@@ -3,6 +3,7 @@
 
 mod accounts;
 mod conforming;
+mod db_broken;
 mod db_cancel;
 mod db_clients;
 mod db_elsewhere;

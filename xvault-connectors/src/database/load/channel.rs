@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::defaults::OwnDefaults;
+use super::own_name::OwnName;
 use crate::Error;
 
 /// Pieces on their way. Of 256 KiB, some MiB at most.
@@ -32,7 +32,7 @@ pub fn dump_channel() -> (DumpWriter, DumpReader) {
             head: Vec::new(),
             held: None,
             last_line: None,
-            defaults: None,
+            own_name: None,
             received: 0,
             finished: false,
         },
@@ -95,7 +95,7 @@ pub struct DumpReader {
     held: Option<Bytes>,
     /// Dropped when it is the last one.
     last_line: Option<Vec<u8>>,
-    defaults: Option<OwnDefaults>,
+    own_name: Option<OwnName>,
     received: u64,
     finished: bool,
 }
@@ -144,20 +144,20 @@ impl DumpReader {
         }
     }
 
-    /// Makes what the dump does to the defaults of its database be about the one in use, whatever its name.
-    pub(super) fn change_own_defaults(&mut self) {
-        self.defaults = Some(OwnDefaults::default());
+    /// Makes what the dump says of its database by name be about the one in use.
+    pub(super) fn drop_own_name(&mut self) {
+        self.own_name = Some(OwnName::default());
     }
 
     /// The next piece; `None` at the end of a whole dump.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
             let piece = self.piece().await?;
-            let Some(defaults) = &mut self.defaults else { return Ok(piece) };
+            let Some(own_name) = &mut self.own_name else { return Ok(piece) };
             let is_last = piece.is_none();
             let given = match piece {
-                Some(piece) => defaults.push(&piece),
-                None => defaults.rest(),
+                Some(piece) => own_name.push(&piece),
+                None => own_name.rest(),
             };
             if is_last || !given.is_empty() {
                 return Ok((!given.is_empty()).then(|| Bytes::from(given)));

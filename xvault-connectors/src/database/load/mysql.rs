@@ -34,7 +34,7 @@ pub(super) async fn load(
         return Err(unfit("MySQL"));
     }
     dump.drop_first_line(SANDBOX);
-    dump.change_own_defaults();
+    dump.drop_own_name();
     if created {
         make(&mysql, &target.database).await?;
     }
@@ -135,17 +135,18 @@ async fn look(mysql: &Mysql, name: &str) -> Result<Found, Error> {
     if number(&mysql.query(&sql).await?) == Some(0) {
         return Ok(Found::Missing);
     }
-    let sql = format!("SELECT COUNT(*) FROM information_schema.TABLES WHERE TABLE_SCHEMA = {name}");
-    let count = number(&mysql.query(&sql).await?);
-    count.map(Found::Tables).ok_or_else(|| mysql.nonsense("the count of its tables is no number"))
+    let counts = [("TABLES", "TABLE_SCHEMA"), ("ROUTINES", "ROUTINE_SCHEMA"), ("EVENTS", "EVENT_SCHEMA")];
+    let counts = counts.map(|(kind, schema)| {
+        format!("(SELECT COUNT(*) FROM information_schema.{kind} WHERE {schema} = {name})")
+    });
+    let count = number(&mysql.query(&format!("SELECT {}", counts.join(" + "))).await?);
+    count.map(Found::Tables).ok_or_else(|| mysql.nonsense("the count of what it holds is no number"))
 }
 
 async fn make(mysql: &Mysql, name: &str) -> Result<(), Error> {
     let made = mysql.query(&format!("CREATE DATABASE {} CHARACTER SET utf8mb4", identifier(name))).await;
     made.map(drop).map_err(|error| match error {
-        // The client tells the statement before what is wrong with it.
         Error::Tool { reason, .. } => {
-            let reason = reason.rfind("ERROR ").and_then(|place| reason.get(place..)).unwrap_or(&reason);
             Error::Target(format!("database `{}` could not be made: {reason}", name.escape_debug()))
         }
         error => error,

@@ -20,6 +20,15 @@ pub(crate) struct View {
     pub(crate) definition: String,
 }
 
+/// Tables of which tools write less than all, by what they leave out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LossyTables {
+    /// They keep what their rows were before, which is left out.
+    pub(crate) with_history: Vec<String>,
+    /// Their rows lie elsewhere, and are left out (`--no-data-med` of mariadb-dump, which is its default).
+    pub(crate) without_rows: Vec<String>,
+}
+
 /// So many databases are asked of at once: a statement is a word of a command line.
 const AT_ONCE: usize = 200;
 
@@ -33,6 +42,12 @@ impl Mysql {
             "SELECT HEX(SCHEMA_NAME) FROM information_schema.SCHEMATA WHERE SCHEMA_NAME NOT IN {OWN} ORDER BY SCHEMA_NAME"
         ))
         .await
+    }
+
+    /// Whether names of databases and tables are the same in any case: on Windows and macOS, and where a cloud sets it so.
+    pub(crate) async fn ignores_case(&self) -> Result<bool, Error> {
+        let rows = self.query("SELECT @@lower_case_table_names <> 0").await?;
+        Ok(rows.first().and_then(|row| row.first()).is_some_and(|answer| answer == "1"))
     }
 
     /// Bytes of tables and indexes in these databases, as far as the server knows. MariaDB opens every one of their tables for it, and
@@ -93,6 +108,23 @@ impl Mysql {
         views.ok_or_else(|| self.nonsense("the name of a view is not UTF-8"))
     }
 
+    /// Those of `views` that nobody can read any more, as what they are made of is gone.
+    pub(crate) async fn broken_among(&self, database: &str, views: &[String]) -> Result<Vec<String>, Error> {
+        let mut broken = Vec::new();
+        for views in views.chunks(AT_ONCE) {
+            let names: Vec<String> = views.iter().map(|name| text(name)).collect();
+            // A server opens these alone, as they are named in this very way; and MariaDB opens a view only where its rows are asked for.
+            let sql = format!(
+                "SELECT HEX(TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ({}) AND TABLE_NAME IN ({}) \
+                 AND TABLE_ROWS IS NULL AND TABLE_COMMENT LIKE '%references invalid%'",
+                text(database),
+                names.join(", ")
+            );
+            broken.extend(self.names(&sql).await?);
+        }
+        Ok(broken)
+    }
+
     /// The tables of `database` that have generated columns.
     pub(crate) async fn tables_with_generated_columns(&self, database: &str) -> Result<Vec<String>, Error> {
         // DEFAULT_GENERATED is another thing.
@@ -104,14 +136,21 @@ impl Mysql {
         .await
     }
 
-    /// The tables of `database` that keep what their rows were before.
-    pub(crate) async fn tables_with_history(&self, database: &str) -> Result<Vec<String>, Error> {
-        self.names(&format!(
-            "SELECT HEX(TABLE_NAME) FROM information_schema.TABLES WHERE HEX(TABLE_SCHEMA) = '{}' AND TABLE_TYPE = \
-             'SYSTEM VERSIONED' ORDER BY 1",
-            hex(database)
-        ))
-        .await
+    /// The tables of `database` of which a dump holds less than all.
+    pub(crate) async fn lossy_tables(&self, database: &str) -> Result<LossyTables, Error> {
+        let sql = format!(
+            "SELECT TABLE_TYPE = 'SYSTEM VERSIONED', HEX(TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ({}) AND \
+             (TABLE_TYPE = 'SYSTEM VERSIONED' OR ENGINE IN ('FEDERATED', 'CONNECT', 'SPIDER', 'OQGRAPH', 'VP')) ORDER BY 2",
+            text(database)
+        );
+        let mut tables = LossyTables::default();
+        for row in self.query(&sql).await? {
+            let name = row.get(1).and_then(|name| unhex(name));
+            let name = name.ok_or_else(|| self.nonsense("the name of a table is not UTF-8"))?;
+            let has_history = row.first().is_some_and(|answer| answer == "1");
+            if has_history { &mut tables.with_history } else { &mut tables.without_rows }.push(name);
+        }
+        Ok(tables)
     }
 
     /// The tables of `database` that have vectors.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Flavor, Mysql, MysqlSource, Tool};
 use crate::Error;
-use crate::database::mysql::Rights;
+use crate::database::mysql::{Rights, View};
 use crate::database::some_of;
 
 /// What is known of a dump before it is made.
@@ -14,6 +14,10 @@ pub(super) struct Gaps {
     pub(super) refusal: Option<String>,
     /// What may not be in it: tables, or rows.
     pub(super) warnings: Vec<String>,
+    /// Views that the tool must be told to leave out: it would end with the first of them.
+    pub(super) broken_views: Vec<String>,
+    /// Whether the tool may not look for events, where it would end.
+    pub(super) hides_events: bool,
     /// What may not be in it: less.
     pub(super) notes: Vec<String>,
 }
@@ -27,10 +31,20 @@ impl MysqlSource {
         rights: &Rights,
         database: &str,
     ) -> Result<Gaps, Error> {
-        let mut gaps = Gaps { notes: unseen(rights, database), ..Gaps::default() };
-        let lost = tokio::try_join!(self.rows_elsewhere(mysql, database), self.lost_history(mysql, database));
-        let (elsewhere, history) = lost?;
-        gaps.warnings.extend(elsewhere);
+        let hides_events = !rights.reads_events_of(database);
+        let mut gaps = Gaps { notes: unseen(rights, database), hides_events, ..Gaps::default() };
+        if hides_events {
+            let unseen = unseen_part(database, "events", "EVENT on the database");
+            // A site of WordPress has none of its own.
+            if self.required.is_empty() { &mut gaps.warnings } else { &mut gaps.notes }.push(unseen);
+        }
+        let (views, lossy, ()) = tokio::join!(
+            mysql.views_of(database),
+            mysql.lossy_tables(database),
+            self.learn_upload_paths(mysql, database)
+        );
+        let (views, lossy) = (views?, lossy?);
+        gaps.warnings.extend(self.rows_elsewhere(&views, database));
         if !rights.reads_all_of(database) {
             self.look_at_tables(mysql, rights, database, &mut gaps).await?;
         }
@@ -40,18 +54,49 @@ impl MysqlSource {
         if gaps.refusal.is_none() {
             gaps.refusal = self.beyond(mysql, tool, database).await?;
         }
-        gaps.warnings.extend(history);
+        gaps.warnings.extend(self.lost_history(lossy.with_history));
+        gaps.warnings.extend(self.rows_of_others(lossy.without_rows));
+        self.leave_out(self.broken(mysql, database, views).await?, &mut gaps);
         Ok(gaps)
     }
 
-    /// What every tool fails for: events that may not be read, views of which that is not told what they are made of, and tables that are
-    /// named and not there.
+    /// Views are broken where a table, a column or a function that they are made of is gone.
+    async fn broken(&self, mysql: &Mysql, database: &str, views: Vec<View>) -> Result<Vec<String>, Error> {
+        let names = views.into_iter().map(|view| view.name);
+        let names: Vec<String> = names.filter(|name| self.is_dumped(name)).collect();
+        mysql.broken_among(database, &names).await
+    }
+
+    /// What nobody can read is left out, unless it was asked for by name.
+    fn leave_out(&self, broken: Vec<String>, gaps: &mut Gaps) {
+        if broken.is_empty() {
+            return;
+        }
+        let why = format!(
+            "nobody can read these views, as something that they are made of is gone: {}",
+            some_of(&broken)
+        );
+        if self.settings.tables.is_empty() {
+            gaps.warnings.push(format!("{why}; they are not in this dump: mend them, or drop them"));
+            gaps.broken_views = broken;
+        } else if gaps.refusal.is_none() {
+            gaps.refusal = Some(format!("{why}; mend them, or take them out of `tables`"));
+        }
+    }
+
+    /// Tables of which no row is dumped, as they are kept by another server or in files.
+    fn rows_of_others(&self, tables: Vec<String>) -> Option<String> {
+        self.dumped(tables).map(|tables| {
+            format!(
+                "the rows of these tables lie elsewhere (engines such as FEDERATED and CONNECT), and are not in this dump: {tables}; \
+                 back them up where they lie, and leave these tables out"
+            )
+        })
+    }
+
+    /// What every tool fails for: views of which it is not told what they are made of, and tables that are named and not there.
     async fn lacks(&self, mysql: &Mysql, rights: &Rights, database: &str) -> Result<Option<String>, Error> {
         let shown = database.escape_debug();
-        if !rights.reads_events_of(database) {
-            let reason = format!("EVENT is denied on `{shown}`: GRANT EVENT ON `{shown}`.* TO this user");
-            return Ok(Some(reason));
-        }
         let named = &self.settings.tables;
         if rights.reads_view(database, "") && named.is_empty() {
             return Ok(None);
@@ -126,17 +171,13 @@ impl MysqlSource {
     }
 
     /// Rows of the past: a dump that holds them shows no row at all once it is in a server that ends time later (MariaDB 11.5).
-    async fn lost_history(&self, mysql: &Mysql, database: &str) -> Result<Option<String>, Error> {
-        if mysql.product.flavor == Flavor::Mysql {
-            return Ok(None);
-        }
-        let tables = self.dumped(mysql.tables_with_history(database).await?);
-        Ok(tables.map(|tables| {
+    fn lost_history(&self, tables: Vec<String>) -> Option<String> {
+        self.dumped(tables).map(|tables| {
             format!(
                 "system-versioned tables are dumped as they are, without what their rows were before: {tables}; \
                  `mariadb-dump --dump-history` keeps that"
             )
-        }))
+        })
     }
 
     /// What is to be told whatever the database.
@@ -196,11 +237,15 @@ fn unseen(rights: &Rights, database: &str) -> Vec<String> {
             "SHOW_ROUTINE (MySQL), SHOW CREATE ROUTINE (MariaDB since 11.3) or SELECT on mysql.proc (others)",
         ),
     ];
-    let note = |(_, what, grant)| {
-        format!(
-            "`{}`: this user sees no {what}, so none is dumped: grant {grant}, if there are any",
-            database.escape_debug()
-        )
-    };
-    of.into_iter().filter(|(seen, ..)| !seen).map(note).collect()
+    of.into_iter()
+        .filter(|(seen, ..)| !seen)
+        .map(|(_, what, grant)| unseen_part(database, what, grant))
+        .collect()
+}
+
+fn unseen_part(database: &str, what: &str, grant: &str) -> String {
+    format!(
+        "`{}`: this user sees no {what}, so none is dumped: grant {grant}, if there are any",
+        database.escape_debug()
+    )
 }

@@ -50,25 +50,19 @@ impl MysqlSource {
     }
 
     /// What a dump lacks of a site that keeps rows in other databases.
-    pub(super) async fn rows_elsewhere(
-        &self,
-        mysql: &Mysql,
-        database: &str,
-    ) -> Result<Option<String>, Error> {
+    pub(super) fn rows_elsewhere(&self, views: &[View], database: &str) -> Option<String> {
         if self.required.is_empty() {
-            return Ok(None);
+            return None;
         }
-        let (views, ()) = tokio::join!(mysql.views_of(database), self.learn_upload_paths(mysql, database));
-        let mut views = views?;
-        views.retain(|view| leads_elsewhere(view, database));
-        let names: Vec<String> = views.into_iter().map(|view| view.name).collect();
-        Ok((!names.is_empty()).then(|| {
+        let elsewhere = views.iter().filter(|view| leads_elsewhere(view, database));
+        let names: Vec<String> = elsewhere.map(|view| view.name.clone()).collect();
+        (!names.is_empty()).then(|| {
             format!(
                 "views hold no rows of their own, and these show rows of other databases, which are not in this dump: {}; back \
                  those databases up by a source of type `mysql`",
                 some_of(&names)
             )
-        }))
+        })
     }
 }
 
@@ -80,7 +74,7 @@ impl MysqlSource {
     }
 
     /// Whoever can't read the options makes no dump either, and is told so by others.
-    async fn learn_upload_paths(&self, mysql: &Mysql, database: &str) {
+    pub(super) async fn learn_upload_paths(&self, mysql: &Mysql, database: &str) {
         for required in &self.required {
             let tables = match &required.prefix {
                 None => Ok(vec![required.table.clone()]),
