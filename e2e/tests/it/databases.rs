@@ -147,6 +147,20 @@ impl Shop {
         assert!(done["restore"]["bytes"].as_u64().unwrap() > 0, "{done}");
     }
 
+    /// Has a job load the dump `entry` into the database that it came from, which holds something.
+    fn is_refused(&self, snapshot: &str, entry: &str) {
+        let database = entry.trim_start_matches("/database/").trim_end_matches(".sql");
+        let target = json!({"type": "database", "entry": entry, "database": database});
+        let path = format!("/api/v1/snapshots/{snapshot}/restore");
+        let job = text(&self.up.api.post(&path, &json!({ "target": target }))["id"]);
+        let failed = eventually(SOON, "the load is refused", || {
+            let job = self.up.api.get(&format!("/api/v1/jobs/{job}"));
+            (job["status"] == "failed").then_some(job)
+        });
+        assert_eq!(failed["error_code"], "target_refused", "{failed}");
+        assert!(text(&failed["error_message"]).contains("is not empty"), "{failed}");
+    }
+
     fn opened(&self, artifact: &Path) -> Dumps {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("key.txt");
@@ -194,6 +208,8 @@ fn mysql_comes_back(ways: &[Way]) {
         let (target, by_us) =
             (("mysql", &config(fresh.port), fresh.password.as_str()), format!("{copy}_by_us"));
         shop.loaded(target, &snapshot, &format!("/database/{name}.sql"), &by_us);
+        // It is full by now.
+        shop.is_refused(&snapshot, &format!("/database/{name}.sql"));
         assert_eq!(fresh.checksums(&by_us), server.checksums(&name), "{way:?}");
     }
 }

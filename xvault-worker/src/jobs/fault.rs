@@ -128,6 +128,11 @@ pub(crate) fn source_code(error: &ConnectorError) -> &'static str {
         ConnectorError::Tls { .. } | ConnectorError::NoEncryption { .. } => "tls",
         ConnectorError::Tool { .. } => "tool",
         ConnectorError::Sink(_) => "archive",
+        ConnectorError::Target(_)
+        | ConnectorError::NoDatabase { .. }
+        | ConnectorError::NotEmpty { .. }
+        | ConnectorError::DumpRefused { .. }
+        | ConnectorError::Push { .. } => "target_refused",
         ConnectorError::Cancelled => "cancelled",
         _ => "source_io",
     }
@@ -208,6 +213,16 @@ mod tests {
                 ("certificate_mismatch", Disposition::Permanent),
             ),
             (ConnectorError::NotFound("path".into()), ("path_missing", Disposition::Permanent)),
+            (ConnectorError::Target("no dump".into()), ("target_refused", Disposition::Permanent)),
+            (ConnectorError::NoDatabase { name: "x".into() }, ("target_refused", Disposition::Permanent)),
+            (
+                ConnectorError::NotEmpty { name: "x".into(), count: 1 },
+                ("target_refused", Disposition::Permanent),
+            ),
+            (
+                ConnectorError::DumpRefused { tool: "psql".into(), reason: "no".into() },
+                ("target_refused", Disposition::Permanent),
+            ),
             (ConnectorError::Unreadable("path".into()), ("path_unreadable", Disposition::Permanent)),
             (
                 ConnectorError::NoEncryption {
