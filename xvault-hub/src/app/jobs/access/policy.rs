@@ -96,6 +96,14 @@ mod tests {
     }
 
     #[test]
+    fn a_link_may_read_its_object_and_nothing_else() {
+        let settings: S3Settings = serde_json::from_value(json!({ "bucket": "b-1" })).unwrap();
+        let statement =
+            json!([{ "Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::b-1/a/b"] }]);
+        assert_eq!(of_link(&settings, "a/b")["Statement"], statement);
+    }
+
+    #[test]
     fn every_policy_fits_into_a_session() {
         let long = "p".repeat(200);
         let settings: S3Settings =
