@@ -173,11 +173,14 @@ fn what_can_not_be_loaded_is_refused_before_anything_is_touched() {
     assert_eq!(server.psql("postgres", there), "0\n");
 }
 
-/// A process's own peak, in KiB; its children's do not count.
+/// A process's own peak, in KiB; its children's do not count, nor does the program's file, of which a development build has 40 MiB in memory.
 fn peak(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse().ok()
+    let kib = |name: &str| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    Some(kib("VmHWM:")?.saturating_sub(kib("RssFile:")?))
 }
 
 /// Runs to the end; gives the peak of the program itself.
@@ -198,7 +201,8 @@ fn peak_of(mut command: std::process::Command) -> u64 {
 /// The row is held by server and tool, and never by us.
 #[test]
 fn a_row_of_a_hundred_mebibytes_comes_and_goes_in_little_memory() {
-    const MOST_KIB: u64 = 96 << 10;
+    // With the file of a release build, 15 MiB, well below the 96 MiB that are promised.
+    const MOST_KIB: u64 = 72 << 10;
     let make =
         "CREATE TABLE wide (body LONGTEXT); INSERT INTO wide VALUES (REPEAT('0123456789abcdef', 6553600))";
     let (postgres, mysql) = (Postgres::shared(), Mariadb::shared());
