@@ -180,10 +180,7 @@ impl Mariadb {
             }
         }
         let mut install = self.installer();
-        install.args(self.owner());
-        // As in `process`: another server that starts would remove its temporary tables.
-        let files = ["datadir", "tmpdir"].map(|option| format!("--{option}={}", self.path("data").display()));
-        install.args(files);
+        install.args(self.owner()).arg(format!("--datadir={}", self.path("data").display()));
         let _ = run(&mut install);
     }
 
@@ -195,7 +192,7 @@ impl Mariadb {
             Make::Mysql => Command::new(self.make.server()),
         };
         match self.make {
-            // It removes what others have in their directory for temporary tables.
+            // As in `process`: another server that starts would remove its temporary tables.
             Make::Mariadb => install.args([
                 "--auth-root-authentication-method=normal".to_owned(),
                 format!("--tmpdir={}", self.path("data").display()),
