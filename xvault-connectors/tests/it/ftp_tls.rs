@@ -146,7 +146,9 @@ async fn a_probe_tells_what_one_needs_to_know() {
         assert_eq!(kinds[..4], [Some("directory"), Some("file"), Some("directory"), None], "{probe:?}");
         assert!(probe.paths[3].error.as_ref().unwrap().contains("550"), "{probe:?}");
         let notes = probe.notes.join("\n");
-        assert_eq!(notes.contains("without MLSD"), kind == FtpKind::Vsftpd, "{notes}");
+        for of_vsftpd in ["without MLSD", "use_localtime"] {
+            assert_eq!(notes.contains(of_vsftpd), kind == FtpKind::Vsftpd, "{notes}");
+        }
         assert!(notes.contains("FTP can't tell before a backup how much there is"), "{notes}");
         assert!(notes.contains("REST") && !notes.contains("nothing is encrypted"), "{notes}");
         let plain = Job::new(&ftpd, &["/t"]).plain().probe().await.unwrap();

@@ -116,6 +116,12 @@ fn notes(session: &Session) -> Vec<String> {
     if !session.features.rest {
         notes.push("without REST, a file that breaks off is read again from its beginning".to_owned());
     }
+    if session.greeting().contains("vsFTPd") {
+        notes.push(
+            "vsftpd tells times in its machine's own zone where it says use_localtime=YES, as Debian's does: set NO, or they are off by that"
+                .to_owned(),
+        );
+    }
     if session.shared().uses_old_passive() {
         notes
             .push("data connections are made by PASV; the address that it names is not looked at".to_owned());
