@@ -27,7 +27,7 @@ use local::{LocalInput, LocalTool};
 use remote::RemoteTool;
 pub(crate) use sandbox::weakness;
 pub use version::Version;
-pub(crate) use words::Words;
+pub(crate) use words::{Words, before};
 
 /// More of what a tool says on standard error than this is not kept: the end of it is.
 const MAX_COMPLAINT: usize = 16 << 10;

@@ -65,9 +65,9 @@ impl Hooked {
         control: &Control,
     ) -> Result<(Session, Exec), Error> {
         let deadline = Instant::now() + command::limit(hook);
-        let first = match self.begin(hook).await {
+        let first = match self.connect().await {
             Err(error) if error.disposition() == Disposition::Transient => error,
-            begun => return begun,
+            connected => return Self::begin(connected?, hook).await,
         };
         if Instant::now() + PAUSE >= deadline {
             return Err(first);
@@ -75,13 +75,19 @@ impl Hooked {
         let text = xvault_core::error::chain(&first);
         control.progress().note(&format!("hook {name}: {text}; once more in {} s", PAUSE.as_secs()));
         sleep(PAUSE).await;
-        timeout_at(deadline, self.begin(hook)).await.unwrap_or(Err(first))
+        let again = timeout_at(deadline, self.connect()).await;
+        Self::begin(again.unwrap_or(Err(first))?, hook).await
     }
 
     /// On a connection of its own each time: the pull between them may take hours.
-    async fn begin(&mut self, hook: &Hook) -> Result<(Session, Exec), Error> {
+    async fn connect(&mut self) -> Result<Session, Error> {
         let session = Session::connect(&self.options).await?;
         self.options.host_key = HostKeyPolicy::Pinned(session.fingerprint());
+        Ok(session)
+    }
+
+    /// Never twice: nobody knows how far a command came that was lost sight of.
+    async fn begin(session: Session, hook: &Hook) -> Result<(Session, Exec), Error> {
         let exec = command::begin(&session, hook).await?;
         Ok((session, exec))
     }

@@ -38,7 +38,8 @@ pub(crate) async fn run<A: AsRef<[u8]>>(session: &Session, script: &str, args: &
         Ok(passed) => passed?,
         Err(_) => {
             look(session).await?;
-            timeout(BEGIN, greeting.pass(&mut exec)).await.unwrap_or(Ok(false))?
+            let late = |_| Error::Timeout { what: session.server().to_owned(), after: BEGIN };
+            timeout(BEGIN, greeting.pass(&mut exec)).await.map_err(late)??
         }
     };
     if begun { Ok(exec) } else { Err(greeting.into_error(session)) }

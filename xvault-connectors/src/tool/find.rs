@@ -60,9 +60,17 @@ fn postgres_folders() -> Vec<PathBuf> {
 }
 
 /// A program of the system that a tool is run by, where there is one.
-pub(super) fn helper_if_any(name: &str) -> Option<PathBuf> {
+fn helper_if_any(name: &str) -> Option<PathBuf> {
     let mut places = SYSTEM.iter().map(|folder| Path::new(folder).join(name));
     places.find(|path| path.is_file())
+}
+
+/// What `stdbuf` is nothing without.
+const LIBSTDBUF: [&str; 2] = ["/usr/libexec/coreutils/libstdbuf.so", "/usr/lib/coreutils/libstdbuf.so"];
+
+/// The program that makes another one write in larger pieces, where it is whole: without its library no tool would run.
+pub(super) fn stdbuf() -> Option<PathBuf> {
+    LIBSTDBUF.iter().any(|path| Path::new(path).is_file()).then(|| helper_if_any("stdbuf")).flatten()
 }
 
 /// A program of util-linux that takes rights away from the tools.

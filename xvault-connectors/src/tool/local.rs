@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStderr, ChildStdin};
 use tokio::time::timeout;
 
-use super::find::{helper, helper_if_any, path_variable};
+use super::find::{helper, path_variable, stdbuf};
 use super::output::Output;
 use super::sandbox::inside;
 use super::{CA_PATH, Call, SECRET_PATH, Secret, Told, ToolOptions};
@@ -186,7 +186,7 @@ fn command(
     if let Some((user, group)) = owner {
         command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".into()]);
     }
-    if let Some(stdbuf) = call.writes_much.then(|| helper_if_any("stdbuf")).flatten() {
+    if let Some(stdbuf) = call.writes_much.then(stdbuf).flatten() {
         command.arg(stdbuf).arg(OUTPUT_BUFFER);
     }
     command.arg(&call.program).args(first_option(call)).args(&call.args);

@@ -41,6 +41,18 @@ impl Words {
     }
 }
 
+/// `text` as far as the first value, by what begins one.
+pub(crate) fn before(text: &str, values: &[&str]) -> String {
+    let found = values.iter().filter_map(|value| Some((text.find(value)?, value)));
+    let first = found.min_by_key(|(place, _)| *place);
+    match first.and_then(|(place, value)| Some((text.get(..place)?, value))) {
+        Some((kept, value)) => {
+            format!("{kept}{}\u{2026}", value.trim_end_matches(['"', '\'', '\u{bb}', '\u{201e}', '\u{ab}']))
+        }
+        None => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

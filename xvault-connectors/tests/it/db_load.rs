@@ -453,12 +453,21 @@ async fn a_load_that_fails_tells_no_rows() {
     let name = server.create_database();
     let seen = Arc::new(Recorder::default());
     let control = Control::default().with_progress(seen.clone());
-    let bad = "-- MariaDB dump 10.19\nCREATE TABLE t (a INT, b TEXT);\nINSERT INTO t VALUES (1,'their secret'),\n(2,'another secret',3);\n";
-    let failed =
-        load_of(&Db::mysql(server, &name)).load(dump(bad.as_bytes(), None), &control).await.unwrap_err();
-    assert!(failed.to_string().contains("ERROR 1136"), "{failed}");
-    let told = format!("{failed} {:?}", seen.notes());
-    assert!(!told.contains("secret"), "{told}");
+    for (bad, number) in [
+        ("INSERT INTO t VALUES (1,'their secret'),\n(2,'another secret',3);", "ERROR 1136"),
+        ("INSERT INTO t VALUES (1,'their secret'),\n(2,'their secret');", "ERROR 1062"),
+        ("INSERT INTO t VALUES ('a\\nsecret',2);", "ERROR 1366"),
+        ("INSERT INTO t VALUES (1,'x') 'a secret\nsecret';", "ERROR 1064"),
+    ] {
+        let bad = format!(
+            "-- MariaDB dump 10.19\nDROP TABLE IF EXISTS t;\nCREATE TABLE t (a INT, b VARCHAR(99) UNIQUE);\n{bad}\n"
+        );
+        let target = Db::mysql(server, &name).set("overwrite", true);
+        let failed = load_of(&target).load(dump(bad.as_bytes(), None), &control).await.unwrap_err();
+        assert!(failed.to_string().contains(number), "{number}: {failed}");
+        let told = format!("{failed} {:?}", seen.notes());
+        assert!(!told.contains("secret"), "{told}");
+    }
 }
 
 #[tokio::test]

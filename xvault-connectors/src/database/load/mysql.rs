@@ -8,7 +8,7 @@ use super::scratch::{PREFIX, is_left_over, too_mighty};
 use super::{DumpReader, Format, Found, Loaded, Trial, unfit};
 use crate::database::mysql::{Mysql, identifier, text};
 use crate::database::{DatabaseLogin, unhex};
-use crate::tool::Call;
+use crate::tool::{Call, Words, before};
 use crate::{Control, Error};
 
 /// How much of a dump says what it is.
@@ -58,7 +58,30 @@ fn client(mysql: &Mysql, database: &str) -> Call {
         call.arg("--sandbox");
     }
     call.arg("--").arg(database);
+    call.words = Some(without_rows());
     call
+}
+
+/// What begins a value of a row in an error.
+const VALUES: [&str; 4] = ["entry '", "near '", "value: '", "value '"];
+
+/// What older clients put before a statement that failed, and behind it.
+const ECHO: &str = "--------------";
+
+/// What the client says, without rows: those are the customer's alone, and errors and logs are kept by the service.
+fn without_rows() -> Words {
+    let (mut in_error, mut in_echo) = (false, false);
+    Words::new(move |line| {
+        if line == ECHO {
+            in_echo = !in_echo;
+            return None;
+        }
+        let begins = ["ERROR ", "mariadb: ", "mysql: ", "Warning"].iter().any(|word| line.starts_with(word));
+        // A value may have line breaks.
+        let goes_on = in_error && !begins;
+        in_error = line.starts_with("ERROR ") || goes_on;
+        (!in_echo && !goes_on).then(|| before(line, &VALUES))
+    })
 }
 
 /// The server, with a scratch database of this name as what is loaded into.

@@ -89,10 +89,12 @@ impl MysqlSource {
     }
 }
 
-/// `wp_options`, `wp_2_options`…
+/// `wp_options`, `wp_2_options`… in any case, as a server may keep them.
 fn options_of(mut tables: Vec<String>, prefix: &str) -> Vec<String> {
+    let prefix = prefix.to_lowercase();
     tables.retain(|table| {
-        let number = table.strip_prefix(prefix).and_then(|rest| rest.strip_suffix("options"));
+        let table = table.to_lowercase();
+        let number = table.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix("options"));
         number.is_some_and(|number| {
             let digits = number.strip_suffix('_').unwrap_or(number);
             digits.bytes().all(|byte| byte.is_ascii_digit()) && (number.is_empty() || !digits.is_empty())

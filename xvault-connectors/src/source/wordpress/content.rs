@@ -252,7 +252,8 @@ impl Content {
                     place.escape_debug()
                 )
             }
-            (Err(why), Some(guess)) if listed(guess) => {
+            // What WordPress brings lies there anyway.
+            (Err(why), Some(guess)) if listed(guess) && is_elsewhere_used => {
                 return self.notes.push(format!(
                     "{constant} is taken for `{}`, as wp-config.php makes it of the document root ({why})",
                     guess.escape_debug()

@@ -45,6 +45,10 @@ impl<'a> Outside<'a> {
                 Found::Nothing => {}
                 Found::Closed(message) => return Err(refused(path, &message)),
                 Found::There { real, .. } if self.is_in(&real) => {}
+                // Whoever administers the site says where: not the whole server.
+                Found::There { real, .. } if is_within(self.root, &real) => {
+                    self.doubt(path, "is a directory that the site itself lies in");
+                }
                 Found::There { real, .. } => self.found.push(utf8(real)?),
             }
         }

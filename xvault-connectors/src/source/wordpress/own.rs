@@ -25,7 +25,13 @@ pub(super) struct Below {
     cores: Vec<Vec<u8>>,
     /// Those that have a `wp-config.php`.
     configs: Vec<Vec<u8>>,
+    /// There is what only a site has, whatever else of it is gone.
+    has_parts: bool,
 }
+
+/// What WordPress brings besides its core's settings.
+const PARTS: [&[u8]; 5] =
+    [b"wp-content", b"wp-includes", b"wp-admin", b"wp-load.php", b"wp-config-sample.php"];
 
 impl Below {
     pub(super) async fn look(sftp: &mut Sftp, root: &[u8]) -> Result<Self, Error> {
@@ -37,7 +43,8 @@ impl Below {
             directories.iter().flat_map(|it| [joined(it, CORE), joined(it, b"wp-config.php")]).collect();
         let asked: Vec<_> = files.iter().map(|file| Request::Stat(file)).collect();
         let replies = sftp.call_all(&asked).await?;
-        let mut below = Self { is_empty: listing.names.is_empty(), ..Self::default() };
+        let has_parts = listing.names.iter().any(|listed| PARTS.contains(&&*listed.name));
+        let mut below = Self { is_empty: listing.names.is_empty(), has_parts, ..Self::default() };
         for (directory, replies) in directories.iter().zip(replies.chunks(2)) {
             if let [core, config] = replies {
                 below.cores.extend(is_there(core).then(|| directory.clone()));
@@ -77,7 +84,7 @@ impl Below {
 
     /// Whether a site or a part of one is in it.
     pub(super) fn is_site(&self) -> bool {
-        !self.cores.is_empty() || !self.configs.is_empty()
+        self.has_parts || !self.cores.is_empty() || !self.configs.is_empty()
     }
 }
 

@@ -1,11 +1,13 @@
 //! A database as the dump's was: its encoding and locale when it is made, and when it is loaded what belongs to itself.
 
 use bytes::Bytes;
+use xvault_core::entry::display_name;
 use xvault_core::source::PostgresTarget;
 
 use super::locale::Locale;
 use super::origin::Origin;
 use super::property::Property;
+use super::run::restriction;
 use super::statement::{identifier, literal};
 use crate::database::load::dump_channel;
 use crate::database::load::feed::{Frame, Told, feed_through};
@@ -15,6 +17,9 @@ use crate::{Control, Error};
 /// What psql is told first: not to stop, to say an error in one line, and nothing else.
 const BEFORE: &str =
     "SET client_encoding = 'UTF8'; SET client_min_messages = error; SET standard_conforming_strings = on;\n";
+
+/// So many things that could not be made are told one by one.
+const MOST_TOLD: usize = 50;
 
 /// How psql begins what it says of a statement: with the number of its line.
 const SAID: &str = "psql:<stdin>:";
@@ -60,6 +65,7 @@ async fn tell(
     }
     let (name, made) = (name.escape_debug(), made(postgres, name).await?);
     if let Some((options, reason)) = refusal {
+        let options = display_name(options.as_bytes());
         control.progress().note(&format!(
             "database `{name}` could not be made as the dump's was, with{options} ({reason}): it has {made}, so texts may sort, \
              compare or be stored otherwise"
@@ -128,10 +134,18 @@ pub(super) async fn properties(
         control.progress().note(&format!(
             "database `{}` was made without what belongs to the dump's own: {}",
             target.database.escape_debug(),
-            missing.join("; ")
+            shown(&missing)
         ));
     }
     Ok(())
+}
+
+/// Names in it are a dump's.
+fn shown(missing: &[String]) -> String {
+    let first: Vec<&str> = missing.iter().take(MOST_TOLD).map(String::as_str).collect();
+    let more = missing.len().saturating_sub(first.len());
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{}{more}", display_name(first.join("; ").as_bytes()))
 }
 
 /// What could not be made of these.
@@ -150,7 +164,10 @@ async fn refused(
     }
     // Values of settings may be secrets, so they are on no command line.
     let lines = properties.iter().map(|property| format!("{}\n", property.statement(name)));
-    let frame = Frame { before: Bytes::from(format!("{BEFORE}{}", lines.collect::<String>())), after: b"" };
+    let frame = Frame {
+        before: Bytes::from(format!("{}{BEFORE}{}", restriction(), lines.collect::<String>())),
+        after: b"",
+    };
     let (writer, mut nothing) = dump_channel();
     writer.finished().await;
     let mut refused = Vec::new();
@@ -169,8 +186,10 @@ async fn refused(
 /// `psql:<stdin>:3: ERROR:  role "bk" does not exist`, with what that was about.
 fn complaint(line: &str, properties: &[&Property]) -> Option<String> {
     let (number, reason) = line.strip_prefix(SAID)?.split_once(": ")?;
-    // The first line is ours.
-    let place = number.parse::<usize>().ok()?.checked_sub(2);
+    // The first two lines are ours.
+    let place = number.parse::<usize>().ok()?.checked_sub(3);
+    // What follows is the value, which may be a secret.
+    let reason = reason.split_once("\": \"").map_or(reason, |(kept, _)| kept);
     let about = place.and_then(|place| properties.get(place)).map_or("a setting", |property| &property.about);
     Some(format!("{about} ({reason})"))
 }

@@ -1,7 +1,7 @@
 //! What PostgreSQL's server and tools say of a dump that can't be loaded, without its rows: those are the customer's alone, and errors
 //! and logs are kept by the service.
 
-use crate::tool::Words;
+use crate::tool::{Words, before};
 
 /// What the server says of its error, with how it begins: names and places, then values.
 const PARTS: [&str; 3] = ["DETAIL:  ", "HINT:  ", "CONTEXT:  "];
@@ -11,6 +11,9 @@ const PART_VALUES: [&str; 4] = [": ", "\"", "=(", " contains ("];
 
 /// What begins a value in an error itself: `invalid input syntax for type integer: "x"`.
 const ERROR_VALUES: [&str; 3] = [": \"", "value \"", "time zone \""];
+
+/// What begins a value in other languages: a quote of theirs behind a colon; anything in brackets.
+const FOREIGN_VALUES: [&str; 5] = [": \u{bb}", "\u{bb}", "\u{201e}", "\u{ab}", " ("];
 
 /// What stands before a value that is no row's.
 const SETTINGS: [&str; 2] = ["parameter \"", "locale name"];
@@ -39,7 +42,7 @@ fn told(line: &str, is_within: &mut bool) -> Option<String> {
     let begins_with = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
     if let Some(label) = PARTS.iter().find(|label| line.starts_with(**label)) {
         let text = line.strip_prefix(label).unwrap_or_default();
-        return Some(format!("{label}{}", before(text, &PART_VALUES)));
+        return Some(format!("{label}{}", without(text, &PART_VALUES, &FOREIGN_VALUES)));
     }
     if begins_with(&STATEMENTS) {
         return None;
@@ -52,18 +55,14 @@ fn told(line: &str, is_within: &mut bool) -> Option<String> {
 }
 
 fn without_values(line: &str) -> String {
-    let is_setting = SETTINGS.iter().any(|words| line.contains(words));
-    if is_setting { line.to_owned() } else { before(line, &ERROR_VALUES) }
+    let kept = without(line, &ERROR_VALUES, &FOREIGN_VALUES[..1]);
+    if SETTINGS.iter().any(|words| kept.contains(words)) { line.to_owned() } else { kept }
 }
 
-/// `text` as far as the first value, by what begins one.
-fn before(text: &str, values: &[&str]) -> String {
-    let found = values.iter().filter_map(|value| Some((text.find(value)?, value)));
-    let first = found.min_by_key(|(place, _)| *place);
-    match first.and_then(|(place, value)| Some((text.get(..place)?, value))) {
-        Some((kept, value)) => format!("{kept}{}\u{2026}", value.trim_end_matches('"')),
-        None => text.to_owned(),
-    }
+/// Servers speak many languages, of which we know one.
+fn without(text: &str, values: &[&str], foreign: &[&str]) -> String {
+    let kept = before(text, values);
+    if text.is_ascii() { kept } else { foreign.iter().fold(kept, |kept, value| before(&kept, &[value])) }
 }
 
 #[cfg(test)]
@@ -132,6 +131,17 @@ mod tests {
             (
                 "psql:<stdin>:9: ERROR:  malformed array literal: \"a\nsecret\"\nLINE 1: INSERT INTO t VALUES ('secret')\n              ^\nQUERY:  SELECT 'secret'\n  'secret'\n",
                 &["psql:<stdin>:9: ERROR:  malformed array literal: \u{2026}"],
+            ),
+            (
+                "psql:<stdin>:9: ERROR:  invalid input syntax for type integer: \"secret locale name\"\n",
+                &["psql:<stdin>:9: ERROR:  invalid input syntax for type integer: \u{2026}"],
+            ),
+            (
+                "psql:<stdin>:9: ERROR:  ung\u{fc}ltige Eingabesyntax f\u{fc}r Typ integer: \u{bb}secret\u{ab}\nDETAIL:  Fehlgeschlagene Zeile enth\u{e4}lt (1, secret).\n",
+                &[
+                    "psql:<stdin>:9: ERROR:  ung\u{fc}ltige Eingabesyntax f\u{fc}r Typ integer: \u{2026}",
+                    "DETAIL:  Fehlgeschlagene Zeile enth\u{e4}lt (\u{2026}",
+                ],
             ),
             (
                 "pg_restore: error: could not execute query: ERROR:  x\nCommand was: INSERT INTO t VALUES ('secret');\n",

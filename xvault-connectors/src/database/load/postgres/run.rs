@@ -8,6 +8,7 @@ use xvault_core::{EntryPath, Phase, Progress, Warning};
 
 use super::origin::Origin;
 use super::rows::without_rows;
+use crate::database::Reach;
 use crate::database::load::feed::{Frame, Told, feed, feed_through};
 use crate::database::load::{DumpReader, DumpWriter, Format, dump_channel, unfit};
 use crate::database::postgres::Postgres;
@@ -71,13 +72,20 @@ async fn as_a_script(
     let mut call = Call::new(tool);
     control.run(restore_options(&mut call, postgres, target, created)).await?;
     call.arg("--file=-");
+    // Over one connection they could wait for each other: what one writes is in the way of the word that the other takes more.
+    let reach = &postgres.reach;
+    let own = if reach.is_remote() {
+        Some(control.run(Reach::connect(&reach.server, &reach.login, None)).await?)
+    } else {
+        None
+    };
     let (writer, mut script) = dump_channel();
     let loading = async move {
         let control = uncounted(control);
         // It begins and ends its transaction by itself.
         by_psql(postgres, target, false, &mut script, &control).await
     };
-    match tokio::join!(written(postgres, call, dump, writer, control), loading) {
+    match tokio::join!(written(own.as_ref().unwrap_or(reach), call, dump, writer, control), loading) {
         (Ok(bytes), Ok(_)) => Ok(bytes),
         // Each ends when the other does: then that one has the reason.
         (Err(error), Err(Error::Incomplete(_)) | Ok(_)) | (_, Err(error)) => Err(error),
@@ -86,7 +94,7 @@ async fn as_a_script(
 
 /// The script of a whole dump goes to `writer`; returns the dump's length.
 async fn written(
-    postgres: &Postgres,
+    reach: &Reach,
     call: Call,
     dump: &mut DumpReader,
     writer: DumpWriter,
@@ -94,7 +102,7 @@ async fn written(
 ) -> Result<u64, Error> {
     let hear = |line: &str| control.progress().note(&format!("pg_restore: {line}"));
     let told = Told { hear, output: Some(&writer) };
-    let bytes = feed_through(&postgres.reach, call, &Frame::default(), dump, control, told).await?;
+    let bytes = feed_through(reach, call, &Frame::default(), dump, control, told).await?;
     writer.finished().await;
     Ok(bytes)
 }
@@ -147,12 +155,16 @@ async fn restore_options(
 /// `psql` must not run commands of this machine that stand in a dump: they are forbidden by a word that is made now, so
 /// nobody who made the dump can know it and allow them again.
 fn frame(in_transaction: bool) -> Frame {
-    let word = xvault_core::clock::new_id().replace('-', "");
-    let restrict = format!("\\restrict {word}\n");
+    let restrict = restriction();
     if !in_transaction {
         return Frame { before: restrict.into(), after: b"" };
     }
     Frame { before: format!("BEGIN;\n{restrict}").into(), after: b"\nCOMMIT;\n" }
+}
+
+/// A line for `psql`, after which it runs no command of its own.
+pub(super) fn restriction() -> String {
+    format!("\\restrict {}\n", xvault_core::clock::new_id().replace('-', ""))
 }
 
 /// For what was counted already, and held to the bandwidth.

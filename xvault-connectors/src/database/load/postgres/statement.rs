@@ -6,7 +6,7 @@ use std::str::Chars;
 /// What SQL is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Token {
-    /// A name or number that stands as it is: letters, digits, `_` and `$`.
+    /// A name or number that stands as it is: letters, digits and `_`. Not `$`, which `pg_dump` quotes: two of them begin a text.
     Word(String),
     /// A name that stood in double quotes.
     Name(String),
@@ -81,7 +81,7 @@ pub(super) fn statements(sql: &str) -> Option<Vec<Vec<Token>>> {
 }
 
 fn of_word(sign: char) -> bool {
-    sign.is_ascii_alphanumeric() || matches!(sign, '_' | '$')
+    sign.is_ascii_alphanumeric() || sign == '_'
 }
 
 fn word(first: char, signs: &mut Peekable<Chars<'_>>) -> String {
@@ -89,11 +89,12 @@ fn word(first: char, signs: &mut Peekable<Chars<'_>>) -> String {
     std::iter::once(first).chain(rest).collect()
 }
 
-/// Up to the quote that ends it. None: nothing ends it, or it has an escape other than those of quotes and backslashes.
+/// Up to the quote that ends it. None: nothing ends it, it has an escape other than those of quotes and backslashes, or a sign that who
+/// reads it line by line does not take as it is.
 fn quoted(signs: &mut Peekable<Chars<'_>>, quote: char, escapes: bool) -> Option<String> {
     let mut text = String::new();
     loop {
-        let sign = signs.next()?;
+        let sign = signs.next().filter(|sign| *sign != '\0' && (quote == '\'' || !sign.is_control()))?;
         if sign == quote && signs.next_if_eq(&quote).is_none() {
             return Some(text);
         }
@@ -127,9 +128,23 @@ mod tests {
 
     #[test]
     fn what_pg_dump_does_not_write_is_not_taken() {
-        for sql in
-            ["SELECT f();", "x", "'x", "\"x;", "E'\\n';", "a.b;", "x -- y\n;", "\\! id\n;", "\u{e9};", ":x;"]
-        {
+        for sql in [
+            "SELECT f();",
+            "x",
+            "'x",
+            "\"x;",
+            "E'\\n';",
+            "a.b;",
+            "x -- y\n;",
+            "\\! id\n;",
+            "\u{e9};",
+            ":x;",
+            "SET $$ TO x;",
+            "a$b;",
+            "\"a\nb\";",
+            "\"a\0b\";",
+            "'a\0b';",
+        ] {
             assert_eq!(statements(sql).filter(|read| !read.is_empty() && sql != "x -- y\n;"), None, "{sql}");
         }
     }
