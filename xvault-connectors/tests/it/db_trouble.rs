@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use xvault_connectors::{Control, Error, Network, TlsFault};
+use xvault_connectors::{Control, Error, Network, PullSummary, TlsFault};
 use xvault_testkit::databases::{MARIADB_SAMPLE, POSTGRES_SAMPLE};
 use xvault_testkit::tools::{command, run};
 use xvault_testkit::{FaultProxy, Mariadb, Postgres, Sshd};
@@ -374,9 +374,8 @@ async fn a_table_of_postgres_is_not_dropped_in_mid_dump() {
     assert_eq!(server.psql(&copy, "SELECT count(*), sum(length(body)) FROM large"), "3|1200000\n");
 }
 
-/// MySQL lets a table go that the dump has not come to: the dump ends there, and names it.
-#[tokio::test]
-async fn a_table_of_mysql_that_is_dropped_in_mid_dump_fails_it() {
+/// Dumps a database of MySQL, does `change` once the tool is at a table that takes long, and waits for both. `zzz_last` is still to come then.
+async fn changed_in_mid_dump(change: &'static str) -> (String, Kept, Result<PullSummary, Error>) {
     let (server, name) = mysql();
     let more = "INSERT INTO large SELECT a.id, a.body, a.raw FROM large a, seq_1_to_3";
     let _ = server.sql(&name, more);
@@ -384,13 +383,21 @@ async fn a_table_of_mysql_that_is_dropped_in_mid_dump_fails_it() {
     let reads = format!(
         "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{name}' AND info LIKE 'SELECT%FROM `large`%'"
     );
-    let dropped = once_shown(move || server.sql("", &reads), {
+    let changed = once_shown(move || server.sql("", &reads), {
         let name = name.clone();
-        move || drop(server.sql(&name, "DROP TABLE zzz_last"))
+        move || drop(server.sql(&name, change))
     });
     let mut kept = Kept { slow: Some(Duration::from_millis(20)), ..Kept::default() };
-    let error = Db::mysql(server, &name).pull_into(&mut kept, &Control::default()).await.unwrap_err();
-    dropped.join().unwrap();
+    let pulled = Db::mysql(server, &name).pull_into(&mut kept, &Control::default()).await;
+    changed.join().unwrap();
+    (name, kept, pulled)
+}
+
+/// MySQL lets a table go that the dump has not come to: the dump ends there, and names it.
+#[tokio::test]
+async fn a_table_of_mysql_that_is_dropped_in_mid_dump_fails_it() {
+    let (_, kept, pulled) = changed_in_mid_dump("DROP TABLE zzz_last").await;
+    let error = pulled.unwrap_err();
     assert!(matches!(error, Error::Tool { .. }) && error.to_string().contains("zzz_last"), "{error:?}");
     assert!(kept.open, "the body of the dump was not ended");
 }
@@ -398,20 +405,9 @@ async fn a_table_of_mysql_that_is_dropped_in_mid_dump_fails_it() {
 /// Nobody who writes waits for the dump, and what they write is not in it: it is of the moment that it began in.
 #[tokio::test]
 async fn a_dump_of_mysql_is_of_one_moment_and_holds_nobody_up() {
-    let (server, name) = mysql();
-    let more = "INSERT INTO large SELECT a.id, a.body, a.raw FROM large a, seq_1_to_3";
-    let _ = server.sql(&name, more);
-    let _ = server.sql(&name, "CREATE TABLE zzz_last (a INT); INSERT INTO zzz_last VALUES (1)");
-    let reads = format!(
-        "SELECT COUNT(*) FROM information_schema.processlist WHERE db = '{name}' AND info LIKE 'SELECT%FROM `large`%'"
-    );
-    let written = once_shown(move || server.sql("", &reads), {
-        let name = name.clone();
-        move || drop(server.sql(&name, "SET lock_wait_timeout = 0; INSERT INTO zzz_last VALUES (2)"))
-    });
-    let mut kept = Kept { slow: Some(Duration::from_millis(20)), ..Kept::default() };
-    let _ = Db::mysql(server, &name).pull_into(&mut kept, &Control::default()).await.unwrap();
-    written.join().unwrap();
+    let write = "SET lock_wait_timeout = 0; INSERT INTO zzz_last VALUES (2)";
+    let (name, kept, pulled) = changed_in_mid_dump(write).await;
+    let _ = pulled.unwrap();
     let dump = String::from_utf8_lossy(body(&kept, &format!("database/{name}.sql")));
     let of_the_last = dump.split("INSERT INTO `zzz_last` VALUES").nth(1).unwrap();
     assert!(of_the_last.trim_start().starts_with("(1);"), "{}", &of_the_last[..of_the_last.len().min(80)]);
