@@ -13,6 +13,7 @@ mod known_hosts;
 mod leash;
 mod options;
 pub mod quote;
+mod room;
 mod session;
 pub mod sftp;
 pub(crate) mod shell;

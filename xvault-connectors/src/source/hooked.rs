@@ -50,24 +50,25 @@ impl Hooked {
     }
 
     async fn ran(&mut self, name: &'static str, hook: &Hook, control: &Control) -> Result<(), Error> {
-        let begun = control.run(self.begin_twice(name, hook, control)).await;
-        let (session, mut exec) = begun.map_err(|error| not_run(name, "could not be run", error))?;
+        let ready = control.run(self.ready_at_last(name, hook, control)).await;
+        let (session, mut exec) = ready.map_err(|error| not_run(name, "could not be run", error))?;
+        // Never twice: nobody knows how far a command came that was lost sight of.
         let ran = command::run(&mut exec, name, hook, control).await;
         session.close().await;
         ran.map_err(|error| not_run(name, "was lost sight of while it ran", error))
     }
 
     /// Whatever may pass has a moment to do so, as the settings of most say that a failure fails the backup.
-    async fn begin_twice(
+    async fn ready_at_last(
         &mut self,
         name: &'static str,
         hook: &Hook,
         control: &Control,
     ) -> Result<(Session, Exec), Error> {
         let deadline = Instant::now() + command::limit(hook);
-        let first = match self.connect().await {
+        let first = match self.ready(hook).await {
             Err(error) if error.disposition() == Disposition::Transient => error,
-            connected => return Self::begin(connected?, hook).await,
+            ready => return ready,
         };
         if Instant::now() + PAUSE >= deadline {
             return Err(first);
@@ -75,20 +76,14 @@ impl Hooked {
         let text = xvault_core::error::chain(&first);
         control.progress().note(&format!("hook {name}: {text}; once more in {} s", PAUSE.as_secs()));
         sleep(PAUSE).await;
-        let again = timeout_at(deadline, self.connect()).await;
-        Self::begin(again.unwrap_or(Err(first))?, hook).await
+        timeout_at(deadline, self.ready(hook)).await.unwrap_or(Err(first))
     }
 
     /// On a connection of its own each time: the pull between them may take hours.
-    async fn connect(&mut self) -> Result<Session, Error> {
+    async fn ready(&mut self, hook: &Hook) -> Result<(Session, Exec), Error> {
         let session = Session::connect(&self.options).await?;
         self.options.host_key = HostKeyPolicy::Pinned(session.fingerprint());
-        Ok(session)
-    }
-
-    /// Never twice: nobody knows how far a command came that was lost sight of.
-    async fn begin(session: Session, hook: &Hook) -> Result<(Session, Exec), Error> {
-        let exec = command::begin(&session, hook).await?;
+        let exec = command::prepare(&session, hook).await?;
         Ok((session, exec))
     }
 

@@ -85,6 +85,11 @@ impl std::fmt::Display for Exit {
     }
 }
 
+/// The name of what is run, for messages.
+pub(super) fn program<A: AsRef<[u8]>>(argv: &[A]) -> String {
+    argv.first().map(|program| display_name(program.as_ref())).unwrap_or_default()
+}
+
 impl Exec {
     pub(super) async fn start<A: AsRef<[u8]>>(
         channel: Channel<Msg>,
@@ -105,7 +110,7 @@ impl Exec {
     ) -> Result<Self, Error> {
         let (reader, writer) = channel.split();
         writer.exec(true, command_line(argv)).await.map_err(|error| watch.lost_by(error))?;
-        let program = argv.first().map(|program| display_name(program.as_ref())).unwrap_or_default();
+        let program = program(argv);
         let mut exec = Self { reader, writer: Arc::new(writer), watch, idle, exit: None, ahead: None };
         exec.await_start(program).await?;
         Ok(exec)

@@ -8,10 +8,10 @@ use russh::client::{self, DisconnectReason, Handle};
 use russh::keys::{Algorithm, PublicKeyOrCertificate};
 use russh::{Channel, Disconnect, Names, Preferred, SshId, cipher};
 use tokio::io::BufReader;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::DropGuard;
 
-use super::exec::Exec;
+use super::exec::{Exec, program};
 use super::greeting::{CLIENT_ID, greet};
 use super::host_key::{Verifier, fingerprint};
 use super::leash::Leashed;
@@ -31,18 +31,16 @@ const READ_BUFFER_LEN: usize = 256 << 10;
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// How long a server is asked for a channel that it has no room for, and how often.
-const ROOM: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(100);
-
 /// Three quiet keep-alives in a row end a connection.
 const UNANSWERED_KEEPALIVES: usize = 3;
 
-/// One authenticated connection; dropping it closes it.
+/// One authenticated connection, and more of them where it has no room; dropping it closes them.
 pub struct Session {
-    handle: Handle<Client>,
-    watch: Watch,
-    idle: Duration,
+    pub(super) handle: Handle<Client>,
+    pub(super) watch: Watch,
+    pub(super) options: SshOptions,
+    /// Those beside it.
+    pub(super) more: tokio::sync::Mutex<Vec<Session>>,
     _leash: DropGuard,
 }
 
@@ -88,6 +86,11 @@ impl Session {
         &self.watch.server
     }
 
+    /// How long a login may take, and what comes with it.
+    pub(super) fn patience(&self) -> Duration {
+        self.options.timeouts.connect
+    }
+
     /// Whether the connection is known to be gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -99,7 +102,8 @@ impl Session {
     /// # Errors
     /// When the connection fails, or [`Error::Remote`] when the server runs no commands.
     pub async fn exec<A: AsRef<[u8]>>(&self, argv: &[A]) -> Result<Exec, Error> {
-        Exec::start(self.channel().await?, argv, self.watch.clone(), self.idle).await
+        let (channel, watch) = self.channel(&program(argv)).await?;
+        Exec::start(channel, argv, watch, self.options.timeouts.idle).await
     }
 
     /// As [`Session::exec`], with a standard input that stays open.
@@ -107,7 +111,8 @@ impl Session {
     /// # Errors
     /// As [`Session::exec`].
     pub async fn exec_with_input<A: AsRef<[u8]>>(&self, argv: &[A]) -> Result<Exec, Error> {
-        Exec::start_with_input(self.channel().await?, argv, self.watch.clone(), self.idle).await
+        let (channel, watch) = self.channel(&program(argv)).await?;
+        Exec::start_with_input(channel, argv, watch, self.options.timeouts.idle).await
     }
 
     /// A connection from the server to `host`, which it looks up itself.
@@ -116,9 +121,10 @@ impl Session {
     /// When the connection fails, or [`Error::Remote`] when the server does not forward or does not reach the host.
     pub(crate) async fn forward(&self, host: &str, port: u16) -> Result<Channel<client::Msg>, Error> {
         let opening = self.handle.channel_open_direct_tcpip(host, port.into(), "127.0.0.1", 0);
-        let opened = match timeout(self.idle, opening).await {
+        let idle = self.options.timeouts.idle;
+        let opened = match timeout(idle, opening).await {
             Ok(opened) => opened,
-            Err(_) => return Err(self.watch.timeout("open a tunnel", self.idle)),
+            Err(_) => return Err(self.watch.timeout("open a tunnel", idle)),
         };
         opened.map_err(|error| match error {
             russh::Error::ChannelOpenFailure(reason) => Error::Remote {
@@ -134,19 +140,8 @@ impl Session {
     /// # Errors
     /// When the connection fails, the server has no SFTP, or answers nonsense.
     pub async fn sftp(&self) -> Result<Sftp, Error> {
-        Sftp::start(self.channel().await?, self.watch.clone(), self.idle).await
-    }
-
-    /// Servers let only so many share a connection (`MaxSessions`), two at times: whoever is one too many waits until another has ended.
-    async fn channel(&self) -> Result<Channel<client::Msg>, Error> {
-        let end = Instant::now() + ROOM;
-        loop {
-            match timeout(self.idle, self.handle.channel_open_session()).await {
-                Ok(Err(russh::Error::ChannelOpenFailure(_))) if Instant::now() < end => sleep(PAUSE).await,
-                Ok(opened) => return opened.map_err(|error| self.watch.lost_by(error)),
-                Err(_) => return Err(self.watch.timeout("open a channel", self.idle)),
-            }
-        }
+        let (channel, watch) = self.channel("sftp").await?;
+        Sftp::start(channel, watch, self.options.timeouts.idle).await
     }
 
     /// Says goodbye. The connection is closed as well when a `Session` is just dropped.
@@ -211,7 +206,7 @@ async fn shake_hands_with(
     let config = config(options, algorithms, window);
     let handle = client::connect_stream(Arc::new(config), stream, client).await;
     let handle = handle.map_err(|failure| failure.into_error(&watch))?;
-    Ok(Session { handle, watch, idle: options.timeouts.idle, _leash: leash })
+    Ok(Session { handle, watch, options: options.clone(), more: Default::default(), _leash: leash })
 }
 
 fn config(options: &SshOptions, algorithms: Vec<Algorithm>, window_size: u32) -> client::Config {
@@ -258,7 +253,7 @@ impl Watch {
         look(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn connection(&self, reason: &str, source: Option<std::io::Error>) -> Error {
+    pub(super) fn connection(&self, reason: &str, source: Option<std::io::Error>) -> Error {
         Error::Connection { server: self.server.to_string(), reason: reason.to_owned(), source }
     }
 

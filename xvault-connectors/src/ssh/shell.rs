@@ -15,9 +15,6 @@ const MARK: &[u8] = b"xvault-begins-here";
 /// How long is waited for the mark before it is looked whether there is a shell at all.
 const DOUBT: Duration = Duration::from_secs(2);
 
-/// How long a shell may take to begin.
-const BEGIN: Duration = Duration::from_secs(15);
-
 /// The longest beginning of output that is searched for the mark.
 const MAX_GREETING: usize = 64 << 10;
 
@@ -25,10 +22,11 @@ const MAX_GREETING: usize = 64 << 10;
 const MAX_SAID: usize = 200;
 
 /// Runs `script`, which must say `$1` on a line of its own before all else; `args` are `$2` and so on. Its standard input stays open, and
-/// is not needed before. What the account's shell greets with in front of that line is dropped.
+/// is not needed before. What the account's shell greets with in front of that line is dropped. It may take as long to begin as a login.
 ///
 /// # Errors
-/// [`Error::NoShell`] when the account runs something else, or nothing; when the connection fails.
+/// [`Error::NoShell`] when the account runs something else, or nothing; [`Error::Timeout`] when nobody can tell yet; when the connection
+/// fails.
 pub(crate) async fn run<A: AsRef<[u8]>>(session: &Session, script: &str, args: &[A]) -> Result<Exec, Error> {
     let mut argv: Vec<&[u8]> = vec![b"sh", b"-c", script.as_bytes(), b"sh", MARK];
     argv.extend(args.iter().map(AsRef::as_ref));
@@ -38,8 +36,8 @@ pub(crate) async fn run<A: AsRef<[u8]>>(session: &Session, script: &str, args: &
         Ok(passed) => passed?,
         Err(_) => {
             look(session).await?;
-            let late = |_| Error::Timeout { what: session.server().to_owned(), after: BEGIN };
-            timeout(BEGIN, greeting.pass(&mut exec)).await.map_err(late)??
+            let began = timeout(session.patience(), greeting.pass(&mut exec)).await;
+            began.map_err(|_| greeting.late(session))??
         }
     };
     if begun { Ok(exec) } else { Err(greeting.into_error(session)) }
@@ -53,10 +51,11 @@ async fn look(session: &Session) -> Result<(), Error> {
         let mut exec = session.exec(&argv).await.map_err(|error| refused(session, error))?;
         greeting.pass(&mut exec).await
     };
-    match timeout(BEGIN, looked).await {
+    match timeout(session.patience(), looked).await {
         Ok(Ok(true)) => Ok(()),
-        Ok(Ok(false)) | Err(_) => Err(greeting.into_error(session)),
+        Ok(Ok(false)) => Err(greeting.into_error(session)),
         Ok(Err(error)) => Err(error),
+        Err(_) => Err(greeting.late(session)),
     }
 }
 
@@ -94,8 +93,20 @@ impl Greeting {
     }
 
     fn into_error(self, session: &Session) -> Error {
-        let said = [self.stdout, self.stderr].concat();
-        Error::NoShell { server: session.server().to_owned(), said: shown(&said) }
+        Error::NoShell { server: session.server().to_owned(), said: self.said() }
+    }
+
+    /// A slow server is none without a shell.
+    fn late(&self, session: &Session) -> Error {
+        let said = Some(self.said()).filter(|said| !said.is_empty());
+        let said = said.map(|said| format!("; all that it said: {said}")).unwrap_or_default();
+        let what =
+            format!("the shell of the account on {}, which was to run a command{said},", session.server());
+        Error::Timeout { what, after: session.patience() }
+    }
+
+    fn said(&self) -> String {
+        shown(&[self.stdout.as_slice(), &self.stderr].concat())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Cancelling ends a dump on both ends: the tool, here or on the SSH server, and its session in the database.
 
 use std::fs;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use xvault_connectors::{Control, Error};
@@ -26,7 +27,7 @@ fn lives(pid: u32) -> bool {
 }
 
 /// Those whose command line holds `word`.
-fn with_word(word: &str) -> Vec<u32> {
+pub(crate) fn with_word(word: &str) -> Vec<u32> {
     processes(|pid| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.windows(word.len()).any(|window| window == word.as_bytes())
@@ -38,7 +39,7 @@ async fn account_ends(sshd: &Sshd, before: &[u32]) {
     soon("a process of the account lives", || sshd.processes().iter().all(|pid| before.contains(pid))).await;
 }
 
-async fn soon(what: &str, mut so: impl FnMut() -> bool) {
+pub(crate) async fn soon(what: &str, mut so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !so() {
         assert!(Instant::now() < deadline, "{what}");
@@ -72,14 +73,20 @@ async fn cancelled(
     soon("its session lives", || sessions() == "0\n").await;
 }
 
+/// Holds a table that no dump can do without.
+pub(crate) async fn holding(server: &Postgres, url: &str) -> Child {
+    let hold = "BEGIN; LOCK TABLE plain IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)";
+    let holder = command("psql", ["-X", "-q", "-d", url, "-c", hold]).spawn().unwrap();
+    let held = "SELECT count(*) FROM pg_locks WHERE relation = 'plain'::regclass AND granted";
+    soon("the lock is held", || server.psql(url, held) != "0\n").await;
+    holder
+}
+
 /// Dumps that wait for a lock write nothing: only being ended ends them.
 #[tokio::test]
 async fn cancelling_a_dump_of_postgresql_that_waits_ends_it_on_both_ends() {
     let (server, url) = postgres();
-    let hold = "BEGIN; LOCK TABLE plain IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(60)";
-    let mut holder = command("psql", ["-X", "-q", "-d", &url, "-c", hold]).spawn().unwrap();
-    let held = "SELECT count(*) FROM pg_locks WHERE relation = 'plain'::regclass AND granted";
-    soon("the lock is held", || server.psql(&url, held) != "0\n").await;
+    let mut holder = holding(server, &url).await;
     let name = url.rsplit('/').next().unwrap();
     let waits = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
                  WHERE NOT granted AND relation = 'plain'::regclass AND application_name = 'xvault'";

@@ -54,6 +54,17 @@ impl Db {
         Self { kind, config, password: password.to_owned(), tools, network, ssh_key: None }
     }
 
+    /// For a process of its own that makes the same of it.
+    pub(crate) fn told(&self) -> String {
+        json!([self.kind, self.config, self.password]).to_string()
+    }
+
+    pub(crate) fn of_told(told: &str) -> Self {
+        let (kind, config, password): (String, Value, String) = serde_json::from_str(told).unwrap();
+        let kind = if kind == "mysql" { "mysql" } else { "postgres" };
+        Self { config, ..Self::new(kind, 0, "", &password, "") }
+    }
+
     pub(crate) fn within(self, network: Network) -> Self {
         Self { network, ..self }
     }

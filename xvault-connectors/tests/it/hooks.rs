@@ -219,6 +219,38 @@ async fn an_account_without_a_shell_has_no_hooks() {
     }
 }
 
+/// As a command before a pull from elsewhere fares with a server that makes each command begin with `begins`.
+async fn begun_by(begins: &str) -> Result<PullSummary, Error> {
+    let around = Around::new().before("touch before").within(1);
+    let slow = Sshd::builder().config(&format!("ForceCommand {begins}")).start();
+    let job =
+        Job::new(Kind::Sftp, &slow, &[]).with(|options| options.timeouts.connect = Duration::from_secs(4));
+    let elsewhere = Job::new(Kind::Sftp, &around.sshd, &[&around.tree]);
+    let mut source = Hooked::around(elsewhere.source(), &around.hooks, Some(&job.options));
+    let pulled = source.pull(&mut Kept::default(), &Control::default()).await;
+    assert_eq!(slow.home.join("before").exists(), pulled.is_ok());
+    pulled
+}
+
+/// Such a server may be faster later.
+#[tokio::test]
+async fn a_shell_that_does_not_begin_in_time_is_no_missing_one() {
+    let said = "; all that it said: wait";
+    for (begins, said) in [("exec sleep 60", ""), ("echo wait; exec sleep 60", said)] {
+        let error = begun_by(begins).await.unwrap_err();
+        let Error::Hook { cause: Some(cause), .. } = &error else { panic!("{error:?}") };
+        assert!(matches!(**cause, Error::Timeout { .. }), "{error:?}");
+        let words = format!("which was to run a command{said}, did not answer within 4s");
+        assert!(chain(&error).ends_with(&words), "{}", chain(&error));
+        assert_eq!(error.disposition(), Disposition::Transient);
+    }
+}
+
+#[tokio::test]
+async fn a_shell_that_begins_late_runs_the_command() {
+    begun_by("sleep 3; exec sh -c \"$SSH_ORIGINAL_COMMAND\"").await.unwrap();
+}
+
 /// Who was believed before the backup is who must be there after it, whatever a failure of the commands means.
 #[tokio::test]
 async fn the_server_after_a_backup_is_the_one_before_it() {
@@ -268,6 +300,29 @@ async fn a_command_that_is_cancelled_has_ended_when_the_one_after_it_begins() {
     let (pulled, ()) = tokio::join!(source.pull(&mut kept, &control), begun);
     assert!(matches!(pulled, Err(Error::Cancelled)), "{pulled:?}");
     assert!(kept.entries.is_empty() && around.has("after") && !around.has("both"));
+}
+
+/// One that is about to begin never does.
+#[tokio::test]
+async fn a_command_that_is_cancelled_while_it_is_begun_is_not_run() {
+    let slow = "ForceCommand sleep 1; exec sh -c \"$SSH_ORIGINAL_COMMAND\"";
+    let around = Around::on(Sshd::builder().config(slow).start());
+    let around = around.before("echo before >> order").after("echo after >> order");
+    let cancel = CancellationToken::new();
+    let control = Control::default().with_cancel(cancel.clone());
+    let mut source = around.source(Kind::Ssh, &around.tree);
+    let begun = async {
+        while !around.sshd.log().contains("Starting session: forced-command") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        cancel.cancel();
+    };
+    let mut kept = Kept::default();
+    let (pulled, ()) = tokio::join!(source.pull(&mut kept, &control), begun);
+    assert!(matches!(pulled, Err(Error::Cancelled)), "{pulled:?}");
+    // The shell of the first began a second before that of the second.
+    assert_eq!(fs::read_to_string(around.sshd.home.join("order")).unwrap(), "after\n");
+    assert!(kept.entries.is_empty());
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, timeout, timeout_at};
 use xvault_core::source::Hook;
 
@@ -9,10 +10,11 @@ use crate::source::dump::Lines;
 use crate::ssh::{Exec, ExecEvent, Exit, Session, shell};
 use crate::{Control, Error};
 
-/// What the server's `sh` runs: `$1` says that it does, `$2` is the command. It is ended with all that it started when our end
-/// of standard input is gone, by time-out or with the connection; until all that has ended, it goes on.
+/// What the server's `sh` runs: `$1` says that it does, `$2` is the command, which begins when a line of ours says so. It is ended with
+/// all that it started when our end of standard input is gone, by time-out or with the connection; until all that has ended, it goes on.
 const SCRIPT: &str = r#"
 echo "$1"
+read -r _ || exit 1
 exec 4<&0
 sh -c "$2" </dev/null 4<&- &
 p=$!
@@ -36,16 +38,19 @@ pub(super) fn limit(hook: &Hook) -> Duration {
     Duration::from_secs(hook.timeout_seconds.into())
 }
 
-/// Begins the command.
+/// The word on which a command begins.
+const GO: &[u8] = b"go\n";
+
+/// Has all ready on the server, so that [`run`] need but say the word. Who is given up here has run nothing.
 ///
 /// # Errors
-/// What kept it from being run.
-pub(super) async fn begin(session: &Session, hook: &Hook) -> Result<Exec, Error> {
+/// What keeps the command from being run.
+pub(super) async fn prepare(session: &Session, hook: &Hook) -> Result<Exec, Error> {
     let exec = shell::run(session, SCRIPT, &[&hook.command]).await?;
     Ok(exec.patient(limit(hook) + END))
 }
 
-/// Watches the command to its end, which it is brought to when its time is over, or the job is cancelled.
+/// Runs the command to its end, which it is brought to when its time is over, or the job is cancelled.
 ///
 /// # Errors
 /// [`Error::Hook`] when it failed, [`Error::Cancelled`]; what the connection broke by otherwise.
@@ -58,7 +63,11 @@ pub(super) async fn run(
     let failed = |reason: String| Error::Hook { hook: name, reason, cause: None };
     let started = Instant::now();
     let mut output = Output::new(name, control);
-    let ended = control.run(follow(exec, &mut output, started + limit(hook))).await;
+    let followed = async {
+        exec.input().write(Bytes::from_static(GO)).await?;
+        follow(exec, &mut output, started + limit(hook)).await
+    };
+    let ended = control.run(followed).await;
     output.finish();
     match ended {
         Ok(Some(Exit::Status(0))) => {
@@ -100,7 +109,7 @@ async fn follow(exec: &mut Exec, output: &mut Output<'_>, deadline: Instant) -> 
     }
 }
 
-/// The script sees its input end, and ends the command.
+/// The script sees its input end, and ends the command, or does not begin it.
 async fn end(exec: &mut Exec) {
     let ending = async {
         exec.input().end().await?;
