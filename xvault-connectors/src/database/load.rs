@@ -48,6 +48,9 @@ impl Format {
         let holds = |part: &[u8]| head.windows(part.len()).any(|window| window == part);
         if head.starts_with(b"PGDMP") {
             Some(Self::PostgresCustom)
+        } else if holds(b"-- PostgreSQL database cluster dump") {
+            // Of roles and all databases: such a dump has those of its databases in it.
+            None
         } else if holds(b"-- PostgreSQL database dump") {
             Some(Self::PostgresPlain)
         } else if holds(b"-- MariaDB dump") || holds(b"-- MySQL dump") {
@@ -108,17 +111,30 @@ fn unfit(wanted: &str) -> Error {
     Error::Target(format!("this is no dump that can be loaded into {wanted}"))
 }
 
+/// For a dump that says with `statement` which database it goes into: that would be changed, and not the one that was named.
+fn goes_elsewhere(statement: &[u8]) -> Error {
+    const SHOWN: usize = 200;
+    let statement = statement.trim_ascii();
+    let shown = String::from_utf8_lossy(statement.get(..SHOWN).unwrap_or(statement));
+    Error::Target(format!(
+        "this dump names the database that it goes into (`{}`), so it can't be loaded into another one; to restore it, take it \
+         out as a file and give it to the client by hand, or make dumps without `--create`, `--databases` and `--all-databases`",
+        shown.escape_debug()
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn dumps_are_known_by_their_beginning() {
-        let cases: [(&[u8], Option<Format>); 5] = [
+        let cases: [(&[u8], Option<Format>); 6] = [
             (b"PGDMP\x01\x0e", Some(Format::PostgresCustom)),
             (b"--\n-- PostgreSQL database dump\n--\n", Some(Format::PostgresPlain)),
             (b"/*M!999999\\- enable the sandbox mode */ \n-- MariaDB dump 10.19", Some(Format::Mysql)),
             (b"--\n-- PostgreSQL database cluster dump\n", None),
+            (b"--\n-- PostgreSQL database cluster dump\n--\n-- PostgreSQL database dump\n", None),
             (b"", None),
         ];
         for (head, expected) in cases {

@@ -7,6 +7,7 @@ mod db_broken;
 mod db_cancel;
 mod db_clients;
 mod db_elsewhere;
+mod db_foreign;
 mod db_genuine_mysql;
 mod db_limits;
 mod db_load;

@@ -16,7 +16,8 @@ const RESTRICT: &[u8] = b"\\restrict ";
 const UNRESTRICT: &[u8] = b"\\unrestrict ";
 
 /// How the lines begin that stand in a dump of PostgreSQL before all definitions.
-const PREAMBLE: [&[u8]; 6] = [b"\n", b"--", b"BEGIN;", b"SET ", b"SELECT pg_catalog.set_config(", RESTRICT];
+pub(super) const PREAMBLE: [&[u8]; 6] =
+    [b"\n", b"--", b"BEGIN;", b"SET ", b"SELECT pg_catalog.set_config(", RESTRICT];
 
 /// The end of a dump that is looked at in one piece: more than the last line of `pg_dump`.
 const TAIL: usize = 256;
@@ -156,7 +157,7 @@ impl DumpReader {
             let Some(own_name) = &mut self.own_name else { return Ok(piece) };
             let is_last = piece.is_none();
             let given = match piece {
-                Some(piece) => own_name.push(&piece),
+                Some(piece) => own_name.push(&piece)?,
                 None => own_name.rest(),
             };
             if is_last || !given.is_empty() {

@@ -4,8 +4,12 @@
 //! - MariaDB's defaults that take a number of one of its sequences;
 //! - MariaDB's views whose definer is gone: what such a view is made of the server writes down as it keeps it.
 //!
+//! A dump that goes on in a database of its own choice ends there: it would change that one.
+//!
 //! And the locks around rows go, which older dumps have: between them MariaDB takes no rows of a table that draws from a sequence.
 
+use super::goes_elsewhere;
+use crate::Error;
 use crate::database::mysql::{identifier, quoted_name};
 
 /// How a dump begins to say what it is of.
@@ -25,6 +29,9 @@ const VIEW: &[u8] = b"/*!50001 VIEW `";
 
 /// How a line is that locks a table.
 const LOCK: (&[u8], &[u8]) = (b"LOCK TABLES `", b"` WRITE;\n");
+
+/// How the lines begin that choose a database, or make one: those of dumps by `--databases` and `--all-databases`.
+const CHOOSES: [&[u8]; 3] = [b"USE `", b"CREATE DATABASE ", b"/*!40000 DROP DATABASE "];
 
 /// What stands before the name of a sequence.
 const TAKES: [&[u8]; 3] = [b"nextval(", b"lastval(", b"setval("];
@@ -70,12 +77,15 @@ impl Default for OwnName {
 
 impl OwnName {
     /// What can be given now that `piece` came.
-    pub(super) fn push(&mut self, piece: &[u8]) -> Vec<u8> {
+    ///
+    /// # Errors
+    /// When the dump chooses a database by itself.
+    pub(super) fn push(&mut self, piece: &[u8]) -> Result<Vec<u8>, Error> {
         let mut given = Vec::with_capacity(piece.len() + self.held.len());
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
-            self.take(part, &mut given);
+            self.take(part, &mut given)?;
         }
-        given
+        Ok(given)
     }
 
     /// What is left at the end.
@@ -83,7 +93,7 @@ impl OwnName {
         std::mem::take(&mut self.held)
     }
 
-    fn take(&mut self, part: &[u8], given: &mut Vec<u8>) {
+    fn take(&mut self, part: &[u8], given: &mut Vec<u8>) -> Result<(), Error> {
         let is_whole = part.ends_with(b"\n");
         if !self.holding {
             given.extend_from_slice(part);
@@ -91,7 +101,7 @@ impl OwnName {
         } else if is_whole {
             self.held.extend_from_slice(part);
             let line = std::mem::take(&mut self.held);
-            given.extend_from_slice(&self.looked_at(&line));
+            given.extend_from_slice(&self.looked_at(&line)?);
         } else {
             self.held.extend_from_slice(part);
             if !may_matter(&self.held) {
@@ -104,26 +114,30 @@ impl OwnName {
         if is_whole {
             self.end_line();
         }
+        Ok(())
     }
 
     /// A whole line, changed or not.
-    fn looked_at(&mut self, line: &[u8]) -> Vec<u8> {
+    fn looked_at(&mut self, line: &[u8]) -> Result<Vec<u8>, Error> {
         self.remember(line);
         if !self.begins && self.delimiter != USUAL {
-            return line.to_vec();
+            return Ok(line.to_vec());
         }
         if let Some(delimiter) = line.strip_prefix(DELIMITER) {
             self.delimiter = delimiter.trim_ascii().to_vec();
             // The line ends with it.
-            return line.to_vec();
+            return Ok(line.to_vec());
         }
         if !is_short_enough(line) {
-            return line.to_vec();
+            return Ok(line.to_vec());
         }
         if line.starts_with(ALTER.as_bytes()) {
-            return without_name(line, &self.delimiter).unwrap_or_else(|| line.to_vec());
+            return Ok(without_name(line, &self.delimiter).unwrap_or_else(|| line.to_vec()));
         }
-        self.unqualified(line)
+        if self.delimiter == USUAL && CHOOSES.iter().any(|words| line.starts_with(words)) {
+            return Err(goes_elsewhere(line));
+        }
+        Ok(self.unqualified(line))
     }
 
     /// Where nothing but the tool's own lines can stand.
@@ -158,8 +172,8 @@ impl OwnName {
 
 /// Whether a line that begins so may be one to look at.
 fn may_matter(line: &[u8]) -> bool {
-    let words = [ALTER.as_bytes(), DELIMITER, HOST, COLUMN, VIEW, LOCK.0];
-    is_short_enough(line) && words.iter().any(|word| line.starts_with(word) || word.starts_with(line))
+    let mut words = [ALTER.as_bytes(), DELIMITER, HOST, COLUMN, VIEW, LOCK.0].into_iter().chain(CHOOSES);
+    is_short_enough(line) && words.any(|word| line.starts_with(word) || word.starts_with(line))
 }
 
 fn is_short_enough(line: &[u8]) -> bool {
@@ -234,7 +248,7 @@ mod tests {
         let mut own_name = OwnName::default();
         let mut given = Vec::new();
         for piece in dump.as_bytes().chunks(size) {
-            given.extend_from_slice(&own_name.push(piece));
+            given.extend_from_slice(&own_name.push(piece).unwrap());
             let (held, most) =
                 (&own_name.held, if dump.contains(CUT) { LONGEST_DEFINITION } else { LONGEST });
             assert!(held.len() <= most + size, "it holds {} bytes", held.len());
@@ -282,6 +296,30 @@ mod tests {
         };
         for size in [1, 7, 300, 100_000] {
             assert_eq!(changed(&dump, size), expected, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_dump_that_chooses_a_database_ends_there() {
+        for line in [
+            "USE `shop`;\n",
+            "CREATE DATABASE /*!32312 IF NOT EXISTS*/ `shop` /*!40100 DEFAULT CHARACTER SET utf8mb4 */;\n",
+            "/*!40000 DROP DATABASE IF EXISTS `shop`*/;\n",
+        ] {
+            let dump = format!("-- Host: localhost    Database: shop\n{line}INSERT INTO `t` VALUES (1);\n");
+            for size in [1, 7, 1000] {
+                let mut own_name = OwnName::default();
+                let given: Result<Vec<_>, _> =
+                    dump.as_bytes().chunks(size).map(|piece| own_name.push(piece)).collect();
+                let said = given.expect_err(line).to_string();
+                assert!(said.contains(&format!("(`{}`)", line.trim_end())), "{said}");
+            }
+        }
+        for kept in [
+            "DELIMITER ;;\nCREATE PROCEDURE p()\nUSE `x`;\n;;\nDELIMITER ;\nINSERT INTO t VALUES ('USE `x`;\\nUSE `x`;');\n",
+            "-- USE `x`;\n USE `x`;\n",
+        ] {
+            assert_eq!(changed(kept, 5), kept);
         }
     }
 

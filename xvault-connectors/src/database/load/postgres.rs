@@ -65,6 +65,7 @@ async fn load_from(
 ) -> Result<Loaded, Error> {
     let name = &target.database;
     let created = control.run(look(postgres, name)).await?.permits(name, target.create, target.overwrite)?;
+    origin.check()?;
     if created {
         make::database(postgres, name, &origin.locale, control).await?;
     } else {

@@ -5,7 +5,8 @@ use super::locale::Locale;
 use super::property::Property;
 use super::statement::{Token, statements, written};
 use crate::Error;
-use crate::database::load::{DumpReader, Format};
+use crate::database::load::channel::PREAMBLE;
+use crate::database::load::{DumpReader, Format, goes_elsewhere, unfit};
 use crate::database::postgres::dump_reader;
 
 /// How much of a dump says what it is, and mostly all about its database.
@@ -13,6 +14,9 @@ const HEAD: usize = 16 << 10;
 
 /// The most that is looked at.
 const LONGEST: usize = 1 << 20;
+
+/// How the first statement of a plain dump by `--create` begins, which goes into a database of its own choice.
+const CHOOSES: [&[u8]; 3] = [b"CREATE DATABASE ", b"DROP DATABASE ", b"\\connect "];
 
 /// More than a database has of its own.
 const PROPERTIES: usize = 5000;
@@ -23,6 +27,8 @@ pub(super) struct Origin {
     pub(super) format: Option<Format>,
     /// The major version of the first `pg_restore` that reads it.
     pub(super) reader: u32,
+    /// The statement by which it goes into another database than the one at hand.
+    pub(super) chooses: Option<Vec<u8>>,
     pub(super) locale: Locale,
     pub(super) owner: Option<Property>,
     pub(super) properties: Vec<Property>,
@@ -38,7 +44,9 @@ impl Origin {
             let head = dump.head(length).await?;
             let format = Format::of(head);
             if format != Some(Format::PostgresCustom) {
-                return Ok(Self { format, locale: Locale::of_encoding(encoding(head)), ..Self::default() });
+                let locale = Locale::of_encoding(encoding(head));
+                let chooses = format.and_then(|_| chooses(head));
+                return Ok(Self { format, locale, chooses, ..Self::default() });
             }
             match Beginning::of(head) {
                 Beginning::Items(items) => {
@@ -49,6 +57,16 @@ impl Origin {
                     return Ok(Self { format, reader: dump_reader(head), ..Self::default() });
                 }
             }
+        }
+    }
+
+    /// # Errors
+    /// When it is none that goes into one database of PostgreSQL, whichever is at hand.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match (self.format, &self.chooses) {
+            (None | Some(Format::Mysql), _) => Err(unfit("PostgreSQL")),
+            (_, Some(statement)) => Err(goes_elsewhere(statement)),
+            (_, None) => Ok(()),
         }
     }
 
@@ -102,6 +120,13 @@ impl Origin {
             None => self.left_out.push(kind.to_owned()),
         }
     }
+}
+
+/// By the first statement of a plain dump that does something.
+fn chooses(head: &[u8]) -> Option<Vec<u8>> {
+    let is_before = |line: &&[u8]| PREAMBLE.iter().any(|word| line.starts_with(word));
+    let line = head.split_inclusive(|byte| *byte == b'\n').find(|line| !is_before(line))?;
+    CHOOSES.iter().any(|words| line.starts_with(words)).then(|| line.to_vec())
 }
 
 /// By the line that sets it.
