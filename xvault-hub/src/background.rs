@@ -136,7 +136,7 @@ async fn reap(hub: &Hub, grace: &Mutex<Grace>) -> Result<Duration, Failure> {
 
 /// Takes over the database's time before it judges.
 async fn judge(hub: &Hub, grace: &Mutex<Grace>) -> Result<Duration, Failure> {
-    hub.clock().correct(hub.db().now_millis().await?);
+    hub.clock().correct(hub.db().now_millis()).await?;
     let (now, lease) = (hub.clock().now(), hub.settings().lease);
     if !grace.lock().unwrap_or_else(PoisonError::into_inner).is_over(now, lease) {
         return Ok(REAP_SOON);

@@ -6,6 +6,7 @@
 
 pub(crate) mod api_keys;
 pub(crate) mod audit;
+mod begin;
 pub(crate) mod copy_attempts;
 pub(crate) mod credentials;
 pub(crate) mod downloads;
@@ -40,7 +41,7 @@ pub(crate) mod workers;
 use sqlx::any::AnyRow;
 use sqlx::migrate::MigrateError;
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool, Row as _, Transaction};
+use sqlx::{Any, AnyPool, Row as _};
 use xvault_core::TenantId;
 
 pub use migrations::Migration;
@@ -207,17 +208,6 @@ impl Db {
     /// When none comes free in 10 s, or the database is gone.
     pub async fn conn(&self) -> Result<PoolConnection<Any>> {
         Ok(self.pool.acquire().await?)
-    }
-
-    /// A transaction that may write from the start.
-    ///
-    /// # Errors
-    /// As [`Db::conn`].
-    pub async fn begin(&self) -> Result<Transaction<'static, Any>> {
-        Ok(match self.dialect {
-            Dialect::Sqlite => self.pool.begin_with("BEGIN IMMEDIATE").await?,
-            Dialect::Postgres => self.pool.begin().await?,
-        })
     }
 
     /// The database's clock, in milliseconds since 1970.

@@ -68,7 +68,7 @@ impl Hub {
     /// # Errors
     /// When the database can't be read, or its secrets are encrypted to other keys.
     pub async fn new(parts: HubParts) -> Result<Self, StartError> {
-        parts.clock.correct(parts.db.now_millis().await?);
+        parts.clock.correct(parts.db.now_millis()).await?;
         app::kek::check(&parts.db, &parts.keys, parts.clock.now()).await?;
         let access = AccessTokens::new(&parts.settings.jwt_secret, parts.settings.access_token);
         let download_tokens = DownloadTokens::new(&parts.settings.jwt_secret);

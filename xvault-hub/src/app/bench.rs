@@ -59,6 +59,11 @@ impl Bench {
         self.hub_with(settings()).await
     }
 
+    /// The same, with a clock of its own.
+    pub(crate) async fn hub_at(&self, clock: Clock) -> Hub {
+        hub(&self.url, clock, self.hub.keys().clone(), settings()).await
+    }
+
     /// The same, with its own settings.
     pub(crate) async fn hub_with(&self, settings: Settings) -> Hub {
         hub(&self.url, self.hub.clock().clone(), self.hub.keys().clone(), settings).await

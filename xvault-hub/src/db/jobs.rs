@@ -179,6 +179,17 @@ pub(crate) async fn take_push(
     Ok(result.rows_affected() == 1)
 }
 
+/// A message came before the job's time: the next one is due when that has come.
+pub(crate) async fn push_in_time(conn: &mut AnyConnection, id: &JobId) -> Result<()> {
+    sqlx::query(
+        "UPDATE jobs SET push_at = not_before WHERE id = $1 AND status = 'queued' AND push_at > not_before",
+    )
+    .bind(id.as_str())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// A message could not be sent: it is due again at `at`.
 pub(crate) async fn push_failed(conn: &mut AnyConnection, id: &JobId, at: Timestamp) -> Result<()> {
     sqlx::query("UPDATE jobs SET push_at = $2, enqueue_count = 0 WHERE id = $1 AND status = 'queued'")

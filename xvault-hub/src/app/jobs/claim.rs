@@ -135,7 +135,7 @@ async fn take(hub: &Hub, worker: &Worker, job: &JobRow, nonce: Option<&ClaimNonc
     let token = nonce.map_or_else(LeaseToken::generate, |nonce| token(job, run, &worker.id, nonce));
     let after = match claimed(job, now, (&worker.id, token), hub) {
         Ok(after) => after,
-        Err(refusal) => return Ok(Taken::Refused(refusal.to_string())),
+        Err(refusal) => return refused(hub, job, &refusal).await,
     };
     match job.kind {
         JobKind::Backup => {
@@ -154,6 +154,14 @@ async fn take(hub: &Hub, worker: &Worker, job: &JobRow, nonce: Option<&ClaimNonc
         Begun::Changed => Taken::Changed,
         Begun::No(reason) => Taken::Refused(reason),
     })
+}
+
+/// By the clock of the hub that sent the message the job's time had come. Here it comes a little later, and nobody else would tell.
+async fn refused(hub: &Hub, job: &JobRow, refusal: &Refusal) -> Result<Taken> {
+    if let Refusal::TooEarly { .. } = refusal {
+        jobs::push_in_time(&mut *hub.db().conn().await?, &job.id).await?;
+    }
+    Ok(Taken::Refused(refusal.to_string()))
 }
 
 async fn saved(hub: &Hub, after: JobRow, now: Timestamp) -> Result<Taken> {
@@ -179,4 +187,28 @@ fn claimed(
         JobKind::Backup => JobRow { snapshot_id: Some(SnapshotId::generate()), ..after },
         _ => after,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Clock;
+    use crate::app::bench::{Bench, on_both_engines};
+
+    /// The clocks of two hubs agree but for the time that an answer of the database takes.
+    async fn a_claim_that_comes_too_early_by_another_hubs_clock_is_made_again_in_time(bench: Bench) {
+        let (worker, id) = (bench.worker("w").await, bench.backup().await);
+        let behind = Clock::manual(bench.hub.clock().now() - Duration::from_millis(400));
+        let other = bench.hub_at(behind.clone()).await;
+        let early = claim(&other, &worker, Claim { job_id: Some(id), nonce: None }).await.unwrap();
+        assert!(matches!(early, ClaimAnswer::Nothing { .. }), "{early:?}");
+        assert_eq!(wake::push_due(&other, 10).await.unwrap().sent, 0);
+        behind.advance(Duration::from_millis(400));
+        assert_eq!(wake::push_due(&other, 10).await.unwrap().sent, 1);
+        assert_eq!(wake::push_due(&other, 10).await.unwrap().sent, 0);
+    }
+
+    on_both_engines!(a_claim_that_comes_too_early_by_another_hubs_clock_is_made_again_in_time);
 }
