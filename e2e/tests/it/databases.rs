@@ -137,9 +137,14 @@ impl Shop {
         let target = json!({
             "type": "database", "source_id": fresh, "entry": entry, "database": copy, "create": true,
         });
+        self.restored(snapshot, &target);
+    }
+
+    /// Has a job restore everything, or what the target names.
+    pub(crate) fn restored(&self, snapshot: &str, target: &Value) {
         let path = format!("/api/v1/snapshots/{snapshot}/restore");
         let job = text(&self.up.api.post(&path, &json!({ "target": target }))["id"]);
-        let done = eventually(SOON, "the dump is loaded", || {
+        let done = eventually(SOON, "the restore is done", || {
             let job = self.up.api.get(&format!("/api/v1/jobs/{job}"));
             assert!(job["status"] != "failed", "{job}");
             (job["status"] == "completed").then_some(job)

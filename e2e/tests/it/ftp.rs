@@ -1,13 +1,26 @@
 //! FTP from end to end: an unknown certificate is shown, compared and pinned; the files are backed up by the service, and come back by age,
-//! zstd and tar, and by xvault.
+//! zstd and tar, by xvault, and by a job that puts them onto a fresh server.
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 use serde_json::json;
-use xvault_testkit::{FtpKind, Ftpd, MtimeMatch, TreeOptions, assert_same_tree, tools, trees};
+use xvault_testkit::{FtpKind, Ftpd, MtimeMatch, Sshd, TreeOptions, assert_same_tree, tools, trees};
 
 use crate::databases::Shop;
+
+/// Has a job put all of the snapshot onto `server`; gives where it lies there.
+fn pushed(shop: &Shop, server: &Sshd, snapshot: &str) -> PathBuf {
+    let out = server.home.join("given-back");
+    let config = json!({
+        "host": "127.0.0.1", "port": server.port, "username": server.user, "paths": [server.home],
+        "use_password": true, "host_key": server.host_key.fingerprint,
+    });
+    let (source, _) = shop.probed("sftp", &shop.credential(&server.password), &config);
+    shop.restored(snapshot, &json!({"type": "server", "source_id": source, "path": out}));
+    out
+}
 
 #[test]
 fn ftp_files_only() {
@@ -56,4 +69,8 @@ fn ftp_files_only() {
         .arg(&by_us);
     let _ = tools::run(&mut xvault);
     assert_same_tree(&tree, &by_us.join("www"), &options);
+    let fresh = Sshd::builder().start();
+    let by_a_job = pushed(&shop, &fresh, &snapshot);
+    // What belongs to the account of one server does not to that of the other.
+    assert_same_tree(&tree, &by_a_job.join("www"), &TreeOptions { owner: false, ..options });
 }
