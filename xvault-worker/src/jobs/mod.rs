@@ -17,6 +17,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -80,7 +82,7 @@ pub(crate) async fn run(tools: Arc<Tools>, assignment: Assignment, asked_at: Ins
     let job = Job::new(tools, assignment, asked_at);
     let (tools, assignment, report, control) = job.parts();
     let work = async move { perform(&tools, &assignment, control, &report).await };
-    job.run(work).instrument(span).await;
+    job.run(work.boxed()).instrument(span).await;
 }
 
 /// Runs the job of a download that somebody opened at `asked_at`, to its end, into `out`.
@@ -99,7 +101,7 @@ pub(crate) async fn run_download(
             _ => Err(Fault::permanent("unknown_task", "this worker is too old for the job")),
         }
     };
-    job.run(work).instrument(span).await;
+    job.run(work.boxed()).instrument(span).await;
 }
 
 fn span(tools: &Tools, assignment: &Assignment) -> tracing::Span {
@@ -125,6 +127,10 @@ fn kind(task: &Task) -> JobKind {
         _ => JobKind::Backup,
     }
 }
+
+/// What a job does. It is large, and would lie several times on the stack of a thread on its way into a task of its own, which it
+/// has overflowed.
+type Work = BoxFuture<'static, Result<TaskResult, Fault>>;
 
 /// A job that runs.
 struct Job {
@@ -226,7 +232,7 @@ impl Job {
         (self.tools.clone(), self.assignment.clone(), self.report.clone(), control)
     }
 
-    async fn run(self, work: impl Future<Output = Result<TaskResult, Fault>> + Send + 'static) {
+    async fn run(self, work: Work) {
         let began = Instant::now();
         self.tools.metrics.job_began();
         tracing::info!(attempt = self.assignment.attempt, "job begins");
@@ -249,10 +255,7 @@ impl Job {
     }
 
     /// Does the work while progress is told. A task of its own makes its panic an answer.
-    async fn work(
-        &self,
-        task: impl Future<Output = Result<TaskResult, Fault>> + Send + 'static,
-    ) -> Result<TaskResult, Fault> {
+    async fn work(&self, task: Work) -> Result<TaskResult, Fault> {
         let task = tokio::spawn(task.in_current_span());
         let closing = CancellationToken::new();
         let working = async {
@@ -642,7 +645,7 @@ mod tests {
     async fn a_panic_is_a_failed_attempt_that_tells_nothing_of_it() {
         let dir = tempfile::tempdir().unwrap();
         let job = job(dir.path());
-        let fault = job.work(async { panic!("hunter2") }).await.unwrap_err();
+        let fault = job.work(async { panic!("hunter2") }.boxed()).await.unwrap_err();
         assert_eq!((fault.code, fault.disposition), ("worker_panicked", Disposition::Transient));
         assert!(!fault.message.contains("hunter2"));
         assert!(matches!(job.ended_by(&fault), Outcome::Failed { .. }));
