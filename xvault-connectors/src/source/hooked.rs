@@ -96,10 +96,8 @@ impl Hooked {
 
     /// Nobody cancels it with the job: it undoes what the command before it did.
     async fn after(&mut self, control: &Control) -> Result<(), Error> {
-        let Some(mut hook) = self.hooks.after.clone() else { return Ok(()) };
-        if control.check().is_err() {
-            hook.timeout_seconds = hook.timeout_seconds.min(WIND_UP);
-        }
+        let Some(hook) = self.hooks.after.clone() else { return Ok(()) };
+        let hook = if control.check().is_err() { winding_up(hook) } else { hook };
         let alone = Control::default().with_progress(control.progress().clone());
         self.run("after", &hook, &alone).await
     }
@@ -158,11 +156,16 @@ impl Source for Hooked {
 
     /// To end the command before it, to log in again, twice perhaps, to run the command after it, and to end that.
     fn wind_up(&self) -> Duration {
-        let after = self.hooks.after.as_ref().map_or(0, |hook| hook.timeout_seconds.min(WIND_UP));
+        let after = self.hooks.after.clone().map_or(0, |hook| winding_up(hook).timeout_seconds);
         let before = if self.hooks.before.is_some() { 10 } else { 0 };
         let spare = if after > 0 { 70 } else { 0 };
         self.source.wind_up() + Duration::from_secs(u64::from(after) + before + spare)
     }
+}
+
+/// The command after a pull that was cancelled.
+fn winding_up(hook: Hook) -> Hook {
+    Hook { timeout_seconds: hook.timeout_seconds.min(WIND_UP), ..hook }
 }
 
 /// What a user should know before.
@@ -174,4 +177,17 @@ fn note(name: &str, hook: &Hook) -> String {
     };
     let seconds = hook.timeout_seconds;
     format!("{name} each backup the server runs `{command}`, for {seconds} s at most; {failure}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_cancelled_pull_a_command_has_a_minute_at_most() {
+        for (set, left) in [(3600, 60), (60, 60), (5, 5)] {
+            let hook = Hook { timeout_seconds: set, ..Hook::new("true") };
+            assert_eq!(winding_up(hook).timeout_seconds, left);
+        }
+    }
 }

@@ -94,7 +94,7 @@ fn told(notes: &[String], text: &str) -> bool {
 async fn one_runs_before_all_is_read_and_one_after() {
     for kind in BOTH {
         let around = Around::new()
-            .before("echo 'it'\"'\"'s made'; echo made > tree/dump; echo said >&2")
+            .before("cat; echo 'it'\"'\"'s made'; echo made > tree/dump; echo said >&2")
             .after("cat tree/dump && rm tree/dump && printf 'no line end'");
         let (kept, pulled, notes) = around.pull(kind).await;
         pulled.unwrap();
