@@ -1,16 +1,19 @@
 //! Servers that are far away: a test of a source tells all that it should, and what it had no time for.
 
+use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use xvault_connectors::Probe;
 use xvault_connectors::source::Source;
+use xvault_connectors::{Probe, ProbedPath};
 use xvault_testkit::tools::find;
 use xvault_testkit::{FaultProxy, Sshd};
 
 use crate::db_support::{Db, Way};
 use crate::db_trouble::{fake, folder, mysql, postgres};
+use crate::ssh_support::{BOTH, Job};
 use crate::wordpress::Site;
 
 /// A quarter of the way around the world.
@@ -82,6 +85,26 @@ async fn a_server_that_lets_two_sessions_share_a_connection_is_probed_as_another
     let ((free, _), (mut narrow, _)) = (probed(free).await, probed(narrow).await);
     narrow.host_key = free.host_key.clone();
     assert_eq!(narrow, free);
+}
+
+#[tokio::test]
+async fn of_files_on_a_server_that_is_too_far_away_those_are_told_that_were_looked_at() {
+    let sshd = &Sshd::builder().start();
+    let paths: Vec<PathBuf> = (0..20).map(|number| sshd.home.join(format!("path {number}"))).collect();
+    paths.iter().for_each(|path| fs::create_dir(path).unwrap());
+    let paths: &Vec<&Path> = &paths.iter().map(PathBuf::as_path).collect();
+    join_all(BOTH.map(|kind| async move {
+        let proxy = FaultProxy::start(sshd.port);
+        proxy.set_delay(2 * ONE_WAY);
+        let (probe, took) = probed(Job::new(kind, sshd, paths).through(&proxy).source()).await;
+        let seen = probe.paths.iter().filter(|path| path.kind == Some("directory")).count();
+        let of_others =
+            |path: &&ProbedPath| path.error.as_ref().is_some_and(|e| e.contains("was not looked at"));
+        let unseen = probe.paths.iter().skip(seen).filter(of_others).count();
+        assert!((1..20).contains(&seen) && seen + unseen == 20, "{kind:?}: {probe:?}");
+        assert!(took < LIMIT, "{kind:?}: {took:?}");
+    }))
+    .await;
 }
 
 /// What is found is told, though more is to come.

@@ -270,3 +270,48 @@ async fn a_server_that_begins_from_zero_all_the_same_is_skipped_through() {
         }
     }
 }
+
+/// What was listed before is no directory.
+#[tokio::test]
+async fn a_listing_that_was_broken_off_is_asked_for_again() {
+    let line = "-rw-r--r-- 1 u g 2 Jan 12 2020 x\n";
+    let cuts = AtomicUsize::new(0);
+    let script = Script::start(listing(&[("/t", line)], &[("/t/x", "ab")]), move |line| {
+        let is_first = line.starts_with("LIST") && cuts.fetch_add(1, Ordering::Relaxed) == 0;
+        is_first.then_some("150 426 broken off\r\n")
+    });
+    let job = script.job(&["/t"]);
+    let (kept, _) = job.pull().await;
+    assert_eq!((body(&kept, "/t/x"), kept.warnings.len()), (&b"ab"[..], 0));
+    assert!(
+        job.noted("the listing of `/t` was broken off") && job.noted("connecting again"),
+        "{:?}",
+        job.seen.notes()
+    );
+}
+
+/// It says that it knows it.
+#[tokio::test]
+async fn a_server_that_has_no_mlsd_after_all_is_listed_the_old_way() {
+    let line = "-rw-r--r-- 1 u g 2 Jan 12 2020 x\n";
+    for answer in ["500 what?\r\n", "502 not here\r\n"] {
+        let script = Script::start(listing(&[("/t", line)], &[("/t/x", "ab")]), move |line| match line {
+            line if line.starts_with("MLSD") => Some(answer),
+            line => with_mlsd(line),
+        });
+        let (kept, _) = script.job(&["/t"]).pull().await;
+        assert_eq!((body(&kept, "/t/x"), kept.warnings.len()), (&b"ab"[..], 0), "{answer}");
+    }
+}
+
+/// As DOS writes it: there is nothing that MLSD does not tell.
+#[tokio::test]
+async fn a_list_that_tells_no_links_is_not_asked_for_beside_mlsd() {
+    let root = "type=dir; a\ntype=dir; b\ntype=file;size=2; x\n";
+    let dos = "01-29-24  03:20PM       <DIR>          a\n01-29-24  03:20PM                    2 x\n";
+    let lists = [("/t", root), ("LIST /t", dos), ("/t/a", ""), ("/t/b", "")];
+    let script = Script::start(listing(&lists, &[("/t/x", "ab")]), with_mlsd);
+    let (kept, _) = script.job(&["/t"]).set(|settings| settings.max_connections = 1).pull().await;
+    assert_eq!((body(&kept, "/t/x"), kept.entries.len()), (&b"ab"[..], 4));
+    assert!(script.heard("MLSD") == 3 && script.heard("LIST") <= 2, "{:?}", script.heard.lock().unwrap());
+}

@@ -86,6 +86,21 @@ async fn a_server_without_tls_is_not_logged_in_to_unless_the_settings_say_so() {
     }
 }
 
+/// The password would be safe, the files not.
+#[tokio::test]
+async fn a_server_that_does_not_encrypt_data_is_refused() {
+    let refusing = [
+        Ftpd::builder(FtpKind::Proftpd).config("<Limit PROT>\nDenyAll\n</Limit>").start(),
+        Ftpd::builder(FtpKind::Vsftpd).config("cmds_denied=PROT").start(),
+    ];
+    for ftpd in refusing {
+        fill(&ftpd, &[("t/a", "a")]);
+        let error = Job::new(&ftpd, &["/t"]).error().await;
+        assert!(matches!(error, Error::NoEncryption { .. }), "{error:?}");
+        assert!(error.to_string().contains("(PROT P)"), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_demands_tls_says_so_to_plain_logins() {
     let demanding = [

@@ -283,23 +283,28 @@ async fn a_cancelled_pull_is_followed_by_the_command_after_it() {
 
 /// It undoes what the other did, and must not be undone by it.
 #[tokio::test]
-async fn a_command_that_is_cancelled_has_ended_when_the_one_after_it_begins() {
+async fn a_command_that_is_ended_has_ended_when_the_one_after_it_begins() {
     let stubborn = "trap '' TERM; exec >/dev/null 2>&1; while :; do echo >> beats; sleep 0.05; done";
     let looks = "cp beats then; sleep 0.4; cmp beats then || touch both; touch after";
-    let around = Around::new().before(stubborn).after(looks);
-    let cancel = CancellationToken::new();
-    let control = Control::default().with_cancel(cancel.clone());
-    let mut source = around.source(Kind::Ssh, &around.tree);
-    let begun = async {
-        while !around.has("beats") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        cancel.cancel();
-    };
-    let mut kept = Kept::default();
-    let (pulled, ()) = tokio::join!(source.pull(&mut kept, &control), begun);
-    assert!(matches!(pulled, Err(Error::Cancelled)), "{pulled:?}");
-    assert!(kept.entries.is_empty() && around.has("after") && !around.has("both"));
+    for is_cancelled in [true, false] {
+        let around = Around::new().before(stubborn).after(looks).within(if is_cancelled { 60 } else { 2 });
+        let cancel = CancellationToken::new();
+        let control = Control::default().with_cancel(cancel.clone());
+        let mut source = around.source(Kind::Ssh, &around.tree);
+        let begun = async {
+            while !around.has("beats") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            if is_cancelled {
+                cancel.cancel();
+            }
+        };
+        let mut kept = Kept::default();
+        let (pulled, ()) = tokio::join!(source.pull(&mut kept, &control), begun);
+        let error = pulled.unwrap_err();
+        assert_eq!(matches!(error, Error::Cancelled), is_cancelled, "{error:?}");
+        assert!(kept.entries.is_empty() && around.has("after") && !around.has("both"), "{is_cancelled}");
+    }
 }
 
 /// One that is about to begin never does.

@@ -89,7 +89,9 @@ async fn an_account_without_sessions_is_told_so_and_tunnels_go_on() {
         errors.push(Job::new(kind, &sshd, &[&tree]).error().await);
     }
     for db in databases(&sshd, Way::Remote) {
-        errors.push(db.error().await);
+        let error = db.error().await;
+        assert!(matches!(error, Error::NoShell { .. }), "{error:?}");
+        errors.push(error);
     }
     for error in errors {
         let words = "the server opens no sessions for this account (`MaxSessions` of its settings is 0?)";

@@ -6,9 +6,9 @@ use std::path::Path;
 use serde_json::json;
 use xvault_connectors::source::{Source, open};
 use xvault_connectors::tool::ToolOptions;
-use xvault_connectors::{Control, LocalSource, Saved};
+use xvault_connectors::{Control, Error, LocalSource, Saved};
 use xvault_core::secret::SecretString;
-use xvault_core::source::{Hook, Hooks};
+use xvault_core::source::{Hook, Hooks, SshMode};
 use xvault_core::{EntryKind, LocalSettings, SourceSettings};
 use xvault_testkit::{FtpKind, Ftpd, Sshd};
 
@@ -93,7 +93,9 @@ fn databases(sshd: &Sshd, key: &str) -> Vec<Row> {
 
 #[tokio::test]
 async fn each_type_makes_the_same_backup_and_is_refused_what_may_not_be_connected_to() {
-    let site = Site::new(Sshd::builder().start()).small();
+    let mut site = Site::new(Sshd::builder().start()).small();
+    // Tools of this machine.
+    site.settings.ssh_mode = Some(SshMode::Tunnel);
     let (sshd, tree) = (&site.sshd, site.sshd.home.join("tree"));
     fs::create_dir(&tree).unwrap();
     for (name, text) in [("kept", "content"), ("left.log", "out")] {
@@ -119,6 +121,13 @@ async fn each_type_makes_the_same_backup_and_is_refused_what_may_not_be_connecte
         assert!(!opened.is_empty() && !opened.iter().any(|(path, ..)| path.ends_with(".log")), "{kind}");
         let has_hooks = !matches!(kind, "local" | "ftp");
         assert_eq!(sshd.home.join(format!("before-{kind}")).exists(), has_hooks, "{kind}");
+        if kind == "wordpress" {
+            let without =
+                Saved { tools: ToolOptions { usual_places: false, ..saved.tools.clone() }, ..saved.clone() };
+            let mut source = open(&row.saved, &without).await.unwrap();
+            let error = source.pull(&mut Kept::default(), &Control::default()).await.unwrap_err();
+            assert!(matches!(error, Error::Tool { .. }), "{error:?}");
+        }
         if kind != "local" {
             let limited = Saved { network: public(), ..saved };
             let mut source = open(&row.saved, &limited).await.unwrap();

@@ -165,3 +165,33 @@ impl<'a> Output<'a> {
         if self.last.is_empty() { String::new() } else { format!(": {}", self.last) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::process::CommandExt;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    use super::{GO, SCRIPT};
+
+    /// Whether a command runs whose input is `input` to its end; a slow ending gives it time to.
+    fn runs(dir: &Path, input: &[u8]) -> bool {
+        let script = format!("kill() {{ sleep 0.3; command kill \"$@\"; }}\n{SCRIPT}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh", "ready", "touch ran"]).current_dir(dir).process_group(0);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let _ = child.wait().unwrap();
+        dir.join("ran").exists()
+    }
+
+    #[test]
+    fn a_command_begins_on_our_word_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        for cut in [&b""[..], b"g", b"go"] {
+            assert!(!runs(dir.path(), cut), "{cut:?}");
+        }
+        assert!(runs(dir.path(), GO));
+    }
+}
