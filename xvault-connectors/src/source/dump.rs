@@ -172,16 +172,27 @@ async fn stream(
 }
 
 /// Whole lines of what comes in pieces.
-#[derive(Default)]
 pub(crate) struct Lines {
     rest: Vec<u8>,
     told: u32,
+    most: u32,
     is_cut: bool,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self { rest: Vec::new(), told: 0, most: MAX_LINES, is_cut: false }
+    }
 }
 
 impl Lines {
     /// The longest line that is told.
     const LONGEST: usize = 1000;
+
+    /// All of them, for who counts more than they keep.
+    pub(crate) fn all() -> Self {
+        Self { most: u32::MAX, ..Self::default() }
+    }
 
     pub(crate) fn push(&mut self, data: &[u8], mut tell: impl FnMut(&str)) {
         for byte in data {
@@ -198,7 +209,7 @@ impl Lines {
         let line = xvault_core::entry::display_name(&line);
         match line.trim_end() {
             "" => {}
-            line if self.told < MAX_LINES => {
+            line if self.told < self.most => {
                 self.told += 1;
                 tell(line);
             }
@@ -277,5 +288,8 @@ mod tests {
         let mut count = 0;
         lines.push(&b"x\n".repeat(1000), |_| count += 1);
         assert_eq!(count, MAX_LINES - 2);
+        let mut all = 0;
+        Lines::all().push(&b"x\n".repeat(1000), |_| all += 1);
+        assert_eq!(all, 1000);
     }
 }

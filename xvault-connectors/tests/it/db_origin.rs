@@ -1,15 +1,17 @@
 //! What belongs to a PostgreSQL database itself: encoding, locale, settings, comment, owner and privileges come back with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use xvault_connectors::Control;
 use xvault_connectors::database::Loaded;
+use xvault_connectors::{Control, Error};
 use xvault_core::monitor::Recorder;
 use xvault_testkit::tools::command;
 use xvault_testkit::{Postgres, Sshd};
 
 use crate::db_load::{dump, load_of};
 use crate::db_support::{Db, WAYS, feed};
+use crate::db_trouble::{fake, folder};
 
 /// How a database was made.
 const MADE: &str = "SELECT pg_encoding_to_char(encoding), datcollate, datctype, to_jsonb(d)->>'datlocprovider', \
@@ -218,7 +220,7 @@ async fn a_hostile_dump_changes_nothing_but_its_own_database() {
     assert_ne!(postgres.psql("victims", "SHOW timezone"), "Asia/Tokyo\n");
     content[place..place + good.len()].copy_from_slice(worse);
     let notes = restored(&to(&postgres, "copy 2"), &content).await;
-    assert!(notes.len() == 1 && notes[0].ends_with(": DATABASE PROPERTIES"), "{notes:?}");
+    assert!(notes.len() == 1 && notes[0].ends_with(": DATABASE PROPERTIES (2 statements)"), "{notes:?}");
     assert_eq!(postgres.psql("victims", "SELECT count(*) FROM pg_roles WHERE rolsuper"), "1\n");
 }
 
@@ -254,4 +256,82 @@ async fn what_lies_in_a_tablespace_comes_back_without_it_where_the_server_has_no
     // Where it is, it serves.
     let _ = restored(&to(&postgres, "copy 2"), &content).await;
     assert_eq!(postgres.psql("copy 2", "SELECT tablespace FROM pg_tables WHERE tablename = 'u'"), "fast\n");
+}
+
+/// What belongs to each of so many roles, in a dump of a database without them.
+#[tokio::test]
+async fn of_more_things_than_are_told_the_rest_is_counted() {
+    let postgres = Postgres::start();
+    let url = database(&postgres, "many", "");
+    let each =
+        |sql: &str| format!("DO $$ BEGIN FOR n IN 1..210 LOOP EXECUTE format('{sql}', n); END LOOP; END $$");
+    for sql in ["CREATE ROLE many_%s", "ALTER ROLE many_%s IN DATABASE many SET statement_timeout TO ''5s''"]
+    {
+        let _ = postgres.psql(&url, &each(sql));
+    }
+    let content = dumped(&Db::postgres(&postgres, &url)).await;
+    let _ = postgres.psql(&url, &each("DROP ROLE many_%s"));
+    let notes = restored(&to(&postgres, "copy"), &content).await;
+    assert!(notes.len() == 1 && notes[0].ends_with("; and 160 more"), "{notes:?}");
+    assert_eq!(notes[0].matches("does not exist").count(), 50, "{notes:?}");
+}
+
+/// A server whose client does `script` instead of looking at a database that was just made.
+fn blind(server: &Postgres, name: &str, script: &str) -> (Db, tempfile::TempDir) {
+    let (dir, psql) = (folder(), command("psql", [""; 0]));
+    let real = psql.get_program().display().to_string();
+    fake(
+        dir.path(),
+        "psql",
+        &format!("case \"$*\" in *pg_encoding_to_char*) {script};; esac\nexec {real} \"$@\""),
+    );
+    let mut target = to(server, name);
+    target.tools.folders.push(dir.path().to_owned());
+    (target, dir)
+}
+
+/// What its dump does not tell is looked at in the database that was made.
+#[tokio::test]
+async fn a_database_that_was_made_and_can_not_be_looked_at_is_dropped_again() {
+    let postgres = Postgres::shared();
+    let content = b"--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE t (a int);\n";
+    let there =
+        || postgres.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'unseen %'");
+    for (said, is_it) in [
+        (
+            "server closed the connection unexpectedly",
+            (|error| matches!(error, Error::Connection { .. })) as fn(&Error) -> bool,
+        ),
+        ("nonsense", |error| matches!(error, Error::Tool { .. })),
+    ] {
+        let (target, _dir) =
+            blind(postgres, "unseen one", &format!("echo 'psql: error: {said}' >&2; exit 2"));
+        let error = load_of(&target).load(dump(content, None), &Control::default()).await.unwrap_err();
+        assert!(is_it(&error), "{error:?}");
+        let text = error.to_string();
+        assert!(
+            text.contains(said)
+                && text.ends_with(
+                    "database `unseen one` had just been made for this restore, and was dropped again"
+                ),
+            "{text}"
+        );
+        assert_eq!(there(), "0\n");
+    }
+    // One that never answers is cancelled.
+    let (target, _dir) = blind(postgres, "unseen two", "exec sleep 600");
+    let control = Control::default();
+    let load = load_of(&target);
+    let loading = load.load(dump(content, None), &control);
+    let cancel = async {
+        while there() == "0\n" {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        control.cancel_token().cancel();
+    };
+    let ended =
+        tokio::time::timeout(Duration::from_secs(30), async { tokio::join!(loading, cancel).0 }).await;
+    assert!(matches!(ended, Ok(Err(Error::Cancelled))), "{ended:?}");
+    assert_eq!(there(), "0\n");
 }

@@ -27,12 +27,14 @@ pub(super) async fn feed(
 ) -> Result<u64, Error> {
     let name = call.name();
     let hear = |line: &str| control.progress().note(&format!("{name}: {line}"));
-    feed_through(reach, call, frame, dump, control, Told { hear, output: None }).await
+    feed_through(reach, call, frame, dump, control, Told { hear, lines: Lines::default(), output: None })
+        .await
 }
 
-/// What is done with what a tool tells: each line of its complaints, up to a limit, and its output.
+/// What is done with what a tool tells: each of the `lines` of its complaints, and its output.
 pub(super) struct Told<'a, F> {
     pub(super) hear: F,
+    pub(super) lines: Lines,
     pub(super) output: Option<&'a DumpWriter>,
 }
 
@@ -65,7 +67,6 @@ async fn converse<F: FnMut(&str) + Send>(
     let Some(mut input) = tool.take_input() else {
         return Err(Error::Incomplete(format!("{name} takes no input")));
     };
-    let mut lines = Lines::default();
     let mut pumped = None;
     {
         let pump = pump(&mut input, frame, dump, control);
@@ -82,7 +83,7 @@ async fn converse<F: FnMut(&str) + Send>(
                 },
                 event = tool.next() => match event? {
                     None => break,
-                    Some(ExecEvent::Stderr(data)) => lines.push(&data, &mut told.hear),
+                    Some(ExecEvent::Stderr(data)) => told.lines.push(&data, &mut told.hear),
                     Some(ExecEvent::Stdout(data)) => {
                         if let Some(output) = told.output && output.push(data).await.is_err() {
                             return Err(Error::Incomplete(format!("nobody takes what {name} writes")));

@@ -17,6 +17,7 @@ use super::{DumpReader, Found, Loaded, Trial};
 use crate::database::postgres::Postgres;
 use crate::database::{DatabaseLogin, unhex};
 use crate::{Control, Error};
+use locale::Locale;
 use origin::Origin;
 use run::run;
 use statement::{identifier, literal};
@@ -49,7 +50,7 @@ pub(super) async fn load(
     if loaded.created
         && let Err(error) = make::properties(&postgres, target, &origin, control).await
     {
-        tidy_up(&postgres, &target.database, control).await;
+        let _ = tidy_up(&postgres, &target.database, control).await;
         return Err(error);
     }
     Ok(loaded)
@@ -67,7 +68,7 @@ async fn load_from(
     let created = control.run(look(postgres, name)).await?.permits(name, target.create, target.overwrite)?;
     origin.check()?;
     if created {
-        make::database(postgres, name, &origin.locale, control).await?;
+        make(postgres, name, &origin.locale, control).await?;
     } else {
         control.run(make::check(postgres, name, &origin.locale, control)).await?;
     }
@@ -75,11 +76,19 @@ async fn load_from(
         Ok(bytes) => Ok(Loaded { database: name.clone(), created, bytes }),
         Err(error) => {
             if created {
-                tidy_up(postgres, name, control).await;
+                let _ = tidy_up(postgres, name, control).await;
             }
             Err(error)
         }
     }
+}
+
+/// Makes a database, which is dropped again when it can't be looked at.
+async fn make(postgres: &Postgres, name: &str, locale: &Locale, control: &Control) -> Result<(), Error> {
+    let refusal = make::database(postgres, name, locale).await?;
+    let told = control.run(make::tell(postgres, name, locale, refusal, control)).await;
+    let Err(error) = told else { return Ok(()) };
+    Err(if tidy_up(postgres, name, control).await { make::unseen(error, name) } else { error })
 }
 
 /// The server, with a scratch database of this name as what is loaded into.
@@ -100,7 +109,7 @@ pub(super) async fn trial(
     let origin = control.run(Origin::of(&mut dump)).await?;
     let loaded = load_from(&postgres, target, &origin, &mut dump, control).await?;
     let counted = control.run(count(&postgres, &target.database, loaded.bytes)).await;
-    tidy_up(&postgres, &target.database, control).await;
+    let _ = tidy_up(&postgres, &target.database, control).await;
     counted
 }
 
@@ -163,15 +172,16 @@ async fn remove(postgres: &Postgres, name: &str) -> Result<(), Error> {
     postgres.query(postgres.home(), &sql).await.map(drop)
 }
 
-/// After a failure: what can't be removed is told, and the failure stays the news.
-async fn tidy_up(postgres: &Postgres, name: &str, control: &Control) {
+/// After a failure: what can't be removed is told, and the failure stays the news. Gives whether it is gone.
+async fn tidy_up(postgres: &Postgres, name: &str, control: &Control) -> bool {
     // A client that was just killed may be connected still.
     for _ in 0..20 {
         match remove(postgres, name).await {
-            Ok(()) => return,
+            Ok(()) => return true,
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
         }
     }
     let name = name.escape_debug();
     control.progress().note(&format!("database `{name}` was made for this restore and could not be dropped"));
+    false
 }

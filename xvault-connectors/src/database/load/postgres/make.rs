@@ -12,6 +12,7 @@ use super::statement::{identifier, literal};
 use crate::database::load::dump_channel;
 use crate::database::load::feed::{Frame, Told, feed_through};
 use crate::database::postgres::Postgres;
+use crate::source::dump::Lines;
 use crate::{Control, Error};
 
 /// What psql is told first: not to stop, to say an error in one line, and nothing else.
@@ -24,25 +25,32 @@ const MOST_TOLD: usize = 50;
 /// How psql begins what it says of a statement: with the number of its line.
 const SAID: &str = "psql:<stdin>:";
 
-/// Makes a database, as like the dump's as the server can; where that is not the same, notes say what differs.
+/// As what a database could not be made, and why not.
+pub(super) struct Refusal {
+    options: String,
+    reason: String,
+}
+
+/// Makes a database, as like the dump's as the server can. What it refused is for [`tell`].
+///
+/// Not to be dropped half-way: nobody would know whether the database is there.
 pub(super) async fn database(
     postgres: &Postgres,
     name: &str,
     locale: &Locale,
-    control: &Control,
-) -> Result<(), Error> {
+) -> Result<Option<Refusal>, Error> {
     let mut refusal = None;
     for options in locale.options(postgres.version.major) {
         let sql = format!("CREATE DATABASE {} TEMPLATE template0{options}", identifier(name));
         match postgres.query(postgres.home(), &sql).await {
-            Ok(_) => return tell(postgres, name, locale, refusal, control).await,
+            Ok(_) => return Ok(refusal),
             Err(Error::Tool { reason, .. }) if !is_final(&reason) => {
-                refusal.get_or_insert((options, reason));
+                refusal.get_or_insert(Refusal { options, reason });
             }
             Err(error) => return Err(error),
         }
     }
-    let (_, reason) = refusal.unwrap_or_default();
+    let reason = refusal.map(|refusal| refusal.reason).unwrap_or_default();
     Err(Error::Target(format!("database `{}` could not be made: {reason}", name.escape_debug())))
 }
 
@@ -53,18 +61,19 @@ fn is_final(reason: &str) -> bool {
         .any(|words| reason.contains(words))
 }
 
-async fn tell(
+/// Where a database that was made is not as the dump's was, or may not be, notes say what differs.
+pub(super) async fn tell(
     postgres: &Postgres,
     name: &str,
     locale: &Locale,
-    refusal: Option<(String, String)>,
+    refusal: Option<Refusal>,
     control: &Control,
 ) -> Result<(), Error> {
     if refusal.is_none() && locale.is_told() {
         return Ok(());
     }
     let (name, made) = (name.escape_debug(), made(postgres, name).await?);
-    if let Some((options, reason)) = refusal {
+    if let Some(Refusal { options, reason }) = refusal {
         let options = display_name(options.as_bytes());
         control.progress().note(&format!(
             "database `{name}` could not be made as the dump's was, with{options} ({reason}): it has {made}, so texts may sort, \
@@ -77,6 +86,22 @@ async fn tell(
         ));
     }
     Ok(())
+}
+
+/// For a database that was made, could not be [looked at](tell), and was dropped again.
+pub(super) fn unseen(error: Error, name: &str) -> Error {
+    let name = name.escape_debug();
+    let told = |said: String| {
+        format!("{said}; database `{name}` had just been made for this restore, and was dropped again")
+    };
+    match error {
+        Error::Connection { server, reason, source } => {
+            Error::Connection { server, reason: told(reason), source }
+        }
+        Error::Tool { tool, reason } => Error::Tool { tool, reason: told(reason) },
+        Error::Protocol { server, detail } => Error::Protocol { server, detail: told(detail) },
+        other => other,
+    }
 }
 
 /// The encoding and locale of a database that is there.
@@ -128,35 +153,52 @@ pub(super) async fn properties(
 ) -> Result<(), Error> {
     let all = origin.owner.iter().chain(&origin.properties);
     let wanted: Vec<&Property> = all.filter(|property| target.keep_owner || !property.is_privilege).collect();
-    let mut missing = origin.left_out.clone();
-    missing.extend(refused(postgres, &target.database, &wanted, control).await?);
-    if !missing.is_empty() {
+    let mut missing = Missing::default();
+    origin.left_out.iter().for_each(|(kind, count)| missing.push(counted(kind, *count)));
+    refused(postgres, &target.database, &wanted, &mut missing, control).await?;
+    if let Some(missing) = missing.shown() {
         control.progress().note(&format!(
-            "database `{}` was made without what belongs to the dump's own: {}",
-            target.database.escape_debug(),
-            shown(&missing)
+            "database `{}` was made without what belongs to the dump's own: {missing}",
+            target.database.escape_debug()
         ));
     }
     Ok(())
 }
 
-/// Names in it are a dump's.
-fn shown(missing: &[String]) -> String {
-    let first: Vec<&str> = missing.iter().take(MOST_TOLD).map(String::as_str).collect();
-    let more = missing.len().saturating_sub(first.len());
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    format!("{}{more}", display_name(first.join("; ").as_bytes()))
+fn counted(kind: &str, count: u64) -> String {
+    if count == 1 { kind.to_owned() } else { format!("{kind} ({count} statements)") }
 }
 
-/// What could not be made of these.
+/// What a database lacks: the first things by name, the others by number.
+#[derive(Debug, Default)]
+struct Missing {
+    first: Vec<String>,
+    more: u64,
+}
+
+impl Missing {
+    fn push(&mut self, one: String) {
+        if self.first.len() < MOST_TOLD { self.first.push(one) } else { self.more += 1 }
+    }
+
+    /// Names in it are a dump's. None: it lacks nothing.
+    fn shown(&self) -> Option<String> {
+        let more = if self.more > 0 { format!("; and {} more", self.more) } else { String::new() };
+        let first = self.first.join("; ");
+        (!first.is_empty()).then(|| format!("{}{more}", display_name(first.as_bytes())))
+    }
+}
+
+/// Makes `properties`; what could not be made of them is `missing` then.
 async fn refused(
     postgres: &Postgres,
     name: &str,
     properties: &[&Property],
+    missing: &mut Missing,
     control: &Control,
-) -> Result<Vec<String>, Error> {
+) -> Result<(), Error> {
     if properties.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let mut call = postgres.psql(postgres.home());
     for arg in ["-X", "-w", "-q", "-v", "VERBOSITY=terse", "-o", "/dev/null", "-f", "-"] {
@@ -170,17 +212,16 @@ async fn refused(
     };
     let (writer, mut nothing) = dump_channel();
     writer.finished().await;
-    let mut refused = Vec::new();
-    let hear = |line: &str| refused.extend(complaint(line, properties));
-    let told = Told { hear, output: None };
+    let hear = |line: &str| complaint(line, properties).into_iter().for_each(|one| missing.push(one));
+    let told = Told { hear, lines: Lines::all(), output: None };
     let fed = feed_through(&postgres.reach, call, &frame, &mut nothing, control, told).await;
     match fed {
         Err(Error::Cancelled) => return Err(Error::Cancelled),
         // The database is loaded, and worth more than its settings.
-        Err(error) => refused.push(format!("anything that follows ({})", xvault_core::error::chain(&error))),
+        Err(error) => missing.push(format!("anything that follows ({})", xvault_core::error::chain(&error))),
         Ok(_) => {}
     }
-    Ok(refused)
+    Ok(())
 }
 
 /// `psql:<stdin>:3: ERROR:  role "bk" does not exist`, with what that was about.

@@ -1,5 +1,7 @@
 //! What a dump tells of the database that it was made of.
 
+use std::collections::BTreeMap;
+
 use super::contents::{Beginning, Item};
 use super::locale::Locale;
 use super::property::Property;
@@ -32,8 +34,8 @@ pub(super) struct Origin {
     pub(super) locale: Locale,
     pub(super) owner: Option<Property>,
     pub(super) properties: Vec<Property>,
-    /// What of its own can't be made for another one.
-    pub(super) left_out: Vec<String>,
+    /// What of its own can't be made for another one, and how many statements that is.
+    pub(super) left_out: BTreeMap<String, u64>,
 }
 
 impl Origin {
@@ -94,7 +96,7 @@ impl Origin {
             (_, Some(statements)) => {
                 statements.iter().for_each(|tokens| self.take_property(&item.kind, tokens));
             }
-            (kind, None) => self.left_out.push(kind.to_owned()),
+            (kind, None) => self.leave_out(kind.to_owned()),
         }
     }
 
@@ -103,7 +105,7 @@ impl Origin {
         if let Some([tablespace, _, name]) =
             tokens.windows(3).find(|three| three.first().is_some_and(|token| token.is("TABLESPACE")))
         {
-            self.left_out.push(written(&[tablespace.clone(), name.clone()]));
+            self.leave_out(written(&[tablespace.clone(), name.clone()]));
         }
         let locale = Locale::of_statement(&tokens);
         self.locale = locale.unwrap_or_else(|| std::mem::take(&mut self.locale));
@@ -116,9 +118,13 @@ impl Origin {
         match Property::of(tokens).filter(|_| self.properties.len() < PROPERTIES) {
             Some(property) => self.properties.push(property),
             None if is_session => {}
-            None if self.left_out.iter().any(|left| left == kind) => {}
-            None => self.left_out.push(kind.to_owned()),
+            None => self.leave_out(kind.to_owned()),
         }
+    }
+
+    fn leave_out(&mut self, what: String) {
+        let count = self.left_out.entry(what).or_default();
+        *count = count.saturating_add(1);
     }
 }
 

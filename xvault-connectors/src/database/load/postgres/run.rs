@@ -12,6 +12,7 @@ use crate::database::Reach;
 use crate::database::load::feed::{Frame, Told, feed, feed_through};
 use crate::database::load::{DumpReader, DumpWriter, Format, dump_channel, unfit};
 use crate::database::postgres::Postgres;
+use crate::source::dump::Lines;
 use crate::tool::Call;
 use crate::{Control, Error};
 
@@ -101,7 +102,7 @@ async fn written(
     control: &Control,
 ) -> Result<u64, Error> {
     let hear = |line: &str| control.progress().note(&format!("pg_restore: {line}"));
-    let told = Told { hear, output: Some(&writer) };
+    let told = Told { hear, lines: Lines::default(), output: Some(&writer) };
     let bytes = feed_through(reach, call, &Frame::default(), dump, control, told).await?;
     writer.finished().await;
     Ok(bytes)
