@@ -124,25 +124,24 @@ impl DumpReader {
 
     /// Drops the line by which `pg_dump` restricts `psql`, and the last line, which undoes that. After [`DumpReader::head`].
     pub(super) fn drop_restriction(&mut self) {
-        let mut lines = self.head.split_inclusive(|byte| *byte == b'\n');
-        let Some(line) = lines.find(|line| line.starts_with(RESTRICT)) else { return };
+        let Some(line) = self.drop_from_preamble(|line| line.starts_with(RESTRICT)) else { return };
         let word = line.strip_prefix(RESTRICT).unwrap_or_default().trim_ascii_end();
         self.last_line = Some([UNRESTRICT, word].concat());
-        let rest: usize = lines.map(<[u8]>::len).sum();
-        let end = self.head.len() - rest;
-        let start = end - line.len();
-        self.head.drain(start..end);
     }
 
     /// Drops `line` where it stands before all definitions of a dump of PostgreSQL. After [`DumpReader::head`].
     pub(super) fn drop_setting(&mut self, line: &[u8]) {
-        let is_first = |line: &&[u8]| PREAMBLE.iter().any(|word| line.starts_with(word));
-        let lines = self.head.split_inclusive(|byte| *byte == b'\n').take_while(is_first);
-        let before: usize = lines.take_while(|one| *one != line).map(<[u8]>::len).sum();
-        let end = before + line.len();
-        if self.head.get(before..end) == Some(line) {
-            self.head.drain(before..end);
-        }
+        let _ = self.drop_from_preamble(|one| one == line);
+    }
+
+    /// Drops the first line that `is` it, and gives it, where that stands before all definitions. A row may be like any such line.
+    fn drop_from_preamble(&mut self, is: impl Fn(&[u8]) -> bool) -> Option<Vec<u8>> {
+        let is_first =
+            |line: &&[u8]| line.ends_with(b"\n") && PREAMBLE.iter().any(|word| line.starts_with(word));
+        let lines = || self.head.split_inclusive(|byte| *byte == b'\n').take_while(is_first);
+        let start: usize = lines().take_while(|line| !is(line)).map(<[u8]>::len).sum();
+        let length = lines().find(|line| is(line))?.len();
+        Some(self.head.drain(start..start + length).collect())
     }
 
     /// Makes what the dump says of its database by name be about the one in use.
@@ -230,6 +229,7 @@ fn parted(held: Bytes, piece: Bytes) -> (Bytes, Bytes) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// Pieces that are not joined.
     fn long(letter: &str) -> Bytes {
@@ -264,6 +264,19 @@ mod tests {
 
     /// Of a dump that arrives in pieces of `size`.
     async fn unrestricted(dump: &str, size: usize) -> String {
+        of_pieces(dump, size, 40, DumpReader::drop_restriction).await
+    }
+
+    /// As a server before 17 gets it.
+    async fn dropped(dump: &str, size: usize) -> String {
+        let change = |reader: &mut DumpReader| {
+            reader.drop_restriction();
+            reader.drop_setting(b"SET transaction_timeout = 0;\n");
+        };
+        of_pieces(dump, size, 4096, change).await
+    }
+
+    async fn of_pieces(dump: &str, size: usize, head: usize, change: impl Fn(&mut DumpReader)) -> String {
         let (writer, mut reader) = dump_channel();
         let dump = dump.to_owned();
         let pushed = tokio::spawn(async move {
@@ -272,8 +285,8 @@ mod tests {
             }
             writer.finished().await;
         });
-        let _ = reader.head(40).await.unwrap();
-        reader.drop_restriction();
+        let _ = reader.head(head).await.unwrap();
+        change(&mut reader);
         let mut given = Vec::new();
         while let Some(piece) = reader.next().await.unwrap() {
             given.extend_from_slice(&piece);
@@ -299,6 +312,39 @@ mod tests {
             for size in [1, 7, 300, 100_000] {
                 assert_eq!(&unrestricted(dump, size).await, expected, "{size}");
             }
+        }
+        // Longer than what is looked at: the word is not known.
+        let cut = format!("{}\n\\restrict Word\n{rows}\\unrestrict Word\n", "-".repeat(27));
+        assert_eq!(unrestricted(&cut, 1).await, cut);
+    }
+
+    /// What a row, a definition and a preamble may be made of.
+    const LIKE: [&str; 6] =
+        ["\\restrict W\n", "\\unrestrict W\n", "SET transaction_timeout = 0;\n", "\n", "-- x\n", "row\n"];
+
+    fn lines(from: &'static [&'static str]) -> impl Strategy<Value = String> {
+        proptest::collection::vec(proptest::sample::select(from), 0..8).prop_map(|lines| lines.concat())
+    }
+
+    proptest! {
+        /// Whatever follows the first definition comes as it is, its last line but for the end of a restriction.
+        #[test]
+        fn nothing_is_dropped_behind_the_preamble(
+            before in lines(&["\n", "-- x\n", "BEGIN;\n", "SET lock_timeout = 0;\n"]),
+            restricted in any::<bool>(),
+            between in lines(&["\n", "-- y\n", "SELECT pg_catalog.set_config('search_path', '', false);\n"]),
+            set in any::<bool>(),
+            definition in proptest::sample::select(vec!["COPY public.t (a) FROM stdin;\n", "CREATE TABLE t (a text);\n"]),
+            rows in lines(&LIKE),
+            size in 1_usize..200,
+        ) {
+            let restriction = if restricted { "\\restrict W\n" } else { "" };
+            let setting = if set { LIKE[2] } else { "" };
+            let kept = format!("{definition}{rows}end\n");
+            let end = if restricted { "\\unrestrict W\n" } else { "" };
+            let dump = format!("{before}{restriction}{between}{setting}{kept}{end}");
+            let given = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(dropped(&dump, size));
+            prop_assert_eq!(given, format!("{before}{between}{kept}"));
         }
     }
 
