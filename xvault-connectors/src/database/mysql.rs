@@ -15,7 +15,7 @@ use crate::Error;
 use crate::tool::{CA_PATH, Call, Secret, Told, Version, authorities};
 
 pub(crate) use rights::{Rights, name as quoted_name};
-pub(crate) use tables::{UnsafeTable, View, text};
+pub(crate) use tables::{BrokenViews, UnsafeTable, View, text};
 use tool::Wanted;
 pub(crate) use tool::{Flavor, Product, Tool};
 

@@ -170,12 +170,17 @@ pub(crate) async fn check_unseen(server: &Mariadb, name: &str, tools: impl Fn(Db
     let _ = server.sql("", &format!("DROP USER one_{name}"));
     let hidden = db().set("tables", serde_json::json!(["plain", "large"])).error().await;
     assert!(hidden.to_string().contains("large"), "{hidden}");
-    let whole: [&[&str]; 2] = [&["ALL ON DB.*"], &["SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES ON *.*"]];
-    for (user, grants) in ["all", "server"].into_iter().zip(whole) {
-        let db = tools(limited(server, name, user, grants));
+    // Who has everything of a database has not the routines that somebody else defined there.
+    for (user, grants, part) in [
+        ("all", "ALL ON DB.*", Some("these routines are made of")),
+        ("server", "SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES ON *.*", None),
+    ] {
+        let db = tools(limited(server, name, user, &[grants]));
         let probe = db.source().unwrap().probe().await.unwrap();
         assert!(!probe.notes.iter().any(|note| note.contains("this user")), "{user}: {probe:?}");
-        assert_eq!(probe.paths[0].error, None, "{user}");
+        let told = probe.paths[0].error.as_deref();
+        assert_eq!(told.is_some(), part.is_some(), "{user}: {told:?}");
+        assert!(part.is_none_or(|part| told.is_some_and(|told| told.contains(part))), "{user}: {told:?}");
     }
 }
 
@@ -188,6 +193,7 @@ async fn tables_that_are_not_seen_are_warned_of_and_missed_when_they_are_named()
 #[tokio::test]
 async fn what_a_role_and_a_pattern_give_counts() {
     let (server, name) = sample();
+    let _ = server.sql(&name, "DROP FUNCTION `add it`; DROP PROCEDURE nothing");
     let all = "SELECT, SHOW VIEW, TRIGGER, EVENT, EXECUTE ON";
     let pattern = limited(server, &name, "p", &[&format!("{all} `{}%`.*", &name[..name.len() - 1])]);
     let by_role = limited(server, &name, "r", &[]);
@@ -235,14 +241,29 @@ type Lack<'a> = (&'a str, &'a [&'a str], &'a str, Option<&'a str>, &'a str);
 #[tokio::test]
 async fn what_a_dump_needs_besides_select_is_told_before_it_with_the_grant_that_helps() {
     let (server, name) = sample();
-    let view = format!("SHOW VIEW ON {name}.sums");
-    let cases: [Lack<'_>; 2] = [
+    let _ = server.sql(&name, "CREATE FUNCTION seven() RETURNS INT DETERMINISTIC RETURN 7; CREATE VIEW calls AS SELECT seven() AS a");
+    let view = "SHOW VIEW, EXECUTE ON DB.*; SELECT ON mysql.proc";
+    let cases: [Lack<'_>; 4] = [
+        (
+            "x",
+            &["SELECT, EVENT, TRIGGER, LOCK TABLES, SHOW VIEW ON DB.*"],
+            "EXECUTE is denied on functions that these views call: `calls`: GRANT EXECUTE ON `",
+            None,
+            "EXECUTE ON DB.*; SELECT ON mysql.proc",
+        ),
+        (
+            "y",
+            &["SELECT, EVENT, TRIGGER, LOCK TABLES, SHOW VIEW, EXECUTE ON DB.*"],
+            "is not shown what these routines are made of, which it may run: `add it`, `nothing`, `seven`: grant SHOW",
+            None,
+            "SELECT ON mysql.proc",
+        ),
         (
             "w",
             &["SELECT, EVENT, TRIGGER, LOCK TABLES ON DB.*"],
-            "SHOW VIEW is denied on `sums` of `",
+            "SHOW VIEW is denied on `calls`, `sums` of `",
             None,
-            &view,
+            view,
         ),
         ("n", &["ALL ON DB.*"], "does not have, or hides from this user: `nosuch`", Some("nosuch"), ""),
     ];
@@ -262,7 +283,9 @@ async fn what_a_dump_needs_besides_select_is_told_before_it_with_the_grant_that_
         if cure.is_empty() {
             continue;
         }
-        let _ = server.sql("", &format!("GRANT {} TO {user}_{name}", cure.replace("DB", &name)));
+        for grant in cure.split("; ") {
+            let _ = server.sql("", &format!("GRANT {} TO {user}_{name}", grant.replace("DB", &name)));
+        }
         assert_eq!(db.source().unwrap().probe().await.unwrap().paths[0].error, None, "{user}");
         let _ = db.pull().await;
     }

@@ -143,11 +143,15 @@ impl Rights {
 
     /// Whether the user sees the routines of `database`. Which of them it may read the dump's tool finds out.
     pub(crate) fn sees_routines_of(&self, database: &str) -> bool {
-        SHOW_ROUTINES.iter().any(|privilege| self.covers(privilege, database))
-            || self.any(|grant| {
-                grant.scope == Scope::Server && (grant.gives("SELECT") || grant.gives("SHOW_ROUTINE"))
-            })
-            || self.reads_table("mysql", "proc")
+        SHOW_ROUTINES.iter().any(|privilege| self.covers(privilege, database)) || self.reads_all_routines()
+    }
+
+    /// Whether the user is shown what all routines are made of.
+    pub(crate) fn reads_all_routines(&self) -> bool {
+        let is_of_all = |grant: &Grant| {
+            grant.scope == Scope::Server && (grant.gives("SELECT") || grant.gives("SHOW_ROUTINE"))
+        };
+        self.any(is_of_all) || self.reads_table("mysql", "proc")
     }
 
     /// Whether `privilege` holds for everything in `database`.

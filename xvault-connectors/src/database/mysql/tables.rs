@@ -29,6 +29,18 @@ pub(crate) struct LossyTables {
     pub(crate) without_rows: Vec<String>,
 }
 
+/// Views that the tools end with, by what ails them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct BrokenViews {
+    /// Nobody can read them any more: what they are made of is gone.
+    pub(crate) gone: Vec<String>,
+    /// They call functions that this user may not run.
+    pub(crate) denied: Vec<String>,
+}
+
+/// What the server says of a view that calls a function which the user may not run.
+const DENIED: &str = "execute command denied%";
+
 /// So many databases are asked of at once: a statement is a word of a command line.
 const AT_ONCE: usize = 200;
 
@@ -108,19 +120,24 @@ impl Mysql {
         views.ok_or_else(|| self.nonsense("the name of a view is not UTF-8"))
     }
 
-    /// Those of `views` that nobody can read any more, as what they are made of is gone.
-    pub(crate) async fn broken_among(&self, database: &str, views: &[String]) -> Result<Vec<String>, Error> {
-        let mut broken = Vec::new();
+    /// Those of `views` of which a server does not tell the columns. Whether their definer may still read what they are made of is no
+    /// matter for that.
+    pub(crate) async fn broken_among(&self, database: &str, views: &[String]) -> Result<BrokenViews, Error> {
+        let mut broken = BrokenViews::default();
         for views in views.chunks(AT_ONCE) {
             let names: Vec<String> = views.iter().map(|name| text(name)).collect();
             // A server opens these alone, as they are named in this very way; and MariaDB opens a view only where its rows are asked for.
+            // What is wrong with one is told in the language of the session.
             let sql = format!(
-                "SELECT HEX(TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_SCHEMA IN ({}) AND TABLE_NAME IN ({}) \
-                 AND TABLE_ROWS IS NULL AND TABLE_COMMENT LIKE '%references invalid%'",
+                "SET lc_messages = 'en_US'; SELECT TABLE_COMMENT LIKE '{DENIED}', HEX(TABLE_NAME) FROM information_schema.TABLES \
+                 WHERE TABLE_SCHEMA IN ({}) AND TABLE_NAME IN ({}) AND TABLE_ROWS IS NULL AND \
+                 (TABLE_COMMENT LIKE '{DENIED}' OR TABLE_COMMENT LIKE '%references invalid%')",
                 text(database),
                 names.join(", ")
             );
-            broken.extend(self.names(&sql).await?);
+            for (is_denied, name) in self.marked_names(&sql).await? {
+                if is_denied { &mut broken.denied } else { &mut broken.gone }.push(name);
+            }
         }
         Ok(broken)
     }
@@ -144,10 +161,7 @@ impl Mysql {
             text(database)
         );
         let mut tables = LossyTables::default();
-        for row in self.query(&sql).await? {
-            let name = row.get(1).and_then(|name| unhex(name));
-            let name = name.ok_or_else(|| self.nonsense("the name of a table is not UTF-8"))?;
-            let has_history = row.first().is_some_and(|answer| answer == "1");
+        for (has_history, name) in self.marked_names(&sql).await? {
             if has_history { &mut tables.with_history } else { &mut tables.without_rows }.push(name);
         }
         Ok(tables)
@@ -168,6 +182,16 @@ impl Mysql {
         self.names(&format!(
             "SELECT DISTINCT HEX(ROUTINE_NAME) FROM information_schema.ROUTINES WHERE HEX(ROUTINE_SCHEMA) = '{}' AND \
              ROUTINE_TYPE LIKE 'PACKAGE%' ORDER BY 1",
+            hex(database)
+        ))
+        .await
+    }
+
+    /// Routines of `database` that the user sees, but not what they are made of.
+    pub(crate) async fn opaque_routines(&self, database: &str) -> Result<Vec<String>, Error> {
+        self.names(&format!(
+            "SELECT DISTINCT HEX(ROUTINE_NAME) FROM information_schema.ROUTINES WHERE HEX(ROUTINE_SCHEMA) = '{}' AND \
+             ROUTINE_DEFINITION IS NULL ORDER BY 1",
             hex(database)
         ))
         .await
@@ -200,6 +224,14 @@ impl Mysql {
             paths.extend(self.names(&all.join(" UNION ")).await?);
         }
         Ok(paths)
+    }
+
+    /// Yes or no, and a name, in each row.
+    async fn marked_names(&self, sql: &str) -> Result<Vec<(bool, String)>, Error> {
+        let rows = self.query(sql).await?;
+        let marked = |row: &Vec<String>| Some((row.first()? == "1", unhex(row.get(1)?)?));
+        let marked: Option<Vec<(bool, String)>> = rows.iter().map(marked).collect();
+        marked.ok_or_else(|| self.nonsense("a name in it is not UTF-8"))
     }
 
     /// A name in each row.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Flavor, Mysql, MysqlSource, Tool};
 use crate::Error;
-use crate::database::mysql::{Rights, View};
+use crate::database::mysql::{BrokenViews, Rights, View};
 use crate::database::some_of;
 
 /// What is known of a dump before it is made.
@@ -20,6 +20,13 @@ pub(super) struct Gaps {
     pub(super) hides_events: bool,
     /// What may not be in it: less.
     pub(super) notes: Vec<String>,
+}
+
+impl Gaps {
+    /// Unless there is another reason already.
+    fn refuse(&mut self, why: String) {
+        self.refusal.get_or_insert(why);
+    }
 }
 
 impl MysqlSource {
@@ -38,12 +45,13 @@ impl MysqlSource {
             // A site of WordPress has none of its own.
             if self.required.is_empty() { &mut gaps.warnings } else { &mut gaps.notes }.push(unseen);
         }
-        let (views, lossy, ()) = tokio::join!(
+        let (views, lossy, opaque, ()) = tokio::join!(
             mysql.views_of(database),
             mysql.lossy_tables(database),
+            opaque_routines(mysql, rights, database),
             self.learn_upload_paths(mysql, database)
         );
-        let (views, lossy) = (views?, lossy?);
+        let (views, lossy, opaque) = (views?, lossy?, opaque?);
         gaps.warnings.extend(self.rows_elsewhere(&views, database));
         if !rights.reads_all_of(database) {
             self.look_at_tables(mysql, rights, database, &mut gaps).await?;
@@ -54,33 +62,38 @@ impl MysqlSource {
         if gaps.refusal.is_none() {
             gaps.refusal = self.beyond(mysql, tool, database).await?;
         }
+        if !opaque.is_empty() {
+            gaps.refuse(routines_denied(&opaque));
+        }
         gaps.warnings.extend(self.lost_history(lossy.with_history));
         gaps.warnings.extend(self.rows_of_others(lossy.without_rows));
-        self.leave_out(self.broken(mysql, database, views).await?, &mut gaps);
+        self.leave_out(self.broken(mysql, database, views).await?, database, &mut gaps);
         Ok(gaps)
     }
 
-    /// Views are broken where a table, a column or a function that they are made of is gone.
-    async fn broken(&self, mysql: &Mysql, database: &str, views: Vec<View>) -> Result<Vec<String>, Error> {
+    /// Those that are dumped of the views that the tool would end with.
+    async fn broken(&self, mysql: &Mysql, database: &str, views: Vec<View>) -> Result<BrokenViews, Error> {
         let names = views.into_iter().map(|view| view.name);
         let names: Vec<String> = names.filter(|name| self.is_dumped(name)).collect();
         mysql.broken_among(database, &names).await
     }
 
-    /// What nobody can read is left out, unless it was asked for by name.
-    fn leave_out(&self, broken: Vec<String>, gaps: &mut Gaps) {
-        if broken.is_empty() {
-            return;
-        }
+    /// What nobody can read is left out, unless it was asked for by name. What a grant mends is not.
+    fn leave_out(&self, broken: BrokenViews, database: &str, gaps: &mut Gaps) {
+        let BrokenViews { gone, denied } = broken;
         let why = format!(
             "nobody can read these views, as something that they are made of is gone: {}",
-            some_of(&broken)
+            some_of(&gone)
         );
-        if self.settings.tables.is_empty() {
+        let is_named = !self.settings.tables.is_empty();
+        if !denied.is_empty() {
+            gaps.refuse(execute_denied(&denied, database));
+        } else if !gone.is_empty() && is_named {
+            gaps.refuse(format!("{why}; mend them, or take them out of `tables`"));
+        }
+        if !gone.is_empty() && !is_named {
             gaps.warnings.push(format!("{why}; they are not in this dump: mend them, or drop them"));
-            gaps.broken_views = broken;
-        } else if gaps.refusal.is_none() {
-            gaps.refusal = Some(format!("{why}; mend them, or take them out of `tables`"));
+            gaps.broken_views = gone;
         }
     }
 
@@ -227,15 +240,36 @@ fn left_out(what: &str, names: &[String], cure: &str) -> Option<String> {
         .then(|| format!("it leaves out {what} ({}) without a word: install {cure}", some_of(names)))
 }
 
+/// What a user is told to have for routines.
+const ROUTINES: &str =
+    "SHOW_ROUTINE (MySQL), SHOW CREATE ROUTINE (MariaDB since 11.3) or SELECT on mysql.proc (others)";
+
+/// Who may run a routine sees that it is there: the tools end where they are not told what it is made of.
+async fn opaque_routines(mysql: &Mysql, rights: &Rights, database: &str) -> Result<Vec<String>, Error> {
+    if rights.reads_all_routines() { Ok(Vec::new()) } else { mysql.opaque_routines(database).await }
+}
+
+fn routines_denied(routines: &[String]) -> String {
+    format!(
+        "this user is not shown what these routines are made of, which it may run: {}: grant {ROUTINES}",
+        some_of(routines)
+    )
+}
+
+fn execute_denied(views: &[String], database: &str) -> String {
+    format!(
+        "EXECUTE is denied on functions that these views call: {}: GRANT EXECUTE ON `{}`.* TO this user (on the database of the \
+         functions), or leave these views out",
+        some_of(views),
+        database.escape_debug()
+    )
+}
+
 /// What a server leaves out for users who may not see it.
 fn unseen(rights: &Rights, database: &str) -> Vec<String> {
     let of = [
         (rights.sees_triggers_of(database), "triggers", "TRIGGER on the database"),
-        (
-            rights.sees_routines_of(database),
-            "routines",
-            "SHOW_ROUTINE (MySQL), SHOW CREATE ROUTINE (MariaDB since 11.3) or SELECT on mysql.proc (others)",
-        ),
+        (rights.sees_routines_of(database), "routines", ROUTINES),
     ];
     of.into_iter()
         .filter(|(seen, ..)| !seen)
