@@ -3,10 +3,11 @@
 use xvault_connectors::Error;
 use xvault_core::snapshot::Evidence;
 use xvault_testkit::databases::POSTGRES_SAMPLE;
+use xvault_testkit::tools::command;
 use xvault_testkit::{Postgres, Sshd};
 
 use crate::db_load::{dump, load, load_into};
-use crate::db_support::{Db, WAYS, body, pg_restore};
+use crate::db_support::{Db, WAYS, Way, body, pg_restore};
 use crate::db_trouble::{fake, folder, postgres};
 
 /// The same source with tools that are newer than Debian's, and that have no known holes.
@@ -83,10 +84,19 @@ async fn newer_tools_load_dumps_of_theirs_and_of_older_ones_into_an_older_server
             let content = dump_of(&source).await;
             for way in WAYS {
                 let name = format!("{format} {by} {way:?}");
+                let logins = || sshd.log().matches("Accepted publickey").count();
+                let before = logins();
                 let target = Db::postgres(server, &name).set("create", true).by(way, &sshd);
                 let loaded = load(&with_newest_tools_alone(target), dump(&content, None)).await.unwrap();
                 assert_eq!((loaded.created, loaded.bytes), (true, content.len() as u64));
                 assert_eq!(server.checksums(&name), server.checksums(&url), "{name}");
+                // Two programs that feed one another share no connection.
+                let expected = match (way, format) {
+                    (Way::Remote, "custom") => 2,
+                    (Way::Direct, _) => 0,
+                    _ => 1,
+                };
+                assert_eq!(logins() - before, expected, "{name}");
             }
             let there = server.create_database();
             load_into(&with_newest_tools_alone(Db::postgres(server, &there)), &content).await;
@@ -208,4 +218,41 @@ async fn a_psql_with_known_holes_is_left_alone_where_there_is_another() {
     let (kept, _) = with_newest_tools(db).pull().await;
     let name = url.rsplit('/').next().unwrap();
     assert!(body(&kept, &format!("database/{name}.dump")).starts_with(b"PGDMP"));
+}
+
+/// A block of the manual's that has `part`.
+fn block_of_the_manual(part: &str) -> String {
+    let path = format!("{}/../docs/sources/postgres.md", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).unwrap();
+    text.split("```\n").find(|block| block.contains(part)).expect("a block").to_owned()
+}
+
+#[tokio::test]
+async fn what_the_manual_pipes_into_an_older_server_comes_whole_or_not_at_all() {
+    let (server, dir, [programs, _]) = (Postgres::start(), folder(), Postgres::newest_programs());
+    let url = server.create_database();
+    let line = "SET transaction_timeout = 0;";
+    let _ = server.psql(&url, &format!("CREATE TABLE t AS SELECT '{line}' AS a; CREATE TABLE u (a int)"));
+    let content = dump_of(&with_newest_tools_alone(Db::postgres(&server, &url))).await;
+    std::fs::create_dir(dir.path().join("database")).unwrap();
+    std::fs::write(dir.path().join("database/shop.dump"), content).unwrap();
+    let block = block_of_the_manual("sed '1,");
+    let run = |first: &std::path::Path| {
+        let mut bash = command("bash", ["-c", &block]);
+        let places = [first, &programs].map(|place| place.display().to_string());
+        bash.env("PATH", format!("{}:/usr/bin:/bin", places.join(":"))).current_dir(dir.path());
+        bash.env("PGHOST", "127.0.0.1").env("PGPORT", server.port.to_string()).env("PGUSER", "postgres");
+        bash.env("PGPASSWORD", server.password()).output().unwrap()
+    };
+    let whole = run(&programs);
+    assert!(whole.status.success(), "{}", String::from_utf8_lossy(&whole.stderr));
+    assert_eq!(server.psql("shop", "SELECT a FROM t"), format!("{line}\n"));
+    let _ = server.psql("postgres", "DROP DATABASE shop");
+
+    let cut = format!("{}/pg_restore \"$@\" | head -n 40; exit 1", programs.display());
+    fake(dir.path(), "pg_restore", &cut);
+    let broken = run(dir.path());
+    assert!(!broken.status.success());
+    let made = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(server.psql("shop", made), "0\n");
 }
