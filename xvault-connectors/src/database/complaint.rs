@@ -217,6 +217,8 @@ mod tests {
             "ERROR 1227 (42000) at line 90: Access denied; you need (at least one of) the SUPER privilege(s)",
             "ERROR 1273 (HY000) at line 25: Unknown collation: 'utf8mb4_0900_ai_ci'",
             "ERROR 1049 (42000): Unknown database 'other'",
+            "FATAL:  password authentication failed for user \"u\"",
+            "psql: error: SSL error: certificate verify failed",
             "ERROR 1114 (HY000) at line 7: The table 't' is full",
         ] {
             assert!(is_about_the_server(reason), "{reason}");
@@ -259,6 +261,9 @@ mod tests {
         let lost = "mariadb-dump: Error 2013: Lost connection to server during query when dumping table `t` at row: 7";
         assert_eq!(kind(lost), Some(Kind::Network));
         assert!(explained(lost.into()).contains("net_write_timeout = 600"));
+        let packet =
+            explained("ERROR 1153 (08S01): Got a packet bigger than 'max_allowed_packet' bytes".into());
+        assert!(packet.contains("SET GLOBAL max_allowed_packet = 1073741824"), "{packet}");
         let login = "ERROR 2013 (HY000): Lost connection to server at 'reading authorization packet'";
         assert_eq!(explained(login.into()), login);
     }

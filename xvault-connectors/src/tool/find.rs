@@ -70,7 +70,12 @@ const LIBSTDBUF: [&str; 2] = ["/usr/libexec/coreutils/libstdbuf.so", "/usr/lib/c
 
 /// The program that makes another one write in larger pieces, where it is whole: without its library no tool would run.
 pub(super) fn stdbuf() -> Option<PathBuf> {
-    LIBSTDBUF.iter().any(|path| Path::new(path).is_file()).then(|| helper_if_any("stdbuf")).flatten()
+    with_library("stdbuf", &LIBSTDBUF)
+}
+
+/// A program of the system, where one of these files is there, too.
+fn with_library(name: &str, libraries: &[&str]) -> Option<PathBuf> {
+    libraries.iter().any(|path| Path::new(path).is_file()).then(|| helper_if_any(name)).flatten()
 }
 
 /// A program of util-linux that takes rights away from the tools.
@@ -92,6 +97,14 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn a_program_without_its_library_is_none() {
+        let there = "/etc/passwd";
+        assert!(with_library("sh", &["/nonexistent", there]).is_some());
+        assert_eq!(with_library("sh", &["/nonexistent", "/etc"]), None);
+        assert_eq!(with_library("nonexistent", &[there]), None);
+    }
 
     #[test]
     fn a_program_of_several_names_is_found_once_and_debians_script_only_where_nothing_else_is() {

@@ -1,6 +1,7 @@
 //! Dumps into databases, by every way.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -10,7 +11,7 @@ use xvault_connectors::{Control, DatabaseLoad, Error, Scratch};
 use xvault_core::DatabaseTarget;
 use xvault_core::monitor::Recorder;
 use xvault_testkit::databases::{MARIADB_SAMPLE, POSTGRES_SAMPLE};
-use xvault_testkit::{Mariadb, Postgres, Sshd};
+use xvault_testkit::{FaultProxy, Mariadb, Postgres, Sshd};
 
 use crate::db_support::{Db, WAYS, Way, body};
 
@@ -482,5 +483,41 @@ async fn a_database_of_routines_alone_is_not_empty() {
         let _ = server.sql(&name, thing);
         let refused = load(&Db::mysql(server, &name), dump(one.as_bytes(), None)).await.unwrap_err();
         assert!(matches!(refused, Error::NotEmpty { count: 1, .. }), "{thing}: {refused}");
+    }
+}
+
+/// Nothing is wrong with a dump whose way was cut.
+#[tokio::test]
+async fn a_connection_cut_in_mid_load_says_nothing_of_the_dump() {
+    let (mariadb, (postgres, _, source)) = (Mariadb::shared(), postgres_sample("plain"));
+    let name = mariadb.create_database();
+    let _ = mariadb.sql(&name, MARIADB_SAMPLE);
+    let of_postgres = source.pull().await.0.entries.swap_remove(1).1;
+    let of_mysql = Db::mysql(mariadb, &name).pull().await.0.entries.swap_remove(1).1;
+    let there = postgres.create_database();
+    for (db, port, content) in [
+        (Db::postgres(postgres, &there), postgres.port, of_postgres),
+        (Db::mysql(mariadb, &mariadb.create_database()), mariadb.port, of_mysql),
+    ] {
+        let proxy = FaultProxy::start(port);
+        let db = db.set("port", proxy.port).set("tls_mode", "disable");
+        let (writer, reader) = dump_channel();
+        let feed = async {
+            let (first, rest) = content.split_at(content.len() / 2);
+            for piece in first.chunks(10_000) {
+                writer.push(Bytes::copy_from_slice(piece)).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            proxy.cut_now();
+            for piece in rest.chunks(10_000) {
+                if writer.push(Bytes::copy_from_slice(piece)).await.is_err() {
+                    return;
+                }
+            }
+            writer.finished().await;
+        };
+        let (loaded, ()) = tokio::join!(load(&db, reader), feed);
+        let error = loaded.unwrap_err();
+        assert!(matches!(error, Error::Connection { .. }), "{}: {error:?}", db.kind);
     }
 }

@@ -189,3 +189,43 @@ async fn tidy_up(mysql: &Mysql, name: &str, control: &Control) {
             .note(&format!("database `{name}` was made for this restore and could not be dropped"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_row_is_told_and_what_failed_remains() {
+        let echo = "--------------\nINSERT INTO t VALUES ('secret'),\n('ERROR secret')\n--------------\n\n";
+        for (said, expected) in [
+            (
+                "ERROR 1136 (21S01) at line 3: Column count doesn't match value count at row 2\n",
+                "ERROR 1136 (21S01) at line 3: Column count doesn't match value count at row 2\n",
+            ),
+            (
+                "ERROR 1062 (23000) at line 3: Duplicate entry 'secret' for key 'b'\n",
+                "ERROR 1062 (23000) at line 3: Duplicate entry \u{2026}\n",
+            ),
+            (
+                "ERROR 1064 (42000) at line 3: You have an error in your SQL syntax; check the manual for the right syntax to use near ''a secret\nsecret' at line 1\nERROR 2013 (HY000) at line 4: Lost connection\n",
+                "ERROR 1064 (42000) at line 3: You have an error in your SQL syntax; check the manual for the right syntax to use near \u{2026}\nERROR 2013 (HY000) at line 4: Lost connection\n",
+            ),
+            (
+                "ERROR 1366 (22007) at line 3: Incorrect integer value: 'secret\nsecret' for column `d`.`t`.`a` at row 1\nmariadb: gone\nWarning: x\n",
+                "ERROR 1366 (22007) at line 3: Incorrect integer value: \u{2026}\nmariadb: gone\nWarning: x\n",
+            ),
+            (
+                "ERROR 1366 (HY000) at line 3: Incorrect string value 'secret' for column\nmysql: gone\n",
+                "ERROR 1366 (HY000) at line 3: Incorrect string value \u{2026}\nmysql: gone\n",
+            ),
+            ("ERROR 7 (HY000): x\nsecret\nWarning: y\n", "ERROR 7 (HY000): x\nWarning: y\n"),
+        ] {
+            for said in [said.to_owned(), format!("{echo}{said}")] {
+                let mut words = without_rows();
+                let mut told = words.push(said.as_bytes());
+                told.extend(words.rest());
+                assert_eq!(String::from_utf8(told).unwrap(), expected);
+            }
+        }
+    }
+}

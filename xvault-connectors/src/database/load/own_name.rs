@@ -355,6 +355,7 @@ mod tests {
             // A table of the database's name.
             "/*!50001 VIEW `v` AS select `it's``b`.`a` AS `a` from `it's``b` */;",
             "/*!50001 VIEW `v` AS select `other`.`t`.`a` AS `a` from `other`.`t` */;",
+            "/*!50001 VIEW `v` AS select `other`.`it's``b`.`t`.`a` AS `a` from `other`.`it's``b` */;",
             "DELIMITER ;;\nCREATE PROCEDURE p() CREATE TABLE t (\n  `a` int DEFAULT nextval(`it's``b`.`s`)) ;;\nDELIMITER ;",
             long.as_str(),
         ] {
