@@ -27,6 +27,23 @@ impl FtpFront {
         Self { control: FaultProxy::start_at(Self::ADDRESS, 0, ftpd.port), data }
     }
 
+    /// The server is away: connections are cut, and new ones closed at once.
+    pub fn go_away(&self) {
+        for proxy in self.proxies() {
+            proxy.refuse();
+            proxy.cut_now();
+        }
+    }
+
+    /// It is there, without faults.
+    pub fn come_back(&self) {
+        self.proxies().for_each(FaultProxy::heal);
+    }
+
+    fn proxies(&self) -> impl Iterator<Item = &FaultProxy> {
+        self.data.iter().chain([&self.control])
+    }
+
     /// Bytes that data connections have brought.
     #[must_use]
     pub fn data_bytes(&self) -> u64 {

@@ -7,8 +7,8 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::FtpOptions;
 use super::control::Wire;
-use super::{FtpOptions, FtpTimeouts};
 use crate::Error;
 
 /// What one transfer brings.
@@ -17,20 +17,14 @@ pub(crate) struct Data {
     encrypted: bool,
     server: String,
     idle: Duration,
-    stall: Duration,
     /// Whether an encrypted connection ended as TLS asks for, so that nobody can have cut it.
     ended_well: bool,
 }
 
 impl Data {
     pub(super) fn new(stream: Box<dyn Wire>, encrypted: bool, options: &FtpOptions) -> Self {
-        let FtpTimeouts { idle, stall, .. } = options.timeouts;
-        Self { stream, encrypted, server: options.server(), idle, stall, ended_well: true }
-    }
-
-    /// How long the server may be kept waiting.
-    pub(crate) fn stall(&self) -> Duration {
-        self.stall
+        let idle = options.timeouts.idle;
+        Self { stream, encrypted, server: options.server(), idle, ended_well: true }
     }
 
     /// Reads more behind what is in `buffer`; 0 at the end.

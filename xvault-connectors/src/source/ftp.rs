@@ -7,6 +7,7 @@ mod links;
 mod list;
 mod pool;
 mod probe;
+mod queue;
 mod scope;
 mod seam;
 mod tree;

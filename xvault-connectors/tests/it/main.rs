@@ -28,6 +28,7 @@ mod ftp_faults;
 mod ftp_hostile;
 mod ftp_links;
 mod ftp_names;
+mod ftp_outage;
 mod ftp_pull;
 mod ftp_script;
 mod ftp_support;

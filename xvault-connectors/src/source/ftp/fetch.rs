@@ -2,9 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::sync::mpsc::error::TrySendError;
 use xvault_core::{EntryPath, Mtime, WarningCode};
 
+use super::queue::Patience;
 use super::scope::{is_denied, refusal};
 use super::seam::Tail;
 use crate::Error;
@@ -20,6 +21,9 @@ pub(super) const SMALL: u64 = 1 << 20;
 
 /// Pieces that wait: those of a small file with its beginning and its end.
 const PIECES: usize = 12;
+
+/// Of these as many are kept free as may follow a large file's content: the byte that shows that it grew, and its end.
+const LAST: usize = 2;
 
 /// How often a transfer that ends before the size that the server names is begun again where it ended.
 const SHORT_TRIES: u32 = 2;
@@ -127,18 +131,22 @@ impl FileJob {
         self.is_over
     }
 
-    /// Waits until somebody takes what was fetched.
-    pub(super) async fn taken(&self) -> Result<(), Error> {
-        self.out.reserve().await.map(drop).map_err(|_| Error::Cancelled)
+    /// Whether more of its content would be taken.
+    pub(super) fn has_room(&self) -> bool {
+        self.out.capacity() > LAST
     }
 
-    /// Fetches what is missing.
-    pub(super) async fn run(&mut self, session: &mut Session) -> Result<(), Trouble> {
+    /// Fetches what is missing. Waits for whoever takes it as long as `patience` lasts.
+    pub(super) async fn run(
+        &mut self,
+        session: &mut Session,
+        patience: &mut Patience,
+    ) -> Result<(), Trouble> {
         if !self.is_large && self.whole(session).await? {
             return Ok(());
         }
         self.is_large = true;
-        self.in_pieces(session).await
+        self.in_pieces(session, patience).await
     }
 
     /// Fetches a small file; `false` when it turns out to be none.
@@ -154,24 +162,15 @@ impl FileJob {
                 return Ok(true);
             }
         };
-        let mut pieces = Vec::new();
-        let mut len = 0;
-        loop {
-            let piece = next_piece(&mut data, self.listed.size.saturating_sub(len)).await?;
-            len += piece.len() as u64;
-            if piece.is_empty() {
-                break;
-            }
-            if len > SMALL {
-                return Err(Trouble::Error(self.outgrown(session)));
-            }
-            pieces.push(piece);
-        }
+        let Some(mut content) = small(&mut data, self.listed.size).await? else {
+            return Err(Trouble::Error(self.outgrown(session)));
+        };
+        let len = content.len() as u64;
         data.close().await;
         let reply = session.finish().await?;
         if let Some(ending) = ending_of(session, &reply)? {
             // Nothing of it was begun yet: it is as one that can't be opened.
-            self.send(Piece::End(ending)).await?;
+            self.send(Piece::End(ending))?;
             return Ok(true);
         }
         let mut size = len;
@@ -183,11 +182,12 @@ impl FileJob {
             self.short_tries += 1;
             return Err(Trouble::Error(cut_short(session, &self.path, len, size)));
         }
-        self.send(Piece::Start { size, mtime }).await?;
-        for piece in pieces {
-            self.send(Piece::Data(piece)).await?;
+        self.send(Piece::Start { size, mtime })?;
+        while !content.is_empty() {
+            let piece = content.split_to(content.len().min(PIECE));
+            self.send(Piece::Data(piece.freeze()))?;
         }
-        self.send(Piece::End(Ending::Whole)).await?;
+        self.send(Piece::End(Ending::Whole))?;
         Ok(true)
     }
 
@@ -199,32 +199,32 @@ impl FileJob {
     }
 
     /// Fetches a large file from where the archive has it.
-    async fn in_pieces(&mut self, session: &mut Session) -> Result<(), Trouble> {
+    async fn in_pieces(&mut self, session: &mut Session, patience: &mut Patience) -> Result<(), Trouble> {
         let found = self.look(session).await?;
-        let promise = *self.promise.get_or_insert(found);
-        let is_begun = self.delivered > 0;
-        self.changed |= is_begun && found != promise;
+        let promise = self.promise.unwrap_or(found);
+        self.changed |= self.delivered > 0 && found != promise;
         if self.delivered > promise.size {
             let ending = if found.size > promise.size { self.at_end() } else { not_in_the_middle(session) };
-            return self.send(Piece::End(ending)).await;
+            return self.send(Piece::End(ending));
         }
         let mut begun = match self.begin(session).await? {
             Some(begun) => begun,
             None => return Ok(()),
         };
-        if !is_begun {
+        if self.promise.is_none() {
+            // Once, also when the connection breaks before the first byte.
             self.promise = Some(found);
-            self.send(Piece::Start { size: found.size, mtime: found.mtime }).await?;
+            self.send(Piece::Start { size: found.size, mtime: found.mtime })?;
         }
-        let promised = if is_begun { promise.size } else { found.size };
+        let promised = promise.size;
         let restarted = begun.restarted;
-        if !self.hand_on(session, &mut begun, promised).await? {
+        if !self.hand_on(session, &mut begun, promised, patience).await? {
             if restarted {
                 // Either it grows, or it did not begin where it should: its size, asked for over another connection, tells.
                 return Err(Trouble::LetGo);
             }
             // It grows while it is read: what the server still sends is left to it.
-            self.send(Piece::End(self.at_end())).await?;
+            self.send(Piece::End(self.at_end()))?;
             self.is_over = true;
             return Err(Trouble::LetGo);
         }
@@ -240,9 +240,9 @@ impl FileJob {
         }
         if ending.is_none() && session.size(&self.path).await?.is_some_and(|size| size > promised) {
             // Some servers send no more than there was when they began. One byte beyond it shows that there is more by now.
-            self.send(Piece::Data(Bytes::from_static(&[0]))).await?;
+            self.send(Piece::Data(Bytes::from_static(&[0])))?;
         }
-        self.send(Piece::End(ending.unwrap_or_else(|| self.at_end()))).await
+        self.send(Piece::End(ending.unwrap_or_else(|| self.at_end())))
     }
 
     fn at_end(&self) -> Ending {
@@ -279,9 +279,10 @@ impl FileJob {
         session: &Session,
         Transfer { data, skip, restarted }: &mut Transfer,
         promised: u64,
+        patience: &mut Patience,
     ) -> Result<bool, Trouble> {
         loop {
-            let mut piece = next_piece(data, PIECE as u64).await?;
+            let mut piece = next_piece(data).await?;
             if piece.is_empty() {
                 return Ok(true);
             }
@@ -299,7 +300,7 @@ impl FileJob {
             }
             let len = piece.len() as u64;
             let shared = piece.clone();
-            self.send_in_time(Piece::Data(piece), data).await?;
+            self.send_in_time(Piece::Data(piece), patience).await?;
             self.tail.add(&shared);
             self.delivered += len;
             self.short_tries = 0;
@@ -309,19 +310,29 @@ impl FileJob {
         }
     }
 
-    async fn send(&self, piece: Piece) -> Result<(), Trouble> {
-        self.out.send(piece).await.map_err(|_| Trouble::Error(Error::Cancelled))
+    /// For what there is always room for: all of a small file, and of a large one what is not its content.
+    fn send(&self, piece: Piece) -> Result<(), Trouble> {
+        let sent = self.out.try_send(piece);
+        sent.map_err(|error| match error {
+            TrySendError::Closed(_) => Trouble::Error(Error::Cancelled),
+            TrySendError::Full(_) => Trouble::Error(Error::Incomplete(
+                "a file has more pieces than there is room for; this is a defect of xVault".into(),
+            )),
+        })
     }
 
-    /// As [`FileJob::send`], but the server is not kept waiting for ever.
-    async fn send_in_time(&self, piece: Piece, data: &Data) -> Result<(), Trouble> {
-        match timeout(data.stall(), self.out.reserve()).await {
-            Ok(Ok(permit)) => {
-                permit.send(piece);
+    /// For a large file's content, whose server is not kept waiting for ever.
+    async fn send_in_time(&self, piece: Piece, patience: &mut Patience) -> Result<(), Trouble> {
+        tokio::select! {
+            biased;
+            room = self.out.reserve_many(1 + LAST) => {
+                let mut room = room.map_err(|_| Trouble::Error(Error::Cancelled))?;
+                if let Some(permit) = room.next() {
+                    permit.send(piece);
+                }
                 Ok(())
             }
-            Ok(Err(_)) => Err(Trouble::Error(Error::Cancelled)),
-            Err(_) => Err(Trouble::LetGo),
+            () = patience.ends() => Err(Trouble::LetGo),
         }
     }
 
@@ -336,7 +347,7 @@ impl FileJob {
                 (false, false) => (code, message),
             };
         }
-        self.send(Piece::End(Ending::Failed(code, message))).await
+        self.send(Piece::End(Ending::Failed(code, message)))
     }
 }
 
@@ -373,11 +384,23 @@ fn cut_short(session: &Session, path: &[u8], got: u64, size: u64) -> Error {
     Error::Connection { server: session.server(), reason, source: None }
 }
 
-/// The next bytes, as many as make a piece; none at the end. `expected` are to come, as far as is known.
-async fn next_piece(data: &mut Data, expected: u64) -> Result<Bytes, Error> {
-    let room = usize::try_from(expected).unwrap_or(PIECE).clamp(512, PIECE - 1) + 1;
-    let mut piece = BytesMut::with_capacity(room);
-    while piece.len() < room {
+/// All of a small file, of which `expected` bytes are to come, as far as is known. `None` when it is none.
+async fn small(data: &mut Data, expected: u64) -> Result<Option<BytesMut>, Error> {
+    let room = usize::try_from(expected.clamp(512, SMALL)).unwrap_or(PIECE) + 1;
+    let mut content = BytesMut::with_capacity(room);
+    while data.read(&mut content).await? > 0 {
+        if content.len() as u64 > SMALL {
+            return Ok(None);
+        }
+        content.reserve(1);
+    }
+    Ok(Some(content))
+}
+
+/// The next bytes of a large file, as many as make a piece; none at the end.
+async fn next_piece(data: &mut Data) -> Result<Bytes, Error> {
+    let mut piece = BytesMut::with_capacity(PIECE);
+    while piece.len() < PIECE {
         piece.reserve(1);
         if data.read(&mut piece).await? == 0 {
             break;

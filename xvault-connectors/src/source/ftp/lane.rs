@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::fetch::{FileJob, Trouble};
 use super::list::{Dir, Outcome, list};
+use super::queue::{Patience, Queue, Task};
 use crate::ftp::{Session, Shared};
 use crate::source::link::is_of_connection;
 use crate::{Control, Error};
@@ -24,8 +25,10 @@ pub(super) enum Event {
     Listed(Dir, Outcome),
     /// A file's last piece is on its way.
     Fetched,
-    /// The lane has no connection any more, and gives its job back.
-    Retired { job: Job, error: Error, was_connected: bool },
+    /// Nobody takes what was fetched of a file, so it is given back until there is room: no lane waits for that.
+    Parked(Task),
+    /// The lane has no connection any more, and gives its task back.
+    Retired { task: Task, error: Error, was_connected: bool },
     /// Nothing helps.
     Failed(Error),
 }
@@ -34,7 +37,7 @@ pub(super) enum Event {
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) shared: Arc<Shared>,
-    pub(super) jobs: Arc<Mutex<mpsc::UnboundedReceiver<Job>>>,
+    pub(super) queue: Arc<Queue>,
     pub(super) events: mpsc::UnboundedSender<Event>,
     /// What all listings weigh.
     pub(super) held: Arc<AtomicUsize>,
@@ -48,17 +51,19 @@ pub(super) struct Lane {
     common: Common,
     session: Option<Session>,
     was_connected: bool,
+    /// What it gave way to.
+    next: Option<Task>,
 }
 
 impl Lane {
     pub(super) fn new(common: Common, session: Option<Session>) -> Self {
-        Self { common, was_connected: session.is_some(), session }
+        Self { common, was_connected: session.is_some(), session, next: None }
     }
 
-    /// Works until there are no more jobs.
+    /// Works until there are no more tasks.
     pub(super) async fn work(mut self) {
-        while let Some(job) = self.next().await {
-            let event = self.perform(job).await;
+        while let Some(task) = self.next().await {
+            let event = self.perform(task).await;
             let is_last = matches!(event, Event::Retired { .. } | Event::Failed(_));
             if self.common.events.send(event).is_err() || is_last {
                 break;
@@ -69,13 +74,15 @@ impl Lane {
         }
     }
 
-    /// The next job; meanwhile the connection is kept alive.
-    async fn next(&mut self) -> Option<Job> {
+    /// The next task; meanwhile the connection is kept alive.
+    async fn next(&mut self) -> Option<Task> {
+        if let Some(task) = self.next.take() {
+            return Some(task);
+        }
         let keepalive = self.common.shared.options.timeouts.keepalive;
         loop {
-            let next = async { self.common.jobs.lock().await.recv().await };
-            if let Ok(job) = timeout(keepalive, next).await {
-                return job;
+            if let Ok(task) = timeout(keepalive, self.common.queue.take()).await {
+                return task;
             }
             if let Some(session) = &mut self.session
                 && session.keep_alive().await.is_err()
@@ -86,35 +93,33 @@ impl Lane {
     }
 
     /// Does it, over new connections when one breaks.
-    async fn perform(&mut self, mut job: Job) -> Event {
+    async fn perform(&mut self, mut task: Task) -> Event {
         let mut attempts = 0;
         loop {
             let mut session = match self.session.take() {
                 Some(session) => session,
                 None => match Session::connect(&self.common.shared).await {
                     Ok(session) => session,
-                    Err(error) => return Event::Retired { job, error, was_connected: self.was_connected },
+                    Err(error) => return Event::Retired { task, error, was_connected: self.was_connected },
                 },
             };
             self.was_connected = true;
-            let before = job.progress();
-            let error = match self.attempt(&mut session, &mut job).await {
+            let before = task.job.progress();
+            let stall = self.common.shared.options.timeouts.stall;
+            let mut patience = Patience::new(&self.common.queue, task.rank, stall);
+            let error = match self.attempt(&mut session, &mut task.job, &mut patience).await {
                 Ok(event) => {
                     self.session = Some(session);
                     return event;
                 }
                 Err(Trouble::LetGo) => {
-                    drop(session);
-                    match job.is_over().await {
-                        Ok(true) => return Event::Fetched,
-                        Ok(false) => continue,
-                        Err(error) => return Event::Failed(error),
-                    }
+                    self.next = patience.instead;
+                    return if task.job.is_over() { Event::Fetched } else { Event::Parked(task) };
                 }
                 Err(Trouble::Error(error)) => error,
             };
             drop(session);
-            if job.progress() > before {
+            if task.job.progress() > before {
                 attempts = 0;
             }
             let timeouts = &self.common.shared.options.timeouts;
@@ -128,13 +133,18 @@ impl Lane {
         }
     }
 
-    async fn attempt(&self, session: &mut Session, job: &mut Job) -> Result<Event, Trouble> {
+    async fn attempt(
+        &self,
+        session: &mut Session,
+        job: &mut Job,
+        patience: &mut Patience,
+    ) -> Result<Event, Trouble> {
         match job {
             Job::List(dir) => {
                 let outcome = list(session, dir, &self.common.held, self.common.now).await?;
                 Ok(Event::Listed(dir.clone(), outcome))
             }
-            Job::Fetch(file) => file.run(session).await.map(|()| Event::Fetched),
+            Job::Fetch(file) => file.run(session, patience).await.map(|()| Event::Fetched),
         }
     }
 }
@@ -148,12 +158,16 @@ impl Job {
         }
     }
 
-    /// After the server was let go: whether that was the end, or waits until there is room again.
-    async fn is_over(&self) -> Result<bool, Error> {
+    /// Whether all that it brings is on its way.
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Fetch(file) if file.is_over())
+    }
+
+    /// Whether what it brings next would be taken.
+    pub(super) fn has_room(&self) -> bool {
         match self {
-            Self::List(_) => Ok(false),
-            Self::Fetch(file) if file.is_over() => Ok(true),
-            Self::Fetch(file) => file.taken().await.map(|()| false),
+            Self::List(_) => true,
+            Self::Fetch(file) => file.has_room(),
         }
     }
 }

@@ -1,15 +1,15 @@
 //! The connections: as many as there is work for, as the settings allow, and as the server takes.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use xvault_core::snapshot::ContentSummary;
 
 use super::lane::{Common, Event, Job, Lane};
 use super::list::{Dir, Outcome};
+use super::queue::{Queue, Task};
 use crate::ftp::{Session, Shared};
 use crate::source::link::is_of_connection;
 use crate::{Control, Error};
@@ -17,16 +17,17 @@ use crate::{Control, Error};
 /// Lanes at work, and what waits for them.
 pub(super) struct Pool {
     common: Common,
-    to_lanes: mpsc::UnboundedSender<Job>,
     from_lanes: mpsc::UnboundedReceiver<Event>,
     lanes: JoinSet<()>,
     alive: usize,
     /// How many lanes there may be.
     most: usize,
-    /// Jobs that are with the lanes.
+    /// Jobs that were ever given out.
+    given: u64,
+    /// Tasks that are with the lanes, or wait for one.
     outstanding: usize,
-    /// Jobs that lanes gave back.
-    returned: VecDeque<Job>,
+    /// Files of which so much was fetched that nobody takes. They wait without a lane.
+    parked: Vec<Task>,
     /// Connections that failed without any progress in between.
     attempts: u32,
     progress: u64,
@@ -37,11 +38,10 @@ pub(super) struct Pool {
 impl Pool {
     /// With one connection that stands.
     pub(super) fn new(shared: &Arc<Shared>, session: Session, control: &Control, now: i64) -> Self {
-        let (to_lanes, jobs) = mpsc::unbounded_channel();
         let (events, from_lanes) = mpsc::unbounded_channel();
         let common = Common {
             shared: Arc::clone(shared),
-            jobs: Arc::new(Mutex::new(jobs)),
+            queue: Arc::new(Queue::default()),
             events,
             held: Arc::new(AtomicUsize::new(0)),
             control: control.clone(),
@@ -50,12 +50,12 @@ impl Pool {
         let mut pool = Self {
             most: shared.options.max_connections.max(1),
             common,
-            to_lanes,
             from_lanes,
             lanes: JoinSet::new(),
             alive: 0,
+            given: 0,
             outstanding: 0,
-            returned: VecDeque::new(),
+            parked: Vec::new(),
             attempts: 0,
             progress: 0,
             may_grow: true,
@@ -79,20 +79,34 @@ impl Pool {
         self.most
     }
 
-    /// A job that was given back, to be sent before others.
-    pub(super) fn take_returned(&mut self) -> Option<Job> {
-        self.returned.pop_front()
-    }
-
     /// Gives a job to whichever lane is free first.
     pub(super) fn send(&mut self, job: Job) {
+        self.given += 1;
+        self.queue(Task { rank: self.given, job });
+    }
+
+    fn queue(&mut self, task: Task) {
         self.outstanding += 1;
-        // The lanes' end is in `common`, so it is never closed.
-        let _ = self.to_lanes.send(job);
-        let may_grow = self.may_grow || self.alive == 0;
-        if may_grow && self.alive < self.most && self.outstanding > self.alive {
+        self.common.queue.push(task);
+    }
+
+    /// Lets files go on of which something was taken meanwhile.
+    pub(super) fn resume(&mut self) {
+        for task in self.parked.extract_if(.., |task| task.job.has_room()).collect::<Vec<_>>() {
+            self.queue(task);
+        }
+    }
+
+    /// Brings in lanes while there is more to do than there are lanes. Where something is to be done there is always one.
+    pub(super) fn staff(&mut self) {
+        while self.outstanding > self.alive && self.alive < self.most && (self.may_grow || self.alive == 0) {
             self.spawn(None);
         }
+    }
+
+    /// Whether no lane has anything to do, so that nothing will happen.
+    pub(super) fn is_idle(&self) -> bool {
+        self.outstanding == 0
     }
 
     /// A listing that came, if that is what happened.
@@ -116,11 +130,12 @@ impl Pool {
                 return Ok(Some((dir, outcome)));
             }
             Event::Fetched => self.may_grow = true,
+            Event::Parked(task) => self.parked.push(task),
             Event::Failed(error) => return Err(error),
-            Event::Retired { job, error, was_connected } => {
+            Event::Retired { task, error, was_connected } => {
                 self.alive -= 1;
                 self.may_grow = false;
-                self.returned.push_front(job);
+                self.queue(task);
                 if self.alive == 0 {
                     self.be_patient(error, content).await?;
                 } else if !was_connected && self.alive < self.most {
@@ -166,8 +181,8 @@ impl Pool {
 
     /// Says goodbye: lanes end when there is nothing to do any more.
     pub(super) async fn close(self) {
-        let Self { to_lanes, mut lanes, .. } = self;
-        drop(to_lanes);
+        let Self { common, mut lanes, .. } = self;
+        common.queue.close();
         while lanes.join_next().await.is_some() {}
     }
 }

@@ -64,20 +64,21 @@ impl Walk<'_, '_> {
 
     /// Gives the lanes enough to do. Listings come first while there are few files to fetch.
     fn feed(&mut self) {
+        self.pool.resume();
         while self.pool.has_room() {
-            let job = self.pool.take_returned().or_else(|| {
-                let hungry = self.tree.needs_listing() || self.line.unfetched() < 4 * self.pool.most();
-                let listing = |tree: &mut Tree| tree.next_job().map(Job::List);
-                let file = |line: &mut Line| line.next_job().map(|job| Job::Fetch(Box::new(job)));
-                match hungry {
-                    true => listing(&mut self.tree).or_else(|| file(&mut self.line)),
-                    false => file(&mut self.line).or_else(|| listing(&mut self.tree)),
-                }
-            });
-            match job {
-                Some(job) => self.pool.send(job),
-                None => return,
-            }
+            let Some(job) = self.next_job() else { break };
+            self.pool.send(job);
+        }
+        self.pool.staff();
+    }
+
+    fn next_job(&mut self) -> Option<Job> {
+        let hungry = self.tree.needs_listing() || self.line.unfetched() < 4 * self.pool.most();
+        let listing = |tree: &mut Tree| tree.next_job().map(Job::List);
+        let file = |line: &mut Line| line.next_job().map(|job| Job::Fetch(Box::new(job)));
+        match hungry {
+            true => listing(&mut self.tree).or_else(|| file(&mut self.line)),
+            false => file(&mut self.line).or_else(|| listing(&mut self.tree)),
         }
     }
 
@@ -149,6 +150,9 @@ impl Walk<'_, '_> {
 
     /// Waits for what the head of the line needs, or for anything else that happens.
     async fn wait(&mut self) -> Result<(), Error> {
+        if self.pool.is_idle() {
+            return Err(Error::Incomplete("the walk waits for nothing; this is a defect of xVault".into()));
+        }
         let pieces = match self.line.front() {
             Some(Slot::File(file)) => file.pieces.as_mut(),
             _ => None,
