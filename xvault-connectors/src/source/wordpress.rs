@@ -5,11 +5,14 @@ mod astray;
 mod below;
 mod content;
 mod databases;
+mod folders;
 mod locate;
 mod outside;
 mod own;
+mod paths;
 mod rows;
 mod sites;
+mod told;
 
 use async_trait::async_trait;
 use xvault_core::snapshot::{ContentSummary, Evidence};
@@ -74,9 +77,11 @@ impl WordpressSource {
         self.pin().await?;
         let (mut sites, server) = (Sites::default(), self.link.server());
         for path in &self.settings.paths {
-            sites.add(path, locate::site(&mut sftp, &server, path, &self.settings).await?);
+            sites.add(locate::site(&mut sftp, &server, path, &self.settings).await?);
         }
         sites.settle()?;
+        // There are servers that let one session alone share a connection.
+        drop(sftp);
         let session = self.link.session().await?;
         let databases =
             Databases::of(&sites.sites, session, &self.settings, &self.options, &self.tools).await?;
@@ -106,24 +111,19 @@ impl WordpressSource {
     }
 
     /// Tells what the backup lacks: what was known before, and what was seen in it.
-    async fn tell(&mut self, sites: &Sites, watch: &Watch, emitter: &mut Emitter<'_>) -> Result<(), Error> {
-        for (path, doubt) in sites.doubts()? {
+    async fn tell(
+        &mut self,
+        sites: &Sites,
+        mut watch: Watch,
+        emitter: &mut Emitter<'_>,
+    ) -> Result<(), Error> {
+        let look = async {
+            watch.look(&mut self.link).await;
+            Ok(())
+        };
+        emitter.control().run(look).await?;
+        for (path, doubt) in sites.doubts()?.into_iter().chain(watch.warnings()) {
             emitter.warn(below::moved(FILES, &path)?, WarningCode::Other, doubt).await?;
-        }
-        if !watch.has_seen() {
-            return Ok(());
-        }
-        // What can't be asked any more is no reason to lose a backup that is made.
-        let warnings = match self.link.sftp().await {
-            Ok(mut sftp) => watch.warnings(Some(&mut sftp)).await,
-            Err(error) => Err(error),
-        };
-        let warnings = match warnings {
-            Ok(warnings) => warnings,
-            Err(_) => watch.warnings(None).await?,
-        };
-        for (path, code, message) in warnings {
-            emitter.warn(below::moved(FILES, &path)?, code, message).await?;
         }
         Ok(())
     }
@@ -139,7 +139,7 @@ impl WordpressSource {
             match before(end, site).await {
                 Some(Ok(located)) => {
                     paths.push(ProbedPath { path: path.clone(), kind: Some("directory"), error: None });
-                    sites.add(path, located);
+                    sites.add(located);
                 }
                 Some(Err(error)) => paths.push(unfound(path, error)?),
                 None => paths.push(too_late(path)),
@@ -224,9 +224,11 @@ impl Source for WordpressSource {
         let settings = self.file_settings(&sites);
         let mut watch = Watch::of(&sites, Excludes::new(&settings.excludes)?);
         let mut files = SshSource::of(&settings, self.options.clone())?;
-        let pulled = files.pull(&mut Below::new(FILES, &mut watch, sink), control).await?;
+        let mut below =
+            Below { folder: FILES, watch: &mut watch, link: &mut self.link, sink: &mut *sink, control };
+        let pulled = files.pull(&mut below, control).await?;
         let mut emitter = Emitter::new(sink, control);
-        self.tell(&sites, &watch, &mut emitter).await?;
+        self.tell(&sites, watch, &mut emitter).await?;
         let content = sum(sum(own, pulled.content), *emitter.content());
         let evidence = Evidence::Site { databases: evidence, files: Box::new(pulled.evidence) };
         Ok(PullSummary { content, evidence })

@@ -6,6 +6,9 @@ use super::php::State;
 /// Where content can lie elsewhere than in the document root.
 const FOLDERS: [&str; 5] = ["WP_CONTENT_DIR", "WP_PLUGIN_DIR", "WPMU_PLUGIN_DIR", "UPLOADS", "WP_LANG_DIR"];
 
+/// No path and no name of a table is longer, in bytes.
+const MAX_TEXT_LEN: usize = 4096;
+
 /// Tables of users, which several sites may share.
 const USER_TABLES: [&str; 2] = ["CUSTOM_USER_TABLE", "CUSTOM_USER_META_TABLE"];
 
@@ -16,8 +19,8 @@ pub struct Layout {
     pub folders: Vec<Folder>,
     /// Tables that lie in other databases than the site's, or may.
     pub user_tables: Vec<UserTable>,
-    /// `DB_CONFIG_FILE`: where a drop-in for several databases has its own configuration.
-    pub db_config: Option<String>,
+    /// `DB_CONFIG_FILE`: where a drop-in for several databases has its own configuration, an absolute path; or why that is not known.
+    pub db_config: Option<Result<String, String>>,
     /// The first file that is included and not followed, which may set any of these.
     pub included: Option<String>,
 }
@@ -57,11 +60,11 @@ impl Layout {
             let database = database_of(text(&known, constant)?, own.as_deref())?;
             Some(UserTable { constant, database })
         });
-        let db_config = text(&known, "DB_CONFIG_FILE").and_then(Result::ok);
+        let db_config = text(&known, "DB_CONFIG_FILE");
         Ok(Self {
             user_tables: tables.collect(),
             folders: FOLDERS.iter().filter_map(|name| folder(&known, &guessed, name, &core)).collect(),
-            db_config: db_config.map(|file| absolute(&core, &file)),
+            db_config: db_config.map(|file| Ok(absolute(&core, &file?))),
             included: known.included.as_ref().map(ToString::to_string),
         })
     }
@@ -102,5 +105,9 @@ fn database_of(table: Result<String, String>, own: Option<&str>) -> Option<Resul
 /// The text of a constant that is set or may be; or why it is not known.
 fn text(state: &State, name: &str) -> Option<Result<String, String>> {
     let text = state.constant(name)?.value.to_text().map_err(|why| why.to_string());
-    Some(text.and_then(|text| String::from_utf8(text.to_vec()).map_err(|_| "it is not UTF-8".to_owned())))
+    Some(text.and_then(|text| match String::from_utf8(text.to_vec()) {
+        Ok(text) if text.len() <= MAX_TEXT_LEN => Ok(text),
+        Ok(_) => Err(format!("it is longer than {MAX_TEXT_LEN} bytes")),
+        Err(_) => Err("it is not UTF-8".to_owned()),
+    }))
 }

@@ -59,5 +59,7 @@ mod stores;
 mod unpack;
 mod wordpress;
 mod wordpress_elsewhere;
+mod wordpress_folders;
 mod wordpress_hostile;
+mod wordpress_links;
 mod wp_config;

@@ -18,8 +18,8 @@ pub(crate) const CLOSE: u8 = 4;
 const READ: u8 = 5;
 const FSTAT: u8 = 8;
 const OPENDIR: u8 = 11;
-const READDIR: u8 = 12;
-const REALPATH: u8 = 16;
+pub(crate) const READDIR: u8 = 12;
+pub(crate) const REALPATH: u8 = 16;
 const READLINK: u8 = 19;
 
 const CONTENT: &[u8] = b"0123456789";
@@ -59,7 +59,7 @@ fn data(id: u32, body: &[u8]) -> Vec<u8> {
     packet(103, id, &string(body))
 }
 
-fn names(id: u32, names: &[(&[u8], u32)]) -> Vec<u8> {
+pub(crate) fn names(id: u32, names: &[(&[u8], u32)]) -> Vec<u8> {
     let mut body = u32::try_from(names.len()).unwrap().to_be_bytes().to_vec();
     for (name, mode) in names {
         body.extend([string(name), string(b"long name"), attrs(10, *mode)].concat());

@@ -12,35 +12,35 @@ use crate::ssh_support::Kept;
 use crate::wordpress::{Site, fallback, has};
 
 /// A file with its directories.
-fn put(path: &Path) {
+pub(crate) fn put(path: &Path) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, "x").unwrap();
 }
 
 /// Moves something elsewhere, and leaves a link.
-fn move_away(from: &Path, to: &Path) {
+pub(crate) fn move_away(from: &Path, to: &Path) {
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     fs::rename(from, to).unwrap();
     symlink(to, from).unwrap();
 }
 
-fn entry(path: &Path) -> String {
+pub(crate) fn entry(path: &Path) -> String {
     format!("files{}", path.display())
 }
 
-fn small() -> Site {
+pub(crate) fn small() -> Site {
     Site::new(Sshd::builder().start()).small()
 }
 
 /// Everything is in it, and nothing is said to be missing.
-async fn whole(site: &Site) -> Kept {
+pub(crate) async fn whole(site: &Site) -> Kept {
     let (kept, _) = site.pull().await;
     assert_eq!(kept.warnings, []);
     kept
 }
 
 /// The one warning of a partial snapshot, which the probe tells, too.
-async fn lacking(site: &Site, told: &[&str]) -> (Kept, PathBuf) {
+pub(crate) async fn lacking(site: &Site, told: &[&str]) -> (Kept, PathBuf) {
     let (kept, _) = site.pull().await;
     let [warning] = &kept.warnings[..] else { panic!("{told:?}: {:?}", kept.warnings) };
     assert!(told.iter().all(|part| warning.message.contains(part)), "{told:?}: {}", warning.message);
@@ -49,7 +49,7 @@ async fn lacking(site: &Site, told: &[&str]) -> (Kept, PathBuf) {
     (kept, path)
 }
 
-async fn notes(site: &Site) -> String {
+pub(crate) async fn notes(site: &Site) -> String {
     site.probe().await.notes.join("\n")
 }
 
@@ -309,6 +309,68 @@ async fn rows_in_other_databases_are_told_unless_these_are_in_the_backup_too() {
     lacking(&site, &["db-config.php", "db.php", "of type `mysql`"]).await;
     assert!(notes(&site).await.contains("db-config.php"));
     fs::write(root.join("db-config.php"), database("DB_NAME")).unwrap();
+    whole(&site).await;
+}
+
+#[tokio::test]
+async fn a_drop_in_whose_configuration_is_not_found_is_told() {
+    let site = small();
+    let set = |value: &str| {
+        site.configure("$table_prefix", &format!("define('DB_CONFIG_FILE', {value});\n$table_prefix"));
+    };
+    set("somewhere()");
+    whole(&site).await;
+    fs::write(site.wordpress.root.join("wp-content/db.php"), "<?php").unwrap();
+    lacking(&site, &["DB_CONFIG_FILE", "somewhere()", "as plain text", "of type `mysql`"]).await;
+    assert!(notes(&site).await.contains("DB_CONFIG_FILE"));
+    set("'/no/such/config.php'");
+    lacking(&site, &["`/no/such/config.php` (DB_CONFIG_FILE)", "let the account read it"]).await;
+    set("__DIR__ . '/own.php'");
+    fs::write(site.wordpress.root.join("own.php"), "<?php $x = ['name' => DB_NAME];").unwrap();
+    whole(&site).await;
+}
+
+#[tokio::test]
+async fn options_that_do_not_say_where_uploads_lie_make_the_snapshot_partial() {
+    let site = small();
+    let database = &site.wordpress.database;
+    let sql = "RENAME TABLE wp_options TO real_options; CREATE VIEW wp_options AS SELECT option_id FROM real_options";
+    let _ = Mariadb::shared().sql(database, sql);
+    let (kept, _) = site.pull().await;
+    let [warning] = &kept.warnings[..] else { panic!("{:?}", kept.warnings) };
+    let told = |text: &str| {
+        ["`upload_path`", "/wp-config.php is not known", "Unknown column", "define UPLOADS"]
+            .iter()
+            .all(|part| text.contains(part))
+    };
+    assert!(told(&warning.message), "{}", warning.message);
+    assert_eq!(warning.path.to_string(), format!("database/{database}.sql"));
+    assert!(site.probe().await.notes.iter().any(|note| told(note)));
+    site.configure("$table_prefix", "define('UPLOADS', 'wp-content/uploads');\n$table_prefix");
+    whole(&site).await;
+}
+
+#[tokio::test]
+async fn more_places_than_are_looked_at_are_counted() {
+    let mut site = small();
+    let sql = "RENAME TABLE wp_options TO real_options; CREATE TABLE wp_options (option_name VARCHAR(20), option_value VARCHAR(99));
+               INSERT wp_options SELECT 'upload_path', CONCAT('/nas/', seq) FROM seq_1_to_250";
+    let _ = Mariadb::shared().sql(&site.wordpress.database, sql);
+    lacking(&site, &["names 50 more places for uploads"]).await;
+    assert!(notes(&site).await.contains("and 180 more such notes"));
+    let uploads = site.wordpress.root.join("wp-content/uploads");
+    fs::remove_dir_all(&uploads).unwrap();
+    let (kept, _) = site.pull().await;
+    assert_eq!(kept.warnings.len(), 101);
+    assert!(kept.warnings[100].message.starts_with("and 101 more reasons"), "{:?}", kept.warnings[100]);
+    // Below the content nothing is lost of what is not looked at.
+    let _ = Mariadb::shared().sql(
+        &site.wordpress.database,
+        "UPDATE wp_options SET option_value = REPLACE(option_value, '/nas', 'wp-content/blogs.dir')",
+    );
+    put(&uploads.join("own.txt"));
+    whole(&site).await;
+    site.settings.dump_database = false;
     whole(&site).await;
 }
 

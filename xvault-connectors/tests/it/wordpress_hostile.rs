@@ -4,12 +4,18 @@ use std::fs;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use xvault_connectors::Error;
+use xvault_connectors::source::Source;
+use xvault_connectors::tool::ToolOptions;
 use xvault_connectors::wordpress::WpConfig;
+use xvault_connectors::{Error, Probe, WordpressSource};
+use xvault_core::WordpressSettings;
+use xvault_core::source::SshMode;
 use xvault_testkit::{FaultProxy, Sshd};
 
+use crate::ssh_hostile::{Asked, DIR, READDIR, REALPATH, liar, names};
 use crate::ssh_support::turning;
 use crate::wordpress::Site;
+use crate::wordpress_elsewhere::whole;
 
 /// Whoever is believed in the first connection is the only one who is in the others.
 #[tokio::test]
@@ -47,6 +53,57 @@ async fn a_look_at_a_server_that_goes_silent_is_over_in_time() {
     let told: Vec<_> = probe.paths.iter().map(|path| path.error.as_deref().unwrap_or_default()).collect();
     assert!(matches!(told[..], [told] if told.contains("was not looked at")), "{probe:?}");
     assert_eq!(probe.host_key.as_ref(), Some(&site.sshd.host_key.fingerprint));
+}
+
+#[tokio::test]
+async fn a_server_that_lets_one_session_use_a_connection_is_enough() {
+    let mut site = Site::new(Sshd::builder().config("MaxSessions 1").start()).small();
+    for mode in [SshMode::Remote, SshMode::Tunnel] {
+        site.settings.ssh_mode = Some(mode);
+        let begun = Instant::now();
+        whole(&site).await;
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    }
+}
+
+/// What a probe finds of a site in `/t`, whose server tells this lie.
+async fn probe_of_a_liar(lie: impl Fn(Asked) -> Option<Vec<u8>> + Send + Sync + 'static) -> Probe {
+    let (account, options, serving) = liar(lie).await;
+    let mut settings = WordpressSettings::new(&account.host, &account.username, vec!["/t".into()]);
+    (settings.port, settings.dump_database) = (account.port, false);
+    let mut source = WordpressSource::new(&settings, options, ToolOptions::default()).unwrap();
+    let begun = Instant::now();
+    let probe = source.probe().await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    serving.abort();
+    probe
+}
+
+#[tokio::test]
+async fn directories_that_never_end_are_not_read_for_ever_and_names_fill_no_memory() {
+    let (dots, long) = (vec![(&b"."[..], DIR); 100], vec![b'n'; 200 << 10]);
+    let lies: [Box<dyn Fn(u32) -> Vec<u8> + Send + Sync>; 2] =
+        [Box::new(move |id| names(id, &dots)), Box::new(move |id| names(id, &[(&long, DIR)]))];
+    for (number, lie) in lies.into_iter().enumerate() {
+        let probe = probe_of_a_liar(move |asked| (asked.kind == READDIR).then(|| lie(asked.id))).await;
+        assert_eq!(probe.paths[0].kind, Some("directory"), "{number}: {probe:?}");
+        let told = probe.notes.iter().any(|note| note.contains("more links or files in its content"));
+        assert!(told, "{number}: {:?}", probe.notes.iter().map(|note| note.len()).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_is_too_long_to_be_one_is_not_kept() {
+    let lie = |asked: Asked| {
+        (asked.kind == REALPATH && asked.nth > 1).then(|| names(asked.id, &[(&[b'p'; 40 << 10], DIR)]))
+    };
+    let (account, options, serving) = liar(lie).await;
+    let mut settings = WordpressSettings::new(&account.host, &account.username, vec!["/t".into()]);
+    (settings.port, settings.dump_database) = (account.port, false);
+    let mut source = WordpressSource::new(&settings, options, ToolOptions::default()).unwrap();
+    let error = source.probe().await.unwrap_err();
+    assert!(error.to_string().contains("a path longer than"), "{error}");
+    serving.abort();
 }
 
 /// What a site's owner writes is told to people, and passed to tools.

@@ -353,13 +353,17 @@ fn a_configuration_tells_where_parts_of_its_site_lie_or_why_that_is_not_known() 
     );
     let places: Vec<_> = known.folders.iter().map(|folder| folder.place.clone().unwrap()).collect();
     assert_eq!(places, ["/w/app", "/w/wp/media"]);
-    assert_eq!(known.db_config.as_deref(), Some("/c.php"));
+    assert_eq!(known.db_config, Some(Ok("/c.php".to_owned())));
     let [users] = &known.user_tables[..] else { panic!("{known:?}") };
     assert_eq!((users.constant, users.database.as_deref()), ("CUSTOM_USER_TABLE", Ok("other")));
     let guessed = read(
         "define('WP_CONTENT_DIR', $_SERVER['DOCUMENT_ROOT'] . '/app'); define('UPLOADS', somewhere()); \
-         define('WP_PLUGIN_DIR', realpath(__DIR__ . '/../p')); define('CUSTOM_USER_TABLE', getenv('T'));",
+         define('WP_PLUGIN_DIR', realpath(__DIR__ . '/../p')); define('CUSTOM_USER_TABLE', getenv('T')); \
+         define('DB_CONFIG_FILE', somewhere());",
     );
+    assert!(guessed.db_config.is_some_and(|path| path.is_err_and(|why| why.contains("somewhere()"))));
+    let long = read(&format!("define('UPLOADS', '/{}');", "x".repeat(5000)));
+    assert!(long.folders[0].place.as_ref().is_err_and(|why| why == "it is longer than 4096 bytes"));
     let guesses: Vec<_> = guessed.folders.iter().map(|f| (f.place.is_err(), f.guess.as_deref())).collect();
     assert_eq!(guesses, [(true, Some("/w/app")), (true, Some("/w/../p")), (true, None)]);
     assert!(

@@ -45,14 +45,14 @@ impl MysqlSource {
             // A site of WordPress has none of its own.
             if self.required.is_empty() { &mut gaps.warnings } else { &mut gaps.notes }.push(unseen);
         }
-        let (views, lossy, opaque, ()) = tokio::join!(
+        let (views, lossy, opaque, silent) = tokio::join!(
             mysql.views_of(database),
             mysql.lossy_tables(database),
             opaque_routines(mysql, rights, database),
             self.learn_upload_paths(mysql, database)
         );
         let (views, lossy, opaque) = (views?, lossy?, opaque?);
-        gaps.warnings.extend(self.rows_elsewhere(&views, database));
+        gaps.warnings.extend(self.rows_elsewhere(&views, database).into_iter().chain(silent));
         if !rights.reads_all_of(database) {
             self.look_at_tables(mysql, rights, database, &mut gaps).await?;
         }

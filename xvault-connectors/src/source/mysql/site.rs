@@ -15,14 +15,22 @@ pub(in super::super) struct Required {
     reason: String,
     /// That of a network of sites, each of which has a table of options: what such tables begin with.
     prefix: Option<String>,
-    /// What they say of where uploads lie, once they were asked.
+    /// Whether they decide where uploads lie.
+    decides_uploads: bool,
+    /// What they say of that, once they have told.
     upload_paths: OnceLock<Vec<String>>,
 }
 
 impl Required {
     /// `table` of the site whose configuration is `file`; `prefix` if it may be a network.
     pub(in super::super) fn new(table: String, prefix: Option<String>, file: String, reason: String) -> Self {
-        Self { table, file, reason, prefix, upload_paths: OnceLock::new() }
+        Self { table, file, reason, prefix, decides_uploads: true, upload_paths: OnceLock::new() }
+    }
+
+    /// Where its uploads lie is known without it.
+    pub(in super::super) fn with_known_uploads(mut self) -> Self {
+        self.decides_uploads = false;
+        self
     }
 }
 
@@ -73,19 +81,32 @@ impl MysqlSource {
         of_site.filter_map(|required| required.upload_paths.get()).flatten().cloned().collect()
     }
 
-    /// Whoever can't read the options makes no dump either, and is told so by others.
-    pub(super) async fn learn_upload_paths(&self, mysql: &Mysql, database: &str) {
-        for required in &self.required {
-            let tables = match &required.prefix {
-                None => Ok(vec![required.table.clone()]),
-                Some(prefix) => mysql.tables_of(database).await.map(|all| options_of(all, prefix)),
-            };
-            let Ok(tables) = tables else { continue };
-            if let Ok(paths) = mysql.upload_paths(database, &tables).await {
+    /// Asks the options where uploads lie, and tells which did not say.
+    pub(super) async fn learn_upload_paths(&self, mysql: &Mysql, database: &str) -> Vec<String> {
+        let mut silent = Vec::new();
+        for required in self.required.iter().filter(|required| required.decides_uploads) {
+            match required.ask_upload_paths(mysql, database).await {
                 // The first look tells what later ones do.
-                let _ = required.upload_paths.set(paths);
+                Ok(paths) => drop(required.upload_paths.set(paths)),
+                Err(error) => silent.push(format!(
+                    "where uploads lie by the option `upload_path` of the site of {} is not known, so what lies there may not be in the \
+                     backup: {}; define UPLOADS in that file as plain text, or mend the table",
+                    required.file,
+                    xvault_core::error::chain(&error)
+                )),
             }
         }
+        silent
+    }
+}
+
+impl Required {
+    async fn ask_upload_paths(&self, mysql: &Mysql, database: &str) -> Result<Vec<String>, Error> {
+        let tables = match &self.prefix {
+            None => vec![self.table.clone()],
+            Some(prefix) => options_of(mysql.tables_of(database).await?, prefix),
+        };
+        mysql.upload_paths(database, &tables).await
     }
 }
 

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use xvault_core::entry::display_name;
 
 use super::ask::{self, Listing};
-use super::locate::joined;
+use super::folders::{Kind, Unknown};
 use super::outside::Outside;
+use super::paths::joined;
 use super::rows;
 use crate::Error;
 use crate::source::excludes::Excludes;
-use crate::ssh::sftp::{FileType, Sftp};
+use crate::ssh::sftp::Sftp;
 use crate::wordpress::{Folder, Layout};
 
 /// Below a directory of content: what is kept elsewhere at times, behind a link, and what has such links in it.
@@ -40,14 +41,16 @@ pub(super) struct Ground<'a> {
 pub(super) struct Content {
     /// Absolute paths, without links, of what belongs to it and does not lie in the root.
     pub(super) elsewhere: Vec<String>,
-    /// What it would take a person to know: why something may not be in a backup. Whoever names folders beside the site knows.
-    pub(super) unknown: Vec<String>,
+    /// What it would take a person to know: who names a folder beside the site does.
+    pub(super) unknown: Vec<Unknown>,
     /// Why something is not in a backup.
     pub(super) lacking: Vec<String>,
     pub(super) notes: Vec<String>,
-    /// Directories of content, below which links are watched.
+    /// Its directories of content, by the paths that they are known by.
+    pub(super) bases: Vec<Vec<u8>>,
+    /// Directories of content, without links, below which links are watched.
     pub(super) watched: Vec<Vec<u8>>,
-    /// Links that something is told of already.
+    /// Links that something is told of already, each in its directory without links.
     pub(super) told: Vec<Vec<u8>>,
     /// What keeps rows in other databases, for people.
     pub(super) rows: Vec<String>,
@@ -75,15 +78,24 @@ impl Listings {
 
     /// Whether something lies there that did not come with WordPress.
     fn has_own(&self, path: &[u8]) -> bool {
-        let is_own =
-            |name: &[u8]| !name.starts_with(b"twenty") && !STOCK.iter().any(|stock| stock.as_bytes() == name);
-        self.of(path).is_some_and(|listing| listing.names.iter().any(|listed| is_own(&listed.name)))
+        self.of(path).is_some_and(has_own)
+    }
+
+    fn real(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.0.iter().map(|(_, listing)| listing.real.clone())
     }
 
     /// Whether this is a directory of content that a site uses.
     fn is_used(&self, base: &[u8]) -> bool {
         ["uploads", "plugins", "themes", "mu-plugins"].iter().any(|name| self.has_own(&below(base, name)))
     }
+}
+
+/// Whether something is in it that did not come with WordPress.
+pub(super) fn has_own(listing: &Listing) -> bool {
+    let is_own =
+        |name: &[u8]| !name.starts_with(b"twenty") && !STOCK.iter().any(|stock| stock.as_bytes() == name);
+    listing.names.iter().any(|listed| is_own(&listed.name))
 }
 
 pub(super) async fn look(sftp: &mut Sftp, ground: &Ground<'_>) -> Result<Content, Error> {
@@ -111,23 +123,25 @@ pub(super) async fn look(sftp: &mut Sftp, ground: &Ground<'_>) -> Result<Content
     Ok(content)
 }
 
-/// Looks at the directory that the database names for uploads.
+/// Looks at the directories that the database names for uploads.
 pub(super) async fn look_at_uploads(
     sftp: &mut Sftp,
     (root, excludes): (&[u8], &Excludes),
-    path: &[u8],
+    places: Vec<Vec<u8>>,
     content: &mut Content,
 ) -> Result<(), Error> {
     let mut listings = Listings::default();
-    listings.add(sftp, vec![path.to_vec(), below(path, "sites")]).await?;
-    let shown = display_name(path);
-    if listings.of(path).is_none() {
+    listings.add(sftp, places.iter().flat_map(|path| [path.clone(), below(path, "sites")]).collect()).await?;
+    for path in places.iter().filter(|path| listings.of(path).is_none()) {
         let text = format!(
-            "`upload_path` in the database is `{shown}`, where no directory is that the account sees"
+            "`upload_path` in the database is `{}`, where no directory is that the account sees",
+            display_name(path)
         );
         match content.has_uploads {
             true => content.notes.push(text),
-            false => content.unknown.push(format!("{text}: uploads may not be in the backup; {CURE}")),
+            false => {
+                content.doubt(Kind::Uploads, format!("{text}: uploads may not be in the backup; {CURE}"))
+            }
         }
     }
     let mut outside = Outside::new(root, excludes);
@@ -136,7 +150,7 @@ pub(super) async fn look_at_uploads(
     let there: Vec<_> = listings.0.iter().map(|(path, _)| path.clone()).collect();
     outside.take(sftp, &there).await?;
     outside.take_links(sftp, &listings.0).await?;
-    content.watched.extend(there);
+    content.watched.extend(listings.real());
     content.add(outside);
     Ok(())
 }
@@ -178,9 +192,7 @@ impl Ground<'_> {
     /// Directories of the document root that hold what a site's content does.
     async fn search(&self, sftp: &mut Sftp, listings: &mut Listings) -> Result<Vec<Vec<u8>>, Error> {
         let root = ask::listings(sftp, &[self.root.to_vec()]).await?.pop().flatten().unwrap_or_default();
-        let may_be = |kind| matches!(kind, None | Some(FileType::Directory | FileType::Symlink));
-        let all = root.names.iter().filter(|listed| may_be(listed.kind)).take(100);
-        let all: Vec<Vec<u8>> = all.map(|listed| joined(self.root, &listed.name)).collect();
+        let all: Vec<Vec<u8>> = root.directories().take(100).map(|name| joined(self.root, name)).collect();
         let mut seen = Listings::default();
         seen.add(sftp, all.iter().flat_map(|base| [below(base, "plugins"), below(base, "themes")]).collect())
             .await?;
@@ -195,24 +207,26 @@ impl Ground<'_> {
     /// What of the places that the configuration means is known and there.
     fn judge(&self, usual: &[u8], bases: &[Vec<u8>], listings: &Listings) -> Content {
         let mut content = Content {
-            watched: listings.0.iter().map(|(path, _)| path.clone()).collect(),
+            bases: bases.to_vec(),
+            watched: listings.real().collect(),
             has_uploads: bases.iter().any(|base| listings.has_own(&below(base, "uploads"))),
             ..Content::default()
         };
         let used = bases.iter().find(|base| listings.is_used(base));
         if let Err(why) = self.core {
-            content.unknown.push(format!(
+            let text = format!(
                 "where WordPress itself lies is not known ({why}), so content outside of `{}` may not be in the backup: name \
                  WordPress's own directory as the path of the site",
                 display_name(self.root)
-            ));
+            );
+            content.doubt(Kind::Content, text);
         }
         for folder in &self.layout.folders {
-            let name = match folder.constant {
-                "WP_CONTENT_DIR" => "",
-                "WP_PLUGIN_DIR" => "plugins",
-                "WPMU_PLUGIN_DIR" => "mu-plugins",
-                "UPLOADS" => "uploads",
+            let (kind, name) = match folder.constant {
+                "WP_CONTENT_DIR" => (Kind::Content, ""),
+                "WP_PLUGIN_DIR" => (Kind::Code, "plugins"),
+                "WPMU_PLUGIN_DIR" => (Kind::Code, "mu-plugins"),
+                "UPLOADS" => (Kind::Uploads, "uploads"),
                 // Translations can be had again.
                 _ => continue,
             };
@@ -220,26 +234,32 @@ impl Ground<'_> {
                 "" => used.is_some(),
                 name => bases.iter().any(|base| listings.has_own(&below(base, name))),
             };
-            content.weigh(folder, is_elsewhere_used, listings);
+            content.weigh((kind, folder), is_elsewhere_used, listings);
         }
         if let (Some(why), None, None) = (&self.layout.included, used, self.folder("WP_CONTENT_DIR")) {
-            content.unknown.push(format!(
+            let text = format!(
                 "in `{}` is nothing but what WordPress brings, and wp-config.php may set WP_CONTENT_DIR to another place ({why}): \
                  the site's content may not be in the backup; {CURE}",
                 display_name(usual)
-            ));
+            );
+            content.doubt(Kind::Content, text);
         } else if bases.iter().all(|base| listings.of(base).is_none()) && content.unknown.is_empty() {
-            content.unknown.push(format!(
+            let text = format!(
                 "there is no `{}`, so the site's content is not known to be in the backup; {CURE}",
                 display_name(usual)
-            ));
+            );
+            content.doubt(Kind::Content, text);
         }
         content
     }
 }
 
 impl Content {
-    fn weigh(&mut self, folder: &Folder, is_elsewhere_used: bool, listings: &Listings) {
+    fn doubt(&mut self, kind: Kind, text: String) {
+        self.unknown.push(Unknown { kind, text });
+    }
+
+    fn weigh(&mut self, (kind, folder): (Kind, &Folder), is_elsewhere_used: bool, listings: &Listings) {
         let constant = folder.constant;
         let listed = |path: &str| listings.of(path.trim_end_matches('/').as_bytes()).is_some();
         let text = match (&folder.place, &folder.guess) {
@@ -265,7 +285,7 @@ impl Content {
             self.notes.push(format!("{text}; what lies at the usual place is in the backup"));
         } else {
             let cure = format!("define it in wp-config.php as plain text, or {CURE}");
-            self.unknown.push(format!("{text}: what lies there may not be in the backup; {cure}"));
+            self.doubt(kind, format!("{text}: what lies there may not be in the backup; {cure}"));
         }
     }
 

@@ -170,7 +170,8 @@ impl One {
         );
         self.lacks.extend(site.content.rows.iter().cloned());
         let prefix = config.multisite.unwrap_or(true).then(|| config.table_prefix.clone());
-        self.source.require(Required::new(table, prefix, site.config_file.clone(), reason));
+        let required = Required::new(table, prefix, site.config_file.clone(), reason);
+        self.source.require(if site.sets_uploads() { required.with_known_uploads() } else { required });
         self.doubts.extend(doubt.as_ref().map(|doubt| {
             format!(
                 "the site may have another database than this one: {}, {doubt}; define DB_NAME and DB_HOST in front of that \

@@ -5,7 +5,10 @@ use xvault_core::entry::display_name;
 use zeroize::Zeroizing;
 
 use super::content::{self, Content, Ground};
+use super::folders::{Folder, kinds};
 use super::own::{self, Below};
+use super::paths::joined;
+use super::told::{MAX_NOTES, first_of};
 use crate::Error;
 use crate::source::excludes::Excludes;
 use crate::source::sftp::scope::{absolute, invalid_path, real_path, remote_path};
@@ -38,11 +41,8 @@ pub(super) struct Site {
 /// What a configured path is.
 pub(super) enum Located {
     Site(Box<Site>),
-    /// No site, and nothing that looks like one: a folder that belongs to others, if there are others. Else the error.
-    Folder {
-        named: Vec<u8>,
-        error: Error,
-    },
+    /// No site, and nothing that looks like one: a folder that belongs to others, if there are others.
+    Folder(Folder),
 }
 
 impl Site {
@@ -75,25 +75,21 @@ impl Site {
         });
         let own =
             self.own_directory().map(|own| format!("it lies in its own directory, `{}`", own.escape_debug()));
-        let notes = own.into_iter().chain(notes).chain(self.content.notes.iter().cloned());
+        let of_content = first_of(self.content.notes.iter().cloned(), MAX_NOTES, "such notes");
+        let elsewhere = first_of(elsewhere, MAX_NOTES, "files and directories outside of it");
+        let notes = own.into_iter().chain(notes).chain(of_content);
         std::iter::once(first).chain(notes).chain(elsewhere).collect()
-    }
-
-    /// Why something of it may not be in a backup, a sentence each.
-    pub(super) fn doubts(&self) -> impl Iterator<Item = &String> {
-        self.content.unknown.iter().chain(&self.content.lacking)
-    }
-
-    /// Somebody names folders beside it, and so knows where its parts lie.
-    pub(super) fn trust(&mut self) {
-        let known = std::mem::take(&mut self.content.unknown);
-        self.content.notes.extend(known);
     }
 
     /// WordPress's own directory, relative to the document root, if it is another.
     pub(super) fn own_directory(&self) -> Option<String> {
         let below = self.core.as_ref().ok()?.strip_prefix(self.root.as_slice())?.strip_prefix(b"/")?;
         std::str::from_utf8(below).ok().filter(|below| !below.is_empty()).map(str::to_owned)
+    }
+
+    /// `UPLOADS` goes before what the database says.
+    pub(super) fn sets_uploads(&self) -> bool {
+        self.layout.folders.iter().any(|folder| folder.constant == "UPLOADS")
     }
 
     /// A path that is meant relative to WordPress's own directory.
@@ -126,7 +122,13 @@ pub(super) async fn site(
     let has_core = stat(sftp, &joined(&root, own::CORE)).await?.is_some();
     let below = if has_core { Below::default() } else { Below::look(sftp, &root).await? };
     let Some(path) = config_path(sftp, &root, has_core).await? else {
-        return no_config(server, named, &root, has_core, &below);
+        let error = no_config(server, &root, &below);
+        let is_site = has_core || below.is_site() || below.is_empty;
+        if is_site {
+            return Err(error);
+        }
+        let (configured, kinds) = (configured.to_owned(), kinds(sftp, &root).await?);
+        return Ok(Located::Folder(Folder { configured, named, real: root, kinds, error }));
     };
     let source = Zeroizing::new(read(sftp, &path, MAX_CONFIG_LEN).await?);
     let core = match has_core {
@@ -159,24 +161,17 @@ pub(super) async fn site(
     Ok(Located::Site(Box::new(site)))
 }
 
-/// A directory without a configuration, or with that of a site in it.
-fn no_config(
-    server: &str,
-    named: Vec<u8>,
-    root: &[u8],
-    has_core: bool,
-    below: &Below,
-) -> Result<Located, Error> {
+/// A directory has no configuration; the error names those of sites in it.
+fn no_config(server: &str, root: &[u8], below: &Below) -> Error {
     let shown = display_name(root);
-    let mut what = format!("`wp-config.php` in `{shown}` or in the directory above it, on {server},");
-    if let Some(sites) = below.sites() {
-        what = format!(
-            "`wp-config.php` in `{shown}`, but in {sites}, which is to be named instead, on {server},"
-        );
-    }
-    let is_site = has_core || below.is_site() || below.is_empty;
-    let error = Error::NotFound(what);
-    if is_site { Err(error) } else { Ok(Located::Folder { named, error }) }
+    Error::NotFound(match below.sites() {
+        Some(sites) => {
+            format!(
+                "`wp-config.php` in `{shown}`, but in {sites}, which is to be named instead, on {server},"
+            )
+        }
+        None => format!("`wp-config.php` in `{shown}` or in the directory above it, on {server},"),
+    })
 }
 
 fn broken(file: &str, fault: &ConfigFault) -> Error {
@@ -222,15 +217,6 @@ async fn version_of(sftp: &mut Sftp, root: &[u8]) -> Result<Option<String>, Erro
         Err(Error::Unreadable(_) | Error::SiteConfig { .. }) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-pub(super) fn is_within(path: &[u8], folder: &[u8]) -> bool {
-    path.strip_prefix(folder)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/") || folder.ends_with(b"/"))
-}
-
-pub(super) fn joined(folder: &[u8], name: &[u8]) -> Vec<u8> {
-    [folder.strip_suffix(b"/").unwrap_or(folder), b"/", name].concat()
 }
 
 /// What a path leads to; `None`: nothing that can be seen.

@@ -3,8 +3,9 @@
 use xvault_core::EntryPath;
 use xvault_core::entry::display_name;
 
-use super::ask::{self, Found, Listing};
-use super::locate::{is_within, joined, refused};
+use super::ask::{self, Found, Listed, Listing};
+use super::locate::refused;
+use super::paths::{is_of_system, is_within, joined, leads_to};
 use crate::Error;
 use crate::source::excludes::Excludes;
 use crate::source::sftp::scope::invalid_path;
@@ -42,7 +43,7 @@ impl<'a> Outside<'a> {
     pub(super) async fn take(&mut self, sftp: &mut Sftp, paths: &[Vec<u8>]) -> Result<(), Error> {
         for (path, found) in paths.iter().zip(ask::found(sftp, paths).await?) {
             match found {
-                Found::Nothing => {}
+                Found::Nothing | Found::Special => {}
                 Found::Closed(message) => return Err(refused(path, &message)),
                 Found::There { real, .. } if self.is_in(&real) => {}
                 // Whoever administers the site says where: not the whole server.
@@ -61,31 +62,46 @@ impl<'a> Outside<'a> {
         sftp: &mut Sftp,
         directories: &[(Vec<u8>, Listing)],
     ) -> Result<(), Error> {
-        let mut links: Vec<Vec<u8>> = directories.iter().flat_map(links_of).collect();
-        links.retain(|link| !self.excludes(link) && !self.told.contains(link));
+        let links = directories.iter().flat_map(links_of);
+        // What is left out is told by the path that it is known by.
+        let links = links.filter(|(named, real)| !self.excludes(named) && !self.excludes(real));
+        let mut links: Vec<Vec<u8>> = links.map(|(_, real)| real).collect();
+        links.retain(|link| !self.told.contains(link));
         self.is_cut |= links.len() > MAX_LINKS || directories.iter().any(|(_, listing)| listing.is_cut);
         links.truncate(MAX_LINKS);
-        let mut outside = Vec::new();
+        let (mut outside, mut broken) = (Vec::new(), Vec::new());
         for (link, found) in links.iter().zip(ask::found(sftp, &links).await?) {
             match found {
                 Found::Nothing => {
-                    self.doubt(link, "is a link that leads to nothing, as far as the account sees");
+                    broken.push((
+                        link,
+                        "is a link that leads to nothing, as far as the account sees".to_owned(),
+                    ));
                 }
                 Found::Closed(said) => {
-                    self.doubt(link, &format!("leads to what the account can't look at: {said}"));
+                    broken.push((link, format!("leads to what the account can't look at: {said}")));
                 }
+                Found::Special => {}
                 Found::There { real, .. } if self.is_in(&real) => {}
                 Found::There { real, .. } if is_within(self.root, &real) => {
                     self.doubt(link, "leads to a directory that the site itself lies in");
                 }
-                // Of pipes and devices nothing is kept, and opening one may take for ever.
-                Found::There { kind: Some(FileType::Special), .. } => {}
-                Found::There { real, kind } => {
-                    outside.push((link, (real, kind == Some(FileType::Directory))));
-                }
+                Found::There { real, is_directory } => outside.push((link, (real, is_directory))),
             }
         }
+        self.tell_broken(sftp, broken).await?;
         self.take_readable(sftp, outside).await
+    }
+
+    /// Nothing is lost with what an account does not see of the running system.
+    async fn tell_broken(&mut self, sftp: &mut Sftp, broken: Vec<(&Vec<u8>, String)>) -> Result<(), Error> {
+        let links: Vec<&Vec<u8>> = broken.iter().map(|(link, _)| *link).collect();
+        for ((link, what), target) in broken.iter().zip(ask::targets(sftp, &links).await?) {
+            if !target.is_some_and(|target| is_of_system(&leads_to(link, &target))) {
+                self.doubt(link, what);
+            }
+        }
+        Ok(())
     }
 
     async fn take_readable(&mut self, sftp: &mut Sftp, outside: Vec<(&Vec<u8>, Thing)>) -> Result<(), Error> {
@@ -138,8 +154,9 @@ fn utf8(path: Vec<u8>) -> Result<String, Error> {
     })
 }
 
-fn links_of((directory, listing): &(Vec<u8>, Listing)) -> Vec<Vec<u8>> {
+/// What may be a link: by the path that its directory is known by, and without links.
+fn links_of((directory, listing): &(Vec<u8>, Listing)) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     let may_be = |kind| matches!(kind, None | Some(FileType::Symlink));
-    let links = listing.names.iter().filter(|listed| may_be(listed.kind));
-    links.map(|listed| joined(directory, &listed.name)).collect()
+    let links = listing.names.iter().filter(move |listed| may_be(listed.kind));
+    links.map(|Listed { name, .. }| (joined(directory, name), joined(&listing.real, name)))
 }

@@ -3,11 +3,12 @@
 use xvault_core::entry::display_name;
 
 use super::ask;
-use super::locate::{joined, stat};
+use super::locate::stat;
+use super::paths::joined;
 use crate::Error;
 use crate::database::some_of;
 use crate::source::sftp::scope::real_path;
-use crate::ssh::sftp::{FileType, Reply, Request, Sftp};
+use crate::ssh::sftp::Sftp;
 use crate::wordpress::abspath_of;
 
 /// What only WordPress itself has.
@@ -36,19 +37,17 @@ const PARTS: [&[u8]; 5] =
 impl Below {
     pub(super) async fn look(sftp: &mut Sftp, root: &[u8]) -> Result<Self, Error> {
         let listing = ask::listings(sftp, &[root.to_vec()]).await?.pop().flatten().unwrap_or_default();
-        let may_be = |kind| matches!(kind, None | Some(FileType::Directory | FileType::Symlink));
-        let directories = listing.names.iter().filter(|listed| may_be(listed.kind)).take(MAX_DIRECTORIES);
-        let directories: Vec<Vec<u8>> = directories.map(|listed| joined(root, &listed.name)).collect();
+        let directories = listing.directories().take(MAX_DIRECTORIES);
+        let directories: Vec<Vec<u8>> = directories.map(|name| joined(root, name)).collect();
         let files: Vec<Vec<u8>> =
             directories.iter().flat_map(|it| [joined(it, CORE), joined(it, b"wp-config.php")]).collect();
-        let asked: Vec<_> = files.iter().map(|file| Request::Stat(file)).collect();
-        let replies = sftp.call_all(&asked).await?;
+        let there = ask::are_there(sftp, &files).await?;
         let has_parts = listing.names.iter().any(|listed| PARTS.contains(&&*listed.name));
         let mut below = Self { is_empty: listing.names.is_empty(), has_parts, ..Self::default() };
-        for (directory, replies) in directories.iter().zip(replies.chunks(2)) {
-            if let [core, config] = replies {
-                below.cores.extend(is_there(core).then(|| directory.clone()));
-                below.configs.extend(is_there(config).then(|| directory.clone()));
+        for (directory, there) in directories.iter().zip(there.chunks(2)) {
+            if let [core, config] = *there {
+                below.cores.extend(core.then(|| directory.clone()));
+                below.configs.extend(config.then(|| directory.clone()));
             }
         }
         Ok(below)
@@ -86,10 +85,6 @@ impl Below {
     pub(super) fn is_site(&self) -> bool {
         self.has_parts || !self.cores.is_empty() || !self.configs.is_empty()
     }
-}
-
-fn is_there(reply: &Reply) -> bool {
-    matches!(reply, Reply::Attrs(_))
 }
 
 fn names(paths: &[Vec<u8>]) -> String {

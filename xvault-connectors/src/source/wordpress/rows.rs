@@ -2,10 +2,12 @@
 
 use xvault_core::entry::display_name;
 
+use super::ask;
 use super::content::Ground;
-use super::locate::{joined, read};
+use super::locate::read;
+use super::paths::joined;
 use crate::Error;
-use crate::ssh::sftp::{Reply, Request, Sftp};
+use crate::ssh::sftp::Sftp;
 use crate::wordpress::{MAX_CONFIG_LEN, UserTable, is_of_one_database};
 
 /// What puts itself in the place of WordPress's own way to its database.
@@ -25,8 +27,25 @@ pub(super) async fn look(
     if !has(DROP_IN) {
         return Ok(Vec::new());
     }
+    let set = ground.layout.db_config.as_ref();
     let mut told = Vec::new();
-    for path in there(sftp, &places(ground, bases)).await? {
+    if let Some(Err(why)) = set {
+        told.push(format!(
+            "which databases the drop-in `db.php` keeps rows in is not known, as wp-config.php tells the place of its configuration by \
+             what can't be followed (DB_CONFIG_FILE: {why}): define it as plain text, or back those databases up by a source of type \
+             `mysql`"
+        ));
+    }
+    let set = set.and_then(|path| path.as_ref().ok()).map(|path| path.as_bytes().to_vec());
+    let there = there(sftp, set.iter().cloned().chain(places(ground, bases)).collect()).await?;
+    if let Some(set) = set.filter(|set| !there.contains(set)) {
+        told.push(format!(
+            "which databases the drop-in `db.php` keeps rows in is not known: its configuration, `{}` (DB_CONFIG_FILE), is nothing \
+             that the account sees: let the account read it, or back those databases up by a source of type `mysql`",
+            display_name(&set)
+        ));
+    }
+    for path in there {
         let source = read(sftp, &path, MAX_CONFIG_LEN).await;
         let is_one = match &source {
             Ok(source) => is_of_one_database(source),
@@ -44,21 +63,19 @@ pub(super) async fn look(
     Ok(told)
 }
 
-/// As the drop-ins look for it.
+/// Where the drop-ins look for it unless they are told.
 fn places(ground: &Ground<'_>, bases: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let core = ground.core.unwrap_or(ground.root);
     let above = core.iter().rposition(|byte| *byte == b'/').and_then(|cut| core.get(..cut));
-    let set = ground.layout.db_config.iter().map(|path| path.as_bytes().to_vec());
     let usual = std::iter::once(core).chain(above).map(|folder| joined(folder, CONFIG));
     let content = bases.iter().flat_map(|base| [joined(base, CONFIG), joined(base, CLUSTER)]);
-    set.chain(usual).chain(content).collect()
+    usual.chain(content).collect()
 }
 
-async fn there(sftp: &mut Sftp, paths: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, Error> {
-    let asked: Vec<_> = paths.iter().map(|path| Request::Stat(path)).collect();
-    let replies = sftp.call_all(&asked).await?;
-    let there = paths.iter().zip(replies).filter(|(_, reply)| matches!(reply, Reply::Attrs(_)));
-    let mut there: Vec<_> = there.map(|(path, _)| path.clone()).collect();
+async fn there(sftp: &mut Sftp, paths: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, Error> {
+    let there = ask::are_there(sftp, &paths).await?;
+    let there = paths.into_iter().zip(there).filter(|(_, is_there)| *is_there);
+    let mut there: Vec<_> = there.map(|(path, _)| path).collect();
     there.dedup();
     Ok(there)
 }
