@@ -135,6 +135,10 @@ async fn content_whose_place_is_not_known_makes_the_snapshot_partial_unless_it_i
     put(&root.join("wp-content/themes/twentytwentyfour/style.css"));
     put(&root.join("wp-content/plugins/hello.php"));
     lacking(&site, &["WP_CONTENT_DIR"]).await;
+    // What is guessed and holds nothing else is no place of it.
+    put(&root.join("app/plugins/hello.php"));
+    define("$_SERVER['DOCUMENT_ROOT'] . '/app'");
+    lacking(&site, &["WP_CONTENT_DIR", "DOCUMENT_ROOT"]).await;
     let there = entry(&moved.join("plugins/shop/shop.php"));
     for value in ["$_SERVER['DOCUMENT_ROOT'] . '/../content'", "realpath(__DIR__ . '/../content')"] {
         define(value);
@@ -313,6 +317,15 @@ async fn rows_in_other_databases_are_told_unless_these_are_in_the_backup_too() {
 }
 
 #[tokio::test]
+async fn a_directory_that_the_site_itself_lies_in_is_no_content() {
+    let site = small();
+    put(&site.sshd.home.join("www/other/own.txt"));
+    site.configure("$table_prefix", "define('WP_CONTENT_DIR', dirname(__DIR__));\n$table_prefix");
+    let (kept, _) = lacking(&site, &["/www` is a directory that the site itself lies in"]).await;
+    assert!(!has(&kept, &entry(&site.sshd.home.join("www/other"))));
+}
+
+#[tokio::test]
 async fn a_drop_in_whose_configuration_is_not_found_is_told() {
     let site = small();
     let set = |value: &str| {
@@ -382,8 +395,14 @@ async fn a_folder_is_taken_for_one_of_the_sites_only_where_nothing_of_a_site_is_
     fs::create_dir(&empty).unwrap();
     put(&home.join("half/wp-settings.php"));
     put(&home.join("above/site/wp-config.php"));
+    put(&home.join("parts/wp-load.php"));
     let good = site.settings.paths.clone();
-    for (name, told) in [("empty", "wp-config.php"), ("half", "wp-config.php"), ("above", "above/site`")] {
+    for (name, told) in [
+        ("empty", "wp-config.php"),
+        ("half", "wp-config.php"),
+        ("parts", "wp-config.php"),
+        ("above", "above/site`"),
+    ] {
         site.settings.paths = [good.clone(), vec![home.join(name).display().to_string()]].concat();
         let error = site.error().await;
         assert!(matches!(&error, Error::NotFound(what) if what.contains(told)), "{name}: {error}");

@@ -88,7 +88,7 @@ async fn directories_that_never_end_are_not_read_for_ever_and_names_fill_no_memo
         let probe = probe_of_a_liar(move |asked| (asked.kind == READDIR).then(|| lie(asked.id))).await;
         assert_eq!(probe.paths[0].kind, Some("directory"), "{number}: {probe:?}");
         let told = probe.notes.iter().any(|note| note.contains("more links or files in its content"));
-        assert!(told, "{number}: {:?}", probe.notes.iter().map(|note| note.len()).collect::<Vec<_>>());
+        assert!(told, "{number}: {:?}", probe.notes.iter().map(String::len).collect::<Vec<_>>());
     }
 }
 

@@ -146,14 +146,14 @@ mod tests {
         let all = [
             "wp_options",
             "wp_2_options",
-            "wp_31_options",
+            "WP_31_Options",
             "wp__options",
             "wp_x_options",
             "other_options",
             "wp_2options_",
         ];
         let all = all.map(str::to_owned).to_vec();
-        assert_eq!(options_of(all, "wp_"), ["wp_options", "wp_2_options", "wp_31_options"]);
+        assert_eq!(options_of(all, "Wp_"), ["wp_options", "wp_2_options", "WP_31_Options"]);
     }
 
     #[test]

@@ -140,7 +140,7 @@ pub(super) async fn look_at_uploads(
         match content.has_uploads {
             true => content.notes.push(text),
             false => {
-                content.doubt(Kind::Uploads, format!("{text}: uploads may not be in the backup; {CURE}"))
+                content.doubt(Kind::Uploads, format!("{text}: uploads may not be in the backup; {CURE}"));
             }
         }
     }
