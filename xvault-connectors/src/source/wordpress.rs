@@ -155,16 +155,17 @@ impl WordpressSource {
         let roots = sites.roots();
         let session = self.link.session().await?;
         let databases = Databases::of(&sites.sites, session, &self.settings, &self.options, &self.tools);
-        let databases = async {
-            match before(end, databases).await {
+        let databases = Box::pin(async {
+            match before(end, Box::pin(databases)).await {
                 Some(Ok(databases)) => Ok((databases.probe(end).await, databases)),
                 Some(Err(error)) => Err(error),
                 None => Ok((vec![(too_late("the database"), Vec::new())], Databases::default())),
             }
-        };
+        });
         let (probed, seen) = tokio::join!(databases, look::look(session, &roots, LEFT_OUT, end));
         let (probed, databases) = probed?;
-        let followed = before(end, self.follow_databases(&mut sites, &databases)).await.transpose()?;
+        let followed =
+            before(end, Box::pin(self.follow_databases(&mut sites, &databases))).await.transpose()?;
         let mut notes = sites.notes();
         if followed.is_none() {
             notes.push("where the database says that uploads lie was not looked at in time".to_owned());
@@ -207,11 +208,12 @@ impl Source for WordpressSource {
 
     async fn probe(&mut self) -> Result<Probe, Error> {
         let server = self.link.server();
-        probe_in_time(server, self.look()).await
+        // On the heap: what looks at a database by SSH is deep, and a thread's stack is not.
+        probe_in_time(server, Box::pin(self.look())).await
     }
 
     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
-        let Prepared { mut sites, databases } = control.run(self.prepare()).await?;
+        let Prepared { mut sites, databases } = control.run(Box::pin(self.prepare())).await?;
         // The connection would lie idle while others work.
         self.link.close().await;
         let mut emitter = Emitter::new(sink, control);

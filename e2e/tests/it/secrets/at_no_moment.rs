@@ -1,4 +1,4 @@
-//! While sources of every kind are tested, backed up and given back, in every way there is, their passwords are looked for all the time: in
+//! While sources of every kind are tested, backed up and given back, in every way there is, their passwords and keys are looked for all the time: in
 //! command lines and environments of all processes of this machine, which is worker, database server and SSH server in one, in files of memory
 //! and on disks, in the logs of every program, in Redis and in the hub's database. The password of a site's database, which nobody types, is
 //! looked for as well.
@@ -23,8 +23,8 @@ use servers::{Servers, Wanted};
 
 const CANARY: &str = "a-canary-that-is-planted-on-purpose";
 
-/// Tests each source, backs it up, and gives back what can be given back.
-fn full_run(fleet: &Fleet, sources: &[Wanted]) {
+/// Tests each source, backs it up, and gives all of it back.
+fn full_run(fleet: &Fleet, servers: &Servers, sources: &[Wanted]) {
     let saved = sources.iter().map(|(kind, config, secret)| fleet.source_of(kind, secret, config));
     let saved: Vec<String> = saved.collect();
     for source in &saved {
@@ -33,35 +33,49 @@ fn full_run(fleet: &Fleet, sources: &[Wanted]) {
     }
     let jobs: Vec<String> = saved.iter().map(|source| fleet.backup(source)).collect();
     let done: Vec<Value> = jobs.iter().map(|job| fleet.completed(job)).collect();
-    let back =
-        sources.iter().zip(&saved).zip(&done).enumerate().filter_map(|(number, ((wanted, source), done))| {
-            let target = target(fleet, wanted, source, number)?;
+    let kinds: Vec<&str> = sources.iter().map(|(kind, ..)| *kind).collect();
+    let mut back = Vec::new();
+    for (number, done) in done.iter().enumerate() {
+        for body in restores(fleet, servers, (&kinds, &saved), number) {
             let path = format!("/api/v1/snapshots/{}/restore", text(&done["snapshot_id"]));
-            Some(text(&fleet.api.post(&path, &json!({ "target": target }))["id"]))
-        });
-    let back: Vec<String> = back.collect();
-    assert_eq!(back.len(), 8, "each database in each way, and files by SSH and SFTP");
+            back.push(text(&fleet.api.post(&path, &body)["id"]));
+        }
+    }
+    assert_eq!(back.len(), 14, "each database in each way, and files of each kind");
     for job in &back {
         let _ = fleet.completed(job);
     }
 }
 
-/// Where what came from `source` goes: beside it, by the way that it came.
-fn target(fleet: &Fleet, (kind, config, _): &Wanted, source: &str, number: usize) -> Option<Value> {
-    let suffix = match *kind {
-        "postgres" => "dump",
-        "mysql" => "sql",
-        "ssh" | "sftp" => {
-            let path = fleet.site.sshd.home.join(format!("given-back-{number}"));
-            return Some(json!({"type": "server", "path": path}));
-        }
-        _ => return None,
+/// Where what came from source `number` goes: beside it, by the way that it came, where it came by one that can be written to.
+fn restores(
+    fleet: &Fleet,
+    servers: &Servers,
+    (kinds, saved): (&[&str], &[String]),
+    number: usize,
+) -> Vec<Value> {
+    let to = |kind: &str| &saved[kinds.iter().rposition(|one| *one == kind).unwrap()];
+    let own = &saved[number];
+    let kind = kinds[number];
+    let files = |source: &str, paths: &[&str]| {
+        let path = fleet.site.sshd.home.join(format!("given-back-{number}"));
+        json!({"paths": paths, "target": {"type": "server", "source_id": source, "path": path}})
     };
-    let database = text(&config["database"]);
-    Some(json!({
-        "type": "database", "source_id": source, "entry": format!("/database/{database}.{suffix}"),
-        "database": format!("{database}_copy{number}"), "create": true,
-    }))
+    let dump = |source: &str| {
+        let name = servers.dump(kind).unwrap();
+        let database = format!("{}_copy{number}", name.split('.').next().unwrap());
+        json!({"target": {
+            "type": "database", "source_id": source, "entry": format!("/database/{name}"), "database": database,
+            "create": true,
+        }})
+    };
+    match kind {
+        "postgres" | "mysql" => vec![dump(own)],
+        "ssh" | "sftp" => vec![files(own, &[])],
+        "ftp" => vec![files(to("sftp"), &[])],
+        "wordpress" => vec![files(own, &["/files"]), dump(to("mysql"))],
+        other => panic!("{other}"),
+    }
 }
 
 /// A file with the canary in it.
@@ -104,9 +118,9 @@ fn no_password_of_a_source_shows_at_any_moment_of_a_full_run() {
     let fleet = Fleet::start(&plan);
     let servers = Servers::start(&fleet);
     let (secrets, sources) = (servers.secrets(&fleet), servers.sources(&fleet));
-    assert_eq!(sources.len(), 11);
+    assert_eq!(sources.len(), 12);
     Looks::new(&fleet, &secrets).while_doing(|looks| {
-        full_run(&fleet, &sources);
+        full_run(&fleet, &servers, &sources);
         assert_eq!(looks.found(), []);
         let left = in_memory(|_| true);
         let left = secrets.iter().find(|secret| secret.is_in(&left)).map(|secret| &secret.what);

@@ -117,7 +117,7 @@ impl Databases {
     /// Every database as found before `end`, with what is worth knowing of it.
     pub(super) async fn probe(&self, end: Instant) -> Vec<(ProbedPath, Vec<String>)> {
         let probes = self.0.iter().map(|one| async {
-            match one.source.look(end).await {
+            match Box::pin(one.source.look(end)).await {
                 Ok(Probe { server, notes, paths, .. }) => {
                     let path = one.name.clone();
                     let error = paths.into_iter().find_map(|path| path.error);

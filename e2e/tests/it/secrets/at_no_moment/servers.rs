@@ -43,15 +43,30 @@ impl Servers {
         Self { ftpd, postgres: (postgres, database), mysql: (mysql, name), wordpress }
     }
 
+    /// The dump of a source's database in its snapshots.
+    pub(super) fn dump(&self, kind: &str) -> Option<String> {
+        match kind {
+            "postgres" => Some(format!("{}.dump", self.postgres.1)),
+            "mysql" => Some(format!("{}.sql", self.mysql.1)),
+            "wordpress" => Some(format!("{}.sql", self.wordpress.database)),
+            _ => None,
+        }
+    }
+
     pub(super) fn secrets(&self, fleet: &Fleet) -> Vec<Secret> {
-        vec![
+        let mut secrets = vec![
             Secret::new("the password of PostgreSQL", last_word(POSTGRES_PASSWORD)),
             Secret::new("the password of MySQL", last_word(MYSQL_PASSWORD)),
             Secret::new("the password of FTP", &self.ftpd.password),
             Secret::new("the password in wp-config.php", last_word(&self.wordpress.password)),
             Secret::new("the password of SSH", &fleet.site.sshd.password),
             Secret::new("canary", CANARY),
-        ]
+        ];
+        let key = private_key(fleet);
+        // The first line is that of every such key, and the last one is short.
+        let lines = key.lines().skip(2).filter(|line| line.len() == 70);
+        secrets.extend(lines.map(|line| Secret::new("the private key for SSH", line)));
+        secrets
     }
 
     /// A source of every kind, in every way.
@@ -62,14 +77,19 @@ impl Servers {
             "tls_fingerprint": self.ftpd.fingerprint,
         });
         let mut sources = vec![("ftp", ftp, self.ftpd.password.clone())];
-        for kind in ["sftp", "ssh"] {
-            sources.push((kind, fleet.site.direct(&tree), sshd.password.clone()));
+        let key = private_key(fleet);
+        let login = |by_key: bool| if by_key { key.clone() } else { sshd.password.clone() };
+        for (kind, by_key) in [("sftp", false), ("ssh", false), ("sftp", true)] {
+            let mut config = fleet.site.direct(&tree);
+            config["use_password"] = json!(!by_key);
+            sources.push((kind, config, login(by_key)));
         }
-        for mode in ["tunnel", "remote"] {
+        for (mode, by_key) in [("tunnel", true), ("remote", false)] {
             let mut config = fleet.site.direct(&self.wordpress.root);
+            config["use_password"] = json!(!by_key);
             config["ssh_mode"] = json!(mode);
             config["excludes"] = json!(["/wp-admin/", "/wp-includes/", "/wp-content/themes/"]);
-            sources.push(("wordpress", config, sshd.password.clone()));
+            sources.push(("wordpress", config, login(by_key)));
         }
         let (postgres, mysql) = (&self.postgres, &self.mysql);
         for (kind, port, database, password) in [
@@ -78,19 +98,24 @@ impl Servers {
         ] {
             let direct =
                 json!({"host": "127.0.0.1", "port": port, "username": "planted", "database": database});
-            for mode in ["tunnel", "remote"] {
+            for (mode, by_key) in [("tunnel", false), ("remote", true)] {
                 let mut config = direct.clone();
                 let hop = json!({
                     "use_ssh": true, "ssh_mode": mode, "ssh_host": "127.0.0.1", "ssh_port": sshd.port,
-                    "ssh_username": sshd.user, "ssh_use_password": true, "ssh_host_key": sshd.host_key.fingerprint,
+                    "ssh_username": sshd.user, "ssh_use_password": !by_key, "ssh_host_key": sshd.host_key.fingerprint,
                 });
                 config.as_object_mut().unwrap().extend(hop.as_object().unwrap().clone());
-                sources.push((kind, config, json!({"password": password, "ssh": sshd.password}).to_string()));
+                sources.push((kind, config, json!({"password": password, "ssh": login(by_key)}).to_string()));
             }
             sources.push((kind, direct, password.to_owned()));
         }
         sources
     }
+}
+
+/// As people save it: the whole file.
+fn private_key(fleet: &Fleet) -> String {
+    std::fs::read_to_string(&fleet.site.sshd.key_path).unwrap()
 }
 
 fn last_word(password: &str) -> &str {
