@@ -29,6 +29,10 @@ pub(crate) use sandbox::weakness;
 pub use version::Version;
 pub(crate) use words::{Words, before};
 
+/// A server works on one statement of what a tool loads for so long, such as the index of a large table: meanwhile the tool takes no more,
+/// and says nothing. Whether the server is there is the connection's to find out.
+pub(crate) const LONGEST_STATEMENT: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// More of what a tool says on standard error than this is not kept: the end of it is.
 const MAX_COMPLAINT: usize = 16 << 10;
 
@@ -41,7 +45,8 @@ pub struct ToolOptions {
     pub usual_places: bool,
     /// Uses tools with known holes, which a hostile server can use against this machine.
     pub allow_outdated: bool,
-    /// Without a byte for so long, a tool is given up.
+    /// Without a byte for so long, a tool that reads from a database is given up. One that loads has nothing to say: a statement may take it
+    /// a day.
     pub idle: Duration,
     /// Whom tools run as when this program is root: numeric user and group. Whoever that is should own nothing.
     pub run_as: (u32, u32),
@@ -78,6 +83,16 @@ impl ToolOptions {
             .filter(|(_, is)| *is)
             .map(|(kind, _)| kind)
             .collect()
+    }
+
+    /// How long a tool may say nothing.
+    fn silence(&self, call: &Call) -> Duration {
+        if call.takes_input { Duration::MAX } else { self.idle }
+    }
+
+    /// How long a tool may take none of its input.
+    fn fullness(&self) -> Duration {
+        self.idle.max(LONGEST_STATEMENT)
     }
 
     /// The user that tools run as.
@@ -205,14 +220,13 @@ impl Running {
         let (name, words) = (call.name(), call.words.take());
         let side = match place {
             Place::Here(options) => Side::Local(Box::new(LocalTool::start(call, options)?)),
-            Place::There(session, options) => {
-                Side::Remote(RemoteTool::start(call, session, options.idle).await?)
-            }
+            Place::There(session, options) => Side::Remote(RemoteTool::start(call, session, options).await?),
         };
         Ok(Self { name, side, words, complaint: Vec::new() })
     }
 
-    /// The next piece of standard output or error; `None` once the tool has ended and all was read.
+    /// The next piece of standard output or error; `None` once the tool has ended and all was read. One that takes input is waited for
+    /// without end.
     pub(crate) async fn next(&mut self) -> Result<Option<ExecEvent>, Error> {
         let event = match &mut self.side {
             Side::Local(tool) => tool.next().await?,
@@ -306,9 +320,19 @@ impl Running {
     }
 }
 
-/// The last lines, as one. `psql: error: …` that failed with TLS and without says the same twice, the second time without its name.
+/// What comes before a query that failed, which may have more lines than are told; and who speaks on behind it.
+const QUERY: &str = "uery was: ";
+const SPEAKERS: [&str; 4] = ["pg_dump: ", "pg_dumpall: ", "pg_restore: ", "psql: "];
+
+/// The last lines, as one; of a query the first alone. `psql: error: …` that failed with TLS and without says the same twice, the second time without its name.
 fn last_lines(text: &str) -> String {
-    let mut lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    let mut is_query = false;
+    let lines = text.lines().map(str::trim_end).filter(|line| {
+        let goes_on = is_query && !SPEAKERS.iter().any(|name| line.starts_with(name));
+        is_query = goes_on || line.contains(QUERY);
+        !line.is_empty() && !goes_on
+    });
+    let mut lines: Vec<&str> = lines.collect();
     let is_named = |name: &str| name.is_empty() || name.ends_with(": ");
     lines.dedup_by(|line, before| before.strip_suffix(*line).is_some_and(is_named));
     let from = lines.len().saturating_sub(6);
@@ -341,6 +365,12 @@ mod tests {
             format!("psql: error: {failed}")
         );
         assert_eq!(last_lines("one: two\nowt\ntwo\n\u{1b}two\r\n\nt"), "one: two; owt; two; two; t");
+        assert_eq!(
+            last_lines(
+                "pg_dump: error: no equivalent\npg_dump: detail: Query was: SELECT 1,\n2;\npg_dump: gone\n"
+            ),
+            "pg_dump: error: no equivalent; pg_dump: detail: Query was: SELECT 1,; pg_dump: gone"
+        );
         assert_eq!(last_lines("1\n2\n3\n4\n5\n6\n7"), "2; 3; 4; 5; 6; 7");
     }
 }

@@ -153,8 +153,8 @@ fn explained(reason: String) -> String {
     }
     if reason.contains("max_allowed_packet") {
         return format!(
-            "{reason}; a dump writes two bytes for each of binary data: SET GLOBAL max_allowed_packet = 1073741824 for as long as the \
-             restore takes"
+            "{reason}; a dump writes two bytes for each of binary data: SET GLOBAL max_allowed_packet = 1073741824 for as long as \
+             this takes"
         );
     }
     if reason.contains("requires secure connection") {
@@ -173,6 +173,11 @@ pub(crate) fn of_a_dump(error: Error, reach: &Reach) -> Error {
         Error::Tool { tool, reason } if is_about_the_server(&reason) => {
             let reason = explained(reason);
             Error::Target(format!("{} can't take this dump: {tool}: {reason}", reach.server.place()))
+        }
+        // How older servers refuse a row that is longer than they take.
+        Error::Tool { tool, reason } if reason.contains("has gone away") => {
+            let hint = "where a row is longer than its max_allowed_packet, a server ends the connection";
+            understood(Error::Tool { tool, reason: format!("{reason}; {hint}") }, reach)
         }
         Error::Tool { tool, reason } if kind(&reason) != Some(Kind::Network) => {
             Error::DumpRefused { tool, reason }

@@ -38,6 +38,13 @@ pub struct ExecInput {
 }
 
 impl ExecInput {
+    /// Waits so long for the command to take more.
+    #[must_use]
+    pub fn patient(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
     /// Waits while the command takes nothing.
     ///
     /// # Errors

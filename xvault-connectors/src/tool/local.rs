@@ -38,13 +38,14 @@ pub(super) struct LocalTool {
     stdout: Option<Output>,
     stderr: Option<ChildStderr>,
     exit: Option<ExitStatus>,
-    options: ToolOptions,
+    /// How long it may say nothing, and how long it may take nothing.
+    idle: (Duration, Duration),
     name: String,
 }
 
 impl LocalTool {
     pub(super) fn start(mut call: Call, options: &ToolOptions) -> Result<Self, Error> {
-        let name = call.name();
+        let (name, idle) = (call.name(), (options.silence(&call), options.fullness()));
         let failed = |source| Error::Io { action: format!("start {name}"), source };
         let owner = rustix::process::geteuid().is_root().then_some(options.run_as);
         let files = files(&mut call, owner).map_err(failed)?;
@@ -55,11 +56,11 @@ impl LocalTool {
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
         let stdout = child.stdout.take().map(Output::new).transpose().map_err(failed)?;
-        Ok(Self { child, group, stdin, stdout, stderr, exit: None, options: options.clone(), name })
+        Ok(Self { child, group, stdin, stdout, stderr, exit: None, idle, name })
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<ExecEvent>, Error> {
-        let after = self.options.idle;
+        let (after, _) = self.idle;
         match timeout(after, self.next_event()).await {
             Ok(event) => event.map_err(Error::io(format!("read from {}", self.name))),
             Err(_) => {
@@ -93,7 +94,7 @@ impl LocalTool {
     }
 
     pub(super) fn take_input(&mut self) -> Option<LocalInput> {
-        let (name, idle) = (self.name.clone(), self.options.idle);
+        let (name, (_, idle)) = (self.name.clone(), self.idle);
         Some(LocalInput { stdin: Some(self.stdin.take()?), name, idle })
     }
 

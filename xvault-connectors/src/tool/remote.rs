@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Call, Secret, Told};
+use super::{Call, Secret, Told, ToolOptions};
 use crate::Error;
 use crate::ssh::{Exec, ExecEvent, ExecInput, Exit, Session, shell};
 
@@ -51,10 +51,12 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 pub(super) struct RemoteTool {
     exec: Exec,
+    /// How long it may take none of its input.
+    fullness: Duration,
 }
 
 impl RemoteTool {
-    pub(super) async fn start(call: Call, session: &Session, idle: Duration) -> Result<Self, Error> {
+    pub(super) async fn start(call: Call, session: &Session, options: &ToolOptions) -> Result<Self, Error> {
         let mut argv: Vec<Vec<u8>> = Vec::new();
         let (length, told) = match &call.secret {
             None => (0, ""),
@@ -70,11 +72,11 @@ impl RemoteTool {
         }
         argv.push(call.program.as_os_str().as_bytes().to_vec());
         argv.extend(call.args.iter().map(|arg| arg.as_bytes().to_vec()));
-        let exec = shell::run(session, SCRIPT, &argv).await?.patient(idle);
+        let exec = shell::run(session, SCRIPT, &argv).await?.patient(options.silence(&call));
         if let Some(secret) = &call.secret {
-            exec.input().write(Bytes::copy_from_slice(&secret.content)).await?;
+            exec.input().patient(options.idle).write(Bytes::copy_from_slice(&secret.content)).await?;
         }
-        Ok(Self { exec })
+        Ok(Self { exec, fullness: options.fullness() })
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<ExecEvent>, Error> {
@@ -82,7 +84,7 @@ impl RemoteTool {
     }
 
     pub(super) fn input(&self) -> ExecInput {
-        self.exec.input()
+        self.exec.input().patient(self.fullness)
     }
 
     pub(super) fn exit(&self) -> Option<Exit> {

@@ -4,7 +4,7 @@ use xvault_connectors::Error;
 use xvault_testkit::Postgres;
 use xvault_testkit::databases::POSTGRES_SAMPLE;
 
-use crate::db_load::{dump, load, trial};
+use crate::db_load::{dump, load, of_postgres, trial};
 use crate::db_support::Db;
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn tablespaces_that_a_server_lacks_stop_no_restore() {
         assert_eq!(tried.unwrap().tables, 10, "{format}");
     }
     // In a dump that somebody else made, they are still the server's lack.
-    let other = b"--\n-- PostgreSQL database dump\n--\n\nSET default_tablespace = fast;\n";
+    let other = &of_postgres("SET default_tablespace = fast;");
     let error = trial(&Db::postgres(fresh, "none"), dump(other, None)).await.unwrap_err();
     assert!(matches!(error, Error::Target(_)), "{error:?}");
     assert!(error.to_string().contains("\"default_tablespace\": \"fast\""), "{error}");

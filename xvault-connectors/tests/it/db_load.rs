@@ -33,6 +33,17 @@ pub(crate) fn dump(content: &[u8], broken_after: Option<usize>) -> DumpReader {
     reader
 }
 
+/// A whole dump by `pg_dump --format=plain` that has this in it.
+pub(crate) fn of_postgres(sql: &str) -> Vec<u8> {
+    format!("--\n-- PostgreSQL database dump\n--\n\n{sql}\n--\n-- PostgreSQL database dump complete\n--\n\n")
+        .into_bytes()
+}
+
+/// As [`of_postgres`], by `mariadb-dump`.
+pub(crate) fn of_mariadb(sql: &str) -> Vec<u8> {
+    format!("-- MariaDB dump 10.19\n{sql}\n-- Dump completed on 2026-01-01  0:00:00\n").into_bytes()
+}
+
 pub(crate) fn load_of(db: &Db) -> DatabaseLoad {
     let target: DatabaseTarget =
         serde_json::from_value(json!({"type": db.kind, "config": db.config})).unwrap();
@@ -176,21 +187,72 @@ async fn a_dump_that_breaks_off_leaves_nothing() {
     assert_eq!(server.sql("", "SHOW DATABASES LIKE 'fresh_cut'"), "");
 }
 
+/// As a file on somebody's disk a dump may have been cut, in front of the rows of its last tables.
+#[tokio::test]
+async fn a_dump_that_was_cut_is_refused_and_leaves_nothing() {
+    let (postgres, server) = (Postgres::shared(), Mariadb::shared());
+    let rows: String = (0..1000).map(|number| format!("{number}\n")).collect();
+    let plain = of_postgres(&format!(
+        "CREATE TABLE t (a int);\nCOPY t (a) FROM stdin;\n{rows}\\.\n\nCREATE TABLE u (a int);\n"
+    ));
+    let values: String = (0..1000).map(|number| format!("INSERT INTO t VALUES ({number});\n")).collect();
+    let sql = of_mariadb(&format!("CREATE TABLE t (a INT);\n{values}CREATE TABLE u (a INT);\n"));
+    for (target, content, end) in [
+        (to_postgres(postgres, "cut short"), plain, "PostgreSQL database dump complete"),
+        (Db::mysql(server, "cut short").set("create", true), sql, "Dump completed"),
+    ] {
+        for kept in [content.len() / 2, content.len() - 60] {
+            let error = load(&target, dump(&content[..kept], None)).await.unwrap_err();
+            assert!(matches!(error, Error::DumpRefused { .. }), "{error:?}");
+            assert!(error.to_string().contains(&format!("{end}`): it was cut")), "{error}");
+        }
+    }
+    let left = postgres.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname = 'cut short'");
+    assert_eq!((left.as_str(), server.sql("", "SHOW DATABASES LIKE 'cut short'").as_str()), ("0\n", ""));
+    // One that is there already gets nothing of it.
+    let url = postgres.create_database();
+    let target = Db::postgres(postgres, &url).set("overwrite", true);
+    let cut = of_postgres(&format!("CREATE TABLE t (a int);\nCOPY t (a) FROM stdin;\n{rows}"));
+    let _ = load(&target, dump(&cut[..cut.len() - 60], None)).await.unwrap_err();
+    assert_eq!(postgres.psql(&url, "SELECT count(*) FROM pg_class WHERE relname = 't'"), "0\n");
+}
+
+/// A statement takes a server as long as it takes, and a tool that loads says nothing meanwhile.
+#[tokio::test]
+async fn a_load_takes_as_long_as_it_takes() {
+    let sshd = Sshd::builder().start();
+    let (postgres, server) = (Postgres::shared(), Mariadb::shared());
+    let more = "-- nothing\n".repeat(20_000);
+    let plain =
+        of_postgres(&format!("SELECT pg_sleep(3);\nCREATE TABLE t (a int);\n{more}SELECT pg_sleep(3);"));
+    let sql = of_mariadb(&format!("SELECT SLEEP(3);\nCREATE TABLE t (a INT);\n{more}SELECT SLEEP(3);"));
+    for way in [Way::Direct, Way::Remote] {
+        for (target, content) in [
+            (to_postgres(postgres, &format!("slow {way:?}")), &plain),
+            (Db::mysql(server, &format!("slow {way:?}")).set("create", true), &sql),
+        ] {
+            let mut target = target.by(way, &sshd);
+            target.tools.idle = Duration::from_secs(1);
+            assert!(load(&target, dump(content, None)).await.unwrap().created, "{way:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_the_server_does_not_take_is_told_and_undone() {
     let postgres = Postgres::shared();
-    let bad = b"--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE t (a int);\nSELECT no_such_function();\n";
-    let error = load(&to_postgres(postgres, "bad_sql"), dump(bad, None)).await.unwrap_err();
+    let bad = of_postgres("CREATE TABLE t (a int);\nSELECT no_such_function();");
+    let error = load(&to_postgres(postgres, "bad_sql"), dump(&bad, None)).await.unwrap_err();
     assert!(error.to_string().contains("no_such_function"), "{error}");
     assert_eq!(
         postgres.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname = 'bad_sql'"),
         "0\n"
     );
     let server = Mariadb::shared();
-    let bad = b"-- MariaDB dump 10.19\nCREATE TABLE t (a INT);\nSELECT * FROM no_such_table;\n";
-    let error = load(&Db::mysql(server, "bad_sql").set("create", true), dump(bad, None)).await.unwrap_err();
+    let bad = of_mariadb("CREATE TABLE t (a INT);\nSELECT * FROM no_such_table;");
+    let error = load(&Db::mysql(server, "bad_sql").set("create", true), dump(&bad, None)).await.unwrap_err();
     assert!(error.to_string().contains("no_such_table"), "{error}");
-    let other = load(&to_postgres(postgres, "other_kind"), dump(bad, None)).await.unwrap_err();
+    let other = load(&to_postgres(postgres, "other_kind"), dump(&bad, None)).await.unwrap_err();
     assert!(other.to_string().contains("can be loaded into PostgreSQL"), "{other}");
     let none =
         load(&Db::mysql(server, "other_kind").set("create", true), dump(b"hello", None)).await.unwrap_err();
@@ -213,9 +275,9 @@ async fn commands_of_psql_in_a_dump_are_not_run() {
     // The last ones tell `psql` to allow everything again, by a word of their own or by one that could be guessed.
     let ways = ["", "\\restrict k\n\\unrestrict k\n", "\\unrestrict xvault\n"];
     for way in ways {
-        let hostile = format!("--\n-- PostgreSQL database dump\n--\n\n{way}\\! {touch}\n");
+        let hostile = of_postgres(&format!("{way}\\! {touch}"));
         let target = to_postgres(Postgres::shared(), "hostile");
-        let loaded = load(&target, dump(hostile.as_bytes(), None)).await;
+        let loaded = load(&target, dump(&hostile, None)).await;
         assert!(!mark.exists(), "{way:?} ran a program");
         let error = loaded.unwrap_err();
         assert!(error.to_string().contains("restrict"), "{way:?}: {error}");
@@ -226,9 +288,9 @@ async fn commands_of_psql_in_a_dump_are_not_run() {
 async fn commands_of_mysqls_client_in_a_dump_are_not_run() {
     let (_dir, mark, touch) = mark();
     for way in ["\\! ", "system ", "\\P "] {
-        let hostile = format!("-- MariaDB dump 10.19\nSELECT 1;\n{way}{touch}\nSELECT 1;\n");
+        let hostile = of_mariadb(&format!("SELECT 1;\n{way}{touch}\nSELECT 1;"));
         let target = Db::mysql(Mariadb::shared(), "hostile").set("create", true).set("overwrite", true);
-        let _ = load(&target, dump(hostile.as_bytes(), None)).await;
+        let _ = load(&target, dump(&hostile, None)).await;
         assert!(!mark.exists(), "{way:?} ran a program");
     }
 }
@@ -263,24 +325,26 @@ async fn a_dump_that_can_not_be_loaded_is_told_apart_from_a_server_that_can_not_
     let _turn = TURN.lock().await;
     let (postgres, server) = (Postgres::shared(), Mariadb::shared());
     let (postgres, mysql) = (Db::postgres(postgres, "none"), Db::mysql(server, "none"));
-    let plain = |sql: &str| format!("--\n-- PostgreSQL database dump\n--\n\n{sql}\n").into_bytes();
-    let of_mysql = |sql: &str| format!("-- MariaDB dump 10.19\n{sql}\n").into_bytes();
     for (db, content, part) in [
-        (&postgres, plain("CREATE TABLE t (a int); SELECT no_such_function();"), "no_such_function"),
+        (&postgres, of_postgres("CREATE TABLE t (a int); SELECT no_such_function();"), "no_such_function"),
         (&postgres, b"PGDMP\x01\x0e\x00 and nothing that follows".to_vec(), "pg_restore"),
         (&postgres, b"hello".to_vec(), "no dump"),
-        (&postgres, of_mysql("SELECT 1;"), "no dump"),
-        (&mysql, of_mysql("CREATE TABLE t (a INT);\nINSERT INTO t VALUES (1;"), "syntax"),
-        (&mysql, plain("SELECT 1;"), "no dump"),
+        (&postgres, of_mariadb("SELECT 1;"), "no dump"),
+        (&mysql, of_mariadb("CREATE TABLE t (a INT);\nINSERT INTO t VALUES (1;"), "syntax"),
+        (&mysql, of_postgres("SELECT 1;"), "no dump"),
     ] {
         let error = trial(db, dump(&content, None)).await.unwrap_err();
         assert!(matches!(error, Error::DumpRefused { .. }), "{part}: {error:?}");
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
     for (db, content, part) in [
-        (&postgres, plain("CREATE EXTENSION no_such_extension;"), "no_such_extension"),
-        (&postgres, plain("CREATE TABLE t (a int);\nALTER TABLE t OWNER TO nobody_here;"), "nobody_here"),
-        (&mysql, of_mysql("CREATE TABLE t (a TEXT COLLATE utf8mb4_0900_as_cs);"), "utf8mb4_0900_as_cs"),
+        (&postgres, of_postgres("CREATE EXTENSION no_such_extension;"), "no_such_extension"),
+        (
+            &postgres,
+            of_postgres("CREATE TABLE t (a int);\nALTER TABLE t OWNER TO nobody_here;"),
+            "nobody_here",
+        ),
+        (&mysql, of_mariadb("CREATE TABLE t (a TEXT COLLATE utf8mb4_0900_as_cs);"), "utf8mb4_0900_as_cs"),
     ] {
         let error = trial(db, dump(&content, None)).await.unwrap_err();
         assert!(matches!(error, Error::Target(_)), "{part}: {error:?}");
@@ -404,11 +468,11 @@ async fn a_dump_of_mysql_that_changes_its_databases_defaults_changes_those_of_no
 async fn an_account_that_reaches_beyond_the_databases_is_refused_and_one_that_sees_others_rights_is_not() {
     let server = Mariadb::start();
     let account = || scratch_account(&server, "SELECT");
-    let one = b"-- MariaDB dump 10.19\nCREATE TABLE t (a INT);\n";
-    let tried = async |db: &Db| scratch(db).trial(dump(one, None), &Control::default()).await;
+    let one = of_mariadb("CREATE TABLE t (a INT);");
+    let tried = async |db: &Db| scratch(db).trial(dump(&one, None), &Control::default()).await;
     assert_eq!(tried(&account()).await.unwrap().tables, 1);
     let elsewhere = account().set("database", "not_ours").set("create", true);
-    let refused = load(&elsewhere, dump(one, None)).await.unwrap_err();
+    let refused = load(&elsewhere, dump(&one, None)).await.unwrap_err();
     assert!(matches!(refused, Error::Target(_)), "{refused:?}");
     assert!(
         refused.to_string().contains("database `not_ours` could not be made: exit status 1: ERROR 1044"),
@@ -438,10 +502,9 @@ async fn a_dump_reads_no_file_of_the_machine_that_loads_it() {
     let server = Mariadb::start();
     for file in ["/proc/self/fd/3", "/etc/passwd"] {
         let name = server.create_database();
-        let theft = format!(
-            "-- MariaDB dump 10.19\nCREATE TABLE t (a TEXT);\nLOAD DATA LOCAL INFILE '{file}' INTO TABLE t;\n"
-        );
-        let refused = load(&Db::mysql(&server, &name), dump(theft.as_bytes(), None)).await.unwrap_err();
+        let theft =
+            of_mariadb(&format!("CREATE TABLE t (a TEXT);\nLOAD DATA LOCAL INFILE '{file}' INTO TABLE t;"));
+        let refused = load(&Db::mysql(&server, &name), dump(&theft, None)).await.unwrap_err();
         assert!(refused.to_string().contains("local infile"), "{refused}");
         assert_eq!(server.sql(&name, "SELECT COUNT(*) FROM t"), "0\n", "{file}");
     }
@@ -460,11 +523,11 @@ async fn a_load_that_fails_tells_no_rows() {
         ("INSERT INTO t VALUES ('a\\nsecret',2);", "ERROR 1366"),
         ("INSERT INTO t VALUES (1,'x') 'a secret\nsecret';", "ERROR 1064"),
     ] {
-        let bad = format!(
-            "-- MariaDB dump 10.19\nDROP TABLE IF EXISTS t;\nCREATE TABLE t (a INT, b VARCHAR(99) UNIQUE);\n{bad}\n"
-        );
+        let bad = of_mariadb(&format!(
+            "DROP TABLE IF EXISTS t;\nCREATE TABLE t (a INT, b VARCHAR(99) UNIQUE);\n{bad}"
+        ));
         let target = Db::mysql(server, &name).set("overwrite", true);
-        let failed = load_of(&target).load(dump(bad.as_bytes(), None), &control).await.unwrap_err();
+        let failed = load_of(&target).load(dump(&bad, None), &control).await.unwrap_err();
         assert!(failed.to_string().contains(number), "{number}: {failed}");
         let told = format!("{failed} {:?}", seen.notes());
         assert!(!told.contains("secret"), "{told}");
@@ -474,14 +537,14 @@ async fn a_load_that_fails_tells_no_rows() {
 #[tokio::test]
 async fn a_database_of_routines_alone_is_not_empty() {
     let server = Mariadb::shared();
-    let one = "-- MariaDB dump 10.19\nDROP PROCEDURE IF EXISTS p;\nCREATE PROCEDURE p() SELECT 2;\n";
+    let one = of_mariadb("DROP PROCEDURE IF EXISTS p;\nCREATE PROCEDURE p() SELECT 2;");
     for thing in [
         "CREATE PROCEDURE p() SELECT 1",
         "CREATE EVENT p ON SCHEDULE EVERY 1 YEAR STARTS '2037-01-01 00:00:00' DISABLE DO SELECT 1",
     ] {
         let name = server.create_database();
         let _ = server.sql(&name, thing);
-        let refused = load(&Db::mysql(server, &name), dump(one.as_bytes(), None)).await.unwrap_err();
+        let refused = load(&Db::mysql(server, &name), dump(&one, None)).await.unwrap_err();
         assert!(matches!(refused, Error::NotEmpty { count: 1, .. }), "{thing}: {refused}");
     }
 }

@@ -9,7 +9,7 @@ use xvault_core::monitor::Recorder;
 use xvault_testkit::tools::command;
 use xvault_testkit::{Postgres, Sshd};
 
-use crate::db_load::{dump, load_of};
+use crate::db_load::{dump, load_of, of_postgres};
 use crate::db_support::{Db, WAYS, feed};
 use crate::db_trouble::{fake, folder};
 
@@ -294,7 +294,7 @@ fn blind(server: &Postgres, name: &str, script: &str) -> (Db, tempfile::TempDir)
 #[tokio::test]
 async fn a_database_that_was_made_and_can_not_be_looked_at_is_dropped_again() {
     let postgres = Postgres::shared();
-    let content = b"--\n-- PostgreSQL database dump\n--\n\nCREATE TABLE t (a int);\n";
+    let content = &of_postgres("CREATE TABLE t (a int);");
     let there =
         || postgres.psql("postgres", "SELECT count(*) FROM pg_database WHERE datname LIKE 'unseen %'");
     for (said, is_it) in [

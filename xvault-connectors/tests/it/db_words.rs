@@ -6,7 +6,7 @@ use xvault_connectors::Control;
 use xvault_core::monitor::Recorder;
 use xvault_testkit::{Postgres, Sshd};
 
-use crate::db_load::{dump, load_of};
+use crate::db_load::{dump, load_of, of_postgres};
 use crate::db_support::{Db, Way};
 use crate::db_versions::with_newest_tools_alone;
 
@@ -46,10 +46,10 @@ async fn a_script_that_fails_tells_where_and_no_rows() {
             &["invalid input syntax for type json", "CONTEXT:  JSON data"],
         ),
     ] {
-        let content = format!("--\n-- PostgreSQL database dump\n--\n\n{sql}");
+        let content = of_postgres(sql);
         for way in [Way::Direct, Way::Remote] {
             let target = Db::postgres(server, "no rows").set("create", true).by(way, &sshd);
-            check(&told(&target, content.as_bytes()).await, parts);
+            check(&told(&target, &content).await, parts);
         }
     }
 }

@@ -34,6 +34,7 @@ pub fn dump_channel() -> (DumpWriter, DumpReader) {
             held: None,
             last_line: None,
             own_name: None,
+            ending: None,
             received: 0,
             finished: false,
         },
@@ -97,6 +98,7 @@ pub struct DumpReader {
     /// Dropped when it is the last one.
     last_line: Option<Vec<u8>>,
     own_name: Option<OwnName>,
+    ending: Option<&'static [u8]>,
     received: u64,
     finished: bool,
 }
@@ -144,6 +146,11 @@ impl DumpReader {
         Some(self.head.drain(start..start + length).collect())
     }
 
+    /// Gives the end only where it has this line: as a file on somebody's disk a dump may have been cut.
+    pub(super) fn must_end_with(&mut self, line: &'static [u8]) {
+        self.ending = Some(line);
+    }
+
     /// Makes what the dump says of its database by name be about the one in use.
     pub(super) fn drop_own_name(&mut self) {
         self.own_name = Some(OwnName::default());
@@ -180,7 +187,7 @@ impl DumpReader {
                     }
                 }
                 (Some(piece), None) => self.held = Some(piece),
-                (None, held) => return Ok(held.map(|piece| self.without_last_line(piece))),
+                (None, held) => return held.map(|piece| self.last(piece)).transpose(),
             }
         }
     }
@@ -188,6 +195,20 @@ impl DumpReader {
     /// How much of the dump came so far, with what was dropped of it.
     pub(super) fn received(&self) -> u64 {
         self.received
+    }
+
+    fn last(&self, piece: Bytes) -> Result<Bytes, Error> {
+        let holds = |line: &[u8]| piece.windows(line.len()).any(|window| window == line);
+        match self.ending {
+            Some(line) if !holds(line) => Err(Error::DumpRefused {
+                tool: "the dump".to_owned(),
+                reason: format!(
+                    "its end is missing (`{}`): it was cut",
+                    String::from_utf8_lossy(line).trim()
+                ),
+            }),
+            _ => Ok(self.without_last_line(piece)),
+        }
     }
 
     fn without_last_line(&self, piece: Bytes) -> Bytes {

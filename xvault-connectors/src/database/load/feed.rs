@@ -1,13 +1,14 @@
 //! A dump into the standard input of a tool, while what the tool says goes to the log.
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::{DumpReader, DumpWriter};
 use crate::database::Reach;
 use crate::database::complaint::{of_a_dump, understood};
 use crate::source::dump::Lines;
 use crate::ssh::ExecEvent;
-use crate::tool::{Call, Input, Running};
+use crate::tool::{Call, Input, LONGEST_STATEMENT, Running};
 use crate::{Control, Error};
 
 /// What goes to the tool before and after the dump. What comes after is sent only when the dump is whole.
@@ -81,7 +82,7 @@ async fn converse<F: FnMut(&str) + Send>(
                         pumped = Some(true);
                     }
                 },
-                event = tool.next() => match event? {
+                event = said(tool, pumped.is_some()) => match event? {
                     None => break,
                     Some(ExecEvent::Stderr(data)) => told.lines.push(&data, &mut told.hear),
                     Some(ExecEvent::Stdout(data)) => {
@@ -98,6 +99,17 @@ async fn converse<F: FnMut(&str) + Send>(
         Some(true) => Ok(dump.received()),
         _ => Err(Error::Incomplete(format!("{name} ended before it had read all of the dump"))),
     }
+}
+
+/// What the tool says next. Once it `has_all`, it works on the last of it alone.
+async fn said(tool: &mut Running, has_all: bool) -> Result<Option<ExecEvent>, Error> {
+    if !has_all {
+        return tool.next().await;
+    }
+    let said = timeout(LONGEST_STATEMENT, tool.next()).await;
+    said.unwrap_or_else(|_| {
+        Err(Error::Timeout { what: format!("{} (its end)", tool.name()), after: LONGEST_STATEMENT })
+    })
 }
 
 async fn pump(

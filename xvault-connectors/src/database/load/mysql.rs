@@ -1,5 +1,6 @@
 //! Dumps into MySQL and MariaDB, by their client.
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use xvault_core::source::MysqlTarget;
 
@@ -16,6 +17,9 @@ const HEAD: usize = 512;
 
 /// How the first line of MariaDB's dumps begins. Other clients stumble over it; ours take no commands from a dump anyway.
 const SANDBOX: &[u8] = b"/*M!999999\\- ";
+
+/// Has the server say what it says as we know it, and can tell rows from other words.
+const SPEAKS: &str = "SET lc_messages = 'en_US';\n";
 
 /// So many tables are counted with one statement.
 const TABLES_AT_ONCE: usize = 200;
@@ -35,11 +39,13 @@ pub(super) async fn load(
     }
     dump.drop_first_line(SANDBOX);
     dump.drop_own_name();
+    dump.must_end_with(b"\n-- Dump completed");
     if created {
         make(&mysql, &target.database).await?;
     }
     let call = client(&mysql, &target.database);
-    match feed(&mysql.reach, call, &Frame::default(), &mut dump, control).await {
+    let frame = Frame { before: Bytes::from_static(SPEAKS.as_bytes()), after: b"" };
+    match feed(&mysql.reach, call, &frame, &mut dump, control).await {
         Ok(bytes) => Ok(Loaded { database: target.database.clone(), created, bytes }),
         Err(error) => {
             if created {
@@ -63,7 +69,7 @@ fn client(mysql: &Mysql, database: &str) -> Call {
 }
 
 /// What begins a value of a row in an error.
-const VALUES: [&str; 4] = ["entry '", "near '", "value: '", "value '"];
+const VALUES: [&str; 5] = ["entry '", "near '", "value: '", "value '", "string '"];
 
 /// What older clients put before a statement that failed, and behind it.
 const ECHO: &str = "--------------";

@@ -31,9 +31,9 @@ const TABLES: &str = "SELECT encode(convert_to(format('%I.%I', n.nspname, c.reln
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relkind = 'r' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'";
 
-/// What lets an account run programs of the server, or read and write its files.
+/// What lets an account run programs of the server, or read and write its files, or give itself what does (before PostgreSQL 16).
 const MIGHT: &str = "SELECT rolname FROM pg_catalog.pg_roles WHERE pg_has_role(current_user, oid, 'MEMBER') AND (rolsuper OR \
-    rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files'))";
+    rolcreaterole AND current_setting('server_version_num')::int < 160000 OR rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files'))";
 
 /// So many tables are counted with one statement: each takes a lock.
 const TABLES_AT_ONCE: usize = 200;
@@ -123,7 +123,8 @@ async fn count(postgres: &Postgres, database: &str, dump_bytes: u64) -> Result<T
         let counts = names.iter().map(|name| format!("SELECT count(*) AS n FROM ONLY {name}"));
         let sql = format!("SELECT sum(n) FROM ({}) AS t", counts.collect::<Vec<_>>().join(" UNION ALL "));
         let rows = postgres.query(database, &sql).await?;
-        trial.rows += number(&rows).ok_or_else(|| postgres.nonsense("the count of its rows is no number"))?;
+        let count = number(&rows).ok_or_else(|| postgres.nonsense("the count of its rows is no number"))?;
+        trial.rows = trial.rows.saturating_add(count);
     }
     Ok(trial)
 }
@@ -172,10 +173,21 @@ async fn remove(postgres: &Postgres, name: &str) -> Result<(), Error> {
     postgres.query(postgres.home(), &sql).await.map(drop)
 }
 
+/// What a client that was killed has begun goes on in the server, which looks at its connection when that is done: an index of a large table.
+async fn end_sessions(postgres: &Postgres, name: &str) -> Result<(), Error> {
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = {} AND pid <> pg_backend_pid()",
+        literal(name)
+    );
+    postgres.query(postgres.home(), &sql).await.map(drop)
+}
+
 /// After a failure: what can't be removed is told, and the failure stays the news. Gives whether it is gone.
 async fn tidy_up(postgres: &Postgres, name: &str, control: &Control) -> bool {
     // A client that was just killed may be connected still.
     for _ in 0..20 {
+        // Where somebody else's are among them it says so, and so does what follows.
+        let _ = end_sessions(postgres, name).await;
         match remove(postgres, name).await {
             Ok(()) => return true,
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(200)).await,

@@ -7,12 +7,14 @@ use xvault_core::source::PostgresTarget;
 use super::locale::Locale;
 use super::origin::Origin;
 use super::property::Property;
+use super::rows::without_setting;
 use super::run::restriction;
 use super::statement::{identifier, literal};
 use crate::database::load::dump_channel;
 use crate::database::load::feed::{Frame, Told, feed_through};
 use crate::database::postgres::Postgres;
 use crate::source::dump::Lines;
+use crate::tool::Words;
 use crate::{Control, Error};
 
 /// What psql is told first: not to stop, to say an error in one line, and nothing else.
@@ -201,6 +203,7 @@ async fn refused(
         return Ok(());
     }
     let mut call = postgres.psql(postgres.home());
+    call.words = Some(Words::new(|line| Some(without_setting(line))));
     for arg in ["-X", "-w", "-q", "-v", "VERBOSITY=terse", "-o", "/dev/null", "-f", "-"] {
         call.arg(arg);
     }
@@ -230,7 +233,7 @@ fn complaint(line: &str, properties: &[&Property]) -> Option<String> {
     // The first two lines are ours.
     let place = number.parse::<usize>().ok()?.checked_sub(3);
     // What follows is the value, which may be a secret.
-    let reason = reason.split_once("\": \"").map_or(reason, |(kept, _)| kept);
+    let reason = without_setting(reason);
     let about = place.and_then(|place| properties.get(place)).map_or("a setting", |property| &property.about);
     Some(format!("{about} ({reason})"))
 }

@@ -12,8 +12,10 @@ const PART_VALUES: [&str; 4] = [": ", "\"", "=(", " contains ("];
 /// What begins a value in an error itself: `invalid input syntax for type integer: "x"`.
 const ERROR_VALUES: [&str; 3] = [": \"", "value \"", "time zone \""];
 
-/// What begins a value in other languages: a quote of theirs behind a colon; anything in brackets.
-const FOREIGN_VALUES: [&str; 5] = [": \u{bb}", "\u{bb}", "\u{201e}", "\u{ab}", " ("];
+/// What begins a value, or a name, in any language; and what a value stands in as well, in what the server says of its error.
+const QUOTES: [char; 10] =
+    ['"', '\'', '\u{ab}', '\u{bb}', '\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{300c}'];
+const BRACKETS: [char; 2] = ['(', '\u{ff08}'];
 
 /// What stands before a value that is no row's.
 const SETTINGS: [&str; 2] = ["parameter \"", "locale name"];
@@ -21,10 +23,15 @@ const SETTINGS: [&str; 2] = ["parameter \"", "locale name"];
 /// Statements, which may hold rows: where in one an error is, one that a function ran, one that was sent.
 const STATEMENTS: [&str; 3] = ["LINE ", "QUERY:  ", "STATEMENT:  "];
 
-/// What `pg_restore` was about to do, and what of that holds no rows.
+/// What `pg_restore` was about to do, and what of that holds no rows. A text in it may be a password: that of a subscription.
 const COMMAND: &str = "Command was: ";
 const DEFINITIONS: [&str; 8] =
     ["CREATE ", "ALTER ", "DROP ", "COMMENT ", "GRANT ", "REVOKE ", "SET ", "COPY "];
+const TEXTS: [&str; 2] = ["'", "$"];
+
+/// What ends the level of a message; and the levels of a server that speaks English.
+const LEVEL_END: &str = ":  ";
+const LEVELS: [&str; 5] = ["ERROR:  ", "FATAL:  ", "PANIC:  ", "WARNING:  ", "NOTICE:  "];
 
 /// How the tools begin what they say.
 const TOOLS: [&str; 2] = ["psql:", "pg_restore:"];
@@ -42,32 +49,84 @@ fn told(line: &str, is_within: &mut bool) -> Option<String> {
     let begins_with = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
     if let Some(label) = PARTS.iter().find(|label| line.starts_with(**label)) {
         let text = line.strip_prefix(label).unwrap_or_default();
-        return Some(format!("{label}{}", without(text, &PART_VALUES, &FOREIGN_VALUES)));
+        let kept = if is_foreign("", text) {
+            before_signs(text, &[&QUOTES, &BRACKETS])
+        } else {
+            before(text, &PART_VALUES)
+        };
+        return Some(format!("{label}{kept}"));
     }
     if begins_with(&STATEMENTS) {
         return None;
     }
     if let Some(command) = line.strip_prefix(COMMAND) {
-        return DEFINITIONS.iter().any(|word| command.starts_with(word)).then(|| line.to_owned());
+        return DEFINITIONS
+            .iter()
+            .any(|word| command.starts_with(word))
+            .then(|| format!("{COMMAND}{}", before(command, &TEXTS)));
     }
     *is_within = was_within || begins_with(&TOOLS);
     (begins_with(&TOOLS) || !was_within).then(|| without_values(line))
 }
 
 fn without_values(line: &str) -> String {
-    let kept = without(line, &ERROR_VALUES, &FOREIGN_VALUES[..1]);
+    let (start, message) = line.split_at(message_at(line));
+    if is_foreign(start, message) {
+        return format!("{start}{}", before_signs(message, &[&QUOTES]));
+    }
+    let kept = before(line, &ERROR_VALUES);
     if SETTINGS.iter().any(|words| kept.contains(words)) { line.to_owned() } else { kept }
 }
 
-/// Servers speak many languages, of which we know one.
-fn without(text: &str, values: &[&str], foreign: &[&str]) -> String {
-    let kept = before(text, values);
-    if text.is_ascii() { kept } else { foreign.iter().fold(kept, |kept, value| before(&kept, &[value])) }
+/// What may be told of the error of a server that was asked for a setting, whose value may be a secret.
+pub(super) fn without_setting(line: &str) -> String {
+    let (start, message) = line.split_at(message_at(line));
+    if is_foreign(start, message) {
+        return format!("{start}{}", before_signs(message, &[&QUOTES]));
+    }
+    line.split_once("\": \"").map_or(line, |(kept, _)| kept).to_owned()
+}
+
+/// Where what the server says begins, behind the tool's name and the level: `psql:<stdin>:9: ERROR:  `.
+fn message_at(line: &str) -> usize {
+    line.find(LEVEL_END).map_or(0, |place| place + LEVEL_END.len())
+}
+
+/// Servers speak many languages, of which we know one. Names stand in quotes there.
+fn is_foreign(start: &str, message: &str) -> bool {
+    let is_known = start.is_empty() || LEVELS.iter().any(|level| start.ends_with(level));
+    !is_known || message.split('"').step_by(2).any(|part| !part.is_ascii())
+}
+
+/// What stands before the first of these.
+fn before_signs(text: &str, signs: &[&[char]]) -> String {
+    let first = signs.iter().filter_map(|signs| text.find(*signs)).min();
+    first
+        .and_then(|place| text.get(..place))
+        .map_or_else(|| text.to_owned(), |kept| format!("{kept}\u{2026}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_setting_is_told_without_its_value() {
+        for (said, expected) in [
+            (
+                "psql:<stdin>:3: ERROR:  invalid value for parameter \"work_mem\": \"secret\"",
+                "psql:<stdin>:3: ERROR:  invalid value for parameter \"work_mem",
+            ),
+            (
+                "psql:<stdin>:3: ERROR:  el valor no es v\u{e1}lido para \u{ab}work_mem\u{bb}: \u{ab}secret\u{bb}",
+                "psql:<stdin>:3: ERROR:  el valor no es v\u{e1}lido para \u{2026}",
+            ),
+            ("ERRO:  valor \"secret\"", "ERRO:  valor \u{2026}"),
+            ("ERROR:  role \"bk\" does not exist", "ERROR:  role \"bk\" does not exist"),
+        ] {
+            assert_eq!(without_setting(said), expected);
+        }
+    }
 
     fn told_of(said: &str) -> Vec<String> {
         let mut words = without_rows();
@@ -140,7 +199,37 @@ mod tests {
                 "psql:<stdin>:9: ERROR:  ung\u{fc}ltige Eingabesyntax f\u{fc}r Typ integer: \u{bb}secret\u{ab}\nDETAIL:  Fehlgeschlagene Zeile enth\u{e4}lt (1, secret).\n",
                 &[
                     "psql:<stdin>:9: ERROR:  ung\u{fc}ltige Eingabesyntax f\u{fc}r Typ integer: \u{2026}",
-                    "DETAIL:  Fehlgeschlagene Zeile enth\u{e4}lt (\u{2026}",
+                    "DETAIL:  Fehlgeschlagene Zeile enth\u{e4}lt \u{2026}",
+                ],
+            ),
+            // As Spanish, French, Italian, Russian and Japanese servers say it, and German ones of a value out of range.
+            (
+                "psql:<stdin>:9: ERROR:  la sintaxis de entrada no es v\u{e1}lida para tipo integer: \u{ab}secret\u{bb}\nCONTEXTO:  COPY t, l\u{ed}nea 1, columna a: \u{ab}secret\u{bb}\n",
+                &[
+                    "psql:<stdin>:9: ERROR:  la sintaxis de entrada no es v\u{e1}lida para tipo integer: \u{2026}",
+                ],
+            ),
+            (
+                "psql:<stdin>:9: ERREUR:  syntaxe en entr\u{e9}e invalide pour le type integer : \u{ab} secret \u{bb}\n",
+                &["psql:<stdin>:9: ERREUR:  syntaxe en entr\u{e9}e invalide pour le type integer : \u{2026}"],
+            ),
+            (
+                "psql:<stdin>:9: ERRORE:  la sintassi in input per il tipo integer non: \"secret\"\nDETTAGLI:  secret\n",
+                &["psql:<stdin>:9: ERRORE:  la sintassi in input per il tipo integer non: \u{2026}"],
+            ),
+            (
+                "psql:<stdin>:9: FEHLER:  Wert \u{bb}99secret\u{ab} ist au\u{df}erhalb des g\u{fc}ltigen Bereichs f\u{fc}r Typ integer\n",
+                &["psql:<stdin>:9: FEHLER:  Wert \u{2026}"],
+            ),
+            (
+                "psql:<stdin>:9: ERROR:  \u{5024}\"99secret\"\u{306f}\u{578b}integer\u{306e}\u{7bc4}\u{56f2}\u{5916}\u{3067}\u{3059}\n",
+                &["psql:<stdin>:9: ERROR:  \u{5024}\u{2026}"],
+            ),
+            (
+                "pg_restore: error: could not execute query: ERROR:  must be superuser to create subscriptions\nCommand was: CREATE SUBSCRIPTION s1 CONNECTION 'host=h password=secret' PUBLICATION p;\n",
+                &[
+                    "pg_restore: error: could not execute query: ERROR:  must be superuser to create subscriptions",
+                    "Command was: CREATE SUBSCRIPTION s1 CONNECTION \u{2026}",
                 ],
             ),
             (
@@ -161,6 +250,7 @@ mod tests {
             "psql:<stdin>:9: ERROR:  invalid value for parameter \"default_tablespace\": \"fast\"\n",
             "psql:<stdin>:9: ERROR:  invalid locale name: \"de_DE.utf8\"\n",
             "psql:<stdin>:9: ERROR:  syntax error at or near \"CRAETE\"\n",
+            "psql:<stdin>:9: ERROR:  relation \"caf\u{e9}\" does not exist\n",
             "psql:<stdin>:9: ERROR:  boom\nCONTEXT:  PL/pgSQL function f() line 3 at RAISE\n",
             "psql:<stdin>:9: ERROR:  function f() does not exist\nHINT:  No function matches the given name and argument types.\n",
         ] {

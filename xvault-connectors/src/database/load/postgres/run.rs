@@ -123,6 +123,7 @@ async fn by_psql(
     }
     control.run(dump.head(HEAD)).await.map(drop)?;
     dump.drop_restriction();
+    dump.must_end_with(b"\n-- PostgreSQL database dump complete");
     if postgres.version.major < KNOWS_TRANSACTION_TIMEOUT {
         dump.drop_setting(TRANSACTION_TIMEOUT);
     }
