@@ -7,7 +7,6 @@ use xvault_core::source::{FtpTls, InvalidSettings};
 use xvault_core::{Dispose, Disposition, SinkError};
 
 use crate::TlsFault;
-use crate::database::ALLOW;
 
 /// An error of a source or a store. No variant holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -204,6 +203,16 @@ pub enum Error {
         reason: String,
     },
 
+    /// There are tools, but with known holes or too old for the server:
+    /// [`ToolOptions::allow_outdated`](crate::tool::ToolOptions::allow_outdated) lets them in.
+    #[error("{tool}: {reason}")]
+    OutdatedTool {
+        /// The program, without its arguments.
+        tool: String,
+        /// Why it is not used, and what to install.
+        reason: String,
+    },
+
     /// A dump was read to its end, and a database that is as it must be did not take it.
     #[error("{tool}: {reason}")]
     DumpRefused {
@@ -338,7 +347,7 @@ impl Error {
     /// Whether a tool was refused that [`ToolOptions::allow_outdated`](crate::tool::ToolOptions::allow_outdated) lets in.
     #[must_use]
     pub fn is_outdated_tool(&self) -> bool {
-        matches!(self, Self::Tool { reason, .. } if reason.contains(ALLOW))
+        matches!(self, Self::OutdatedTool { .. })
     }
 
     /// Wraps an I/O error with what was being done.
@@ -373,6 +382,7 @@ impl Dispose for Error {
             | Self::Denied { .. }
             | Self::Untrusted { .. }
             | Self::Tool { .. }
+            | Self::OutdatedTool { .. }
             | Self::DumpRefused { .. }
             | Self::Target(_)
             | Self::NoDatabase { .. }

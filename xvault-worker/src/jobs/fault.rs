@@ -126,7 +126,7 @@ pub(crate) fn source_code(error: &ConnectorError) -> &'static str {
         ConnectorError::Incomplete(_) => "incomplete",
         ConnectorError::Remote { .. } => "remote_command",
         ConnectorError::Tls { .. } | ConnectorError::NoEncryption { .. } => "tls",
-        ConnectorError::Tool { .. } => "tool",
+        ConnectorError::Tool { .. } | ConnectorError::OutdatedTool { .. } => "tool",
         ConnectorError::Sink(_) => "archive",
         ConnectorError::Target(_)
         | ConnectorError::NoDatabase { .. }
@@ -284,7 +284,9 @@ mod tests {
         assert!(told(denied.into()).ends_with("by WORKER_EGRESS_ALLOW"));
         assert!(told(never.into()).ends_with("by WORKER_EGRESS_DENY"));
         let reason = "old: update it, or allow outdated tools (`ToolOptions::allow_outdated`)".to_owned();
-        let old = ConnectorError::Tool { tool: "psql".into(), reason };
+        let old = ConnectorError::OutdatedTool { tool: "psql".into(), reason: reason.clone() };
+        // As a hostile server may say it.
+        assert!(!told(ConnectorError::Tool { tool: "psql".into(), reason }).contains("WORKER_"));
         assert!(told(old).ends_with("by WORKER_ALLOW_OUTDATED_TOOLS"));
         let gone = ConnectorError::Tool { tool: "psql".into(), reason: "it is not there".into() };
         assert!(!told(gone).contains("WORKER_"));

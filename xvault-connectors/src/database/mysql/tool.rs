@@ -188,15 +188,16 @@ impl Wanted {
 
     fn refusal(&self, outdated: Option<&Tool>) -> Error {
         let tool = self.names.join(" or ");
-        let reason = match outdated {
-            None => "none of them is there: install mariadb-client or mysql-client".to_owned(),
-            Some(tool) => format!(
-                "version {} of {} does not guard against what a hostile server hides in a dump (CVE-2024-21096): update \
-                 it, or allow outdated tools ({ALLOW})",
-                tool.version, tool.flavor
-            ),
+        let Some(outdated) = outdated else {
+            let reason = "none of them is there: install mariadb-client or mysql-client".to_owned();
+            return Error::Tool { tool, reason };
         };
-        Error::Tool { tool, reason }
+        let reason = format!(
+            "version {} of {} does not guard against what a hostile server hides in a dump (CVE-2024-21096): update it, or \
+             allow outdated tools ({ALLOW})",
+            outdated.version, outdated.flavor
+        );
+        Error::OutdatedTool { tool, reason }
     }
 }
 
@@ -207,7 +208,7 @@ fn older(tool: &Tool, server: Product) -> Error {
         server.flavor.package(),
         shown(server.version)
     );
-    Error::Tool { tool: tool.to_string(), reason }
+    Error::OutdatedTool { tool: tool.to_string(), reason }
 }
 
 /// On an SSH server a program may be missing, which is no failure while there is another.

@@ -54,7 +54,7 @@ async fn versions(reach: &Reach, name: &str) -> Result<(Vec<(PathBuf, Version)>,
     for path in candidates(reach, name) {
         match version_of(reach, path).await {
             Ok(version) => versions.extend(version),
-            Err(error @ Error::Tool { .. }) => refusal = Some(error),
+            Err(error @ (Error::Tool { .. } | Error::OutdatedTool { .. })) => refusal = Some(error),
             Err(error) => return Err(error),
         }
     }
@@ -127,10 +127,11 @@ impl Check<'_> {
             Some((major, minor)) => format!("update it to {major}.{minor} or newer"),
             None => "install a version that is still mended".to_owned(),
         };
-        self.refused(format!(
+        let reason = format!(
             "version {tool} has holes that a hostile server can use against this machine (CVE-2026-6477, \
              CVE-2026-19385): {install}, or allow outdated tools ({ALLOW})"
-        ))
+        );
+        Error::OutdatedTool { tool: self.name.to_owned(), reason }
     }
 }
 
@@ -160,7 +161,7 @@ pub(super) async fn client(reach: &Reach) -> Result<PathBuf, Error> {
             Ok(Some((path, version))) if check.any || is_mended(version) => return Ok(path),
             Ok(Some((_, version))) => outdated = Some(check.outdated(version)),
             Ok(None) => {}
-            Err(error @ Error::Tool { .. }) => broken = Some(error),
+            Err(error @ (Error::Tool { .. } | Error::OutdatedTool { .. })) => broken = Some(error),
             Err(error) => return Err(error),
         }
     }
