@@ -36,10 +36,13 @@ pub(crate) struct Postgres {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Database {
     pub(crate) name: String,
+    pub(crate) encoding: String,
     /// Bytes on the server's disk; `None` where we may not know, or did not ask.
     pub(crate) size: Option<u64>,
     /// What an interrupted `DROP DATABASE` left: it can't be connected to, only dropped.
     pub(crate) is_invalid: bool,
+    /// Whether this user holds the privilege to connect to it.
+    pub(crate) is_granted: bool,
     /// How many subscriptions `pg_dump` leaves out, as this user is no superuser.
     pub(crate) subscriptions: u64,
 }
@@ -101,7 +104,8 @@ impl Postgres {
         };
         let sql = format!(
             "SELECT encode(convert_to(datname::text, getdatabaseencoding()), 'hex'), \
-             CASE WHEN {sized} AND has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END, datconnlimit = -2, {subscriptions} \
+             CASE WHEN {sized} AND has_database_privilege(oid, 'CONNECT') THEN pg_database_size(oid) END, datconnlimit = -2, {subscriptions}, \
+             has_database_privilege(oid, 'CONNECT'), pg_encoding_to_char(encoding) \
              FROM pg_catalog.pg_database d WHERE {filter} ORDER BY datname"
         );
         let rows = self.query(&self.home, &sql).await?;
@@ -113,12 +117,18 @@ impl Postgres {
         let name = name.ok_or_else(|| self.nonsense("the name of a database is not UTF-8"))?;
         let number = |place: usize| row.get(place).and_then(|number| number.parse().ok());
         let is_invalid = row.get(2).is_some_and(|answer| answer == "t");
-        Ok(Database { name, size: number(1), is_invalid, subscriptions: number(3).unwrap_or_default() })
+        let is_granted = row.get(4).is_none_or(|answer| answer == "t");
+        let encoding = row.get(5).cloned().unwrap_or_default();
+        let subscriptions = number(3).unwrap_or_default();
+        Ok(Database { name, encoding, size: number(1), is_invalid, is_granted, subscriptions })
     }
 
     /// Why `database` is [closed](is_closed) to this user. `None`: it is open.
-    pub(crate) async fn closed(&self, database: &str) -> Result<Option<String>, Error> {
-        match self.query(database, "SELECT 1").await {
+    pub(crate) async fn closed(&self, database: &Database) -> Result<Option<String>, Error> {
+        if !database.is_granted {
+            return Ok(Some("this user has no CONNECT privilege on it".to_owned()));
+        }
+        match self.query(&database.name, "SELECT 1").await {
             Ok(_) => Ok(None),
             Err(error) if is_closed(&error) => Ok(Some(chain(&error))),
             Err(error) => Err(error),

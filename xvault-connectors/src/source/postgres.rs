@@ -74,34 +74,28 @@ impl PostgresSource {
         (is_whole && database.subscriptions > 0).then(|| subscriptions_text(database))
     }
 
-    /// Those of `databases` that are open to the user. Where all were asked for, each of the others is warned of.
-    async fn open_ones(
+    /// Whether `database` can be dumped. Where all were asked for, one that is closed to the user, or gone meanwhile, is warned of.
+    async fn is_open(
         &self,
         postgres: &Postgres,
-        databases: Vec<Database>,
+        database: &Database,
         emitter: &mut Emitter<'_>,
-    ) -> Result<Vec<Database>, Error> {
+    ) -> Result<bool, Error> {
         if !self.settings.names().is_empty() {
-            return Ok(databases);
+            return Ok(true);
         }
         let control = emitter.control().clone();
-        let (mut open, (_, extension)) = (Vec::new(), self.shape());
-        for database in databases {
-            let Some(reason) = control.run(postgres.closed(&database.name)).await? else {
-                open.push(database);
-                continue;
-            };
-            let path = dump::place(&database.name, extension)?;
-            emitter.warn(path, WarningCode::Unreadable, closed(&database.name, &reason)).await?;
-        }
-        let none = "a database that is open to this user";
-        if open.is_empty() { Err(Error::NotFound(none.into())) } else { Ok(open) }
+        let Some(reason) = control.run(postgres.closed(database)).await? else { return Ok(true) };
+        let path = dump::place(&database.name, self.shape().1)?;
+        emitter.warn(path, WarningCode::Unreadable, closed(&database.name, &reason)).await?;
+        Ok(false)
     }
 
-    fn dump_call(&self, postgres: &Postgres, tool: &Path, database: &str) -> Call {
+    fn dump_call(&self, postgres: &Postgres, tool: &Path, database: &Database) -> Call {
         let settings = &self.settings;
-        let mut call = postgres.call(tool, database);
-        call.arg("--no-password");
+        let mut call = postgres.call(tool, &database.name);
+        // The role may have another one, which does not hold every sign of the database.
+        call.arg("--no-password").arg(format!("--encoding={}", database.encoding));
         call.arg(format!("--lock-wait-timeout={}s", settings.lock_timeout().as_secs()));
         match settings.format {
             // Compression is the archive's: it does better, and finds what two dumps have in common.
@@ -161,19 +155,26 @@ impl PostgresSource {
         let ((databases, notes), (tool, version)) = control.run(asked).await?;
         notes.iter().for_each(|note| control.progress().note(note));
         dump::folder(emitter).await?;
-        let databases = self.open_ones(postgres, databases, emitter).await?;
-        let mut dumps = databases.len() as u64;
+        let mut open = Vec::new();
         let (shape, extension) = self.shape();
         for database in &databases {
-            let call = self.dump_call(postgres, &tool, &database.name);
+            if !self.is_open(postgres, database, emitter).await? {
+                continue;
+            }
+            open.push(&database.name);
+            let call = self.dump_call(postgres, &tool, database);
             let path = dump::place(&database.name, extension)?;
             dump::dump(&postgres.reach, call, shape, path.clone(), emitter).await?;
             if let Some(reason) = self.left_out(database) {
                 emitter.warn(path, WarningCode::Unreadable, reason).await?;
             }
         }
-        if let (true, Some(home)) = (self.settings.globals, databases.first()) {
-            self.pull_globals(postgres, &home.name, emitter).await?;
+        let Some(home) = open.first() else {
+            return Err(Error::NotFound("a database that is open to this user".into()));
+        };
+        let mut dumps = open.len() as u64;
+        if self.settings.globals {
+            self.pull_globals(postgres, home, emitter).await?;
             dumps += 1;
         }
         Ok((dumps, version))
@@ -213,7 +214,8 @@ impl PostgresSource {
             }
             Err(error) => {
                 let reason = xvault_core::error::chain(&error);
-                let is_closed = self.settings.names().is_empty() && is_closed(&error);
+                let is_closed =
+                    self.settings.names().is_empty() && (!database.is_granted || is_closed(&error));
                 let note = is_closed.then(|| closed(&path, &reason));
                 (ProbedPath { path, kind: None, error: Some(reason) }, note.into_iter().collect())
             }
