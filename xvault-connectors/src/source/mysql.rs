@@ -25,10 +25,9 @@ pub(super) use site::Required;
 
 /// What every dump is made with: one moment of all InnoDB tables without locking them, everything that belongs to a
 /// database, and bytes that survive any client.
-const OPTIONS: [&str; 8] = [
+const OPTIONS: [&str; 7] = [
     "--single-transaction",
     "--quick",
-    "--routines",
     "--triggers",
     "--hex-blob",
     // Its statements need a privilege that reading does not.
@@ -93,8 +92,10 @@ impl MysqlSource {
         for option in OPTIONS {
             call.arg(option);
         }
-        if !gaps.hides_events {
-            call.arg("--events");
+        for (option, is_hidden) in [("--events", gaps.hides_events), ("--routines", gaps.hides_routines)] {
+            if !is_hidden {
+                call.arg(option);
+            }
         }
         if tool.flavor == Flavor::Mysql {
             // `loose`: 5.7 has no such option.
@@ -151,6 +152,15 @@ impl MysqlSource {
         Ok(gaps)
     }
 
+    /// Whether `database` was dropped since all were asked for, which is noted. One that was named is asked for whatever became of it.
+    async fn is_gone(&self, mysql: &Mysql, database: &str, control: &Control) -> Result<bool, Error> {
+        if !self.settings.names().is_empty() || control.run(mysql.has_database(database)).await? {
+            return Ok(false);
+        }
+        control.progress().note(&format!("database `{}` was dropped meanwhile", database.escape_debug()));
+        Ok(true)
+    }
+
     /// Dumps what is asked for, into the folder that is there already.
     pub(super) async fn dump_all(&self, emitter: &mut Emitter<'_>) -> Result<Evidence, Error> {
         let control = emitter.control().clone();
@@ -163,7 +173,12 @@ impl MysqlSource {
         let rights = control.run(mysql.rights()).await?;
         self.doubts(mysql, &tool, &rights).iter().for_each(|doubt| control.progress().note(doubt));
         let unsafe_tables = control.run(mysql.unsafe_tables()).await?;
+        let mut dumps = 0;
         for database in &databases {
+            if self.is_gone(mysql, database, &control).await? {
+                continue;
+            }
+            dumps += 1;
             let gaps = control.run(self.fit(mysql, &tool, &rights, database, &control)).await?;
             let call = self.dump_call(mysql, &tool, database, &gaps);
             let path = dump::place(database, "sql")?;
@@ -173,7 +188,7 @@ impl MysqlSource {
                 emitter.warn(path.clone(), WarningCode::Unreadable, warning).await?;
             }
         }
-        let (dumps, tool, server) = (databases.len() as u64, tool.to_string(), mysql.product.to_string());
+        let (tool, server) = (tool.to_string(), mysql.product.to_string());
         Ok(Evidence::Dump { dumps, tool, server })
     }
 

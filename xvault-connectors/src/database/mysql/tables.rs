@@ -56,6 +56,13 @@ impl Mysql {
         .await
     }
 
+    /// Whether there is `database`, as far as the user sees.
+    pub(crate) async fn has_database(&self, database: &str) -> Result<bool, Error> {
+        let sql =
+            format!("SELECT 1 FROM information_schema.SCHEMATA WHERE HEX(SCHEMA_NAME) = '{}'", hex(database));
+        Ok(!self.query(&sql).await?.is_empty())
+    }
+
     /// Whether names of databases and tables are the same in any case: on Windows and macOS, and where a cloud sets it so.
     pub(crate) async fn ignores_case(&self) -> Result<bool, Error> {
         let rows = self.query("SELECT @@lower_case_table_names <> 0").await?;
@@ -105,8 +112,17 @@ impl Mysql {
         .await
     }
 
-    /// The views of `database`, as far as the user sees.
-    pub(crate) async fn views_of(&self, database: &str) -> Result<Vec<View>, Error> {
+    /// The views of `database`, as far as the user sees: their names.
+    pub(crate) async fn views_of(&self, database: &str) -> Result<Vec<String>, Error> {
+        self.names(&format!(
+            "SELECT HEX(TABLE_NAME) FROM information_schema.VIEWS WHERE HEX(TABLE_SCHEMA) = '{}' ORDER BY 1",
+            hex(database)
+        ))
+        .await
+    }
+
+    /// The views of `database` with what they are made of, as far as the user sees: as much as an answer holds.
+    pub(crate) async fn definitions_of(&self, database: &str) -> Result<Vec<View>, Error> {
         let sql = format!(
             "SELECT HEX(TABLE_NAME), HEX(VIEW_DEFINITION) FROM information_schema.VIEWS WHERE HEX(TABLE_SCHEMA) = '{}' ORDER BY 1",
             hex(database)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Flavor, Mysql, MysqlSource, Tool};
 use crate::Error;
-use crate::database::mysql::{BrokenViews, Rights, View};
+use crate::database::mysql::{BrokenViews, Rights};
 use crate::database::some_of;
 
 /// What is known of a dump before it is made.
@@ -16,8 +16,9 @@ pub(super) struct Gaps {
     pub(super) warnings: Vec<String>,
     /// Views that the tool must be told to leave out: it would end with the first of them.
     pub(super) broken_views: Vec<String>,
-    /// Whether the tool may not look for events, where it would end.
+    /// Whether the tool may not look for events, or for routines, where it would end.
     pub(super) hides_events: bool,
+    pub(super) hides_routines: bool,
     /// What may not be in it: less.
     pub(super) notes: Vec<String>,
 }
@@ -39,11 +40,12 @@ impl MysqlSource {
         database: &str,
     ) -> Result<Gaps, Error> {
         let hides_events = !rights.reads_events_of(database);
-        let mut gaps = Gaps { notes: unseen(rights, database), hides_events, ..Gaps::default() };
-        if hides_events {
-            let unseen = unseen_part(database, "events", "EVENT on the database");
-            // A site of WordPress has none of its own.
-            if self.required.is_empty() { &mut gaps.warnings } else { &mut gaps.notes }.push(unseen);
+        let mut gaps = Gaps { hides_events, ..Gaps::default() };
+        for (what, text) in unseen(rights, database) {
+            // A site of WordPress has none of these; and whoever names tables asks for nothing but what belongs to them.
+            let is_asked_for = self.settings.tables.is_empty() || what == TRIGGERS;
+            let is_missed = self.required.is_empty() && is_asked_for;
+            if is_missed { &mut gaps.warnings } else { &mut gaps.notes }.push(text);
         }
         let (views, lossy, opaque, silent) = tokio::join!(
             mysql.views_of(database),
@@ -52,7 +54,7 @@ impl MysqlSource {
             self.learn_upload_paths(mysql, database)
         );
         let (views, lossy, opaque) = (views?, lossy?, opaque?);
-        gaps.warnings.extend(self.rows_elsewhere(&views, database).into_iter().chain(silent));
+        gaps.warnings.extend(self.rows_elsewhere(mysql, database).await?.into_iter().chain(silent));
         if !rights.reads_all_of(database) {
             self.look_at_tables(mysql, rights, database, &mut gaps).await?;
         }
@@ -63,7 +65,8 @@ impl MysqlSource {
             gaps.refusal = self.beyond(mysql, tool, database).await?;
         }
         if !opaque.is_empty() {
-            gaps.refuse(routines_denied(&opaque));
+            gaps.hides_routines = true;
+            gaps.warnings.push(routines_denied(&opaque));
         }
         gaps.warnings.extend(self.lost_history(lossy.with_history));
         gaps.warnings.extend(self.rows_of_others(lossy.without_rows));
@@ -72,10 +75,14 @@ impl MysqlSource {
     }
 
     /// Those that are dumped of the views that the tool would end with.
-    async fn broken(&self, mysql: &Mysql, database: &str, views: Vec<View>) -> Result<BrokenViews, Error> {
-        let names = views.into_iter().map(|view| view.name);
-        let names: Vec<String> = names.filter(|name| self.is_dumped(name)).collect();
-        mysql.broken_among(database, &names).await
+    async fn broken(
+        &self,
+        mysql: &Mysql,
+        database: &str,
+        mut views: Vec<String>,
+    ) -> Result<BrokenViews, Error> {
+        views.retain(|name| self.is_dumped(name));
+        mysql.broken_among(database, &views).await
     }
 
     /// What nobody can read is left out, unless it was asked for by name. What a grant mends is not.
@@ -114,8 +121,7 @@ impl MysqlSource {
         if rights.reads_view(database, "") && named.is_empty() {
             return Ok(None);
         }
-        let views = mysql.views_of(database).await?.into_iter().map(|view| view.name);
-        let mut views: Vec<String> = views.collect();
+        let mut views = mysql.views_of(database).await?;
         if let Some(missing) = self.missing(mysql, database, &views).await? {
             return Ok(Some(format!(
                 "`tables` names what `{shown}` does not have, or hides from this user: {missing}"
@@ -251,7 +257,7 @@ async fn opaque_routines(mysql: &Mysql, rights: &Rights, database: &str) -> Resu
 
 fn routines_denied(routines: &[String]) -> String {
     format!(
-        "this user is not shown what these routines are made of, which it may run: {}: grant {ROUTINES}",
+        "this user is not shown what these routines are made of, so no routine is in this dump: {}: grant {ROUTINES}",
         some_of(routines)
     )
 }
@@ -265,21 +271,21 @@ fn execute_denied(views: &[String], database: &str) -> String {
     )
 }
 
-/// What a server leaves out for users who may not see it.
-fn unseen(rights: &Rights, database: &str) -> Vec<String> {
+/// What belongs to a table, of what a server hides.
+const TRIGGERS: &str = "triggers";
+
+/// What a server leaves out for users who may not see it, and that for people.
+fn unseen(rights: &Rights, database: &str) -> Vec<(&'static str, String)> {
     let of = [
-        (rights.sees_triggers_of(database), "triggers", "TRIGGER on the database"),
+        (rights.reads_events_of(database), "events", "EVENT on the database"),
+        (rights.sees_triggers_of(database), TRIGGERS, "TRIGGER on the database"),
         (rights.sees_routines_of(database), "routines", ROUTINES),
     ];
     of.into_iter()
         .filter(|(seen, ..)| !seen)
-        .map(|(_, what, grant)| unseen_part(database, what, grant))
+        .map(|(_, what, grant)| {
+            let database = database.escape_debug();
+            (what, format!("`{database}`: this user sees no {what}, so none is dumped: grant {grant}, if there are any"))
+        })
         .collect()
-}
-
-fn unseen_part(database: &str, what: &str, grant: &str) -> String {
-    format!(
-        "`{}`: this user sees no {what}, so none is dumped: grant {grant}, if there are any",
-        database.escape_debug()
-    )
 }

@@ -47,8 +47,7 @@ impl MysqlSource {
         }
         for name in databases {
             let (views, tables) = tokio::try_join!(mysql.views_of(name), mysql.tables_of(name))?;
-            let views = views.into_iter().map(|view| view.name);
-            let there: Vec<String> = views.chain(tables).map(|it| it.to_lowercase()).collect();
+            let there: Vec<String> = views.into_iter().chain(tables).map(|it| it.to_lowercase()).collect();
             let lacks = |required: &&Required| !there.contains(&required.table.to_lowercase());
             if let Some(Required { file, reason, .. }) = self.required.iter().find(lacks) {
                 return Err(Error::SiteConfig { file: file.clone(), reason: reason.clone() });
@@ -58,19 +57,24 @@ impl MysqlSource {
     }
 
     /// What a dump lacks of a site that keeps rows in other databases.
-    pub(super) fn rows_elsewhere(&self, views: &[View], database: &str) -> Option<String> {
+    pub(super) async fn rows_elsewhere(
+        &self,
+        mysql: &Mysql,
+        database: &str,
+    ) -> Result<Option<String>, Error> {
         if self.required.is_empty() {
-            return None;
+            return Ok(None);
         }
+        let views = mysql.definitions_of(database).await?;
         let elsewhere = views.iter().filter(|view| leads_elsewhere(view, database));
         let names: Vec<String> = elsewhere.map(|view| view.name.clone()).collect();
-        (!names.is_empty()).then(|| {
+        Ok((!names.is_empty()).then(|| {
             format!(
                 "views hold no rows of their own, and these show rows of other databases, which are not in this dump: {}; back \
                  those databases up by a source of type `mysql`",
                 some_of(&names)
             )
-        })
+        }))
     }
 }
 
