@@ -5,6 +5,7 @@
 //! - [`Source`]: one system to pull a backup from; [`LocalSource`], [`SftpSource`], [`SshSource`], [`FtpSource`], [`PostgresSource`],
 //!   [`MysqlSource`] and [`WordpressSource`] take the settings of their type ([`xvault_core::source`]) and how to log in; [`Hooked`] runs
 //!   commands around one; [`source::open`] makes the one that settings of any type describe, logging in by [`Saved`] or your own [`Logins`];
+//! - [`Emitter`]: what a source of your own pushes its entries through; [`Source`] has one in full;
 //! - [`SshOptions`], [`FtpOptions`], [`DatabaseLogin`]: how to log in, by secrets that are held in memory alone, and what the server must
 //!   prove; [`tool`]: how the programs are found and held that dump databases; [`Network`]: what may be connected to;
 //! - [`Store`]: a place for snapshots, [`FsStore`], [`S3Store`] or [`MemoryStore`]; [`snapshot`]: which are there;

@@ -48,6 +48,43 @@ pub use wordpress::WordpressSource;
 ///
 /// A `Source` is used for one job: probe, or pull, or both in this order. Every implementation passes
 /// [`crate::conformance::source`].
+///
+/// One of your own, whose one file ends with a line that says so:
+///
+/// ```
+/// use xvault_connectors::{Control, Emitter, Error, Probe, ProbedPath, PullSummary, Source};
+/// use xvault_core::snapshot::Evidence;
+/// use xvault_core::{Entry, EntryKind, EntryPath, EntrySink, Metadata};
+///
+/// struct Report;
+///
+/// #[async_trait::async_trait]
+/// impl Source for Report {
+///     fn kind(&self) -> &'static str {
+///         "report"
+///     }
+///
+///     async fn probe(&mut self) -> Result<Probe, Error> {
+///         let path = ProbedPath { path: "report.csv".into(), kind: Some("file"), error: None };
+///         Ok(Probe { server: Some("reports 1.0".into()), host_key: None, paths: vec![path], notes: vec![] })
+///     }
+///
+///     async fn pull(&mut self, sink: &mut dyn EntrySink, control: &Control) -> Result<PullSummary, Error> {
+///         // It counts, throttles, tells progress, and notices that the job was cancelled.
+///         let mut emitter = Emitter::new(sink, control);
+///         let path = EntryPath::new("report.csv").map_err(|error| Error::Incomplete(error.to_string()))?;
+///         let metadata = Metadata { mode: 0o600, ..Metadata::default() };
+///         // Of a file whose length is known, `EntryKind::File` says it, and a body of another length is an error.
+///         emitter.begin(Entry { path, kind: EntryKind::Stream, metadata }).await?;
+///         for row in ["1,one\n", "2,two\n", "-- complete\n"] {
+///             emitter.data(row.into()).await?;
+///         }
+///         emitter.end().await?;
+///         // What is known to have come to its end: `Walk` of what was listed and read, `Dump` of what a tool wrote.
+///         Ok(emitter.finish(Evidence::Walk { directories: 0, files: 1 }))
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Source: Send {
     /// The word for this kind of source in manifests: `local`, `sftp`, `ssh`…

@@ -40,16 +40,23 @@ pub(super) async fn run(
     })
 }
 
-/// The id that always belongs to this address; a local path belongs to this machine.
+/// The id that always belongs to this address, and to what is asked for of a database; a local path belongs to this machine.
 fn source_id(settings: &SourceSettings) -> SourceId {
-    let address = match settings {
+    let address = settings.address();
+    SourceId::derive(&match settings {
         SourceSettings::Local(_) => {
             let machine = rustix::system::uname();
-            format!("{}@{}", settings.address(), machine.nodename().to_string_lossy())
+            format!("{address}@{}", machine.nodename().to_string_lossy())
         }
-        _ => settings.address(),
-    };
-    SourceId::derive(&address)
+        SourceSettings::Postgres(database) => part_of(address, &[&database.schemas, &database.tables]),
+        SourceSettings::Mysql(database) => part_of(address, &[&database.tables]),
+        _ => address,
+    })
+}
+
+/// A part is no newer snapshot of the whole: `latest` and `forget` would take it for one.
+fn part_of(address: String, selected: &[&Vec<String>]) -> String {
+    if selected.iter().all(|names| names.is_empty()) { address } else { format!("{address} {selected:?}") }
 }
 
 fn options(args: &BackupArgs, source_id: SourceId, output: &Output) -> anyhow::Result<BackupOptions> {
@@ -122,4 +129,26 @@ fn describe(manifest: &Manifest, place: &str) -> String {
         ));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use xvault::core::MysqlSettings;
+
+    #[test]
+    fn a_part_of_a_database_is_another_source_than_the_whole() {
+        let of = |tables: &[&str], exclude: &[&str]| {
+            let mut settings = MysqlSettings::new("db.example", "u");
+            settings.database = Some("shop".into());
+            settings.tables = tables.iter().map(|name| (*name).to_owned()).collect();
+            settings.exclude_tables = exclude.iter().map(|name| (*name).to_owned()).collect();
+            source_id(&SourceSettings::Mysql(settings))
+        };
+        let whole = SourceId::derive("mysql://u@db.example:3306/shop");
+        assert_eq!(of(&[], &[]), whole);
+        assert_eq!(of(&[], &["log"]), whole);
+        assert_ne!(of(&["a"], &[]), whole);
+        assert_ne!(of(&["a"], &[]), of(&["b"], &[]));
+    }
 }

@@ -1,5 +1,7 @@
 //! From saved settings to a source.
 
+use std::path::PathBuf;
+
 use xvault_core::secret::SecretString;
 use xvault_core::source::{DatabaseCredential, DatabaseServer, InvalidSettings, SshAccount, UnfitCredential};
 use xvault_core::{FtpSettings, SourceSettings};
@@ -89,17 +91,17 @@ pub trait Logins: Sync {
     /// What the databases of sites are dumped with.
     fn tools(&self) -> ToolOptions;
 
-    /// What of this machine may be read: the source, narrowed where it must be.
+    /// What of this machine may be read: the source, narrowed where it must be. Settings name any path, so whoever opens those of
+    /// others narrows it: [`LocalSource::only_below`].
     ///
     /// # Errors
     /// When nothing may be.
-    fn local(&self, source: LocalSource) -> Result<LocalSource, Self::Error> {
-        Ok(source)
-    }
+    fn local(&self, source: LocalSource) -> Result<LocalSource, Self::Error>;
 }
 
 /// The one credential that is saved beside a source's settings, as the service keeps it: a password or private key; of a database behind an
-/// SSH server both, as a JSON object ([`DatabaseCredential::parse`]). Pinned host keys and certificates alone are believed.
+/// SSH server both, as a JSON object ([`DatabaseCredential::parse`]). Pinned host keys and certificates alone are believed, and of this
+/// machine nothing is read but what [`Saved::local_roots`] allow.
 #[derive(Debug, Clone, Default)]
 pub struct Saved {
     /// The secret; `None` where the settings say that none is needed.
@@ -108,6 +110,8 @@ pub struct Saved {
     pub tools: ToolOptions,
     /// What may be connected to.
     pub network: Network,
+    /// Directories of this machine, by their real paths, that sources of type `local` may read below; at first none.
+    pub local_roots: Vec<PathBuf>,
 }
 
 impl Saved {
@@ -182,5 +186,9 @@ impl Logins for Saved {
 
     fn tools(&self) -> ToolOptions {
         self.tools.clone()
+    }
+
+    fn local(&self, source: LocalSource) -> Result<LocalSource, Error> {
+        Ok(source.only_below(self.local_roots.clone()))
     }
 }

@@ -56,7 +56,7 @@ async fn pulled(mut source: Box<dyn Source>) -> Vec<(String, String, Vec<u8>)> {
 fn saved(secret: &str) -> Saved {
     // Debian's packages lag behind at times.
     let tools = ToolOptions { allow_outdated: true, ..ToolOptions::default() };
-    Saved { tools, ..Saved::new(Some(SecretString::from(secret.to_owned()))) }
+    Saved { tools, local_roots: vec!["/".into()], ..Saved::new(Some(SecretString::from(secret.to_owned()))) }
 }
 
 fn config<T: serde::de::DeserializeOwned>(db: &Db) -> T {

@@ -91,7 +91,12 @@ impl Doors {
 
     fn saved(&self, credential: Option<&Sealed>) -> Result<Saved, Fault> {
         let credential = credential.map(|sealed| self.secret(sealed)).transpose()?;
-        Ok(Saved { credential, tools: self.database_tools.clone(), network: self.network.clone() })
+        Ok(Saved {
+            credential,
+            tools: self.database_tools.clone(),
+            network: self.network.clone(),
+            local_roots: self.local_roots.clone(),
+        })
     }
 
     fn secret(&self, sealed: &Sealed) -> Result<SecretString, Fault> {
@@ -128,8 +133,7 @@ impl Logins for Inside<'_> {
 
     /// It stays below the allowed directories, whatever links are put in its way.
     fn local(&self, source: LocalSource) -> Result<LocalSource, ConnectorError> {
-        let Doors { local_roots, storage_base, .. } = self.doors;
-        Ok(source.only_below(local_roots.clone()).leaving_out(storage_base))
+        Ok(self.saved.local(source)?.leaving_out(&self.doors.storage_base))
     }
 }
 
