@@ -1,6 +1,6 @@
 //! A TCP proxy on loopback that delays, cuts and stalls.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -79,6 +79,19 @@ impl Shared {
     }
 }
 
+/// Ports that a server names to its clients may be those of another test's server for a moment, behind this address, too.
+fn bound(address: Ipv4Addr, port: u16) -> TcpListener {
+    for _ in 0..300 {
+        match TcpListener::bind((address, port)) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                std::thread::sleep(Duration::from_millis(100))
+            }
+            listener => return listener.unwrap(),
+        }
+    }
+    panic!("{address}:{port} is taken");
+}
+
 impl FaultProxy {
     /// Starts before `target`, without faults.
     #[must_use]
@@ -93,7 +106,7 @@ impl FaultProxy {
     /// When the port is taken.
     #[must_use]
     pub fn start_at(address: Ipv4Addr, port: u16, target: u16) -> Self {
-        let listener = TcpListener::bind((address, port)).unwrap();
+        let listener = bound(address, port);
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             target,

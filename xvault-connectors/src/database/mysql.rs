@@ -23,6 +23,9 @@ pub(crate) use tool::{Flavor, Product, Tool};
 const VERSION: &str = "SELECT HEX(CONCAT(VERSION(), ' ', @@version_comment))";
 const CIPHER: &str = "SHOW STATUS LIKE 'Ssl_cipher'";
 
+/// Every MySQL and MariaDB takes it of every user. What is like them, and what stands between, may not.
+pub(super) const ENGLISH: &str = "SET lc_messages = 'en_US';";
+
 /// A server that was reached.
 pub(crate) struct Mysql {
     pub(crate) reach: Reach,
@@ -69,6 +72,15 @@ impl Mysql {
         let answer = answer.map_err(|error| understood(error, &self.reach))?;
         let text = String::from_utf8_lossy(&answer);
         Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+    }
+
+    /// A statement that has the server say what it says in English in a session; nothing where it does not know how.
+    pub(crate) async fn in_english(&self) -> Result<&'static str, Error> {
+        match self.query(ENGLISH).await {
+            Ok(_) => Ok(ENGLISH),
+            Err(Error::Tool { .. }) => Ok(""),
+            Err(error) => Err(error),
+        }
     }
 
     /// The client, without a database. Whatever stands in its input, it runs none of its own commands, gives no file of its machine to the

@@ -178,6 +178,10 @@ impl Postgres {
             ("user", username.clone()),
             ("dbname", database.to_owned()),
             ("connect_timeout", CONNECT_TIMEOUT.to_string()),
+            // A server that is gone without a word is known as such in some minutes, however long a statement may take.
+            ("keepalives_idle", "60".to_owned()),
+            ("keepalives_interval", "30".to_owned()),
+            ("keepalives_count", "5".to_owned()),
             ("application_name", APPLICATION.to_owned()),
             ("gssencmode", "disable".to_owned()),
             ("sslmode", tls.as_str().to_owned()),

@@ -152,12 +152,16 @@ impl MysqlSource {
         Ok(gaps)
     }
 
-    /// Whether `database` was dropped since all were asked for, which is noted. One that was named is asked for whatever became of it.
-    async fn is_gone(&self, mysql: &Mysql, database: &str, control: &Control) -> Result<bool, Error> {
+    /// Whether `database` was dropped since all were asked for, or is hidden, which is warned of. One that was named is asked for whatever
+    /// became of it.
+    async fn is_gone(&self, mysql: &Mysql, database: &str, emitter: &mut Emitter<'_>) -> Result<bool, Error> {
+        let control = emitter.control().clone();
         if !self.settings.names().is_empty() || control.run(mysql.has_database(database)).await? {
             return Ok(false);
         }
-        control.progress().note(&format!("database `{}` was dropped meanwhile", database.escape_debug()));
+        let shown = database.escape_debug();
+        let warning = format!("database `{shown}` is not there any more, as far as this user sees");
+        emitter.warn(dump::place(database, "sql")?, WarningCode::Unreadable, warning).await?;
         Ok(true)
     }
 
@@ -175,7 +179,7 @@ impl MysqlSource {
         let unsafe_tables = control.run(mysql.unsafe_tables()).await?;
         let mut dumps = 0;
         for database in &databases {
-            if self.is_gone(mysql, database, &control).await? {
+            if self.is_gone(mysql, database, emitter).await? {
                 continue;
             }
             dumps += 1;
@@ -187,6 +191,9 @@ impl MysqlSource {
             for warning in gaps.warnings {
                 emitter.warn(path.clone(), WarningCode::Unreadable, warning).await?;
             }
+        }
+        if dumps == 0 {
+            return Err(Error::NotFound("a database".into()));
         }
         let (tool, server) = (tool.to_string(), mysql.product.to_string());
         Ok(Evidence::Dump { dumps, tool, server })

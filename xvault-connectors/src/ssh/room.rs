@@ -1,5 +1,6 @@
 //! Room for one session more: on the connection, or on another one beside it.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use russh::Channel;
@@ -71,7 +72,10 @@ impl Session {
     async fn open(&self) -> Result<Option<Opened>, Error> {
         let idle = self.options.timeouts.idle;
         match timeout(idle, self.handle.channel_open_session()).await {
-            Ok(Ok(channel)) => Ok(Some((channel, self.watch.clone()))),
+            Ok(Ok(channel)) => {
+                self.had_room.store(true, Ordering::Relaxed);
+                Ok(Some((channel, self.watch.clone())))
+            }
             Ok(Err(russh::Error::ChannelOpenFailure(_))) => Ok(None),
             Ok(Err(error)) => Err(self.watch.lost_by(error)),
             Err(_) => Err(self.watch.timeout("open a channel", idle)),
@@ -88,6 +92,10 @@ impl Session {
         options.host_key = HostKeyPolicy::Pinned(self.fingerprint());
         let session = Self::connect(&options).await?;
         let Some(opened) = session.open().await? else {
+            // Some servers count an account's sessions, on whatever connection.
+            if self.had_room.load(Ordering::Relaxed) {
+                return Err(self.watch.connection("none gives this account one session more", None));
+            }
             let reason =
                 "the server opens no sessions for this account (`MaxSessions` of its settings is 0?)";
             return Err(Error::Remote { command: command.to_owned(), reason: reason.to_owned() });

@@ -1,6 +1,7 @@
 //! One authenticated SSH connection.
 
 use std::borrow::Cow;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct Session {
     pub(super) options: SshOptions,
     /// Those beside it.
     pub(super) more: tokio::sync::Mutex<Vec<Session>>,
+    /// Whether the server ever gave it a session.
+    pub(super) had_room: AtomicBool,
     _leash: DropGuard,
 }
 
@@ -206,7 +209,14 @@ async fn shake_hands_with(
     let config = config(options, algorithms, window);
     let handle = client::connect_stream(Arc::new(config), stream, client).await;
     let handle = handle.map_err(|failure| failure.into_error(&watch))?;
-    Ok(Session { handle, watch, options: options.clone(), more: Default::default(), _leash: leash })
+    Ok(Session {
+        handle,
+        watch,
+        options: options.clone(),
+        more: Default::default(),
+        had_room: false.into(),
+        _leash: leash,
+    })
 }
 
 fn config(options: &SshOptions, algorithms: Vec<Algorithm>, window_size: u32) -> client::Config {

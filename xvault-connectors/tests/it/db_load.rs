@@ -224,15 +224,15 @@ async fn a_load_takes_as_long_as_it_takes() {
     let (postgres, server) = (Postgres::shared(), Mariadb::shared());
     let more = "-- nothing\n".repeat(20_000);
     let plain =
-        of_postgres(&format!("SELECT pg_sleep(3);\nCREATE TABLE t (a int);\n{more}SELECT pg_sleep(3);"));
-    let sql = of_mariadb(&format!("SELECT SLEEP(3);\nCREATE TABLE t (a INT);\n{more}SELECT SLEEP(3);"));
+        of_postgres(&format!("SELECT pg_sleep(6);\nCREATE TABLE t (a int);\n{more}SELECT pg_sleep(6);"));
+    let sql = of_mariadb(&format!("SELECT SLEEP(6);\nCREATE TABLE t (a INT);\n{more}SELECT SLEEP(6);"));
     for way in [Way::Direct, Way::Remote] {
         for (target, content) in [
             (to_postgres(postgres, &format!("slow {way:?}")), &plain),
             (Db::mysql(server, &format!("slow {way:?}")).set("create", true), &sql),
         ] {
             let mut target = target.by(way, &sshd);
-            target.tools.idle = Duration::from_secs(1);
+            target.tools.idle = Duration::from_secs(4);
             assert!(load(&target, dump(content, None)).await.unwrap().created, "{way:?}");
         }
     }

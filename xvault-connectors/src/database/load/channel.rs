@@ -16,11 +16,11 @@ const RESTRICT: &[u8] = b"\\restrict ";
 const UNRESTRICT: &[u8] = b"\\unrestrict ";
 
 /// How the lines begin that stand in a dump of PostgreSQL before all definitions.
-pub(super) const PREAMBLE: [&[u8]; 6] =
-    [b"\n", b"--", b"BEGIN;", b"SET ", b"SELECT pg_catalog.set_config(", RESTRICT];
+pub(super) const PREAMBLE: [&[u8]; 7] =
+    [b"\n", b"\r\n", b"--", b"BEGIN;", b"SET ", b"SELECT pg_catalog.set_config(", RESTRICT];
 
-/// The end of a dump that is looked at in one piece: more than the last line of `pg_dump`.
-const TAIL: usize = 256;
+/// The end of a dump that is looked at in one piece: more than the last line of `pg_dump`, and what people put behind it.
+const TAIL: usize = 4096;
 
 /// Makes both ends.
 #[must_use]
@@ -131,9 +131,9 @@ impl DumpReader {
         self.last_line = Some([UNRESTRICT, word].concat());
     }
 
-    /// Drops `line` where it stands before all definitions of a dump of PostgreSQL. After [`DumpReader::head`].
+    /// Drops `line`, whatever ends it, where it stands before all definitions of a dump of PostgreSQL. After [`DumpReader::head`].
     pub(super) fn drop_setting(&mut self, line: &[u8]) {
-        let _ = self.drop_from_preamble(|one| one == line);
+        let _ = self.drop_from_preamble(|one| one.trim_ascii_end() == line.trim_ascii_end());
     }
 
     /// Drops the first line that `is` it, and gives it, where that stands before all definitions. A row may be like any such line.
@@ -203,7 +203,7 @@ impl DumpReader {
             Some(line) if !holds(line) => Err(Error::DumpRefused {
                 tool: "the dump".to_owned(),
                 reason: format!(
-                    "its end is missing (`{}`): it was cut",
+                    "its end is missing (`{}`): it was cut, or more than 4 KiB follow",
                     String::from_utf8_lossy(line).trim()
                 ),
             }),
@@ -292,7 +292,7 @@ mod tests {
     async fn dropped(dump: &str, size: usize) -> String {
         let change = |reader: &mut DumpReader| {
             reader.drop_restriction();
-            reader.drop_setting(b"SET transaction_timeout = 0;\n");
+            reader.drop_setting(b"SET transaction_timeout = 0;");
         };
         of_pieces(dump, size, 4096, change).await
     }
@@ -322,6 +322,7 @@ mod tests {
         let cases = [
             (format!("--\n\\restrict Word\n{rows}\\unrestrict Word\n\n"), format!("--\n{rows}")),
             (format!("--\n\\restrict Word\n{rows}"), format!("--\n{rows}")),
+            (format!("--\r\n\r\n\\restrict W\r\n{rows}\\unrestrict W\r\n"), format!("--\r\n\r\n{rows}")),
             (
                 format!("\\restrict W\n\\unrestrict W\n{rows}\\unrestrict W\n"),
                 format!("\\unrestrict W\n{rows}"),

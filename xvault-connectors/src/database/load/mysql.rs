@@ -18,9 +18,6 @@ const HEAD: usize = 512;
 /// How the first line of MariaDB's dumps begins. Other clients stumble over it; ours take no commands from a dump anyway.
 const SANDBOX: &[u8] = b"/*M!999999\\- ";
 
-/// Has the server say what it says as we know it, and can tell rows from other words.
-const SPEAKS: &str = "SET lc_messages = 'en_US';\n";
-
 /// So many tables are counted with one statement.
 const TABLES_AT_ONCE: usize = 200;
 
@@ -44,7 +41,9 @@ pub(super) async fn load(
         make(&mysql, &target.database).await?;
     }
     let call = client(&mysql, &target.database);
-    let frame = Frame { before: Bytes::from_static(SPEAKS.as_bytes()), after: b"" };
+    // What the server says we know then, and can tell rows from other words.
+    let english = format!("{}\n", control.run(mysql.in_english()).await?);
+    let frame = Frame { before: Bytes::from(english), after: b"" };
     match feed(&mysql.reach, call, &frame, &mut dump, control).await {
         Ok(bytes) => Ok(Loaded { database: target.database.clone(), created, bytes }),
         Err(error) => {
@@ -69,7 +68,7 @@ fn client(mysql: &Mysql, database: &str) -> Call {
 }
 
 /// What begins a value of a row in an error.
-const VALUES: [&str; 5] = ["entry '", "near '", "value: '", "value '", "string '"];
+const VALUES: [&str; 6] = ["entry '", "near '", "value: '", "value '", "string '", "string: '"];
 
 /// What older clients put before a statement that failed, and behind it.
 const ECHO: &str = "--------------";

@@ -176,7 +176,8 @@ async fn remove(postgres: &Postgres, name: &str) -> Result<(), Error> {
 /// What a client that was killed has begun goes on in the server, which looks at its connection when that is done: an index of a large table.
 async fn end_sessions(postgres: &Postgres, name: &str) -> Result<(), Error> {
     let sql = format!(
-        "SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = {} AND pid <> pg_backend_pid()",
+        "SELECT pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE datname = {} AND usename = session_user \
+         AND pid <> pg_backend_pid()",
         literal(name)
     );
     postgres.query(postgres.home(), &sql).await.map(drop)
@@ -186,7 +187,7 @@ async fn end_sessions(postgres: &Postgres, name: &str) -> Result<(), Error> {
 async fn tidy_up(postgres: &Postgres, name: &str, control: &Control) -> bool {
     // A client that was just killed may be connected still.
     for _ in 0..20 {
-        // Where somebody else's are among them it says so, and so does what follows.
+        // What follows says what is in the way.
         let _ = end_sessions(postgres, name).await;
         match remove(postgres, name).await {
             Ok(()) => return true,

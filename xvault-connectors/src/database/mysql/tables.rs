@@ -1,6 +1,6 @@
 //! Which tables of a server there are that a dump has trouble with.
 
-use super::{Mysql, identifier};
+use super::{ENGLISH, Mysql, identifier};
 use crate::Error;
 use crate::database::unhex;
 
@@ -143,15 +143,19 @@ impl Mysql {
         for views in views.chunks(AT_ONCE) {
             let names: Vec<String> = views.iter().map(|name| text(name)).collect();
             // A server opens these alone, as they are named in this very way; and MariaDB opens a view only where its rows are asked for.
-            // What is wrong with one is told in the language of the session.
             let sql = format!(
-                "SET lc_messages = 'en_US'; SELECT TABLE_COMMENT LIKE '{DENIED}', HEX(TABLE_NAME) FROM information_schema.TABLES \
+                "SELECT TABLE_COMMENT LIKE '{DENIED}', HEX(TABLE_NAME) FROM information_schema.TABLES \
                  WHERE TABLE_SCHEMA IN ({}) AND TABLE_NAME IN ({}) AND TABLE_ROWS IS NULL AND \
                  (TABLE_COMMENT LIKE '{DENIED}' OR TABLE_COMMENT LIKE '%references invalid%')",
                 text(database),
                 names.join(", ")
             );
-            for (is_denied, name) in self.marked_names(&sql).await? {
+            // What is wrong with one is told in the language of the session.
+            let marked = match self.marked_names(&format!("{ENGLISH} {sql}")).await {
+                Err(Error::Tool { .. }) => self.marked_names(&sql).await?,
+                marked => marked?,
+            };
+            for (is_denied, name) in marked {
                 if is_denied { &mut broken.denied } else { &mut broken.gone }.push(name);
             }
         }

@@ -54,7 +54,10 @@ impl MysqlSource {
             self.learn_upload_paths(mysql, database)
         );
         let (views, lossy, opaque) = (views?, lossy?, opaque?);
-        gaps.warnings.extend(self.rows_elsewhere(mysql, database).await?.into_iter().chain(silent));
+        gaps.warnings.extend(silent);
+        if !views.is_empty() {
+            gaps.warnings.extend(self.rows_elsewhere(mysql, database).await?);
+        }
         if !rights.reads_all_of(database) {
             self.look_at_tables(mysql, rights, database, &mut gaps).await?;
         }
@@ -66,7 +69,8 @@ impl MysqlSource {
         }
         if !opaque.is_empty() {
             gaps.hides_routines = true;
-            gaps.warnings.push(routines_denied(&opaque));
+            let told = if self.settings.tables.is_empty() { &mut gaps.warnings } else { &mut gaps.notes };
+            told.push(routines_denied(&opaque));
         }
         gaps.warnings.extend(self.lost_history(lossy.with_history));
         gaps.warnings.extend(self.rows_of_others(lossy.without_rows));

@@ -15,7 +15,7 @@ const ERROR_VALUES: [&str; 3] = [": \"", "value \"", "time zone \""];
 /// What begins a value, or a name, in any language; and what a value stands in as well, in what the server says of its error.
 const QUOTES: [char; 10] =
     ['"', '\'', '\u{ab}', '\u{bb}', '\u{201c}', '\u{201d}', '\u{201e}', '\u{2018}', '\u{2019}', '\u{300c}'];
-const BRACKETS: [char; 2] = ['(', '\u{ff08}'];
+const BRACKETS: [char; 3] = ['(', '\u{ff08}', '\u{ff1a}'];
 
 /// What stands before a value that is no row's.
 const SETTINGS: [&str; 2] = ["parameter \"", "locale name"];
@@ -49,11 +49,10 @@ fn told(line: &str, is_within: &mut bool) -> Option<String> {
     let begins_with = |words: &[&str]| words.iter().any(|word| line.starts_with(word));
     if let Some(label) = PARTS.iter().find(|label| line.starts_with(**label)) {
         let text = line.strip_prefix(label).unwrap_or_default();
-        let kept = if is_foreign("", text) {
-            before_signs(text, &[&QUOTES, &BRACKETS])
-        } else {
-            before(text, &PART_VALUES)
-        };
+        let mut kept = before(text, &PART_VALUES);
+        if is_foreign("", text) {
+            kept = before_signs(&kept, &[&QUOTES, &BRACKETS]);
+        }
         return Some(format!("{label}{kept}"));
     }
     if begins_with(&STATEMENTS) {
@@ -230,6 +229,13 @@ mod tests {
                 &[
                     "pg_restore: error: could not execute query: ERROR:  must be superuser to create subscriptions",
                     "Command was: CREATE SUBSCRIPTION s1 CONNECTION \u{2026}",
+                ],
+            ),
+            (
+                "psql:<stdin>:9: ERROR:  invalid input syntax for type json\nCONTEXT:  JSON data, line 1: s\u{e9}cret\n",
+                &[
+                    "psql:<stdin>:9: ERROR:  invalid input syntax for type json",
+                    "CONTEXT:  JSON data, line 1: \u{2026}",
                 ],
             ),
             (

@@ -22,7 +22,7 @@ const HEAD: usize = 4096;
 /// The first servers that know a setting which all `pg_restore` since then make, unasked, and end where it is refused. Dumps by
 /// `pg_dump` of these versions have it, too.
 const KNOWS_TRANSACTION_TIMEOUT: u32 = 17;
-const TRANSACTION_TIMEOUT: &[u8] = b"SET transaction_timeout = 0;\n";
+const TRANSACTION_TIMEOUT: &[u8] = b"SET transaction_timeout = 0;";
 
 /// Tablespaces that somebody made: a fresh server has none.
 const TABLESPACES: &str = "SELECT 1 FROM pg_catalog.pg_tablespace WHERE spcname !~ '^pg_' LIMIT 1";
