@@ -127,7 +127,12 @@ async fn what_lies_in_its_copy_is_neither_damaged_nor_proven_by_what_lay_elsewhe
     let finding = json!({ "result": "damaged", "damage": "it is cut" });
     scene.worker.complete(&job, json!({ "type": "verify", "depth": task.depth, "finding": finding })).await;
     scene.acme.member.post(&format!("{path}/restore"), json!({})).await.refused(409, "damaged");
+    let sql = scene.world.database.sql().await;
+    sqlx::query("UPDATE snapshots SET check_asked_at = 1").execute(&sql).await.unwrap();
     scene.forget(&manifest.snapshot_id).await;
+    let asked = "SELECT COUNT(*) FROM snapshots WHERE check_asked_at IS NOT NULL";
+    let asked: i64 = sqlx::query_scalar(asked).fetch_one(&sql).await.unwrap();
+    assert_eq!(asked, 0, "the copy may be verified as soon as the snapshot is due");
     let shown = scene.acme.member.get(&path).await.expect(200);
     for field in ["verified_at", "fully_verified_at", "checked_at", "damaged_at", "damage"] {
         assert_eq!(shown[field], Value::Null, "{field}: {shown}");
@@ -204,6 +209,32 @@ async fn of_two_copies_the_one_that_is_not_known_to_be_damaged_becomes_the_snaps
     scene.forget(&manifest.snapshot_id).await;
     let shown = scene.acme.member.get(&path(&manifest)).await.expect(200);
     assert_eq!((&shown["store_id"], &shown["damaged_at"]), (&json!("s2"), &Value::Null), "{shown}");
+}
+
+async fn of_two_verified_copies_the_one_that_can_be_deleted_some_day_becomes_the_snapshot(world: World) {
+    let scene = Scene::set(world).await;
+    let manifest = scene.copied().await;
+    bucket(&scene.world, "s3", None).await;
+    let sql = scene.copied_into_a_third_place().await;
+    for change in [
+        "UPDATE snapshot_copies SET checked_at = 1, checked_depth = 'deep'",
+        "UPDATE stores SET may_delete = 0 WHERE id = 's2'",
+    ] {
+        sqlx::query(change).execute(&sql).await.unwrap();
+    }
+    let moved = move_damaged(&scene.world.db, &manifest.snapshot_id, &lost_disk(), true).await.unwrap();
+    assert_eq!(moved.as_str(), "s3");
+}
+
+async fn what_lies_in_a_locked_copy_is_locked_as_long(world: World) {
+    let scene = Scene::set(world).await;
+    let manifest = scene.copied().await;
+    let sql = scene.world.database.sql().await;
+    sqlx::query("UPDATE snapshot_copies SET locked_until = 4102444800000").execute(&sql).await.unwrap();
+    scene.forget(&manifest.snapshot_id).await;
+    let shown = scene.acme.member.get(&path(&manifest)).await.expect(200);
+    assert_eq!(shown["locked_until"], json!("2100-01-01T00:00:00Z"), "{shown}");
+    scene.acme.owner.delete(&path(&manifest)).await.refused(409, "locked");
 }
 
 /// Nothing needs to have looked at it when its manifest can't be read.
@@ -378,8 +409,10 @@ on_both_engines!(
     what_has_a_copy_lies_there_once_its_disk_is_lost,
     what_is_damaged_where_it_lies_moves_to_a_copy_that_was_verified,
     of_two_copies_the_one_that_is_not_known_to_be_damaged_becomes_the_snapshot,
+    of_two_verified_copies_the_one_that_can_be_deleted_some_day_becomes_the_snapshot,
     what_a_listing_shows_to_be_damaged_moves_to_a_verified_copy,
     what_lies_in_its_copy_is_neither_damaged_nor_proven_by_what_lay_elsewhere,
+    what_lies_in_a_locked_copy_is_locked_as_long,
     a_restore_that_waits_for_a_lost_place_goes_on_in_the_copy_with_the_same_tools,
     what_was_under_way_on_the_lost_disk_goes_on_in_the_copy,
     what_has_no_copy_is_gone_with_all_that_waits_for_it,

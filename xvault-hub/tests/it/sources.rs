@@ -215,6 +215,11 @@ async fn a_local_source_needs_a_worker_that_may(world: World) {
     FakeWorker::join(&world, "w1", &["local"]).await;
     let made = acme.member.post("/api/v1/jobs", job).await.expect(201);
     assert_eq!(made["target_worker_id"], "w1");
+    // Each of two has a disk of its own.
+    FakeWorker::join(&world, "w2", &["local"]).await;
+    let path = format!("/api/v1/sources/{source}/test");
+    let refused = acme.member.post(&path, json!({})).await.refused(409, "no_worker");
+    assert!(text(&refused["error"]).contains("several workers"), "{refused}");
 }
 
 /// What a worker's disk holds is not a tenant's to choose: else one could back up the other's files, and export its own identity
