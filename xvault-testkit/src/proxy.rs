@@ -84,7 +84,7 @@ fn bound(address: Ipv4Addr, port: u16) -> TcpListener {
     for _ in 0..300 {
         match TcpListener::bind((address, port)) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                std::thread::sleep(Duration::from_millis(100))
+                std::thread::sleep(Duration::from_millis(100));
             }
             listener => return listener.unwrap(),
         }
